@@ -1,0 +1,66 @@
+//! Carrying out a plan: the only code that asks the kernel for a change.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    error::Error,
+    kernel::{Kernel, PairSpec},
+    names::IfName,
+    plan::{Action, NamedRule, Step},
+};
+
+/// Carries out steps in order. `done` hears of each and its outcome; a failed step does not stop the others.
+pub fn apply(kernel: &dyn Kernel, steps: &[Step], mut done: impl FnMut(&Step, Result<(), Error>)) {
+    let mut made = BTreeMap::new();
+    for step in steps {
+        let outcome = carry_out(kernel, &step.action, &mut made);
+        done(step, outcome.map_err(|err| Error::kernel(describe(&step.action), err)));
+    }
+}
+
+fn carry_out(
+    kernel: &dyn Kernel,
+    action: &Action,
+    made: &mut BTreeMap<IfName, u32>,
+) -> crate::kernel::Result<()> {
+    match action {
+        Action::CreateHub { name, mtu, alias } => {
+            made.insert(name.clone(), kernel.create_vcan(name, *mtu, alias)?);
+            Ok(())
+        }
+        Action::CreatePair { host, end, sandbox, mtu, alias } => {
+            let pair = PairSpec { host, end, sandbox: sandbox.as_deref(), mtu: *mtu, alias };
+            made.insert(host.clone(), kernel.create_pair(&pair)?);
+            Ok(())
+        }
+        Action::Change { sandbox, index, change, .. } => {
+            kernel.change_link(sandbox.as_deref(), *index, change)
+        }
+        Action::Delete { sandbox, index, .. } => kernel.delete_link(sandbox.as_deref(), *index),
+        Action::DeleteRules(rules) => kernel.delete_rules(rules),
+        Action::AddRules { rules, ends } => {
+            let index = |name: &IfName| made.get(name).or_else(|| ends.get(name)).copied();
+            let ready =
+                |rule: &NamedRule| Some(rule.between(index(&rule.source)?, index(&rule.destination)?));
+            // An end that a step before could not make is that step's failure, not this one's.
+            kernel.add_rules(&rules.iter().filter_map(ready).collect::<Vec<_>>())
+        }
+    }
+}
+
+/// What a step does, in words that follow "cannot".
+fn describe(action: &Action) -> String {
+    match action {
+        Action::CreateHub { name, .. } => format!("make the vcan {name}"),
+        Action::CreatePair { host, end, sandbox: Some(sandbox), .. } => {
+            format!("make the vxcan pair {host} with {end} in {}", sandbox.display())
+        }
+        Action::CreatePair { host, end, sandbox: None, .. } => {
+            format!("make the vxcan pair {host} with {end}")
+        }
+        Action::Change { name, .. } => format!("set up the interface {name}"),
+        Action::Delete { name, .. } => format!("delete the interface {name}"),
+        Action::DeleteRules(rules) => format!("remove {} can-gw rules", rules.len()),
+        Action::AddRules { rules, .. } => format!("add {} can-gw rules", rules.len()),
+    }
+}

@@ -1,0 +1,63 @@
+//! `canhub serve`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use crate::{
+    daemon::{self, Config},
+    logs::{self, LogFormat},
+};
+
+/// Serve Docker
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// The plugin socket; its file name is the driver's name. Not used where systemd passes a socket
+    #[arg(
+        long,
+        env = "CANHUB_SOCKET",
+        default_value = "/run/docker/plugins/canhub.sock",
+        value_name = "PATH"
+    )]
+    socket: PathBuf,
+    /// Where records are kept over reboots
+    #[arg(long, env = "CANHUB_STATE_DIR", default_value = "/var/lib/canhub", value_name = "PATH")]
+    state_dir: PathBuf,
+    /// Docker's API, asked in the background for names and lost options; may be absent
+    #[arg(long, env = "CANHUB_DOCKER_SOCKET", default_value = "/run/docker.sock", value_name = "PATH")]
+    docker_socket: PathBuf,
+    /// Seconds between two looks when no event asked for one
+    #[arg(long, env = "CANHUB_AUDIT_INTERVAL", default_value = "30", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    audit_interval: u64,
+    /// Repair nothing: what is missing makes a container's start fail instead
+    #[arg(long, env = "CANHUB_NO_HEAL", value_parser = clap::builder::FalseyValueParser::new())]
+    no_heal: bool,
+    /// How to log
+    #[arg(long, env = "CANHUB_LOG_FORMAT", default_value = "auto", value_enum)]
+    log_format: LogFormat,
+}
+
+/// A call of the kernel that hangs holds the others up; this many may wait before new ones queue.
+const BLOCKING_THREADS: usize = 32;
+
+impl Serve {
+    pub(super) fn run(self) -> Result<(), String> {
+        logs::init(self.log_format);
+        let config = Config {
+            socket: self.socket,
+            state_dir: self.state_dir,
+            docker_socket: self.docker_socket,
+            audit_interval: Duration::from_secs(self.audit_interval),
+            heal: !self.no_heal,
+        };
+        // One thread for sockets; the kernel's work has threads of its own that come and go.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .build()
+            .map_err(|err| format!("cannot start: {err}"))?;
+        let served = runtime.block_on(daemon::serve(config));
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        served.map_err(|err| err.to_string())
+    }
+}

@@ -1,0 +1,155 @@
+//! `canhub serve`: wiring. Socket first, then state, then the tasks, each with an owner, then wait for the end.
+
+use std::{
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sd_notify::NotifyState;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+    time::sleep,
+};
+use tracing::{info, warn};
+
+use crate::{
+    docker,
+    driver::server,
+    fd,
+    kernel::{self, Linux},
+    manager::Manager,
+    reconcile,
+    state::Store,
+};
+
+/// What `canhub serve` was asked for.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The plugin socket, where systemd gave none.
+    pub socket: PathBuf,
+    /// Where records are kept.
+    pub state_dir: PathBuf,
+    /// The Docker API's socket, asked in the background.
+    pub docker_socket: PathBuf,
+    /// How often to look when nothing woke the loop.
+    pub audit_interval: Duration,
+    /// Whether missing things are repaired.
+    pub heal: bool,
+}
+
+/// Serves until SIGTERM or SIGINT. Buses stay as they are: nothing is torn down.
+///
+/// # Errors
+/// When the socket cannot be had.
+pub async fn serve(config: Config) -> io::Result<()> {
+    let started = Instant::now();
+    // Bound before anything else, so that dockerd's calls queue instead of failing.
+    let (listener, bound) = listen(&config.socket).await?;
+    info!(socket = %config.socket.display(), activated = bound.is_none(), "listening");
+    let mut ended = Ended::new()?;
+
+    let manager = {
+        let config = config.clone();
+        let load = move || {
+            let store = Store::new(config.state_dir, kernel::boot_id());
+            Arc::new(Manager::new(Arc::new(Linux), store, config.heal))
+        };
+        tokio::task::spawn_blocking(load).await.map_err(io::Error::other)?
+    };
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(wake_on_events(manager.clone()));
+    tasks.spawn(docker::run(manager.clone(), config.docker_socket.clone()));
+    let (validated, mut is_validated) = watch::channel(false);
+    let alive = move || {
+        validated.send_replace(true);
+        let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+    };
+    tasks.spawn(reconcile::run(manager.clone(), within_watchdog(config.audit_interval), alive));
+    tasks.spawn(async move {
+        // Ready once all known buses were looked at and healed, so that systemd starts Docker after that.
+        if is_validated.wait_for(|done| *done).await.is_ok() {
+            let _ = sd_notify::notify(&[NotifyState::Ready]);
+            info!(took_us = crate::manager::took_us(started), "ready");
+        }
+    });
+
+    server::serve(listener, manager, ended.wait()).await;
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    tasks.abort_all();
+    // A socket of our own that nobody serves would cost Docker 15 s at each volume command.
+    if let Some(path) = bound {
+        let _ = std::fs::remove_file(path);
+    }
+    info!("stopped; buses stay as they are");
+    Ok(())
+}
+
+/// systemd's socket, or one of our own with its path.
+async fn listen(path: &Path) -> io::Result<(UnixListener, Option<PathBuf>)> {
+    if let Some(listener) = fd::activated_listener()? {
+        return Ok((listener, None));
+    }
+    let failed = |doing: &str, err: io::Error| {
+        io::Error::new(err.kind(), format!("cannot {doing} {}: {err}", path.display()))
+    };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|err| failed("make the folder of", err))?;
+    }
+    if path.exists() {
+        // What a crashed predecessor left is taken over; the socket of a live one is not.
+        if UnixStream::connect(path).await.is_ok() {
+            let err = io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another canhub serves it already; stop that one first, or give this one another --socket",
+            );
+            return Err(failed("listen on", err));
+        }
+        std::fs::remove_file(path).map_err(|err| failed("remove the stale socket", err))?;
+    }
+    let listener = UnixListener::bind(path).map_err(|err| failed("listen on", err))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .map_err(|err| failed("protect", err))?;
+    Ok((listener, Some(path.to_owned())))
+}
+
+async fn wake_on_events(manager: Arc<Manager>) {
+    loop {
+        if let Err(err) = kernel::watch(|| manager.wake()).await {
+            warn!(%err, "link events are lost; the audit still looks, and they will be asked for again");
+        }
+        // Whatever happened meanwhile has no event any more.
+        manager.wake();
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// The loop feeds the watchdog, so it looks at least twice as often as that wants.
+fn within_watchdog(audit_interval: Duration) -> Duration {
+    sd_notify::watchdog_enabled().map_or(audit_interval, |limit| audit_interval.min(limit / 2))
+}
+
+/// The signals that end the daemon.
+struct Ended {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Ended {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! An endpoint: what Docker said of it, and the alias by which its links tell whose they are.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    names::{EndpointId, IfName, NetworkId},
+    options::Naming,
+};
+
+/// One container's place on a bus. Docker makes a new one at each start of the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Docker's id.
+    pub id: EndpointId,
+    /// The network it belongs to.
+    pub network: NetworkId,
+    /// The interface name wanted inside.
+    pub ifname: Naming,
+    /// How far Docker has taken it.
+    pub stage: Stage,
+}
+
+/// How far Docker has taken an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "lowercase")]
+pub enum Stage {
+    /// CreateEndpoint was seen; there is no sandbox yet and nothing to make.
+    Created,
+    /// Join was seen: the pair is wanted.
+    Joined {
+        /// `SandboxKey`: where the container's namespace is, or (Docker ≤ 27, at start) will be.
+        sandbox: PathBuf,
+    },
+    /// Leave was seen: nothing is wanted any more, DeleteEndpoint will take the pair.
+    Left,
+}
+
+impl Endpoint {
+    /// The sandbox while the endpoint is joined.
+    pub fn sandbox(&self) -> Option<&Path> {
+        match &self.stage {
+            Stage::Joined { sandbox } => Some(sandbox),
+            Stage::Created | Stage::Left => None,
+        }
+    }
+}
+
+impl Naming {
+    /// The name to give among those that are taken.
+    pub fn choose(&self, taken: &[String]) -> IfName {
+        match self {
+            Self::Exact(name) => name.clone(),
+            Self::Prefix(prefix) => (0..)
+                .filter_map(|number| format!("{prefix}{number}").parse::<IfName>().ok())
+                .find(|name| !taken.iter().any(|other| other == name.as_str()))
+                .unwrap_or_else(|| prefix.clone()),
+        }
+    }
+
+    /// Whether an interface may keep the name that it has.
+    pub fn accepts(&self, name: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact.as_str() == name,
+            Self::Prefix(prefix) => name.starts_with(prefix.as_str()),
+        }
+    }
+
+    /// What Docker is to put a number behind, where Docker names the interface (`DstPrefix`).
+    ///
+    /// The first number is 0, so `can0` is had by asking for `can`. Any other name cannot be had from
+    /// Docker ≤ 27, so the container end gets one that nobody mistakes for another bus's (`can1_0`), and
+    /// the reconcile loop renames it as soon as Docker has moved it.
+    pub fn docker_prefix(&self) -> String {
+        match self {
+            Self::Prefix(prefix) => prefix.to_string(),
+            Self::Exact(name) => match name.as_str().strip_suffix('0') {
+                Some(prefix) if !prefix.is_empty() && prefix.len() <= 14 => prefix.to_owned(),
+                _ => name.as_str().chars().take(12).chain(['_']).collect(),
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for Naming {
+    /// `can0`, or `can*` for a prefix.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(name) => write!(f, "{name}"),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+        }
+    }
+}
+
+impl std::str::FromStr for Naming {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_suffix('*') {
+            Some(prefix) => prefix.parse().map(Self::Prefix),
+            None => text.parse().map(Self::Exact),
+        }
+    }
+}
+
+impl Serialize for Naming {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Naming {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn naming(text: &str) -> Naming {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_prefix_takes_the_lowest_free_number() {
+        assert_eq!(naming("can*").choose(&[]).as_str(), "can0");
+        assert_eq!(naming("can*").choose(&["can0".into(), "lo".into(), "can2".into()]).as_str(), "can1");
+        assert_eq!(naming("can4").choose(&["can4".into()]).as_str(), "can4", "an exact name is never bent");
+    }
+
+    #[test]
+    fn docker_is_asked_for_a_prefix_that_gives_the_name_or_one_nobody_mistakes() {
+        assert_eq!(naming("can0").docker_prefix(), "can");
+        assert_eq!(naming("can1").docker_prefix(), "can1_");
+        assert_eq!(naming("can10").docker_prefix(), "can1");
+        assert_eq!(naming("0").docker_prefix(), "0_");
+        assert_eq!(naming("vcanp*").docker_prefix(), "vcanp");
+        assert!(naming("fifteen-bytes-x").docker_prefix().len() <= 14, "Docker puts a digit behind it");
+    }
+}

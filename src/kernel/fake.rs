@@ -1,0 +1,260 @@
+//! A kernel in memory that obeys the real one's rules, for tests of planning.
+//!
+//! What it must share with the real one (`tests/kernel` runs the same cases on both): names and indices
+//! are unique per namespace; deleting one end of a pair deletes the other; rules die with their links;
+//! equal rules are not refused and deliver twice; a namespace's death takes its links with it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+};
+
+use nix::errno::Errno;
+use parking_lot::Mutex;
+
+use super::{
+    Kernel, KernelError, Link, LinkChange, LinkKind, OWN_INDEX_BASE, PairSpec, Result, Rule, RuleFlags,
+    RuleStatus,
+};
+use crate::names::IfName;
+
+/// Where a link is; `None`: the host.
+type Place = Option<PathBuf>;
+
+/// The kernel in memory.
+#[derive(Debug, Default)]
+pub struct FakeKernel {
+    world: Mutex<World>,
+}
+
+#[derive(Debug, Default)]
+struct World {
+    links: BTreeMap<(Place, u32), Link>,
+    /// Where the other end of each vxcan is.
+    pairs: BTreeMap<(Place, u32), (Place, u32)>,
+    sandboxes: BTreeSet<PathBuf>,
+    rules: Vec<Rule>,
+    next_index: u32,
+    fail: Option<(u32, Errno)>,
+}
+
+impl FakeKernel {
+    /// An empty host with an `eth0`.
+    pub fn new() -> Self {
+        let kernel = Self::default();
+        kernel.add_foreign("eth0", LinkKind::Other);
+        kernel
+    }
+
+    /// Makes a sandbox, as Docker does.
+    pub fn add_sandbox(&self, path: impl Into<PathBuf>) {
+        self.world.lock().sandboxes.insert(path.into());
+    }
+
+    /// Ends a sandbox and all links in it.
+    pub fn end_sandbox(&self, path: &Path) {
+        let mut world = self.world.lock();
+        world.sandboxes.remove(path);
+        let inside: Vec<u32> = world.inside(&Some(path.into())).map(|link| link.index).collect();
+        for index in inside {
+            world.delete(&Some(path.into()), index);
+        }
+    }
+
+    /// Makes an interface that is not canhub's, up, and returns its index.
+    pub fn add_foreign(&self, name: &str, kind: LinkKind) -> u32 {
+        let mut world = self.world.lock();
+        world.next_index += 1;
+        let index = world.next_index;
+        let link = Link { index, name: name.into(), kind, mtu: 72, up: true, alias: None, peer: None };
+        world.links.insert((None, index), link);
+        index
+    }
+
+    /// Moves a link to another namespace, which takes its rules away.
+    pub fn move_link(&self, index: u32, from: Option<&Path>, to: Option<&Path>, name: &str) {
+        let (from, to) = (from.map(Path::to_owned), to.map(Path::to_owned));
+        let mut world = self.world.lock();
+        let Some(mut link) = world.links.remove(&(from.clone(), index)) else { return };
+        link.name = name.into();
+        if let Some(other) = world.pairs.remove(&(from.clone(), index)) {
+            world.pairs.insert(other.clone(), (to.clone(), index));
+            world.pairs.insert((to.clone(), index), other);
+        }
+        world.links.insert((to, index), link);
+        world.rules.retain(|rule| from.is_some() || (rule.source != index && rule.destination != index));
+    }
+
+    /// Lets the next calls through, as many as said, and fails the one after them.
+    pub fn fail_after(&self, calls: u32, errno: i32) {
+        self.world.lock().fail = Some((calls, Errno::from_raw(errno)));
+    }
+
+    /// How often each CAN link of the host gets a frame of a kind that comes in on `source`.
+    ///
+    /// With the hop limit of one that every rule of canhub's has, a forwarded frame meets no second rule.
+    pub fn deliveries(&self, source: u32, fd: bool) -> BTreeMap<u32, usize> {
+        let mut counts = BTreeMap::new();
+        for rule in &self.world.lock().rules {
+            let unfiltered = rule.filter == super::Filter::default();
+            if rule.source == source && rule.flags.contains(RuleFlags::FD) == fd && unfiltered {
+                *counts.entry(rule.destination).or_insert(0) += 1;
+            }
+        }
+        counts
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut World) -> Result<T>) -> Result<T> {
+        let mut world = self.world.lock();
+        match &mut world.fail {
+            Some((0, errno)) => {
+                let errno = *errno;
+                world.fail = None;
+                return Err(errno.into());
+            }
+            Some((calls, _)) => *calls -= 1,
+            None => {}
+        }
+        change(&mut world)
+    }
+}
+
+impl World {
+    fn inside<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Link> {
+        self.links.iter().filter(move |((at, _), _)| at == place).map(|(_, link)| link)
+    }
+
+    fn add(&mut self, place: Place, link: Link) -> Result<()> {
+        if self.inside(&place).any(|other| other.name == link.name || other.index == link.index) {
+            return Err(Errno::EEXIST.into());
+        }
+        self.links.insert((place, link.index), link);
+        Ok(())
+    }
+
+    fn delete(&mut self, place: &Place, index: u32) {
+        let mut doomed = vec![(place.clone(), index)];
+        doomed.extend(self.pairs.remove(&(place.clone(), index)));
+        for key in doomed {
+            self.pairs.remove(&key);
+            self.links.remove(&key);
+            if key.0.is_none() {
+                self.rules.retain(|rule| rule.source != key.1 && rule.destination != key.1);
+            }
+        }
+    }
+
+    fn own_index(&mut self, even: bool) -> u32 {
+        self.next_index += 1;
+        OWN_INDEX_BASE + self.next_index * 2 + u32::from(!even)
+    }
+}
+
+fn new_link(index: u32, name: &IfName, kind: LinkKind, mtu: u32, alias: &str) -> Link {
+    Link { index, name: name.to_string(), kind, mtu, up: true, alias: Some(alias.to_owned()), peer: None }
+}
+
+impl Kernel for FakeKernel {
+    fn ensure_gateway(&self) -> Result<()> {
+        self.change(|_| Ok(()))
+    }
+
+    fn links(&self) -> Result<Vec<Link>> {
+        self.change(|world| Ok(world.inside(&None).cloned().collect()))
+    }
+
+    fn rules(&self) -> Result<Vec<RuleStatus>> {
+        let status = |&rule: &Rule| RuleStatus { rule, handled: 0, dropped: 0, modifies: false };
+        self.change(|world| Ok(world.rules.iter().map(status).collect()))
+    }
+
+    fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>> {
+        self.change(|world| {
+            let there = world.sandboxes.contains(sandbox);
+            Ok(there.then(|| world.inside(&Some(sandbox.to_owned())).cloned().collect()))
+        })
+    }
+
+    fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32> {
+        self.change(|world| {
+            let index = world.own_index(true);
+            world.add(None, new_link(index, name, LinkKind::Vcan, mtu, alias))?;
+            Ok(index)
+        })
+    }
+
+    fn create_pair(&self, pair: &PairSpec<'_>) -> Result<u32> {
+        self.change(|world| {
+            let place = pair.sandbox.map(Path::to_owned);
+            if place.as_ref().is_some_and(|path| !world.sandboxes.contains(path)) {
+                return Err(Errno::ENOENT.into());
+            }
+            let (host, end) = (world.own_index(true), world.own_index(false));
+            let mut link = new_link(end, pair.end, LinkKind::Vxcan, pair.mtu, pair.alias);
+            link.peer = Some(host);
+            link.up = place.is_some();
+            world.add(place.clone(), link)?;
+            let mut link = new_link(host, pair.host, LinkKind::Vxcan, pair.mtu, pair.alias);
+            link.peer = Some(end);
+            if let Err(err) = world.add(None, link) {
+                world.links.remove(&(place, end));
+                return Err(err);
+            }
+            world.pairs.insert((None, host), (place.clone(), end));
+            world.pairs.insert((place, end), (None, host));
+            Ok(host)
+        })
+    }
+
+    fn change_link(&self, sandbox: Option<&Path>, index: u32, change: &LinkChange) -> Result<()> {
+        self.change(|world| {
+            let place = sandbox.map(Path::to_owned);
+            let taken = |name: &IfName| {
+                world.inside(&place).any(|link| link.name == name.as_str() && link.index != index)
+            };
+            if change.name.as_ref().is_some_and(taken) {
+                return Err(Errno::EEXIST.into());
+            }
+            let link = world.links.get_mut(&(place, index)).ok_or(Errno::ENODEV)?;
+            change.name.iter().for_each(|name| link.name = name.to_string());
+            change.mtu.iter().for_each(|mtu| link.mtu = *mtu);
+            change.alias.iter().for_each(|alias| link.alias = Some(alias.clone()));
+            change.up.iter().for_each(|up| link.up = *up);
+            Ok(())
+        })
+    }
+
+    fn delete_link(&self, sandbox: Option<&Path>, index: u32) -> Result<()> {
+        self.change(|world| {
+            world.delete(&sandbox.map(Path::to_owned), index);
+            Ok(())
+        })
+    }
+
+    fn add_rules(&self, rules: &[Rule]) -> Result<()> {
+        self.change(|world| {
+            let mut refused = false;
+            for rule in rules {
+                let is_can = |index| world.links.get(&(None, index)).is_some_and(|link| link.kind.is_can());
+                if is_can(rule.source) && is_can(rule.destination) {
+                    world.rules.push(*rule);
+                } else {
+                    refused = true;
+                }
+            }
+            if refused { Err(KernelError::Refused(io::Error::from(Errno::ENODEV))) } else { Ok(()) }
+        })
+    }
+
+    fn delete_rules(&self, rules: &[Rule]) -> Result<()> {
+        self.change(|world| {
+            for rule in rules {
+                if let Some(at) = world.rules.iter().position(|standing| standing == rule) {
+                    world.rules.remove(at);
+                }
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,190 @@
+//! Links on the wire: what is asked for is written with rtnetlink's builders, what comes back is read here.
+//!
+//! Reading is our own, because it must never fail: netlink-packet-route parses some sixty attributes and
+//! gives up on a message when one of them is new or odd. Six are needed.
+
+use std::os::fd::RawFd;
+
+use rtnetlink::{
+    LinkMessageBuilder, LinkUnspec, LinkVcan, LinkVxcan,
+    packet_core::{NlaBuffer, NlasIterator, parse_string, parse_u32},
+    packet_route::{
+        RouteNetlinkMessage,
+        link::{InfoData, InfoVxcan, LinkAttribute, LinkExtentMask, LinkMessage},
+    },
+};
+
+use super::{Link, LinkChange, LinkKind, OWN_INDEX_BASE, PairSpec};
+use crate::names::IfName;
+
+const RTM_NEWLINK: u16 = 16;
+const IFINFOMSG_LEN: usize = 16;
+const ARPHRD_CAN: u16 = 280;
+const IFF_UP: u32 = 1;
+
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_INFO_KIND: u16 = 1;
+
+/// Asks for all links, without the statistics that make up most of an answer.
+pub(super) fn list() -> RouteNetlinkMessage {
+    let mask = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
+    RouteNetlinkMessage::GetLink(LinkMessageBuilder::<LinkUnspec>::new().append_extra_attribute(mask).build())
+}
+
+/// `ip link add NAME index INDEX mtu MTU up type vcan`.
+pub(super) fn new_vcan(name: &IfName, index: u32, mtu: u32) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::NewLink(LinkVcan::new(name.as_str()).index(index).mtu(mtu).up().build())
+}
+
+/// The index for a hub, from [`OWN_INDEX_BASE`] on and below those of pairs; `attempt` leads elsewhere where it is taken.
+pub(super) fn hub_index(name: &IfName, attempt: u32) -> u32 {
+    OWN_INDEX_BASE | (hash(name, attempt) & 0x07ff_ffff)
+}
+
+/// FNV-1a: stable, and spread enough for a few thousand names over 2²⁷ places.
+fn hash(name: &IfName, attempt: u32) -> u32 {
+    let bytes = name.as_str().bytes().chain(attempt.to_le_bytes());
+    bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// The indices of a pair's two ends.
+///
+/// Chosen, not left to the kernel: a fresh namespace would hand out 2, which on the host is some other
+/// interface, and can-gw compares indices across namespaces. Ours are far above any that the kernel hands
+/// out, even on the host and odd inside, so that a container's never equals a rule's target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PairIndices {
+    pub(super) host: u32,
+    pub(super) end: u32,
+}
+
+impl PairIndices {
+    /// Indices made from a name; `attempt` leads elsewhere where they are taken.
+    pub(super) fn for_name(name: &IfName, attempt: u32) -> Self {
+        let host = 0x1000_0000 | (hash(name, attempt) & 0x0fff_fffe);
+        Self { host, end: host + 1 }
+    }
+}
+
+/// `ip link add HOST mtu MTU type vxcan peer name END mtu MTU netns SANDBOX`, both ends down.
+///
+/// The driver links the two ends only after it has configured the peer, so a peer cannot be born up
+/// (`vxcan_open` gives `ENOTCONN`), and an alias is read on `RTM_SETLINK` only. Both are a second step.
+pub(super) fn new_pair(
+    pair: &PairSpec<'_>,
+    indices: PairIndices,
+    sandbox: Option<RawFd>,
+) -> RouteNetlinkMessage {
+    let end =
+        LinkMessageBuilder::<LinkUnspec>::new().name(pair.end.as_str()).index(indices.end).mtu(pair.mtu);
+    let end = match sandbox {
+        Some(fd) => end.setns_by_fd(fd),
+        None => end,
+    };
+    let host = LinkVxcan::new(pair.host.as_str(), pair.end.as_str())
+        .set_info_data(InfoData::Vxcan(InfoVxcan::Peer(end.build())))
+        .index(indices.host)
+        .mtu(pair.mtu);
+    RouteNetlinkMessage::NewLink(host.build())
+}
+
+/// The messages for a change, in the order in which the kernel takes them.
+pub(super) fn set(index: u32, change: &LinkChange) -> Vec<RouteNetlinkMessage> {
+    let link = || LinkUnspec::new_with_index(index);
+    let mut messages: Vec<LinkMessage> = Vec::new();
+    // An MTU is changed only while the link is down (EBUSY), and before Linux 6.2 a name too.
+    if change.mtu.is_some() || change.name.is_some() {
+        messages.push(link().down().build());
+    }
+    let mut last = link();
+    if let Some(mtu) = change.mtu {
+        messages.push(link().mtu(mtu).build());
+    }
+    if let Some(name) = &change.name {
+        messages.push(link().name(name.as_str()).build());
+    }
+    if let Some(alias) = &change.alias {
+        last = last.alias(alias);
+    }
+    match change.up {
+        Some(true) => last = last.up(),
+        Some(false) => last = last.down(),
+        None => {}
+    }
+    messages.push(last.build());
+    messages.into_iter().map(RouteNetlinkMessage::SetLink).collect()
+}
+
+/// `ip link del`.
+pub(super) fn delete(index: u32) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::DelLink(LinkUnspec::new_with_index(index).build())
+}
+
+/// Reads one message of a dump; `None` for what is not a link.
+pub(super) fn parse(message_type: u16, payload: &[u8]) -> Option<Link> {
+    if message_type != RTM_NEWLINK {
+        return None;
+    }
+    let word = |at: usize| payload.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
+    let hardware_type = u16::from_ne_bytes(payload.get(2..4)?.try_into().ok()?);
+    let (mut name, mut mtu, mut peer, mut alias, mut kind) = (None, 0, None, None, None);
+    for nla in NlasIterator::new(payload.get(IFINFOMSG_LEN..)?).filter_map(Result::ok) {
+        match nla.kind() {
+            IFLA_IFNAME => name = parse_string(nla.value()).ok(),
+            IFLA_MTU => mtu = parse_u32(nla.value()).ok()?,
+            IFLA_LINK => peer = parse_u32(nla.value()).ok(),
+            IFLA_IFALIAS => alias = parse_string(nla.value()).ok(),
+            IFLA_LINKINFO => kind = info_kind(&nla),
+            _ => {}
+        }
+    }
+    let kind = match (hardware_type, kind.as_deref()) {
+        (ARPHRD_CAN, Some("vcan")) => LinkKind::Vcan,
+        (ARPHRD_CAN, Some("vxcan")) => LinkKind::Vxcan,
+        (ARPHRD_CAN, _) => LinkKind::Can,
+        _ => LinkKind::Other,
+    };
+    Some(Link { index: word(4)?, name: name?, kind, mtu, up: word(8)? & IFF_UP != 0, alias, peer })
+}
+
+fn info_kind(info: &NlaBuffer<&[u8]>) -> Option<String> {
+    NlasIterator::new(info.value())
+        .filter_map(Result::ok)
+        .find(|nla| nla.kind() == IFLA_INFO_KIND)
+        .and_then(|nla| parse_string(nla.value()).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_of_two_ends_differ_and_stay_clear_of_the_kernels_own() {
+        for name in ["ch0123456789", "chabcdefabcd", "cha"] {
+            let name = name.parse().unwrap();
+            let first = PairIndices::for_name(&name, 0);
+            assert!(first.host >= 0x1000_0000 && first.host % 2 == 0 && first.end == first.host + 1);
+            assert!(first.end < i32::MAX as u32, "the kernel keeps an index in an int");
+            assert_ne!(first, PairIndices::for_name(&name, 1));
+        }
+    }
+
+    #[test]
+    fn an_mtu_is_changed_only_while_the_link_is_down() {
+        let change = LinkChange { mtu: Some(72), up: Some(true), ..LinkChange::default() };
+        assert_eq!(set(7, &change).len(), 3, "down, MTU, up");
+        let alias = LinkChange { alias: Some("a".into()), ..LinkChange::default() };
+        assert_eq!(set(7, &alias).len(), 1);
+    }
+
+    #[test]
+    fn a_cut_message_is_no_link() {
+        assert_eq!(parse(RTM_NEWLINK, &[]), None);
+        assert_eq!(parse(RTM_NEWLINK, &[0; 16]), None);
+        assert_eq!(parse(17, &[0; 64]), None);
+    }
+}

@@ -1,0 +1,166 @@
+//! The real kernel, over netlink.
+
+use std::{
+    os::fd::{AsFd, AsRawFd},
+    path::Path,
+};
+
+use nix::errno::Errno;
+use rtnetlink::{
+    packet_core::{NLM_F_CREATE, NLM_F_EXCL},
+    packet_route::RouteNetlinkMessage,
+};
+
+use super::{
+    Kernel, KernelError, Link, LinkChange, PairSpec, Refusal, Result, Rule, RuleStatus, cangw,
+    link::{self, PairIndices},
+    module, netns,
+    socket::RouteSocket,
+};
+use crate::names::IfName;
+
+/// A taken index leads to another one this many times.
+const INDEX_TRIES: u32 = 4;
+
+/// The kernel this process runs on, in the namespace it was started in.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Linux;
+
+fn probe_gateway() -> Result<()> {
+    match RouteSocket::open()?.change(cangw::Request::Probe, 0) {
+        // The answer of a can-gw that was given no interface.
+        Err(err) if err.refusal() == Refusal::Gone => Ok(()),
+        Err(err) => Err(err),
+        Ok(()) => Err(KernelError::Unexpected("a rule without interfaces was accepted".into())),
+    }
+}
+
+impl Kernel for Linux {
+    fn ensure_gateway(&self) -> Result<()> {
+        match probe_gateway() {
+            Err(err) if err.refusal() == Refusal::NotSupported => {
+                module::request("can-gw");
+                probe_gateway()
+            }
+            probed => probed,
+        }
+    }
+
+    fn links(&self) -> Result<Vec<Link>> {
+        RouteSocket::open()?.dump(link::list(), link::parse)
+    }
+
+    fn rules(&self) -> Result<Vec<RuleStatus>> {
+        RouteSocket::open()?.dump(cangw::Request::List, cangw::parse_rule)
+    }
+
+    fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>> {
+        let Some(namespace) = netns::open(sandbox)? else { return Ok(None) };
+        netns::run_in(&namespace, || RouteSocket::open()?.dump(link::list(), link::parse)).map(Some)
+    }
+
+    fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32> {
+        let index = with_free_index(|attempt| {
+            let index = link::hub_index(name, attempt);
+            create(link::new_vcan(name, index, mtu)).map(|()| index)
+        })?;
+        let marked = LinkChange { alias: Some(alias.to_owned()), ..LinkChange::default() };
+        undo_on_error(change_in_place(index, &marked), || self.delete_link(None, index))?;
+        Ok(index)
+    }
+
+    fn create_pair(&self, pair: &PairSpec<'_>) -> Result<u32> {
+        let namespace = match pair.sandbox {
+            Some(path) => Some(netns::open(path)?.ok_or(Errno::ENOENT)?),
+            None => None,
+        };
+        let fd = namespace.as_ref().map(|namespace| namespace.as_fd().as_raw_fd());
+        let indices = with_free_index(|attempt| {
+            let indices = PairIndices::for_name(pair.host, attempt);
+            create(link::new_pair(pair, indices, fd)).map(|()| indices)
+        })?;
+        let ready =
+            LinkChange { alias: Some(pair.alias.to_owned()), up: Some(true), ..LinkChange::default() };
+        // The end brought up last can send at once; the other only after the kernel's linkwatch ran. A
+        // container's first instruction may be a send, so its end comes last. On the host Docker does it.
+        let set_up = || {
+            change_in_place(indices.host, &ready)?;
+            match &namespace {
+                Some(namespace) => netns::run_in(namespace, || change_in_place(indices.end, &ready)),
+                None => change_in_place(indices.end, &LinkChange { up: None, ..ready.clone() }),
+            }
+        };
+        undo_on_error(set_up(), || self.delete_link(None, indices.host))?;
+        Ok(indices.host)
+    }
+
+    fn change_link(&self, sandbox: Option<&Path>, index: u32, change: &LinkChange) -> Result<()> {
+        within(sandbox, || change_in_place(index, change))
+    }
+
+    fn delete_link(&self, sandbox: Option<&Path>, index: u32) -> Result<()> {
+        match within(sandbox, || RouteSocket::open()?.change(link::delete(index), 0)) {
+            Err(err) if err.refusal() == Refusal::Gone => Ok(()),
+            deleted => deleted,
+        }
+    }
+
+    fn add_rules(&self, rules: &[Rule]) -> Result<()> {
+        if rules.is_empty() {
+            return Ok(());
+        }
+        let messages = || rules.iter().copied().map(cangw::Request::Add);
+        let mut refused = RouteSocket::open()?.changes(messages(), 0)?;
+        // Without can-gw all are refused, so asking again adds none twice.
+        if refused.len() == rules.len() && refused[0].1.refusal() == Refusal::NotSupported {
+            self.ensure_gateway()?;
+            refused = RouteSocket::open()?.changes(messages(), 0)?;
+        }
+        refused.pop().map_or(Ok(()), |(_, err)| Err(err))
+    }
+
+    fn delete_rules(&self, rules: &[Rule]) -> Result<()> {
+        // Both indices zero is the kernel's "flush everything", other people's rules included.
+        let named = rules.iter().copied().filter(|rule| rule.source != 0 && rule.destination != 0);
+        let refused = RouteSocket::open()?.changes(named.map(cangw::Request::Delete), 0)?;
+        let is_gone = |err: &KernelError| {
+            // gw.c answers EINVAL when no rule is equal, ENODEV when an interface is gone.
+            let no_match =
+                matches!(err, KernelError::Refused(err) if err.raw_os_error() == Some(Errno::EINVAL as i32));
+            no_match || matches!(err.refusal(), Refusal::Gone | Refusal::NotSupported)
+        };
+        refused.into_iter().map(|(_, err)| err).find(|err| !is_gone(err)).map_or(Ok(()), Err)
+    }
+}
+
+fn within<T: Send>(sandbox: Option<&Path>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    match sandbox {
+        None => work(),
+        Some(path) => netns::run_in(netns::open(path)?.ok_or(Errno::ENOENT)?, work),
+    }
+}
+
+fn change_in_place(index: u32, change: &LinkChange) -> Result<()> {
+    match RouteSocket::open()?.changes(link::set(index, change), 0)?.into_iter().next() {
+        None => Ok(()),
+        Some((_, err)) => Err(err),
+    }
+}
+
+fn create(link: RouteNetlinkMessage) -> Result<()> {
+    RouteSocket::open()?.change(link, NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// `EEXIST` means the name or the index; only the latter goes away by trying elsewhere.
+fn with_free_index<T>(create: impl Fn(u32) -> Result<T>) -> Result<T> {
+    let taken = |result: &Result<T>| matches!(result, Err(err) if err.refusal() == Refusal::Exists);
+    (1..INDEX_TRIES).fold(create(0), |result, attempt| if taken(&result) { create(attempt) } else { result })
+}
+
+/// Nothing half-made stays: where the second step fails, the first is taken back.
+fn undo_on_error<T>(step: Result<T>, undo: impl FnOnce() -> Result<()>) -> Result<T> {
+    step.map_err(|err| match undo() {
+        Ok(()) => err,
+        Err(undone) => KernelError::Unexpected(format!("{err}, and taking it back failed: {undone}")),
+    })
+}

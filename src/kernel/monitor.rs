@@ -1,0 +1,56 @@
+//! Link events of the host's namespace. They wake the reconcile loop and are never the truth.
+
+use std::os::fd::AsRawFd;
+
+use nix::{
+    errno::Errno,
+    sys::socket::{
+        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
+    },
+};
+
+use super::{Result, socket::replies};
+use crate::fd;
+
+const RTMGRP_LINK: u32 = 1;
+/// A datagram of link events holds at most this much (`NLMSG_GOODSIZE`).
+const RECEIVE_BYTES: usize = 64 * 1024;
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+/// `ARPHRD_CAN`, the hardware type in `struct ifinfomsg`.
+const ARPHRD_CAN: u16 = 280;
+
+/// Calls `wake` whenever a CAN link of the host appears, changes or goes, and when the kernel had to
+/// drop events (`ENOBUFS`).
+///
+/// Only the type in the header is looked at, so an attribute that a future kernel adds cannot make us deaf.
+///
+/// # Errors
+/// Returns only when the socket cannot be opened or is lost.
+pub async fn watch(wake: impl Fn()) -> Result<()> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkRoute)?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, RTMGRP_LINK))?;
+    let socket = fd::readable(socket)?;
+    let mut buffer = vec![0; RECEIVE_BYTES];
+    loop {
+        let mut ready = socket.readable().await?;
+        let received = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty());
+        match received {
+            Ok(length) => {
+                if replies(&buffer[..length]).any(|event| is_can_link(event.kind, event.payload)) {
+                    wake();
+                }
+            }
+            Err(Errno::EAGAIN) => ready.clear_ready(),
+            Err(Errno::EINTR) => {}
+            Err(Errno::ENOBUFS) => wake(),
+            Err(err) => return Err(err.into()),
+        }
+    }
+}
+
+fn is_can_link(kind: u16, ifinfomsg: &[u8]) -> bool {
+    let hardware_type = ifinfomsg.get(2..4).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes);
+    matches!(kind, RTM_NEWLINK | RTM_DELLINK) && hardware_type == Some(ARPHRD_CAN)
+}

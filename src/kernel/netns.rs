@@ -1,0 +1,56 @@
+//! Work inside another network namespace.
+//!
+//! A netlink socket belongs for life to the namespace of the thread that made it. So a short-lived
+//! thread enters, does its work and ends; no thread of the runtime ever changes namespace.
+
+use std::{
+    fs::{self, File},
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    thread,
+};
+
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::statfs::{NSFS_MAGIC, fstatfs},
+};
+
+use super::{KernelError, Result};
+
+/// Opens the namespace behind `path`, or `None` when there is none.
+///
+/// dockerd makes a plain file first and mounts the namespace over it later, and unmounts it before it
+/// removes the file. So a file that is not on nsfs is a sandbox that is not there yet, or no longer.
+pub(super) fn open(path: &Path) -> Result<Option<OwnedFd>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(err) => return Err(err.into()),
+    };
+    let is_namespace = fstatfs(&file)?.filesystem_type() == NSFS_MAGIC;
+    Ok(is_namespace.then(|| file.into()))
+}
+
+/// Runs `work` on a fresh thread that has entered `namespace`.
+#[allow(clippy::disallowed_methods, reason = "the one place that enters a namespace")]
+pub(super) fn run_in<T: Send>(namespace: impl AsFd, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let namespace = namespace.as_fd();
+    thread::scope(|scope| {
+        let entered = move || {
+            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            work()
+        };
+        thread::Builder::new()
+            .name("canhub-netns".into())
+            .spawn_scoped(scope, entered)?
+            .join()
+            .unwrap_or_else(|_| {
+                Err(KernelError::Unexpected("the thread inside the namespace panicked".into()))
+            })
+    })
+}
+
+/// The id of this boot of the kernel; sandboxes and endpoints of another boot are gone.
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}

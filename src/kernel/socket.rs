@@ -1,0 +1,195 @@
+//! A synchronous `NETLINK_ROUTE` socket: batches of changes, and dumps that tolerate interruption.
+//!
+//! Synchronous because the kernel is: `rtnetlink_rcv` runs inside `sendmsg(2)`, and the answer lies in
+//! the socket before the call returns. So a receive that would block means that the answer is lost, and is an error.
+//! A socket is opened for each piece of work and closed after it: no answer of yesterday can be mistaken for today's.
+
+use std::{io, ops::ControlFlow};
+
+use nix::errno::Errno;
+use rtnetlink::{
+    packet_core::{
+        NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkHeader,
+        NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    },
+    sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
+};
+
+use super::{KernelError, Result};
+
+/// One send carries at most this many bytes, well under the default `net.core.wmem_default`.
+const BATCH_BYTES: usize = 32 * 1024;
+/// A dump that others keep interrupting is read this many times before giving up.
+const DUMP_TRIES: usize = 10;
+/// The kernel fills at most 32 KiB per dump datagram (`netlink_dump` in `net/netlink/af_netlink.c`).
+const RECEIVE_BYTES: usize = 64 * 1024;
+const HEADER_BYTES: usize = 16;
+
+/// A socket in the namespace of the thread that opened it.
+pub(super) struct RouteSocket {
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+/// One message out of a datagram.
+pub(super) struct Reply<'a> {
+    pub(super) kind: u16,
+    flags: u16,
+    sequence: u32,
+    pub(super) payload: &'a [u8],
+}
+
+impl RouteSocket {
+    pub(super) fn open() -> Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.set_non_blocking(true)?;
+        // Answers come without a copy of the request, so that a full batch of refusals fits the buffer.
+        socket.set_cap_ack(true)?;
+        Ok(Self { socket, buffer: Vec::with_capacity(RECEIVE_BYTES) })
+    }
+
+    /// Sends one change and waits for the kernel's word.
+    pub(super) fn change<M: NetlinkSerializable>(&mut self, message: M, flags: u16) -> Result<()> {
+        match self.changes(std::iter::once(message), flags)?.pop() {
+            None => Ok(()),
+            Some((_, err)) => Err(err),
+        }
+    }
+
+    /// Sends changes in as few system calls as fit, and returns the refused ones by position.
+    ///
+    /// The kernel carries on after a refused message of a batch (`netlink_rcv_skb`), so each stands for itself.
+    pub(super) fn changes<M: NetlinkSerializable>(
+        &mut self,
+        messages: impl IntoIterator<Item = M>,
+        flags: u16,
+    ) -> Result<Vec<(usize, KernelError)>> {
+        let mut refused = Vec::new();
+        let mut batch = Vec::new();
+        let mut last = 0;
+        for (position, message) in messages.into_iter().enumerate() {
+            let sequence = position as u32 + 1;
+            let bytes = encode(message, flags | NLM_F_REQUEST | NLM_F_ACK, sequence);
+            if batch.len() + bytes.len() > BATCH_BYTES {
+                self.settle(&std::mem::take(&mut batch), last, &mut refused)?;
+            }
+            batch.extend_from_slice(&bytes);
+            last = sequence;
+        }
+        if !batch.is_empty() {
+            self.settle(&batch, last, &mut refused)?;
+        }
+        Ok(refused)
+    }
+
+    /// Reads every object of a kind. `parse` sees the type and payload of each message.
+    ///
+    /// # Errors
+    /// `EINTR` when the kernel's list changed under every one of several readings.
+    pub(super) fn dump<M, T>(&mut self, request: M, parse: impl Fn(u16, &[u8]) -> Option<T>) -> Result<Vec<T>>
+    where
+        M: NetlinkSerializable + Clone,
+    {
+        for _ in 0..DUMP_TRIES {
+            self.send(&encode(request.clone(), NLM_F_REQUEST | NLM_F_DUMP, 1))?;
+            let mut found = Vec::new();
+            let mut interrupted = false;
+            self.receive(|reply| {
+                interrupted |= reply.flags & NLM_F_DUMP_INTR != 0;
+                match reply.kind {
+                    NLMSG_DONE => Ok(ControlFlow::Break(())),
+                    NLMSG_ERROR => error_code(reply.payload).map(|()| ControlFlow::Break(())),
+                    kind => {
+                        found.extend(parse(kind, reply.payload));
+                        Ok(ControlFlow::Continue(()))
+                    }
+                }
+            })?;
+            if !interrupted {
+                return Ok(found);
+            }
+        }
+        Err(Errno::EINTR.into())
+    }
+
+    fn settle(&mut self, batch: &[u8], last: u32, refused: &mut Vec<(usize, KernelError)>) -> Result<()> {
+        self.send(batch)?;
+        self.receive(|reply| {
+            if reply.kind == NLMSG_ERROR
+                && let Err(err) = error_code(reply.payload)
+            {
+                refused.push((reply.sequence.saturating_sub(1) as usize, err));
+            }
+            Ok(if reply.sequence == last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<()> {
+        let sent = self.socket.send_to(bytes, &SocketAddr::new(0, 0), 0)?;
+        if sent == bytes.len() { Ok(()) } else { Err(KernelError::Unexpected("a batch was cut".into())) }
+    }
+
+    fn receive(&mut self, mut each: impl FnMut(Reply<'_>) -> Result<ControlFlow<()>>) -> Result<()> {
+        loop {
+            self.buffer.clear();
+            match self.socket.recv(&mut self.buffer, 0) {
+                Ok(_) => {}
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+                Err(err) => return Err(err.into()),
+            }
+            for reply in replies(&self.buffer) {
+                if each(reply)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+fn encode<M: NetlinkSerializable>(message: M, flags: u16, sequence: u32) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    header.sequence_number = sequence;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
+    message.finalize();
+    // Attributes are padded to four bytes already, so messages may stand back to back.
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
+}
+
+/// The messages of a datagram.
+pub(super) fn replies(datagram: &[u8]) -> impl Iterator<Item = Reply<'_>> {
+    let mut rest = datagram;
+    std::iter::from_fn(move || {
+        let (reply, after) = next_reply(rest)?;
+        rest = after;
+        Some(reply)
+    })
+}
+
+fn next_reply(bytes: &[u8]) -> Option<(Reply<'_>, &[u8])> {
+    let length = u32_at(bytes, 0)? as usize;
+    let payload = bytes.get(HEADER_BYTES..length)?;
+    let reply =
+        Reply { kind: u16_at(bytes, 4)?, flags: u16_at(bytes, 6)?, sequence: u32_at(bytes, 8)?, payload };
+    Some((reply, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+}
+
+/// `struct nlmsgerr` begins with the negative errno, or zero for an ACK.
+fn error_code(payload: &[u8]) -> Result<()> {
+    match u32_at(payload, 0).map(|code| code as i32) {
+        Some(0) => Ok(()),
+        Some(code) => Err(KernelError::Refused(io::Error::from_raw_os_error(code.wrapping_neg()))),
+        None => Err(KernelError::Unexpected("a cut error message".into())),
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
+}

@@ -1,0 +1,29 @@
+//! canhub puts CAN buses into containers and heals them by itself.
+//!
+//! One request reads from top to bottom: [`driver::server`] takes it off the socket, [`driver::routes`]
+//! turns it into a call of the [`manager`], which knows in its [`model`] what Docker wants ([`network`],
+//! [`endpoint`], [`options`]). [`plan`] compares that with what the [`kernel`] has, in one pure function, and
+//! [`apply`] carries out the steps. [`reconcile`] does the same for everything, whenever an event or the
+//! audit says so. [`state`] keeps over crashes and reboots what Docker tells only once, and [`docker`] asks
+//! Docker in the background for what it never tells. [`daemon`] wires all of it; [`cli`] is the front door.
+//!
+//! Only [`kernel`] knows netlink, and only the private module `fd` holds unsafe code.
+
+pub mod apply;
+pub mod cli;
+pub mod daemon;
+pub mod docker;
+pub mod driver;
+pub mod endpoint;
+pub mod error;
+mod fd;
+pub mod kernel;
+pub mod logs;
+pub mod manager;
+pub mod model;
+pub mod names;
+pub mod network;
+pub mod options;
+pub mod plan;
+pub mod reconcile;
+pub mod state;

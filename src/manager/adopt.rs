@@ -1,0 +1,79 @@
+//! Start-up: what the state folder says, and what lives in the kernel and is ours.
+
+use tracing::{info, warn};
+
+use super::Manager;
+use crate::{
+    names::NetworkId,
+    network::{Alias, Network},
+    plan::is_ours,
+};
+
+impl Manager {
+    /// Loads the records and adopts every living link whose alias tells of something that no record knows.
+    ///
+    /// A link whose sandbox is gone is not adopted; the reconcile loop removes it.
+    pub(super) fn adopt(&self) {
+        let loaded = self.store.load();
+        for warning in &loaded.warnings {
+            warn!("{warning}");
+        }
+        let mut model = self.model.lock();
+        loaded.networks.into_iter().for_each(|network| model.put_network(network));
+        loaded.endpoints.into_iter().for_each(|endpoint| model.put_endpoint(endpoint));
+
+        let links = self.kernel.links().unwrap_or_else(|err| {
+            warn!(%err, "the interfaces of the host cannot be listed; nothing is adopted");
+            Vec::new()
+        });
+        let mut adopted: Vec<NetworkId> = Vec::new();
+        for link in links.iter().filter(|link| is_ours(link)) {
+            let Some(alias) = link.alias.as_deref().and_then(Alias::parse) else { continue };
+            let endpoint = alias.endpoint.map(|endpoint| endpoint.into_endpoint(alias.network.clone()));
+            let alive = match &endpoint {
+                None => true,
+                Some(endpoint) => endpoint
+                    .sandbox()
+                    .is_some_and(|sandbox| matches!(self.kernel.sandbox_links(sandbox), Ok(Some(_)))),
+            };
+            if !alive {
+                continue;
+            }
+            if model.network(&alias.network).is_none() {
+                match Network::new(alias.network.clone(), alias.options) {
+                    Ok(network) => {
+                        adopted.push(network.id.clone());
+                        model.put_network(network);
+                    }
+                    Err(why) => {
+                        warn!(
+                            network = alias.network.short(),
+                            interface = link.name,
+                            reason = why,
+                            "not adopted"
+                        );
+                        continue;
+                    }
+                }
+            }
+            if let Some(endpoint) = endpoint.filter(|endpoint| model.endpoint(&endpoint.id).is_none()) {
+                info!(
+                    network = endpoint.network.short(),
+                    endpoint = endpoint.id.short(),
+                    interface = link.name,
+                    reason = "it lives and no record knew it",
+                    "adopted"
+                );
+                self.keep_endpoint(&mut model, endpoint);
+            }
+        }
+        for network in &adopted {
+            info!(network = network.short(), reason = "it lives and no record knew it", "adopted");
+        }
+        if !adopted.is_empty()
+            && let Err(err) = self.store.save_networks(model.networks())
+        {
+            warn!(%err, "what was adopted is kept in memory only");
+        }
+    }
+}

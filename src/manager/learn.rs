@@ -1,0 +1,99 @@
+//! What Docker tells in the background: names for people, options that were lost, and what it has forgotten.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use tracing::{info, warn};
+
+use super::Manager;
+use crate::{
+    names::{EndpointId, NetworkId},
+    network::Network,
+    options::RawOptions,
+};
+
+/// A network or endpoint younger than this is never taken for forgotten: Docker stores one only after the driver answered.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// A network as Docker's API lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DockerNetwork {
+    /// Its id.
+    pub id: NetworkId,
+    /// Its name.
+    pub name: String,
+    /// The driver options it was created with.
+    pub options: RawOptions,
+    /// The endpoints of running containers, with the containers' names.
+    pub endpoints: BTreeMap<EndpointId, String>,
+}
+
+impl Manager {
+    /// Whether Docker has to be asked for the options of a network.
+    pub fn lacks_options(&self) -> bool {
+        self.model.lock().networks().any(|network| network.provisional)
+    }
+
+    /// Whether a network is one of ours.
+    pub fn knows(&self, id: &NetworkId) -> bool {
+        self.model.lock().network(id).is_some()
+    }
+
+    /// Takes in Docker's list of all its networks, asked for at `asked`.
+    pub fn learn(&self, docker: &[DockerNetwork], asked: Instant) {
+        let mut model = self.model.lock();
+        let mut learnt = false;
+        for told in docker {
+            model.name(told.id.as_ref(), &told.name);
+            for (endpoint, container) in &told.endpoints {
+                model.name(endpoint.as_ref(), container);
+            }
+            if model.network(&told.id).is_some_and(|network| network.provisional) {
+                match Network::new(told.id.clone(), told.options.clone()) {
+                    Ok(network) => {
+                        info!(
+                            network = told.id.short(),
+                            network_name = told.name,
+                            "Docker told the options of a network whose record was lost"
+                        );
+                        model.put_network(network);
+                        learnt = true;
+                    }
+                    Err(why) => {
+                        warn!(
+                            network = told.id.short(),
+                            network_name = told.name,
+                            reason = why,
+                            "Docker's options of a lost network are refused"
+                        );
+                    }
+                }
+            }
+        }
+        let old = |id: &str| {
+            model.known_since(id).is_some_and(|since| asked.saturating_duration_since(since) > GRACE)
+        };
+        let forgotten: Vec<NetworkId> = model
+            .networks()
+            .filter(|network| old(network.id.as_ref()) && !docker.iter().any(|told| told.id == network.id))
+            .map(|network| network.id.clone())
+            .collect();
+        if learnt && let Err(err) = self.store.save_networks(model.networks()) {
+            warn!(%err, "what Docker told is kept in memory only");
+        }
+        drop(model);
+        if learnt {
+            self.wake();
+        }
+        for network in forgotten {
+            info!(
+                network = network.short(),
+                reason = "Docker does not know it any more",
+                "network collected"
+            );
+            self.delete_network(&network);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What canhub knows of Docker's world: networks, endpoints, and the names people gave them.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use crate::{
+    endpoint::{Endpoint, Stage},
+    names::{EndpointId, NetworkId},
+    network::Network,
+    options::Frames,
+    plan::{Bus, Member, Want},
+};
+
+/// The model. It has no locks and asks nobody anything.
+#[derive(Debug, Default)]
+pub struct Model {
+    networks: BTreeMap<NetworkId, Network>,
+    endpoints: BTreeMap<EndpointId, Endpoint>,
+    /// When canhub first knew of a network or endpoint, for grace periods.
+    since: BTreeMap<String, Instant>,
+    /// What Docker calls networks, and the containers of endpoints; learnt in the background, for people only.
+    names: BTreeMap<String, String>,
+    generation: u64,
+}
+
+impl Model {
+    /// Rises with every change of what is wanted.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// All networks.
+    pub fn networks(&self) -> impl Iterator<Item = &Network> {
+        self.networks.values()
+    }
+
+    /// All endpoints.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.values()
+    }
+
+    /// One network.
+    pub fn network(&self, id: &NetworkId) -> Option<&Network> {
+        self.networks.get(id)
+    }
+
+    /// One endpoint.
+    pub fn endpoint(&self, id: &EndpointId) -> Option<&Endpoint> {
+        self.endpoints.get(id)
+    }
+
+    /// Adds or replaces a network.
+    pub fn put_network(&mut self, network: Network) {
+        self.generation += 1;
+        self.since.entry(network.id.to_string()).or_insert_with(Instant::now);
+        self.networks.insert(network.id.clone(), network);
+    }
+
+    /// Adds or replaces an endpoint.
+    pub fn put_endpoint(&mut self, endpoint: Endpoint) {
+        self.generation += 1;
+        self.since.entry(endpoint.id.to_string()).or_insert_with(Instant::now);
+        self.endpoints.insert(endpoint.id.clone(), endpoint);
+    }
+
+    /// Forgets a network and its endpoints, and returns the endpoints.
+    pub fn remove_network(&mut self, id: &NetworkId) -> Vec<EndpointId> {
+        self.generation += 1;
+        self.networks.remove(id);
+        self.since.remove(id.as_ref());
+        self.names.remove(id.as_ref());
+        let gone: Vec<EndpointId> = self
+            .endpoints
+            .values()
+            .filter(|endpoint| endpoint.network == *id)
+            .map(|endpoint| endpoint.id.clone())
+            .collect();
+        for endpoint in &gone {
+            self.remove_endpoint(endpoint);
+        }
+        gone
+    }
+
+    /// Forgets an endpoint.
+    pub fn remove_endpoint(&mut self, id: &EndpointId) -> Option<Endpoint> {
+        self.generation += 1;
+        self.since.remove(id.as_ref());
+        self.names.remove(id.as_ref());
+        self.endpoints.remove(id)
+    }
+
+    /// When a network or endpoint became known.
+    pub fn known_since(&self, id: &str) -> Option<Instant> {
+        self.since.get(id).copied()
+    }
+
+    /// Remembers what Docker calls a network, or the container of an endpoint.
+    pub fn name(&mut self, id: &str, name: &str) {
+        if self.since.contains_key(id) {
+            self.names.insert(id.to_owned(), name.to_owned());
+        }
+    }
+
+    /// What people call a network; its short id until Docker has told.
+    pub fn network_name<'a>(&'a self, id: &'a NetworkId) -> &'a str {
+        self.names.get(id.as_ref()).map_or(id.short(), String::as_str)
+    }
+
+    /// What people call the container of an endpoint, once Docker has told.
+    pub fn container_name(&self, id: &EndpointId) -> Option<&str> {
+        self.names.get(id.as_ref()).map(String::as_str)
+    }
+
+    /// All that is wanted of the kernel.
+    pub fn want(&self) -> Want {
+        let mut want = Want::default();
+        let mut members: BTreeMap<&NetworkId, Vec<Member>> = BTreeMap::new();
+        for endpoint in self.endpoints.values() {
+            let network = self.networks.get(&endpoint.network);
+            match (&endpoint.stage, network) {
+                (Stage::Joined { sandbox }, Some(network)) => {
+                    members.entry(&network.id).or_default().push(Member {
+                        endpoint: endpoint.id.clone(),
+                        alias: network.pair_alias(endpoint),
+                        ifname: endpoint.ifname.clone(),
+                        sandbox: sandbox.clone(),
+                    })
+                }
+                _ => {
+                    want.tolerated.insert(endpoint.id.clone());
+                }
+            }
+        }
+        want.buses = self
+            .networks
+            .values()
+            .map(|network| Bus {
+                network: network.id.clone(),
+                hub: network.hub(),
+                alias: network.hub_alias(),
+                mtu: network.options.frames.mtu(),
+                fd: network.options.frames != Frames::Classic,
+                members: members.remove(&network.id).unwrap_or_default(),
+            })
+            .collect();
+        want
+    }
+}

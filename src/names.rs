@@ -1,0 +1,178 @@
+//! Names that cannot hold a bad value: parsed at the edge, trusted inside.
+
+use std::{borrow::Borrow, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// The longest interface name in bytes: `IFNAMSIZ` of the kernel, less the closing zero.
+pub const IFNAME_MAX: usize = 15;
+
+/// A name that the kernel accepts for an interface (`dev_valid_name` in `net/core/dev.c`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct IfName(String);
+
+/// The id of a Docker network: 64 hex digits, or 25 base-36 digits from a swarm.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NetworkId(String);
+
+/// The id of a Docker endpoint. Every start of a container makes a new one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct EndpointId(String);
+
+impl IfName {
+    /// The name for an owned thing of canhub's: a prefix and the start of an id, cut to what fits.
+    ///
+    /// The id consists of letters and digits, so that the result is always a valid name.
+    fn from_id(prefix: &str, id: &str, digits: usize) -> Self {
+        Self(prefix.chars().chain(id.chars().take(digits)).take(IFNAME_MAX).collect())
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for IfName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let why = if name.is_empty() {
+            "it is empty".to_owned()
+        } else if name.len() > IFNAME_MAX {
+            format!("it has {} bytes and the kernel allows {IFNAME_MAX}", name.len())
+        } else if name == "." || name == ".." {
+            "the kernel reserves it".to_owned()
+        } else if let Some(bad) =
+            name.chars().find(|c| matches!(c, '/' | ':' | '%') || c.is_whitespace() || c.is_control())
+        {
+            format!("the character {bad:?} may not be in it")
+        } else {
+            return Ok(Self(name.to_owned()));
+        };
+        Err(format!("{name:?} is not an interface name: {why}"))
+    }
+}
+
+impl NetworkId {
+    /// The first twelve digits, as Docker shows them.
+    pub fn short(&self) -> &str {
+        short(&self.0)
+    }
+
+    /// The hub's name where the user gave none: `bus` and the digits that `docker network ls` shows.
+    pub fn hub_name(&self) -> IfName {
+        IfName::from_id("bus", &self.0, 12)
+    }
+}
+
+impl EndpointId {
+    /// The first twelve digits, as Docker shows them.
+    pub fn short(&self) -> &str {
+        short(&self.0)
+    }
+
+    /// The host end of the endpoint's pair.
+    pub fn host_end(&self) -> IfName {
+        IfName::from_id("ch", &self.0, 10)
+    }
+
+    /// The container end while it is still on the host, where Docker is the one to move it.
+    pub fn container_end(&self) -> IfName {
+        IfName::from_id("cp", &self.0, 10)
+    }
+}
+
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+fn valid_id(what: &str, id: String) -> Result<String, String> {
+    let fits = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric());
+    // Ids become file names and interface names, so nothing but letters and digits may pass.
+    if fits { Ok(id) } else { Err(format!("{what} {:?} is not 1 to 64 letters and digits", clip(&id))) }
+}
+
+fn clip(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+macro_rules! text_type {
+    ($type:ident, $parse:expr) => {
+        impl TryFrom<String> for $type {
+            type Error = String;
+            fn try_from(text: String) -> Result<Self, String> {
+                let parse: fn(String) -> Result<Self, String> = $parse;
+                parse(text)
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> String {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl AsRef<str> for $type {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+text_type!(IfName, |text| text.parse());
+text_type!(NetworkId, |text| valid_id("network id", text).map(Self));
+text_type!(EndpointId, |text| valid_id("endpoint id", text).map(Self));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_name_is_refused_with_the_reason() {
+        for (name, reason) in [
+            ("", "empty"),
+            ("sixteen-bytes-xx", "16 bytes and the kernel allows 15"),
+            ("can/0", "'/'"),
+            ("can 0", "' '"),
+            ("can%d", "'%'"),
+            ("..", "reserves"),
+        ] {
+            let err = name.parse::<IfName>().unwrap_err();
+            assert!(err.contains(reason), "{name:?}: {err}");
+        }
+        assert_eq!("fifteen-bytes-x".parse::<IfName>().unwrap().as_str(), "fifteen-bytes-x");
+    }
+
+    #[test]
+    fn names_made_from_ids_fit_and_are_recognisable() {
+        let network = NetworkId::try_from("e189".repeat(16)).unwrap();
+        assert_eq!(network.hub_name().as_str(), "buse189e189e189");
+        let endpoint = EndpointId::try_from("0123456789abcdef".repeat(4)).unwrap();
+        assert_eq!(endpoint.host_end().as_str(), "ch0123456789");
+        assert_eq!(endpoint.container_end().as_str(), "cp0123456789");
+    }
+
+    #[test]
+    fn an_id_that_could_leave_the_folder_is_refused() {
+        assert!(EndpointId::try_from("../../etc/passwd".to_owned()).is_err());
+        assert!(NetworkId::try_from(String::new()).is_err());
+        assert!(NetworkId::try_from("a".repeat(65)).is_err());
+    }
+}

@@ -1,0 +1,238 @@
+//! A network: one Docker network is one bus.
+//!
+//! Also the alias that owned links carry. It holds all that is needed to know the bus again, so that a
+//! lost state file loses nothing that lives.
+
+use std::path::PathBuf;
+
+use crate::{
+    endpoint::{Endpoint, Stage},
+    names::{EndpointId, IfName, NetworkId},
+    options::{HubChoice, Naming, NetworkOptions, RawOptions, looks_like_hardware},
+};
+
+/// One bus as its creator asked for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// Docker's id.
+    pub id: NetworkId,
+    /// The options as Docker sent them.
+    pub raw: RawOptions,
+    /// The same, understood.
+    pub options: NetworkOptions,
+    /// Docker knows the network and canhub has lost its record: the options are defaults until Docker tells.
+    pub provisional: bool,
+}
+
+/// The host's interface on a bus.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hub {
+    /// Its name on the host.
+    pub name: IfName,
+    /// Who makes it.
+    pub ownership: Ownership,
+}
+
+/// Who makes the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ownership {
+    /// canhub makes it, keeps it and deletes it.
+    Owned,
+    /// Somebody else's: never made and never deleted here.
+    Adapter,
+    /// rustycan4docker's way: somebody else's where it exists, canhub's where it does not.
+    Shared,
+}
+
+impl Network {
+    /// A network with the options that Docker sent.
+    ///
+    /// # Errors
+    /// The sentence of [`NetworkOptions::parse`].
+    pub fn new(id: NetworkId, raw: RawOptions) -> Result<Self, String> {
+        let options = NetworkOptions::parse(&raw)?;
+        Ok(Self { id, raw, options, provisional: false })
+    }
+
+    /// A network that Docker knows and canhub does not (any more).
+    ///
+    /// # Errors
+    /// None in practice: no options parse as the defaults.
+    pub fn provisional(id: NetworkId) -> Result<Self, String> {
+        Ok(Self { provisional: true, ..Self::new(id, RawOptions::new())? })
+    }
+
+    /// The host's interface of this bus.
+    pub fn hub(&self) -> Hub {
+        let (name, ownership) = match &self.options.hub {
+            HubChoice::Made => (self.id.hub_name(), Ownership::Owned),
+            HubChoice::Named(name) => (name.clone(), Ownership::Owned),
+            HubChoice::Adapter(name) => (name.clone(), Ownership::Adapter),
+            // A vcan under the name of hardware that is late at boot would be a bus with no wire.
+            HubChoice::Shared(name) if looks_like_hardware(name) => (name.clone(), Ownership::Adapter),
+            HubChoice::Shared(name) => (name.clone(), Ownership::Shared),
+        };
+        Hub { name, ownership }
+    }
+
+    /// The alias of this bus's hub.
+    pub fn hub_alias(&self) -> String {
+        let hub_word = match &self.options.hub {
+            HubChoice::Made => String::new(),
+            HubChoice::Named(name) => format!(" hub={name}"),
+            HubChoice::Adapter(name) => format!(" adapter={name}"),
+            HubChoice::Shared(name) => format!(" vxcan={name}"),
+        };
+        let heal = if self.options.heal { "" } else { " heal=off" };
+        let options = &self.options;
+        format!(
+            "canhub net={}{hub_word} name={} frames={}{heal}",
+            self.id,
+            options.ifname,
+            options.frames.as_str()
+        )
+    }
+
+    /// The alias of both ends of an endpoint's pair.
+    pub fn pair_alias(&self, endpoint: &Endpoint) -> String {
+        let mut alias = format!("{} ep={} if={}", self.hub_alias(), endpoint.id, endpoint.ifname);
+        if let Some(path) = endpoint.sandbox() {
+            let sandbox = format!(" sb={}", path.strip_prefix(DOCKER_NETNS).unwrap_or(path).display());
+            // With Docker's folder left out all fits; a longer path is learnt again at the next Join.
+            if alias.len() + sandbox.len() <= ALIAS_MAX {
+                alias.push_str(&sandbox);
+            }
+        }
+        alias
+    }
+}
+
+/// `IFALIASZ` of the kernel, less the closing zero.
+const ALIAS_MAX: usize = 255;
+/// The folder of nearly every `SandboxKey`, left out of aliases to save their bytes.
+const DOCKER_NETNS: &str = "/var/run/docker/netns";
+
+/// What an alias of ours tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// The network that the link belongs to.
+    pub network: NetworkId,
+    /// Its options, as far as an alias carries them.
+    pub options: RawOptions,
+    /// The endpoint whose pair it is, or `None` for a hub.
+    pub endpoint: Option<AliasEndpoint>,
+}
+
+/// The part of a pair's alias about its endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AliasEndpoint {
+    /// Docker's id.
+    pub id: EndpointId,
+    /// The name wanted inside.
+    pub ifname: Naming,
+    /// Where the container is, if that fitted.
+    pub sandbox: Option<PathBuf>,
+}
+
+impl Alias {
+    /// Reads an alias; `None` for one that is not ours.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        if words.next()? != "canhub" {
+            return None;
+        }
+        let words: Vec<(&str, &str)> = words.filter_map(|word| word.split_once('=')).collect();
+        let get =
+            |key: &str| words.iter().find(|(word, _)| *word == key).map(|(_, value)| (*value).to_owned());
+        let mut options = RawOptions::new();
+        for key in ["hub", "adapter", "frames", "heal"] {
+            options.extend(get(key).map(|value| (key.to_owned(), value)));
+        }
+        if let Some(name) = get("vxcan") {
+            options.extend([("vxcan.dev".to_owned(), name), ("vxcan.id".to_owned(), String::new())]);
+        }
+        options.extend(get("name").map(|name| match name.strip_suffix('*') {
+            Some(prefix) => ("vxcan.peer".to_owned(), prefix.to_owned()),
+            None => ("ifname".to_owned(), name),
+        }));
+        let endpoint = match get("ep") {
+            None => None,
+            Some(id) => Some(AliasEndpoint {
+                id: id.try_into().ok()?,
+                ifname: get("if")?.parse().ok()?,
+                // An absolute path replaces the folder.
+                sandbox: get("sb").map(|path| PathBuf::from(DOCKER_NETNS).join(path)),
+            }),
+        };
+        Some(Self { network: get("net")?.try_into().ok()?, options, endpoint })
+    }
+}
+
+impl AliasEndpoint {
+    /// The endpoint that the alias tells of, as far as it tells.
+    pub fn into_endpoint(self, network: NetworkId) -> Endpoint {
+        let stage = self.sandbox.map_or(Stage::Left, |sandbox| Stage::Joined { sandbox });
+        Endpoint { id: self.id, network, ifname: self.ifname, stage }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(options: &[(&str, &str)]) -> Network {
+        let raw = options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        Network::new("e189".repeat(16).try_into().unwrap(), raw).unwrap()
+    }
+
+    fn endpoint(network: &Network, ifname: &str) -> Endpoint {
+        Endpoint {
+            id: "0123456789abcdef".repeat(4).try_into().unwrap(),
+            network: network.id.clone(),
+            ifname: ifname.parse().unwrap(),
+            stage: Stage::Joined { sandbox: "/var/run/docker/netns/234422f80b09".into() },
+        }
+    }
+
+    #[test]
+    fn an_alias_tells_all_that_a_lost_state_file_knew() {
+        for options in [
+            &[][..],
+            &[
+                ("hub", "fifteen-bytes-x"),
+                ("frames", "classic"),
+                ("heal", "off"),
+                ("ifname", "fifteen-bytes-y"),
+            ],
+            &[("adapter", "can0")],
+            &[("vxcan.dev", "vcan"), ("vxcan.id", "7"), ("vxcan.peer", "ecu")],
+        ] {
+            let network = network(options);
+            let hub = Alias::parse(&network.hub_alias()).unwrap();
+            let again = Network::new(hub.network, hub.options).unwrap();
+            assert_eq!((&again.id, &again.options), (&network.id, &network.options), "{options:?}");
+            assert_eq!(hub.endpoint, None);
+
+            let endpoint = endpoint(&network, "fifteen-bytes-z");
+            let alias = network.pair_alias(&endpoint);
+            assert!(alias.len() <= ALIAS_MAX, "{} bytes: {alias}", alias.len());
+            let pair = Alias::parse(&alias).unwrap();
+            assert_eq!(Network::new(pair.network, pair.options).unwrap().options, network.options);
+            let again = pair.endpoint.unwrap().into_endpoint(network.id.clone());
+            assert_eq!(again, endpoint);
+        }
+    }
+
+    #[test]
+    fn other_peoples_aliases_are_not_ours() {
+        for alias in ["", "canhub", "canhubs net=a", "my canhub net=a", "canhub net=../..", "uplink"] {
+            assert_eq!(Alias::parse(alias), None, "{alias:?}");
+        }
+    }
+
+    #[test]
+    fn a_late_adapter_is_never_faked() {
+        assert_eq!(network(&[("vxcan.dev", "can"), ("vxcan.id", "0")]).hub().ownership, Ownership::Adapter);
+        assert_eq!(network(&[("vxcan.dev", "vcan"), ("vxcan.id", "0")]).hub().ownership, Ownership::Shared);
+    }
+}

@@ -1,0 +1,73 @@
+//! What is there: one dump as plain values, and whose each link is.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use crate::{
+    kernel::{Link, LinkKind, OWN_INDEX_BASE, RuleStatus},
+    names::{EndpointId, NetworkId},
+    network::Alias,
+};
+
+/// What one look at the kernel found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Have {
+    /// All links of the host.
+    pub links: Vec<Link>,
+    /// All can-gw rules of the host.
+    pub rules: Vec<RuleStatus>,
+    /// The links inside each sandbox that exists.
+    pub sandboxes: BTreeMap<PathBuf, Vec<Link>>,
+}
+
+/// Whether a link is canhub's: by its alias, or by an index that only canhub chooses.
+pub fn is_ours(link: &Link) -> bool {
+    let kind = matches!(link.kind, LinkKind::Vcan | LinkKind::Vxcan);
+    kind && (link.index >= OWN_INDEX_BASE || alias(link).is_some())
+}
+
+pub(super) fn alias(link: &Link) -> Option<Alias> {
+    link.alias.as_deref().and_then(Alias::parse)
+}
+
+impl Have {
+    /// The link of that name on the host.
+    pub fn named(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == name)
+    }
+
+    /// The vcan that canhub made as a network's hub, under whatever name it has now.
+    pub fn own_hub(&self, network: &NetworkId, name: &str) -> Option<&Link> {
+        let owned = || self.links.iter().filter(|link| link.kind == LinkKind::Vcan && is_ours(link));
+        owned()
+            .find(|link| {
+                alias(link).is_some_and(|alias| alias.network == *network && alias.endpoint.is_none())
+            })
+            .or_else(|| owned().find(|link| link.name == name && alias(link).is_none()))
+    }
+
+    /// The host end of an endpoint's pair, under whatever name it has now.
+    pub fn host_end(&self, endpoint: &EndpointId) -> Option<&Link> {
+        let (host, beside) = (endpoint.host_end(), endpoint.container_end());
+        // Both ends carry the alias; host ends have even indices, and while beside, the container end its own name.
+        let ends = || {
+            self.links.iter().filter(|link| {
+                link.kind == LinkKind::Vxcan
+                    && is_ours(link)
+                    && link.name != beside.as_str()
+                    && (link.index < OWN_INDEX_BASE || link.index % 2 == 0)
+            })
+        };
+        ends()
+            .find(|link| {
+                alias(link).and_then(|alias| alias.endpoint).is_some_and(|owner| owner.id == *endpoint)
+            })
+            .or_else(|| ends().find(|link| link.name == host.as_str() && alias(link).is_none()))
+    }
+}
+
+/// The other end of a pair among `links`: each end reports the index of the other.
+pub(super) fn other_end<'a>(host: &Link, links: &'a [Link]) -> Option<&'a Link> {
+    links.iter().find(|link| {
+        link.kind == LinkKind::Vxcan && Some(link.index) == host.peer && link.peer == Some(host.index)
+    })
+}

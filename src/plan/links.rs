@@ -1,0 +1,255 @@
+//! Planning links: the hub, the pairs, and what nobody wants any more.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Action, Blocks, Bus, Have, Member, Plan, Scope, Step, Want,
+    have::{alias, is_ours, other_end},
+};
+use crate::{
+    kernel::{Link, LinkChange},
+    names::{EndpointId, IfName},
+    network::Ownership,
+};
+
+/// The ends of a bus after the steps so far: by the name that each has then, with its index where it exists already.
+pub(super) type Ends = BTreeMap<IfName, Option<u32>>;
+
+/// Plans the hub and the pairs of one bus.
+pub(super) fn plan_bus(bus: &Bus, have: &Have, scope: Scope<'_>, plan: &mut Plan) -> Ends {
+    let mut ends = Ends::new();
+    if let Some(hub) = plan_hub(bus, have, plan) {
+        ends.insert(bus.hub.name.clone(), hub);
+    }
+    for member in &bus.members {
+        let end = if scope.covers(&member.endpoint) {
+            plan_member(bus, member, have, scope, plan)
+        } else {
+            have.host_end(&member.endpoint).map(|link| Some(link.index))
+        };
+        if let Some(index) = end {
+            ends.insert(member.endpoint.host_end(), index);
+        }
+    }
+    ends
+}
+
+/// `Some(Some(index))`: the hub is there; `Some(None)`: a step makes it; `None`: there is none.
+fn plan_hub(bus: &Bus, have: &Have, plan: &mut Plan) -> Option<Option<u32>> {
+    let name = &bus.hub.name;
+    let own = have.own_hub(&bus.network, name.as_str());
+    let named = have.named(name.as_str());
+    match (bus.hub.ownership, own, named) {
+        (Ownership::Owned | Ownership::Shared, Some(hub), _) => {
+            let rename = (hub.name != name.as_str()).then_some(name);
+            if rename.is_some() && named.is_some() {
+                plan.problems.push(bus.problem(None, Blocks::Nothing, taken(name)));
+            } else {
+                repair(bus, None, hub, Repair { rename, mtu: bus.mtu, alias: &bus.alias }, plan);
+            }
+            Some(Some(hub.index))
+        }
+        (Ownership::Owned, None, Some(_)) => {
+            plan.problems.push(bus.problem(None, Blocks::Network, taken(name)));
+            None
+        }
+        (Ownership::Owned | Ownership::Shared, None, None) => {
+            let action = Action::CreateHub { name: name.clone(), mtu: bus.mtu, alias: bus.alias.clone() };
+            plan.steps.push(bus.step(None, "the hub was missing", action));
+            Some(None)
+        }
+        (Ownership::Adapter | Ownership::Shared, _, Some(link)) if link.kind.is_can() => {
+            if !link.up {
+                let text = format!(
+                    "adapter {name} is down, so its frames do not reach the bus: bring it up with `ip link set {name} up`"
+                );
+                plan.problems.push(bus.problem(None, Blocks::Nothing, text));
+            }
+            Some(Some(link.index))
+        }
+        (Ownership::Adapter | Ownership::Shared, _, Some(_)) => {
+            let text = format!(
+                "adapter {name} is not a CAN interface: name one that `ip link show type can` or `type vcan` lists"
+            );
+            plan.problems.push(bus.problem(None, Blocks::Network, text));
+            None
+        }
+        (Ownership::Adapter, _, None) => {
+            let text = format!(
+                "adapter {name} is not there: plug it in, or check its name with `ip -br link`, and start the container again"
+            );
+            plan.problems.push(bus.problem(None, Blocks::Join, text));
+            None
+        }
+    }
+}
+
+fn taken(name: &IfName) -> String {
+    format!(
+        "an interface {name} exists that canhub did not make: choose another name for the hub, or use it as it is with adapter={name}"
+    )
+}
+
+/// As [`plan_hub`], for one member's host end.
+fn plan_member(
+    bus: &Bus,
+    member: &Member,
+    have: &Have,
+    scope: Scope<'_>,
+    plan: &mut Plan,
+) -> Option<Option<u32>> {
+    let inside = have.sandboxes.get(&member.sandbox);
+    let Some(host) = have.host_end(&member.endpoint) else {
+        return create_pair(bus, member, have, scope, plan).then_some(None);
+    };
+    let end = inside.and_then(|links| other_end(host, links));
+    // Docker ≤ 27 moves the container end between Join and the start of the process.
+    let waits_for_docker = other_end(host, &have.links).is_some();
+    if end.is_none() && !waits_for_docker && inside.is_some() {
+        let broken = Action::Delete { sandbox: None, index: host.index, name: host.name.clone() };
+        plan.steps.push(bus.step(Some(&member.endpoint), "the container end was moved away", broken));
+        return create_pair(bus, member, have, scope, plan).then_some(None);
+    }
+    let name = member.endpoint.host_end();
+    let rename = (host.name != name.as_str() && have.named(name.as_str()).is_none()).then_some(&name);
+    repair(bus, Some(&member.endpoint), host, Repair { rename, mtu: bus.mtu, alias: &member.alias }, plan);
+    if let (Some(end), Some(links)) = (end, inside) {
+        repair_end(bus, member, end, links, plan);
+    }
+    Some(Some(host.index))
+}
+
+/// Whether a step now makes the pair.
+fn create_pair(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>, plan: &mut Plan) -> bool {
+    let (end, sandbox) = match have.sandboxes.get(&member.sandbox) {
+        Some(links) => {
+            let old =
+                |link: &&Link| is_ours(link) && owner(link).is_none_or(|owner| owner == member.endpoint);
+            let stays: Vec<String> =
+                links.iter().filter(|link| !old(link)).map(|link| link.name.clone()).collect();
+            let name = member.ifname.choose(&stays);
+            if stays.iter().any(|other| other == name.as_str()) {
+                let text = format!(
+                    "the container already has an interface {name}: give one of its networks another name, with -o ifname=… \
+                     or per container with the option {}",
+                    crate::options::DOCKER_IFNAME
+                );
+                plan.problems.push(bus.problem(Some(&member.endpoint), Blocks::Join, text));
+                return false;
+            }
+            // What is left of this endpoint's last pair: its host end was moved out of our sight.
+            for link in
+                links.iter().filter(old).filter(|link| owner(link).is_some() || link.name == name.as_str())
+            {
+                let action = Action::Delete {
+                    sandbox: Some(member.sandbox.clone()),
+                    index: link.index,
+                    name: link.name.clone(),
+                };
+                plan.steps.push(bus.step(Some(&member.endpoint), "the host end was moved away", action));
+            }
+            (name, Some(member.sandbox.clone()))
+        }
+        None if scope == Scope::Join(&member.endpoint) => (member.endpoint.container_end(), None),
+        // The container is gone, or Docker has not made its sandbox: nowhere to put an end.
+        None => return false,
+    };
+    let action = Action::CreatePair {
+        host: member.endpoint.host_end(),
+        end,
+        sandbox,
+        mtu: bus.mtu,
+        alias: member.alias.clone(),
+    };
+    plan.steps.push(bus.step(Some(&member.endpoint), "the pair was missing", action));
+    true
+}
+
+fn owner(link: &Link) -> Option<EndpointId> {
+    alias(link).and_then(|alias| alias.endpoint).map(|endpoint| endpoint.id)
+}
+
+struct Repair<'a> {
+    rename: Option<&'a IfName>,
+    mtu: u32,
+    alias: &'a str,
+}
+
+fn repair(bus: &Bus, endpoint: Option<&EndpointId>, link: &Link, wanted: Repair<'_>, plan: &mut Plan) {
+    let change = LinkChange {
+        name: wanted.rename.cloned(),
+        mtu: (link.mtu != wanted.mtu).then_some(wanted.mtu),
+        alias: (link.alias.as_deref() != Some(wanted.alias)).then(|| wanted.alias.to_owned()),
+        up: None,
+    };
+    push_change(bus, endpoint, None, link, change, plan);
+}
+
+fn repair_end(bus: &Bus, member: &Member, end: &Link, inside: &[Link], plan: &mut Plan) {
+    let others: Vec<String> =
+        inside.iter().filter(|link| link.index != end.index).map(|link| link.name.clone()).collect();
+    let name = member.ifname.choose(&others);
+    let free = !others.iter().any(|other| other == name.as_str());
+    let change = LinkChange {
+        name: (!member.ifname.accepts(&end.name) && free).then_some(name),
+        mtu: (end.mtu != bus.mtu).then_some(bus.mtu),
+        alias: (end.alias.as_deref() != Some(&member.alias)).then(|| member.alias.clone()),
+        up: None,
+    };
+    push_change(bus, Some(&member.endpoint), Some(member), end, change, plan);
+}
+
+fn push_change(
+    bus: &Bus,
+    endpoint: Option<&EndpointId>,
+    inside: Option<&Member>,
+    link: &Link,
+    mut change: LinkChange,
+    plan: &mut Plan,
+) {
+    let reason = match &change {
+        LinkChange { name: Some(_), .. } => "the link had another name",
+        LinkChange { mtu: Some(_), .. } => "the link had another MTU",
+        _ if !link.up => "the link was down",
+        LinkChange { alias: Some(_), .. } => "the link's alias was missing",
+        _ => return,
+    };
+    // A new name or MTU takes the link down on the way, so what is changed is always asked to be up.
+    change.up = Some(true);
+    let sandbox = inside.map(|member| member.sandbox.clone());
+    let action = Action::Change { sandbox, index: link.index, name: link.name.clone(), change };
+    plan.steps.push(bus.step(endpoint, reason, action));
+}
+
+/// Plans the deletion of links that are ours and that nobody wants.
+pub(super) fn plan_leftovers(want: &Want, have: &Have, plan: &mut Plan) {
+    let bus_of = |link: &Link| {
+        alias(link).and_then(|alias| want.buses.iter().find(|bus| bus.network == alias.network))
+    };
+    let mut kept: Vec<u32> = Vec::new();
+    for bus in &want.buses {
+        if bus.hub.ownership != Ownership::Adapter {
+            kept.extend(have.own_hub(&bus.network, bus.hub.name.as_str()).map(|link| link.index));
+        }
+    }
+    let members = want.buses.iter().flat_map(|bus| &bus.members).map(|member| &member.endpoint);
+    for endpoint in members.chain(&want.tolerated) {
+        if let Some(host) = have.host_end(endpoint) {
+            kept.push(host.index);
+            kept.extend(other_end(host, &have.links).map(|end| end.index));
+        }
+    }
+    for link in have.links.iter().filter(|link| is_ours(link) && !kept.contains(&link.index)) {
+        // Deleting one end deletes the other; the second delete finds it gone, which is no error.
+        let action = Action::Delete { sandbox: None, index: link.index, name: link.name.clone() };
+        plan.steps.push(Step {
+            network: bus_of(link).map(|bus| bus.network.clone()),
+            endpoint: None,
+            reason: LEFTOVER,
+            action,
+        });
+    }
+}
+
+/// The reason of a step that removes what nobody wants; the reconcile loop gives such a link a grace period.
+pub const LEFTOVER: &str = "nobody wants the link any more";

@@ -1,0 +1,244 @@
+//! The heart: one pure function from what is wanted and what is there to the steps between them.
+//!
+//! Join plans one endpoint; start-up, the reconcile loop and every audit plan everything. There is no
+//! second way. What must stay true: carrying out a plan gives what was wanted, a second plan is then
+//! empty, and no step touches a link or a rule that is not canhub's.
+
+mod have;
+mod links;
+mod rules;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+pub use have::{Have, is_ours};
+pub use links::LEFTOVER;
+pub use rules::{NamedRule, bus_rules};
+
+use crate::{
+    kernel::{LinkChange, Rule},
+    names::{EndpointId, IfName, NetworkId},
+    network::Hub,
+    options::Naming,
+};
+
+/// All that is wanted on this host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Want {
+    /// One for each network.
+    pub buses: Vec<Bus>,
+    /// Endpoints that Docker has created and not joined, or left and not deleted: their links may stay.
+    pub tolerated: BTreeSet<EndpointId>,
+}
+
+/// One bus as it is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bus {
+    /// Whose it is.
+    pub network: NetworkId,
+    /// The host's interface.
+    pub hub: Hub,
+    /// The alias of the hub, if canhub owns it.
+    pub alias: String,
+    /// MTU in bytes of what canhub owns.
+    pub mtu: u32,
+    /// Whether FD frames are carried too.
+    pub fd: bool,
+    /// One for each joined endpoint.
+    pub members: Vec<Member>,
+}
+
+/// One container on a bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Docker's endpoint.
+    pub endpoint: EndpointId,
+    /// The alias of both ends.
+    pub alias: String,
+    /// The name wanted inside.
+    pub ifname: Naming,
+    /// Where the container is.
+    pub sandbox: PathBuf,
+}
+
+/// How much to plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope<'a> {
+    /// All buses, and what nobody wants any more.
+    Everything,
+    /// One network's hub, at CreateNetwork.
+    Network(&'a NetworkId),
+    /// One endpoint at Join: its hub, its pair, the rules between it and the others. Where the sandbox is
+    /// not there yet, the container end is made on the host for Docker to move.
+    Join(&'a EndpointId),
+}
+
+/// The steps from what is there to what is wanted, and what stands in the way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In the order in which they are to be carried out.
+    pub steps: Vec<Step>,
+    /// What no step of ours can mend.
+    pub problems: Vec<Problem>,
+}
+
+/// One difference, and how it goes away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The network it serves; `None` for a leftover of a network that is not known.
+    pub network: Option<NetworkId>,
+    /// The endpoint it serves, if only one.
+    pub endpoint: Option<EndpointId>,
+    /// What is wrong, in words for the log.
+    pub reason: &'static str,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Make the hub.
+    CreateHub {
+        /// Its name.
+        name: IfName,
+        /// In bytes.
+        mtu: u32,
+        /// Whose it is.
+        alias: String,
+    },
+    /// Make a pair.
+    CreatePair {
+        /// The host end's name.
+        host: IfName,
+        /// The container end's name.
+        end: IfName,
+        /// Where the container end is born; `None`: on the host, for Docker to move.
+        sandbox: Option<PathBuf>,
+        /// In bytes.
+        mtu: u32,
+        /// Whose it is.
+        alias: String,
+    },
+    /// Change a link.
+    Change {
+        /// `None`: on the host.
+        sandbox: Option<PathBuf>,
+        /// Which.
+        index: u32,
+        /// Its present name, for messages.
+        name: String,
+        /// How.
+        change: LinkChange,
+    },
+    /// Delete a link.
+    Delete {
+        /// `None`: on the host.
+        sandbox: Option<PathBuf>,
+        /// Which.
+        index: u32,
+        /// Its present name, for messages.
+        name: String,
+    },
+    /// Remove rules that deliver twice or that nobody wants.
+    DeleteRules(Vec<Rule>),
+    /// Add missing rules. By name, because an end may be made by a step before.
+    AddRules {
+        /// Which.
+        rules: Vec<NamedRule>,
+        /// The index of each end that exists already.
+        ends: BTreeMap<IfName, u32>,
+    },
+}
+
+/// Something that only somebody else can mend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The network that suffers.
+    pub network: NetworkId,
+    /// The endpoint that suffers, if only one.
+    pub endpoint: Option<EndpointId>,
+    /// What cannot succeed meanwhile.
+    pub blocks: Blocks,
+    /// One sentence: what is wrong and what to do.
+    pub text: String,
+}
+
+/// What a problem keeps from succeeding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blocks {
+    /// The bus works, with less than was asked for.
+    Nothing,
+    /// Joins.
+    Join,
+    /// Joins, and the creation of the network.
+    Network,
+}
+
+/// Plans.
+pub fn plan(want: &Want, have: &Have, scope: Scope<'_>) -> Plan {
+    let mut plan = Plan::default();
+    for bus in &want.buses {
+        let asked = match scope {
+            Scope::Everything => true,
+            Scope::Network(network) => bus.network == *network,
+            Scope::Join(endpoint) => bus.members.iter().any(|member| member.endpoint == *endpoint),
+        };
+        if asked {
+            let ends = links::plan_bus(bus, have, scope, &mut plan);
+            rules::plan_bus(bus, have, scope, &ends, &mut plan);
+        }
+    }
+    if scope == Scope::Everything {
+        links::plan_leftovers(want, have, &mut plan);
+    }
+    plan
+}
+
+impl Bus {
+    fn step(&self, endpoint: Option<&EndpointId>, reason: &'static str, action: Action) -> Step {
+        Step { network: Some(self.network.clone()), endpoint: endpoint.cloned(), reason, action }
+    }
+
+    fn problem(&self, endpoint: Option<&EndpointId>, blocks: Blocks, text: String) -> Problem {
+        Problem { network: self.network.clone(), endpoint: endpoint.cloned(), blocks, text }
+    }
+}
+
+impl Scope<'_> {
+    fn covers(self, endpoint: &EndpointId) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Network(_) => false,
+            Self::Join(joining) => joining == endpoint,
+        }
+    }
+}
+
+impl Action {
+    /// The interface that the action is about, for logs.
+    pub fn interface(&self) -> &str {
+        match self {
+            Self::CreateHub { name, .. } => name.as_str(),
+            Self::CreatePair { host, .. } => host.as_str(),
+            Self::Change { name, .. } | Self::Delete { name, .. } => name,
+            Self::DeleteRules(_) => "rules",
+            Self::AddRules { rules, .. } => rules.first().map_or("rules", |rule| rule.source.as_str()),
+        }
+    }
+
+    /// The sandbox that the action works in.
+    pub fn sandbox(&self) -> Option<&Path> {
+        match self {
+            Self::CreatePair { sandbox, .. }
+            | Self::Change { sandbox, .. }
+            | Self::Delete { sandbox, .. } => sandbox.as_deref(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What must outlive the process.
+//!
+//! `state.json` holds the networks and outlives power cuts: Docker never sends CreateNetwork again.
+//! `endpoints/ID.json` holds one endpoint each and need only outlive a crash of canhub: every endpoint
+//! ends with the boot, so these carry the boot's id and are not synced, and Join writes one small file
+//! however large the bus is.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use atomic_write_file::AtomicWriteFile;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    endpoint::Endpoint,
+    error::Error,
+    names::{EndpointId, NetworkId},
+    network::Network,
+    options::RawOptions,
+};
+
+const VERSION: u32 = 1;
+
+/// The state folder.
+#[derive(Debug, Clone)]
+pub struct Store {
+    dir: PathBuf,
+    boot: String,
+}
+
+/// What a state folder held.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The networks.
+    pub networks: Vec<Network>,
+    /// The endpoints of this boot.
+    pub endpoints: Vec<Endpoint>,
+    /// One sentence for each thing that was not as it should be, for the log.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Document {
+    version: u32,
+    networks: BTreeMap<NetworkId, NetworkRecord>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct NetworkRecord {
+    options: RawOptions,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    provisional: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct EndpointRecord {
+    version: u32,
+    boot: String,
+    #[serde(flatten)]
+    endpoint: Endpoint,
+}
+
+impl Store {
+    /// A store in a folder, for the boot with this id.
+    pub fn new(dir: impl Into<PathBuf>, boot: impl Into<String>) -> Self {
+        Self { dir: dir.into(), boot: boot.into() }
+    }
+
+    /// Reads everything, and never fails: what cannot be read is kept aside and named.
+    pub fn load(&self) -> Loaded {
+        let mut loaded = Loaded::default();
+        if let Err(err) = fs::create_dir_all(self.endpoint_dir()) {
+            loaded.warnings.push(self.failed(&self.dir, err).to_string());
+        }
+        match read::<Document>(&self.state_file()) {
+            Ok(None) => {}
+            Ok(Some(document)) if document.version == VERSION => {
+                for (id, record) in document.networks {
+                    match Network::new(id.clone(), record.options) {
+                        Ok(network) => {
+                            loaded.networks.push(Network { provisional: record.provisional, ..network })
+                        }
+                        Err(why) => {
+                            loaded.warnings.push(format!("network {} of the state file: {why}", id.short()))
+                        }
+                    }
+                }
+            }
+            Ok(Some(document)) => loaded.warnings.push(set_aside(
+                &self.state_file(),
+                &format!("its version is {} and this canhub knows {VERSION}", document.version),
+            )),
+            Err(why) => loaded.warnings.push(set_aside(&self.state_file(), &why)),
+        }
+        self.load_endpoints(&mut loaded);
+        loaded
+    }
+
+    fn load_endpoints(&self, loaded: &mut Loaded) {
+        for entry in fs::read_dir(self.endpoint_dir()).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match read::<EndpointRecord>(&path) {
+                Ok(Some(record)) if record.boot == self.boot && record.version == VERSION => {
+                    loaded.endpoints.push(record.endpoint);
+                }
+                Ok(_) => {
+                    let _ = fs::remove_file(&path);
+                }
+                Err(why) => {
+                    loaded.warnings.push(format!("dropped the endpoint record {}: {why}", path.display()));
+                    let _ = fs::remove_file(&path);
+                }
+            }
+        }
+    }
+
+    /// Writes all networks, so that they are on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`Error::State`] with the file and the reason; the old file then stands as it was.
+    pub fn save_networks<'a>(&self, networks: impl IntoIterator<Item = &'a Network>) -> Result<(), Error> {
+        let record = |network: &Network| {
+            let record = NetworkRecord { options: network.raw.clone(), provisional: network.provisional };
+            (network.id.clone(), record)
+        };
+        let document = Document { version: VERSION, networks: networks.into_iter().map(record).collect() };
+        let path = self.state_file();
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(&self.dir)?;
+            let mut file = AtomicWriteFile::open(&path)?;
+            serde_json::to_writer_pretty(&mut file, &document)?;
+            file.commit()
+        };
+        write().map_err(|err| self.failed(&path, err))
+    }
+
+    /// Writes one endpoint, so that it outlives this process.
+    ///
+    /// # Errors
+    /// [`Error::State`] with the file and the reason.
+    pub fn save_endpoint(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        let path = self.endpoint_file(&endpoint.id);
+        let record = EndpointRecord { version: VERSION, boot: self.boot.clone(), endpoint: endpoint.clone() };
+        let fresh = path.with_extension("new");
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(self.endpoint_dir())?;
+            fs::write(&fresh, serde_json::to_vec(&record)?)?;
+            fs::rename(&fresh, &path)
+        };
+        write().map_err(|err| {
+            let _ = fs::remove_file(&fresh);
+            self.failed(&path, err)
+        })
+    }
+
+    /// Forgets an endpoint. One that is not there is forgotten already.
+    pub fn remove_endpoint(&self, id: &EndpointId) {
+        let _ = fs::remove_file(self.endpoint_file(id));
+    }
+
+    fn failed(&self, path: &Path, source: io::Error) -> Error {
+        Error::State { path: path.to_owned(), source }
+    }
+
+    fn state_file(&self) -> PathBuf {
+        self.dir.join("state.json")
+    }
+
+    fn endpoint_dir(&self) -> PathBuf {
+        self.dir.join("endpoints")
+    }
+
+    fn endpoint_file(&self, id: &EndpointId) -> PathBuf {
+        self.endpoint_dir().join(format!("{id}.json"))
+    }
+}
+
+/// `Ok(None)` when there is no file; `Err` with a reason when it makes no sense.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|err| err.to_string()),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(err.to_string()),
+    }
+}
+
+/// Renames an unreadable file, so that nothing of it is lost, and says so.
+fn set_aside(path: &Path, why: &str) -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let aside = path.with_extension(format!("unreadable-{seconds}"));
+    match fs::rename(path, &aside) {
+        Ok(()) => format!(
+            "the state file {} cannot be read ({why}); it is kept as {}, and what still runs is adopted",
+            path.display(),
+            aside.display()
+        ),
+        Err(err) => format!("the state file {} cannot be read ({why}) nor set aside ({err})", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::Stage;
+
+    fn network() -> Network {
+        Network::new("a1".repeat(32).try_into().unwrap(), [("hub".into(), "vcan7".into())].into()).unwrap()
+    }
+
+    fn endpoint() -> Endpoint {
+        Endpoint {
+            id: "b2".repeat(32).try_into().unwrap(),
+            network: network().id,
+            ifname: "can0".parse().unwrap(),
+            stage: Stage::Joined { sandbox: "/var/run/docker/netns/abc".into() },
+        }
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path(), "boot-1");
+        assert!(store.load().networks.is_empty());
+        store.save_networks([&network()]).unwrap();
+        store.save_endpoint(&endpoint()).unwrap();
+        let loaded = store.load();
+        assert_eq!((loaded.networks, loaded.endpoints), (vec![network()], vec![endpoint()]));
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    }
+
+    #[test]
+    fn endpoints_end_with_the_boot_and_networks_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path(), "boot-1");
+        store.save_networks([&network()]).unwrap();
+        store.save_endpoint(&endpoint()).unwrap();
+        let loaded = Store::new(dir.path(), "boot-2").load();
+        assert_eq!((loaded.networks.len(), loaded.endpoints.len()), (1, 0));
+        assert_eq!(fs::read_dir(dir.path().join("endpoints")).unwrap().count(), 0, "nothing is left over");
+    }
+
+    #[test]
+    fn rubbish_is_kept_aside_and_named() {
+        for rubbish in ["", "not json", "{\"version\":99,\"networks\":{}}", "{\"version\":1}", "\0\0\0"] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("state.json"), rubbish).unwrap();
+            let loaded = Store::new(dir.path(), "boot").load();
+            assert!(loaded.networks.is_empty());
+            let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
+            let aside = fs::read_dir(dir.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .find(|path| path.to_string_lossy().contains("unreadable"))
+                .unwrap();
+            assert!(warning.contains(&*aside.to_string_lossy()), "{warning}");
+            assert_eq!(fs::read_to_string(aside).unwrap(), rubbish);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_takes_nothing_is_named_with_the_next_step() {
+        // A file where the folder should be fails for root too.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let store = Store::new(file.path(), "boot");
+        let err = store.save_networks([&network()]).unwrap_err().to_string();
+        assert!(err.contains("state.json") && err.contains("--state-dir"), "{err}");
+        assert!(store.save_endpoint(&endpoint()).is_err());
+        assert_eq!(store.load().warnings.len(), 2, "the folder, and the file in it");
+    }
+}
