@@ -1,6 +1,9 @@
 //! Carrying out a plan: the only code that asks the kernel for a change.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use crate::{
     error::Error,
@@ -9,12 +12,24 @@ use crate::{
     plan::{Action, NamedRule, Step},
 };
 
-/// Carries out steps in order. `done` hears of each and its outcome; a failed step does not stop the others.
-pub fn apply(kernel: &dyn Kernel, steps: &[Step], mut done: impl FnMut(&Step, Result<(), Error>)) {
+/// What became of a step.
+pub struct Done<'a> {
+    /// The step.
+    pub step: &'a Step,
+    /// Whether it was carried out, or why not.
+    pub outcome: Result<(), Error>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Carries out steps in order. `done` hears of each; a failed step does not stop the others.
+pub fn apply(kernel: &dyn Kernel, steps: &[Step], mut done: impl FnMut(Done<'_>)) {
     let mut made = BTreeMap::new();
     for step in steps {
-        let outcome = carry_out(kernel, &step.action, &mut made);
-        done(step, outcome.map_err(|err| Error::kernel(describe(&step.action), err)));
+        let started = Instant::now();
+        let outcome = carry_out(kernel, &step.action, &mut made)
+            .map_err(|err| Error::kernel(step.action.to_string(), err));
+        done(Done { step, outcome, took: started.elapsed() });
     }
 }
 
@@ -45,22 +60,5 @@ fn carry_out(
             // An end that a step before could not make is that step's failure, not this one's.
             kernel.add_rules(&rules.iter().filter_map(ready).collect::<Vec<_>>())
         }
-    }
-}
-
-/// What a step does, in words that follow "cannot".
-fn describe(action: &Action) -> String {
-    match action {
-        Action::CreateHub { name, .. } => format!("make the vcan {name}"),
-        Action::CreatePair { host, end, sandbox: Some(sandbox), .. } => {
-            format!("make the vxcan pair {host} with {end} in {}", sandbox.display())
-        }
-        Action::CreatePair { host, end, sandbox: None, .. } => {
-            format!("make the vxcan pair {host} with {end}")
-        }
-        Action::Change { name, .. } => format!("set up the interface {name}"),
-        Action::Delete { name, .. } => format!("delete the interface {name}"),
-        Action::DeleteRules(rules) => format!("remove {} can-gw rules", rules.len()),
-        Action::AddRules { rules, .. } => format!("add {} can-gw rules", rules.len()),
     }
 }

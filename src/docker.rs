@@ -31,6 +31,8 @@ const TIME_LIMIT: Duration = Duration::from_secs(5);
 const MAX_BODY: usize = 8 << 20;
 /// How soon Docker is asked again when it did not answer.
 const RETRY: Duration = Duration::from_secs(5);
+/// How long after an answer of ours Docker is asked about it.
+const SETTLE: Duration = Duration::from_secs(1);
 /// How often Docker is asked when all is known.
 const INTERVAL: Duration = Duration::from_secs(300);
 
@@ -70,13 +72,9 @@ pub async fn run(manager: Arc<Manager>, socket: PathBuf) {
             }
             Err(_) => RETRY,
         };
-        let due = Instant::now() + pause;
-        while Instant::now() < due {
-            sleep(RETRY).await;
-            if manager.lacks_options() {
-                break;
-            }
-        }
+        let _ = timeout(pause, manager.has_news()).await;
+        // Docker stores what it has just asked for only after our answer.
+        sleep(SETTLE).await;
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Manager {
     model: Mutex<Model>,
     /// Wakes the reconcile loop.
     wake: Notify,
+    /// Wakes whoever asks Docker for names.
+    news: Notify,
     /// `--no-heal` turns it off for all networks.
     heal: bool,
 }
@@ -60,7 +62,8 @@ pub enum Joined {
 impl Manager {
     /// Loads the state folder and adopts what lives in the kernel.
     pub fn new(kernel: Arc<dyn Kernel>, store: Store, heal: bool) -> Self {
-        let manager = Self { kernel, store, model: Mutex::default(), wake: Notify::new(), heal };
+        let manager =
+            Self { kernel, store, model: Mutex::default(), wake: Notify::new(), news: Notify::new(), heal };
         manager.adopt();
         manager
     }
@@ -73,6 +76,11 @@ impl Manager {
     /// Asks the reconcile loop to look.
     pub fn wake(&self) {
         self.wake.notify_one();
+    }
+
+    /// Resolves when there is a network or an endpoint that Docker may tell more about.
+    pub async fn has_news(&self) {
+        self.news.notified().await;
     }
 
     /// The model, for reading.
@@ -116,6 +124,7 @@ impl Manager {
             let _ = self.store.save_networks(model.networks());
             return Err(err);
         }
+        self.news.notify_one();
         info!(network = id.short(), interface = %hub.name, took_us = took_us(started), "network created");
         Ok(())
     }
@@ -125,7 +134,7 @@ impl Manager {
         let plan = plan(&model.want(), &have, Scope::Network(id));
         blocked(model, id, &plan, |blocks| blocks == Blocks::Network)?;
         let mut failed = None;
-        apply(&*self.kernel, &plan.steps, |_, outcome| failed = failed.take().or(outcome.err()));
+        apply(&*self.kernel, &plan.steps, |done| failed = failed.take().or(done.outcome.err()));
         failed.map_or(Ok(()), Err)
     }
 
@@ -216,6 +225,7 @@ impl Manager {
 
         match self.make_member(&model, &endpoint) {
             Ok(joined) => {
+                self.news.notify_one();
                 info!(
                     network = network.short(),
                     network_name = model.network_name(&network),
@@ -262,10 +272,11 @@ impl Manager {
             blocked(model, &endpoint.network, &plan, |blocks| blocks != Blocks::Nothing)?;
             self.refuse_unhealed(model, endpoint, &plan)?;
             let mut failed = None;
-            apply(&*self.kernel, &plan.steps, |step, outcome| {
-                let of_the_hub = step.endpoint.is_none() && !matches!(step.action, Action::AddRules { .. });
-                match outcome {
-                    Ok(()) if of_the_hub => crate::reconcile::log_healed(model, step),
+            apply(&*self.kernel, &plan.steps, |done| {
+                let of_the_hub =
+                    done.step.endpoint.is_none() && !matches!(done.step.action, Action::AddRules { .. });
+                match done.outcome {
+                    Ok(()) if of_the_hub => crate::reconcile::log_healed(model, &done),
                     Ok(()) => {}
                     Err(err) => failed = failed.take().or(Some(err)),
                 }
@@ -389,7 +400,7 @@ impl Manager {
         if let Err(err) = self.store.save_networks(model.networks()) {
             warn!(network = id.short(), %err, "the network's record is kept in memory only");
         }
-        self.wake();
+        self.news.notify_one();
         Ok(())
     }
 }

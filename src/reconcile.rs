@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::{
-    apply::apply,
+    apply::{Done, apply},
     error::Error,
     manager::Manager,
     model::Model,
@@ -119,9 +119,7 @@ impl Manager {
             inner.tell(&model, plan.problems.clone());
             let gone = inner.gone_sandboxes(&model, |sandbox| have.sandboxes.contains_key(sandbox));
             let mut outcome = Outcome { pending, ..Outcome::default() };
-            apply(&*self.kernel, &plan.steps, |step, result| {
-                inner.account(&model, step, result, &mut outcome)
-            });
+            apply(&*self.kernel, &plan.steps, |done| inner.account(&model, done, &mut outcome));
             drop((inner, model));
             for endpoint in gone {
                 info!(endpoint = endpoint.short(), reason = "its sandbox is gone", "endpoint collected");
@@ -201,13 +199,13 @@ impl Inner {
         gone
     }
 
-    fn account(&mut self, model: &Model, step: &Step, result: Result<(), Error>, outcome: &mut Outcome) {
-        let key = key(step);
-        match result {
+    fn account(&mut self, model: &Model, done: Done<'_>, outcome: &mut Outcome) {
+        let (step, key) = (done.step, key(done.step));
+        match &done.outcome {
             Ok(()) => {
                 outcome.healed += 1;
                 self.backoff.remove(&key);
-                log_healed(model, step);
+                log_healed(model, &done);
             }
             Err(err) => {
                 outcome.failed += 1;
@@ -234,7 +232,8 @@ fn key(step: &Step) -> String {
 }
 
 /// The one line by which `journalctl -g healed` tells the story.
-pub(crate) fn log_healed(model: &Model, step: &Step) {
+pub(crate) fn log_healed(model: &Model, done: &Done<'_>) {
+    let step = done.step;
     info!(
         network = step.network.as_ref().map(|id| id.short()),
         network_name = step.network.as_ref().map(|id| model.network_name(id)),
@@ -242,6 +241,8 @@ pub(crate) fn log_healed(model: &Model, step: &Step) {
         container = step.endpoint.as_ref().and_then(|id| model.container_name(id)),
         interface = step.action.interface(),
         reason = step.reason,
+        did = %step.action,
+        took_us = done.took.as_micros() as u64,
         "healed"
     );
 }

@@ -31,11 +31,6 @@ pub struct DockerNetwork {
 }
 
 impl Manager {
-    /// Whether Docker has to be asked for the options of a network.
-    pub fn lacks_options(&self) -> bool {
-        self.model.lock().networks().any(|network| network.provisional)
-    }
-
     /// Whether a network is one of ours.
     pub fn knows(&self, id: &NetworkId) -> bool {
         self.model.lock().network(id).is_some()

@@ -186,6 +186,11 @@ fn repair(bus: &Bus, endpoint: Option<&EndpointId>, link: &Link, wanted: Repair<
 }
 
 fn repair_end(bus: &Bus, member: &Member, end: &Link, inside: &[Link], plan: &mut Plan) {
+    // Docker ≤ 27 finds the end by this name between its move and its rename; a container whose end loses
+    // it too early does not start ("failed to get link by name").
+    if end.name == member.endpoint.container_end().as_str() {
+        return;
+    }
     let others: Vec<String> =
         inside.iter().filter(|link| link.index != end.index).map(|link| link.name.clone()).collect();
     let name = member.ifname.choose(&others);

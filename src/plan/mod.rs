@@ -13,6 +13,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -239,6 +240,25 @@ impl Action {
             | Self::Change { sandbox, .. }
             | Self::Delete { sandbox, .. } => sandbox.as_deref(),
             _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    /// What the action does, in words that follow "cannot".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateHub { name, .. } => write!(f, "make the vcan {name}"),
+            Self::CreatePair { host, end, sandbox: Some(sandbox), .. } => {
+                write!(f, "make the vxcan pair {host} with {end} in {}", sandbox.display())
+            }
+            Self::CreatePair { host, end, sandbox: None, .. } => {
+                write!(f, "make the vxcan pair {host} with {end}")
+            }
+            Self::Change { name, .. } => write!(f, "set up the interface {name}"),
+            Self::Delete { name, .. } => write!(f, "delete the interface {name}"),
+            Self::DeleteRules(rules) => write!(f, "remove {} can-gw rules", rules.len()),
+            Self::AddRules { rules, .. } => write!(f, "add {} can-gw rules", rules.len()),
         }
     }
 }

@@ -64,7 +64,7 @@ fn plan_all(kernel: &FakeKernel, model: &Model) -> Plan {
 
 fn heal(kernel: &FakeKernel, model: &Model) -> Vec<Step> {
     let plan = plan_all(kernel, model);
-    apply(kernel, &plan.steps, |step, outcome| outcome.unwrap_or_else(|err| panic!("{step:?}: {err}")));
+    apply(kernel, &plan.steps, |done| done.outcome.unwrap_or_else(|err| panic!("{:?}: {err}", done.step)));
     plan.steps
 }
 
@@ -129,7 +129,7 @@ fn a_join_plans_its_own_endpoint_and_the_rules_to_the_others() {
     assert_eq!(kinds, ["the pair was missing", "rules were missing"]);
     let Action::AddRules { rules, .. } = &plan.steps[1].action else { panic!() };
     assert_eq!(rules.len(), 2 * 2 * 4, "to and from hub and three members, classic and FD");
-    apply(&kernel, &plan.steps, |_, outcome| outcome.unwrap());
+    apply(&kernel, &plan.steps, |done| done.outcome.unwrap());
     assert_eq!(heals(&kernel, &model), Vec::<&str>::new(), "nothing was left to do");
 }
 
@@ -143,12 +143,14 @@ fn without_a_sandbox_a_join_makes_the_pair_for_docker_to_move_and_a_look_does_no
     assert_eq!(plan_all(&kernel, &model).steps, [], "nowhere to put an end");
     let want = model.want();
     let steps = plan(&want, &look(&kernel, &want), Scope::Join(&joining.id)).steps;
-    apply(&kernel, &steps, |_, outcome| outcome.unwrap());
+    apply(&kernel, &steps, |done| done.outcome.unwrap());
     assert_eq!(plan_all(&kernel, &model).steps, [], "it waits for Docker");
 
     let end = kernel.links().unwrap().into_iter().find(|link| link.name.starts_with("cp")).unwrap();
     kernel.add_sandbox(sandbox(99));
-    kernel.move_link(end.index, None, Some(&sandbox(99)), "can1_0");
+    kernel.move_link(end.index, None, Some(&sandbox(99)), &end.name);
+    assert_eq!(plan_all(&kernel, &model).steps, [], "Docker still looks for it by that name");
+    kernel.move_link(end.index, Some(&sandbox(99)), Some(&sandbox(99)), "can1_0");
     assert_eq!(heals(&kernel, &model), ["the link had another name"]);
     assert_eq!(kernel.sandbox_links(&sandbox(99)).unwrap().unwrap()[0].name, "can0");
 }
@@ -427,7 +429,7 @@ proptest! {
         let want = model.want();
         let have = look(&kernel, &want);
         kernel.fail_after(calls, errno);
-        apply(&kernel, &plan(&want, &have, Scope::Everything).steps, |_, _| {});
+        apply(&kernel, &plan(&want, &have, Scope::Everything).steps, |_| {});
         kernel.fail_after(u32::MAX, errno);
         heals(&kernel, &model);
     }
