@@ -1,0 +1,64 @@
+# canhub: what one types. `make help` lists it.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+GUESTS ?= trixie sid
+
+TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+# One static program serves everywhere: in the plugin's empty rootfs, in guests, on any distribution.
+STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo --quiet
+STATIC_FLAGS := --release --locked --target $(TARGET) --target-dir target/static
+OUT := target/static/$(TARGET)/release
+
+.PHONY: help build demo test check plugin install uninstall bench soak guest-files clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo "  Options: PREFIX=$(PREFIX) DESTDIR= GUESTS=\"$(GUESTS)\" NATIVE=1 (demo)"
+
+build: ## the program: one static file
+	@echo "building canhub (a minute or two the first time)"
+	@$(STATIC) build $(STATIC_FLAGS) --bin canhub
+	@echo "$(OUT)/canhub is ready"
+
+demo: ## two containers talk over a bus, the machine reboots, they talk again
+	@tests/demo
+
+test: ## everything: unit tests here, the rest on real kernels and engines in guests
+	@GUESTS="$(GUESTS)" tests/run
+
+check: ## format, lints, documents, unit tests: what needs no guest
+	@tests/check
+
+plugin: build ## target/plugin, ready for `docker plugin create canhub target/plugin`
+	@plugin/build $(OUT)/canhub target/plugin
+
+install: ## into PREFIX, with units for systemd
+	@test -x $(OUT)/canhub || $(MAKE) --no-print-directory build
+	install -D -m 755 $(OUT)/canhub $(DESTDIR)$(PREFIX)/bin/canhub
+	install -D -m 644 plugin/systemd/canhub.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.socket
+	sed 's|@BINDIR@|$(PREFIX)/bin|' plugin/systemd/canhub.service.in > target/canhub.service
+	install -D -m 644 target/canhub.service $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.service
+	install -D -m 644 plugin/modules-load.conf $(DESTDIR)$(PREFIX)/lib/modules-load.d/canhub.conf
+	@echo "Installed. Start it now and at every boot, before Docker:"
+	@echo "  systemctl daemon-reload && systemctl enable --now canhub.socket canhub.service"
+
+uninstall: ## takes out what install put in; records in /var/lib/canhub stay
+	@echo "If it runs: systemctl disable --now canhub.socket canhub.service"
+	rm -f $(DESTDIR)$(PREFIX)/bin/canhub
+	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.service
+	rm -f $(DESTDIR)$(PREFIX)/lib/modules-load.d/canhub.conf
+
+bench: ## speed beside a plugin that forks `ip` and `cangw`, as ratios
+	@tests/bench
+
+soak: ## the long campaigns: many fuzz cases, many rounds (an hour)
+	@CANHUB_FUZZ_CASES=5000 PROPTEST_CASES=20000 cargo test --locked --release
+
+# What a guest needs in its shared folder: the program, the tests, the plugin. Used by tests/*.
+guest-files: build
+	@$(STATIC) build $(STATIC_FLAGS) --example probe
+	@$(STATIC) test $(STATIC_FLAGS) --test e2e --no-run
+
+clean: ## what was built here; guests stay in their cache
+	cargo clean
