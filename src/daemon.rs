@@ -80,7 +80,7 @@ pub async fn serve(config: Config) -> io::Result<()> {
         }
     });
 
-    server::serve(listener, manager, ended.wait()).await;
+    server::serve(listener, manager, server::TIME_LIMIT, ended.wait()).await;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     tasks.abort_all();
     // A socket of our own that nobody serves would cost Docker 15 s at each volume command.

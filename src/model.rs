@@ -17,8 +17,8 @@ pub struct Model {
     endpoints: BTreeMap<EndpointId, Endpoint>,
     /// When canhub first knew of a network or endpoint, for grace periods.
     since: BTreeMap<String, Instant>,
-    /// What Docker calls networks, and the containers of endpoints; learnt in the background, for people only.
-    names: BTreeMap<String, String>,
+    /// What Docker calls the containers of endpoints; learnt in the background, for people only.
+    containers: BTreeMap<EndpointId, String>,
     generation: u64,
 }
 
@@ -67,7 +67,6 @@ impl Model {
         self.generation += 1;
         self.networks.remove(id);
         self.since.remove(id.as_ref());
-        self.names.remove(id.as_ref());
         let gone: Vec<EndpointId> = self
             .endpoints
             .values()
@@ -84,7 +83,7 @@ impl Model {
     pub fn remove_endpoint(&mut self, id: &EndpointId) -> Option<Endpoint> {
         self.generation += 1;
         self.since.remove(id.as_ref());
-        self.names.remove(id.as_ref());
+        self.containers.remove(id);
         self.endpoints.remove(id)
     }
 
@@ -93,21 +92,27 @@ impl Model {
         self.since.get(id).copied()
     }
 
-    /// Remembers what Docker calls a network, or the container of an endpoint.
-    pub fn name(&mut self, id: &str, name: &str) {
-        if self.since.contains_key(id) {
-            self.names.insert(id.to_owned(), name.to_owned());
+    /// Remembers what Docker calls a network; true where that is news.
+    pub fn name_network(&mut self, id: &NetworkId, name: &str) -> bool {
+        let network = self.networks.get_mut(id).filter(|network| network.name.as_deref() != Some(name));
+        network.map(|network| network.name = Some(name.to_owned())).is_some()
+    }
+
+    /// Remembers what Docker calls the container of an endpoint.
+    pub fn name_container(&mut self, id: &EndpointId, name: &str) {
+        if self.endpoints.contains_key(id) {
+            self.containers.insert(id.clone(), name.to_owned());
         }
     }
 
     /// What people call a network; its short id until Docker has told.
     pub fn network_name<'a>(&'a self, id: &'a NetworkId) -> &'a str {
-        self.names.get(id.as_ref()).map_or(id.short(), String::as_str)
+        self.networks.get(id).and_then(|network| network.name.as_deref()).unwrap_or(id.short())
     }
 
     /// What people call the container of an endpoint, once Docker has told.
     pub fn container_name(&self, id: &EndpointId) -> Option<&str> {
-        self.names.get(id.as_ref()).map(String::as_str)
+        self.containers.get(id).map(String::as_str)
     }
 
     /// All that is wanted of the kernel.

@@ -22,6 +22,8 @@ pub struct Network {
     pub options: NetworkOptions,
     /// Docker knows the network and canhub has lost its record: the options are defaults until Docker tells.
     pub provisional: bool,
+    /// What people call it. Docker tells no driver, so it is learnt in the background and kept for the next boot's log.
+    pub name: Option<String>,
 }
 
 /// The host's interface on a bus.
@@ -51,7 +53,7 @@ impl Network {
     /// The sentence of [`NetworkOptions::parse`].
     pub fn new(id: NetworkId, raw: RawOptions) -> Result<Self, String> {
         let options = NetworkOptions::parse(&raw)?;
-        Ok(Self { id, raw, options, provisional: false })
+        Ok(Self { id, raw, options, provisional: false, name: None })
     }
 
     /// A network that Docker knows and canhub does not (any more).

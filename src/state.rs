@@ -54,6 +54,8 @@ struct NetworkRecord {
     options: RawOptions,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     provisional: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -81,9 +83,11 @@ impl Store {
             Ok(Some(document)) if document.version == VERSION => {
                 for (id, record) in document.networks {
                     match Network::new(id.clone(), record.options) {
-                        Ok(network) => {
-                            loaded.networks.push(Network { provisional: record.provisional, ..network })
-                        }
+                        Ok(network) => loaded.networks.push(Network {
+                            provisional: record.provisional,
+                            name: record.name,
+                            ..network
+                        }),
                         Err(why) => {
                             loaded.warnings.push(format!("network {} of the state file: {why}", id.short()))
                         }
@@ -124,7 +128,11 @@ impl Store {
     /// [`Error::State`] with the file and the reason; the old file then stands as it was.
     pub fn save_networks<'a>(&self, networks: impl IntoIterator<Item = &'a Network>) -> Result<(), Error> {
         let record = |network: &Network| {
-            let record = NetworkRecord { options: network.raw.clone(), provisional: network.provisional };
+            let record = NetworkRecord {
+                options: network.raw.clone(),
+                provisional: network.provisional,
+                name: network.name.clone(),
+            };
             (network.id.clone(), record)
         };
         let document = Document { version: VERSION, networks: networks.into_iter().map(record).collect() };

@@ -24,14 +24,21 @@ use crate::manager::Manager;
 /// Real requests are under 4 KiB.
 const MAX_BODY: usize = 1 << 20;
 /// Shorter than dockerd's patience with a managed plugin (30 s) and longer than any kernel work.
-const TIME_LIMIT: Duration = Duration::from_secs(20);
+pub const TIME_LIMIT: Duration = Duration::from_secs(20);
 /// dockerd waits 10 s for a plugin to end, and a Join takes milliseconds.
 const GRACE: Duration = Duration::from_secs(1);
 /// dockerd's media type, the same on every version from 20.10 on.
 const MEDIA_TYPE: &str = "application/vnd.docker.plugins.v1.2+json";
 
 /// Accepts connections until `stop` resolves, then lets running requests finish for a moment.
-pub async fn serve(listener: UnixListener, manager: Arc<Manager>, stop: impl Future<Output = ()>) {
+///
+/// Each request is answered within `time_limit`, whatever the kernel does: [`TIME_LIMIT`], but for tests.
+pub async fn serve(
+    listener: UnixListener,
+    manager: Arc<Manager>,
+    time_limit: Duration,
+    stop: impl Future<Output = ()>,
+) {
     let mut connections = JoinSet::new();
     let graceful = GracefulShutdown::new();
     tokio::pin!(stop);
@@ -40,7 +47,7 @@ pub async fn serve(listener: UnixListener, manager: Arc<Manager>, stop: impl Fut
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     let manager = manager.clone();
-                    let service = service_fn(move |request| respond(manager.clone(), request));
+                    let service = service_fn(move |request| respond(manager.clone(), time_limit, request));
                     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
                     connections.spawn(graceful.watch(connection));
                 }
@@ -67,6 +74,7 @@ async fn refused(err: io::Error) {
 
 async fn respond(
     manager: Arc<Manager>,
+    time_limit: Duration,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
@@ -86,7 +94,7 @@ async fn respond(
             Err(_) => Err("canhub met a bug of its own; its log tells more".to_owned()),
         }
     };
-    let answer = match timeout(TIME_LIMIT, work).await {
+    let answer = match timeout(time_limit, work).await {
         Ok(Ok(None)) => {
             return Ok(response(StatusCode::NOT_FOUND, &refusal(&format!("canhub has no method {path}"))));
         }
@@ -94,7 +102,7 @@ async fn respond(
         Ok(Err(why)) => Err(why),
         Err(_) => Err(format!(
             "{path} took longer than {} s; canhub finishes it in the background, try again",
-            TIME_LIMIT.as_secs()
+            time_limit.as_secs_f32()
         )),
     };
     Ok(answered(&path, answer))

@@ -167,7 +167,7 @@ mod tests {
         for name in ["ch0123456789", "chabcdefabcd", "cha"] {
             let name = name.parse().unwrap();
             let first = PairIndices::for_name(&name, 0);
-            assert!(first.host >= 0x1000_0000 && first.host % 2 == 0 && first.end == first.host + 1);
+            assert!(first.host >= 0x1000_0000 && first.host.is_multiple_of(2) && first.end == first.host + 1);
             assert!(first.end < i32::MAX as u32, "the kernel keeps an index in an int");
             assert_ne!(first, PairIndices::for_name(&name, 1));
         }

@@ -41,9 +41,8 @@ impl Manager {
         let mut model = self.model.lock();
         let mut learnt = false;
         for told in docker {
-            model.name(told.id.as_ref(), &told.name);
             for (endpoint, container) in &told.endpoints {
-                model.name(endpoint.as_ref(), container);
+                model.name_container(endpoint, container);
             }
             if model.network(&told.id).is_some_and(|network| network.provisional) {
                 match Network::new(told.id.clone(), told.options.clone()) {
@@ -66,6 +65,7 @@ impl Manager {
                     }
                 }
             }
+            learnt |= model.name_network(&told.id, &told.name);
         }
         let old = |id: &str| {
             model.known_since(id).is_some_and(|since| asked.saturating_duration_since(since) > GRACE)

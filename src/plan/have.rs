@@ -54,7 +54,7 @@ impl Have {
                 link.kind == LinkKind::Vxcan
                     && is_ours(link)
                     && link.name != beside.as_str()
-                    && (link.index < OWN_INDEX_BASE || link.index % 2 == 0)
+                    && (link.index < OWN_INDEX_BASE || link.index.is_multiple_of(2))
             })
         };
         ends()
