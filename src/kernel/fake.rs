@@ -210,6 +210,9 @@ impl Kernel for FakeKernel {
     fn change_link(&self, sandbox: Option<&Path>, index: u32, change: &LinkChange) -> Result<()> {
         self.change(|world| {
             let place = sandbox.map(Path::to_owned);
+            if !world.links.contains_key(&(place.clone(), index)) {
+                return Err(Errno::ENODEV.into());
+            }
             let taken = |name: &IfName| {
                 world.inside(&place).any(|link| link.name == name.as_str() && link.index != index)
             };

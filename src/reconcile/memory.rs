@@ -1,0 +1,212 @@
+//! What the loop remembers of the past: how long something has been so, how often it came back, what was
+//! said already. Never a picture of the world.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tracing::{info, warn};
+
+use super::log_healed;
+use crate::{
+    apply::Done,
+    manager::Manager,
+    model::Model,
+    names::EndpointId,
+    plan::{Action, LEFTOVER, Plan, Problem, Step},
+};
+
+/// A leftover is removed when it has been one for this long.
+const LEFTOVER_GRACE: Duration = Duration::from_secs(10);
+/// A sandbox that is not there for this long is gone. Before Docker 28 it appears only some time after Join.
+const SANDBOX_GRACE: Duration = Duration::from_secs(120);
+/// The first pause after a failure; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// No pause is longer than this.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// A fault that comes back within this time is the same fault again.
+const RECURS_WITHIN: Duration = Duration::from_secs(60);
+/// So often a recurring fault is healed at once; then somebody may want it so, and the pauses grow.
+const AT_ONCE: u32 = 5;
+
+/// The loop's memory.
+#[derive(Debug, Default)]
+pub struct Memory {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// When each leftover link, by index, was first seen.
+    leftovers: BTreeMap<u32, Instant>,
+    /// When each endpoint's sandbox was first seen missing.
+    sandboxes: BTreeMap<EndpointId, Instant>,
+    /// Faults that failed to heal or keep coming back.
+    faults: BTreeMap<String, Fault>,
+    /// Problems that were told already.
+    told: Vec<Problem>,
+}
+
+/// A fault that was met before.
+#[derive(Debug, Clone)]
+struct Fault {
+    /// How often it was healed, each time within [`RECURS_WITHIN`] of the last.
+    healed: u32,
+    /// How often healing failed since it last succeeded.
+    failed: u32,
+    last: Instant,
+    /// Not to be touched before.
+    until: Instant,
+}
+
+impl Memory {
+    /// Takes steps out of the plan that are not to be carried out, or not yet. True where one waits for its time.
+    pub(super) fn hold_back(&self, manager: &Manager, model: &Model, plan: &mut Plan) -> bool {
+        let mut inner = self.inner.lock();
+        let now = Instant::now();
+        let mut pending = false;
+        let mut leftovers = BTreeMap::new();
+        plan.steps.retain(|step| {
+            if let (LEFTOVER, Action::Delete { index, .. }) = (step.reason, &step.action) {
+                let since = inner.leftovers.get(index).copied().unwrap_or(now);
+                leftovers.insert(*index, since);
+                let young = now.duration_since(since) < LEFTOVER_GRACE;
+                pending |= young;
+                return !young;
+            }
+            let network = step.network.as_ref().and_then(|id| model.network(id));
+            if network.is_some_and(|network| !manager.heals(network)) {
+                return false;
+            }
+            let waits = inner.faults.get(&key(step)).is_some_and(|fault| now < fault.until);
+            pending |= waits;
+            !waits
+        });
+        inner.leftovers = leftovers;
+        inner.forget_settled(now);
+        pending || inner.faults.values().any(|fault| fault.healed > AT_ONCE)
+    }
+
+    /// Says each problem once, and once more when it is over.
+    pub(super) fn tell(&self, model: &Model, problems: Vec<Problem>) {
+        let told = std::mem::replace(&mut self.inner.lock().told, problems.clone());
+        for problem in problems.iter().filter(|problem| !told.contains(problem)) {
+            warn!(
+                network = problem.network.short(),
+                network_name = model.network_name(&problem.network),
+                endpoint = problem.endpoint.as_ref().map(|id| id.short()),
+                "{}",
+                problem.text
+            );
+        }
+        for problem in told.iter().filter(|problem| !problems.contains(problem)) {
+            info!(
+                network = problem.network.short(),
+                network_name = model.network_name(&problem.network),
+                reason = problem.text,
+                "no longer a problem"
+            );
+        }
+    }
+
+    /// Endpoints whose sandbox has been missing for the whole grace period: Docker sent no Leave for them.
+    pub(super) fn gone_sandboxes(&self, model: &Model, there: impl Fn(&Path) -> bool) -> Vec<EndpointId> {
+        let now = Instant::now();
+        let mut inner = self.inner.lock();
+        let mut missing = BTreeMap::new();
+        for endpoint in model.endpoints() {
+            if endpoint.sandbox().is_some_and(|sandbox| !there(sandbox)) {
+                let since = inner.sandboxes.get(&endpoint.id).copied().unwrap_or(now);
+                missing.insert(endpoint.id.clone(), since);
+            }
+        }
+        let gone = missing.iter().filter(|(_, since)| now.duration_since(**since) >= SANDBOX_GRACE);
+        let gone = gone.map(|(id, _)| id.clone()).collect();
+        inner.sandboxes = missing;
+        gone
+    }
+
+    /// Takes in what became of a step, and says it. True where it was carried out.
+    pub(super) fn account(&self, model: &Model, done: &Done<'_>) -> bool {
+        let mut inner = self.inner.lock();
+        let now = Instant::now();
+        let step = done.step;
+        let first = Fault { healed: 0, failed: 0, last: now, until: now };
+        let fault = inner.faults.entry(key(step)).or_insert(first);
+        fault.last = now;
+        match &done.outcome {
+            Ok(()) => {
+                fault.healed += 1;
+                fault.failed = 0;
+                let pause = pause(fault.healed.saturating_sub(AT_ONCE), SOON_AGAIN);
+                fault.until = now + pause;
+                if fault.healed <= AT_ONCE {
+                    log_healed(model, done);
+                }
+                if fault.healed == AT_ONCE {
+                    warn!(
+                        network = step.network.as_ref().map(|id| id.short()),
+                        endpoint = step.endpoint.as_ref().map(|id| id.short()),
+                        interface = step.action.interface(),
+                        reason = step.reason,
+                        times = fault.healed,
+                        "keeps coming back: somebody or something undoes it; canhub goes on, with growing pauses, and sums up when it is over"
+                    );
+                }
+            }
+            Err(err) => {
+                fault.failed += 1;
+                fault.until = now + pause(fault.failed, FIRST_PAUSE);
+                // Said at first and then ever more rarely: at 1, 2, 4, 8 failures in a row.
+                if fault.failed.is_power_of_two() {
+                    warn!(
+                        network = step.network.as_ref().map(|id| id.short()),
+                        endpoint = step.endpoint.as_ref().map(|id| id.short()),
+                        interface = step.action.interface(),
+                        reason = step.reason,
+                        times = fault.failed,
+                        %err,
+                        "could not heal; it will be tried again"
+                    );
+                }
+            }
+        }
+        done.outcome.is_ok()
+    }
+}
+
+/// The first pause of a fault that keeps coming back.
+const SOON_AGAIN: Duration = Duration::from_secs(1);
+
+/// Nothing the zeroth time, then twice as long each time; with some jitter, so that two faults do not march in step.
+fn pause(times: u32, first: Duration) -> Duration {
+    let Some(doublings) = times.checked_sub(1) else { return Duration::ZERO };
+    let pause = first.saturating_mul(1 << doublings.min(10)).min(PAUSE_MAX);
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.subsec_nanos());
+    pause + pause / 100 * (nanos / 1000 % 20)
+}
+
+impl Inner {
+    /// A fault that stayed away is over; one that came back often is summed up.
+    fn forget_settled(&mut self, now: Instant) {
+        self.faults.retain(|key, fault| {
+            let settled = now.duration_since(fault.last) > RECURS_WITHIN;
+            if settled && fault.healed > AT_ONCE {
+                let what = key.rsplit('\t').next().unwrap_or_default();
+                info!(interface = what, times = fault.healed, "healed for good; it had kept coming back");
+            }
+            !settled
+        });
+    }
+}
+
+/// What makes two steps the same fault: what is wrong, with what.
+fn key(step: &Step) -> String {
+    let Step { network, endpoint, reason, action } = step;
+    format!("{network:?}\t{endpoint:?}\t{reason}\t{}", action.interface())
+}

@@ -1,0 +1,155 @@
+//! The loop's looks against the fake kernel, through the manager that Docker drives.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::{
+    kernel::{Kernel, LinkChange, fake::FakeKernel},
+    names::{EndpointId, NetworkId},
+    options::RawOptions,
+    state::Store,
+};
+
+struct Rig {
+    kernel: Arc<FakeKernel>,
+    manager: Manager,
+    memory: Memory,
+    dir: tempfile::TempDir,
+}
+
+fn network() -> NetworkId {
+    "a1".repeat(32).try_into().unwrap()
+}
+
+fn endpoint(number: u8) -> EndpointId {
+    format!("{number:02x}").repeat(32).try_into().unwrap()
+}
+
+impl Rig {
+    /// A network with two joined endpoints.
+    fn new(options: &[(&str, &str)]) -> Self {
+        let kernel = Arc::new(FakeKernel::new());
+        let dir = tempfile::tempdir().unwrap();
+        let manager = Manager::new(kernel.clone(), Store::new(dir.path(), "boot"), true);
+        let raw: RawOptions = options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        manager.create_network(network(), raw).unwrap();
+        let rig = Self { kernel, manager, memory: Memory::default(), dir };
+        rig.start(1);
+        rig.start(2);
+        rig
+    }
+
+    fn start(&self, number: u8) {
+        let sandbox = format!("/run/netns/{number}");
+        self.kernel.add_sandbox(&sandbox);
+        self.manager.create_endpoint(network(), endpoint(number), &RawOptions::new()).unwrap();
+        self.manager.join(network(), endpoint(number), sandbox.into()).unwrap();
+    }
+
+    fn look(&self) -> Outcome {
+        self.manager.reconcile(&self.memory).unwrap()
+    }
+
+    fn host_end(&self, number: u8) -> Option<u32> {
+        let name = endpoint(number).host_end();
+        self.kernel
+            .links()
+            .unwrap()
+            .into_iter()
+            .find(|link| link.name == name.as_str())
+            .map(|link| link.index)
+    }
+
+    fn take_down(&self, number: u8) {
+        let down = LinkChange { up: Some(false), ..LinkChange::default() };
+        self.kernel.change_link(None, self.host_end(number).unwrap(), &down).unwrap();
+    }
+}
+
+#[test]
+fn after_joins_there_is_nothing_to_heal() {
+    assert_eq!(Rig::new(&[]).look(), Outcome::default());
+}
+
+#[test]
+fn a_deleted_pair_comes_back() {
+    let rig = Rig::new(&[]);
+    rig.kernel.delete_link(None, rig.host_end(1).unwrap()).unwrap();
+    assert_eq!(rig.look(), Outcome { healed: 2, failed: 0, pending: false });
+    assert!(rig.host_end(1).is_some());
+    assert_eq!(rig.look().healed, 0);
+}
+
+#[test]
+fn a_fault_that_keeps_coming_back_is_healed_at_once_five_times_and_then_with_pauses() {
+    let rig = Rig::new(&[]);
+    for time in 1..=6 {
+        rig.take_down(1);
+        assert_eq!(rig.look().healed, 1, "time {time}");
+    }
+    rig.take_down(1);
+    assert_eq!(rig.look(), Outcome { healed: 0, failed: 0, pending: true }, "an operator may want it so");
+    rig.take_down(2);
+    assert_eq!(rig.look().healed, 1, "another link is another fault");
+}
+
+#[test]
+fn a_step_that_fails_is_tried_again_after_a_pause() {
+    let rig = Rig::new(&[]);
+    rig.take_down(1);
+    // Links, two sandboxes and rules are read; then the step fails.
+    rig.kernel.fail_after(4, 105);
+    assert_eq!(rig.look(), Outcome { healed: 0, failed: 1, pending: false });
+    assert_eq!(rig.look(), Outcome { healed: 0, failed: 0, pending: true });
+    std::thread::sleep(Duration::from_millis(250));
+    assert_eq!(rig.look().healed, 1);
+}
+
+#[test]
+fn a_leftover_has_a_grace_period() {
+    let rig = Rig::new(&[]);
+    rig.kernel
+        .create_vcan(
+            &"bus0".parse().unwrap(),
+            72,
+            &format!("canhub net={} name=can0 frames=fd", "b2".repeat(32)),
+        )
+        .unwrap();
+    let links = rig.kernel.links().unwrap();
+    assert_eq!(rig.look(), Outcome { healed: 0, failed: 0, pending: true });
+    assert_eq!(rig.kernel.links().unwrap(), links);
+}
+
+#[test]
+fn with_heal_off_nothing_is_repaired_and_a_join_says_why() {
+    let rig = Rig::new(&[("heal", "off"), ("hub", "vcan7")]);
+    let hub = rig.kernel.links().unwrap().into_iter().find(|link| link.name == "vcan7").unwrap().index;
+    rig.kernel.delete_link(None, hub).unwrap();
+    assert_eq!(rig.look(), Outcome::default());
+    rig.kernel.add_sandbox("/run/netns/3");
+    let refused = rig.manager.join(network(), endpoint(3), "/run/netns/3".into()).unwrap_err().to_string();
+    assert!(refused.contains("the hub was missing (vcan7), and healing is off"), "{refused}");
+    assert_eq!(rig.host_end(3), None, "nothing half-made is left");
+}
+
+#[test]
+fn a_crash_loses_nothing_and_a_lost_state_folder_loses_nothing_that_lives() {
+    for lose in [false, true] {
+        let rig = Rig::new(&[("hub", "vcan7"), ("frames", "classic")]);
+        let (links, rules) = (rig.kernel.links().unwrap(), rig.kernel.rules().unwrap());
+        if lose {
+            std::fs::remove_dir_all(rig.dir.path()).unwrap();
+        }
+        let again = Manager::new(rig.kernel.clone(), Store::new(rig.dir.path(), "boot"), true);
+        assert_eq!(again.reconcile(&Memory::default()).unwrap(), Outcome::default(), "lost: {lose}");
+        assert_eq!(
+            (rig.kernel.links().unwrap(), rig.kernel.rules().unwrap()),
+            (links, rules),
+            "nothing was touched"
+        );
+        again.delete_endpoint(&endpoint(1));
+        again.delete_endpoint(&endpoint(2));
+        again.delete_network(&network());
+        assert_eq!(rig.kernel.links().unwrap().len(), 1, "only eth0 is left");
+    }
+}

@@ -1,0 +1,222 @@
+//! What canhub counts on from a kernel, as cases that run on the fake one (here) and on real ones (in the
+//! guests). Where the two differ, the fake one lies, and every test of planning with it.
+
+use std::path::{Path, PathBuf};
+
+use canhub::{
+    kernel::{Filter, Kernel, Link, LinkChange, LinkKind, PairSpec, Refusal, Rule, RuleFlags},
+    names::IfName,
+};
+
+/// What a case may do to a host besides what canhub does.
+pub trait Host {
+    /// The kernel under test.
+    fn kernel(&self) -> &dyn Kernel;
+    /// Makes a sandbox, as Docker does.
+    fn add_sandbox(&self, name: &str) -> PathBuf;
+    /// Ends a sandbox and all that is in it.
+    fn end_sandbox(&self, path: &Path);
+}
+
+fn name(text: &str) -> IfName {
+    text.parse().unwrap()
+}
+
+fn named(kernel: &dyn Kernel, name: &str) -> Option<Link> {
+    kernel.links().unwrap().into_iter().find(|link| link.name == name)
+}
+
+fn inside(kernel: &dyn Kernel, sandbox: &Path) -> Vec<Link> {
+    let links = kernel.sandbox_links(sandbox).unwrap().expect("the sandbox is there");
+    links.into_iter().filter(|link| link.kind.is_can()).collect()
+}
+
+fn pair(kernel: &dyn Kernel, host: &str, end: &str, sandbox: Option<&Path>) -> canhub::kernel::Result<u32> {
+    kernel.create_pair(&PairSpec {
+        host: &name(host),
+        end: &name(end),
+        sandbox,
+        mtu: 72,
+        alias: "canhub test",
+    })
+}
+
+fn rule(source: u32, destination: u32) -> Rule {
+    let (flags, filter) = (RuleFlags::IIF_TX_OK, Filter::default());
+    Rule { source, destination, flags, filter, max_hops: Some(1) }
+}
+
+fn count(kernel: &dyn Kernel, rule: Rule) -> usize {
+    kernel.rules().unwrap().iter().filter(|status| status.rule == rule).count()
+}
+
+/// A vcan is born up, with its MTU, its alias and an index that only canhub chooses; its name is then taken.
+pub fn a_vcan_is_made_ready_and_only_once(host: &dyn Host) {
+    let kernel = host.kernel();
+    let index = kernel.create_vcan(&name("ckv0"), 72, "canhub test").unwrap();
+    let link = named(kernel, "ckv0").unwrap();
+    assert_eq!((link.index, link.kind, link.mtu, link.up), (index, LinkKind::Vcan, 72, true));
+    assert_eq!(link.alias.as_deref(), Some("canhub test"));
+    assert!(index >= canhub::kernel::OWN_INDEX_BASE);
+    let again = kernel.create_vcan(&name("ckv0"), 72, "canhub test").unwrap_err();
+    assert_eq!(again.refusal(), Refusal::Exists, "{again}");
+    kernel.delete_link(None, index).unwrap();
+    kernel.delete_link(None, index).expect("gone already is not an error");
+    assert_eq!(named(kernel, "ckv0"), None);
+}
+
+/// Each end of a pair names the other's index; inside it is up and ready; host indices are even, the others odd.
+pub fn a_pair_is_made_inside_a_sandbox(host: &dyn Host) {
+    let kernel = host.kernel();
+    let sandbox = host.add_sandbox("ck-pair");
+    let index = pair(kernel, "ckp0", "can0", Some(&sandbox)).unwrap();
+    let (outer, inner) = (named(kernel, "ckp0").unwrap(), inside(kernel, &sandbox).remove(0));
+    assert_eq!((outer.index, outer.peer, inner.peer), (index, Some(inner.index), Some(index)));
+    assert_eq!((inner.name.as_str(), inner.kind, inner.mtu, inner.up), ("can0", LinkKind::Vxcan, 72, true));
+    assert_eq!(inner.alias.as_deref(), Some("canhub test"));
+    assert_eq!((outer.index % 2, inner.index % 2), (0, 1));
+    host.end_sandbox(&sandbox);
+}
+
+/// Where Docker is the one to move it, both ends are on the host, and the container end is down.
+pub fn a_pair_is_made_for_docker_to_move(host: &dyn Host) {
+    let kernel = host.kernel();
+    let index = pair(kernel, "ckd0", "ckd0p", None).unwrap();
+    let end = named(kernel, "ckd0p").unwrap();
+    assert_eq!((end.peer, end.up), (Some(index), false));
+    kernel.delete_link(None, end.index).unwrap();
+    assert_eq!(named(kernel, "ckd0"), None, "a pair dies as one");
+}
+
+/// Deleting either end, or ending the sandbox, takes the pair and its rules.
+pub fn a_pair_and_its_rules_die_as_one(host: &dyn Host) {
+    let kernel = host.kernel();
+    let hub = kernel.create_vcan(&name("ckv1"), 72, "canhub test").unwrap();
+    let sandbox = host.add_sandbox("ck-dies");
+    for way in ["host end", "container end", "sandbox"] {
+        let index = pair(kernel, "cke0", "can0", Some(&sandbox)).unwrap();
+        kernel.add_rules(&[rule(index, hub), rule(hub, index)]).unwrap();
+        assert_eq!(count(kernel, rule(index, hub)), 1);
+        match way {
+            "host end" => kernel.delete_link(None, index).unwrap(),
+            "container end" => kernel.delete_link(Some(&sandbox), inside(kernel, &sandbox)[0].index).unwrap(),
+            _ => host.end_sandbox(&sandbox),
+        }
+        assert_eq!(named(kernel, "cke0"), None, "{way}");
+        assert_eq!((count(kernel, rule(index, hub)), count(kernel, rule(hub, index))), (0, 0), "{way}");
+    }
+    assert_eq!(kernel.sandbox_links(&sandbox).unwrap(), None);
+    kernel.delete_link(None, hub).unwrap();
+}
+
+/// Equal rules are accepted, listed and removed one by one.
+pub fn equal_rules_are_not_refused(host: &dyn Host) {
+    let kernel = host.kernel();
+    let (a, b) = (
+        kernel.create_vcan(&name("ckr0"), 72, "canhub test").unwrap(),
+        kernel.create_vcan(&name("ckr1"), 72, "canhub test").unwrap(),
+    );
+    kernel.add_rules(&[rule(a, b), rule(a, b), rule(b, a)]).unwrap();
+    assert_eq!((count(kernel, rule(a, b)), count(kernel, rule(b, a))), (2, 1));
+    kernel.delete_rules(&[rule(a, b)]).unwrap();
+    assert_eq!((count(kernel, rule(a, b)), count(kernel, rule(b, a))), (1, 1));
+    kernel.delete_rules(&[rule(a, b), rule(a, b)]).expect("gone already is not an error");
+    let filtered = Rule { filter: Filter::ERRORS, flags: RuleFlags::ECHO, ..rule(b, a) };
+    kernel.add_rules(&[filtered]).unwrap();
+    assert_eq!(count(kernel, filtered), 1, "a filter and flags come back as they were written");
+    assert_eq!(count(kernel, rule(b, a)), 1, "and are another rule");
+    kernel.delete_link(None, a).unwrap();
+    kernel.delete_link(None, b).unwrap();
+}
+
+/// A rule needs two CAN interfaces that are there; the others of its batch are added all the same.
+pub fn a_rule_without_its_interfaces_is_refused(host: &dyn Host) {
+    let kernel = host.kernel();
+    let (a, b) = (
+        kernel.create_vcan(&name("ckr2"), 72, "canhub test").unwrap(),
+        kernel.create_vcan(&name("ckr3"), 72, "canhub test").unwrap(),
+    );
+    let ethernet =
+        kernel.links().unwrap().into_iter().find(|link| link.kind == LinkKind::Other).unwrap().index;
+    for destination in [0x7ff_fff0, ethernet] {
+        let refused = kernel.add_rules(&[rule(a, destination)]).unwrap_err();
+        assert_eq!(refused.refusal(), Refusal::Gone, "{refused}");
+    }
+    assert!(kernel.add_rules(&[rule(a, 0x7ff_fff0), rule(a, b)]).is_err());
+    assert_eq!(count(kernel, rule(a, b)), 1);
+    kernel.delete_link(None, a).unwrap();
+    kernel.delete_link(None, b).unwrap();
+}
+
+/// Name, MTU, alias and state change on a link that is up; its index and its rules stay.
+pub fn a_link_that_is_up_can_be_changed(host: &dyn Host) {
+    let kernel = host.kernel();
+    let sandbox = host.add_sandbox("ck-change");
+    let index = pair(kernel, "ckc0", "can0", Some(&sandbox)).unwrap();
+    let hub = kernel.create_vcan(&name("ckv2"), 72, "canhub test").unwrap();
+    kernel.add_rules(&[rule(index, hub)]).unwrap();
+    let change = LinkChange {
+        name: Some(name("ckc1")),
+        mtu: Some(16),
+        alias: Some("canhub other".into()),
+        up: Some(true),
+    };
+    kernel.change_link(None, index, &change).unwrap();
+    let link = named(kernel, "ckc1").unwrap();
+    assert_eq!((link.index, link.mtu, link.up), (index, 16, true));
+    assert_eq!(link.alias.as_deref(), Some("canhub other"));
+    assert_eq!(count(kernel, rule(index, hub)), 1);
+
+    let end = inside(kernel, &sandbox)[0].index;
+    kernel
+        .change_link(
+            Some(&sandbox),
+            end,
+            &LinkChange { name: Some(name("can5")), up: Some(false), ..LinkChange::default() },
+        )
+        .unwrap();
+    assert_eq!((inside(kernel, &sandbox)[0].name.as_str(), inside(kernel, &sandbox)[0].up), ("can5", false));
+    let taken = LinkChange { name: Some(name("ckv2")), ..LinkChange::default() };
+    assert_eq!(kernel.change_link(None, index, &taken).unwrap_err().refusal(), Refusal::Exists);
+    assert_eq!(kernel.change_link(None, 0x7ff_fff0, &change).unwrap_err().refusal(), Refusal::Gone);
+    host.end_sandbox(&sandbox);
+    kernel.delete_link(None, hub).unwrap();
+}
+
+/// A pair that cannot be made leaves nothing: no sandbox, or a name that is taken on either side.
+pub fn a_pair_that_cannot_be_made_leaves_nothing(host: &dyn Host) {
+    let kernel = host.kernel();
+    let nowhere = Path::new("/run/canhub-no-such-sandbox");
+    assert_eq!(kernel.sandbox_links(nowhere).unwrap(), None);
+    assert_eq!(pair(kernel, "ckn0", "can0", Some(nowhere)).unwrap_err().refusal(), Refusal::Gone);
+    let sandbox = host.add_sandbox("ck-taken");
+    pair(kernel, "ckn1", "can0", Some(&sandbox)).unwrap();
+    assert_eq!(pair(kernel, "ckn2", "can0", Some(&sandbox)).unwrap_err().refusal(), Refusal::Exists);
+    assert_eq!(pair(kernel, "ckn1", "can1", Some(&sandbox)).unwrap_err().refusal(), Refusal::Exists);
+    let left: Vec<String> = kernel
+        .links()
+        .unwrap()
+        .into_iter()
+        .map(|link| link.name)
+        .filter(|name| name.starts_with("ckn"))
+        .collect();
+    assert_eq!(left, ["ckn1"]);
+    assert_eq!(inside(kernel, &sandbox).len(), 1);
+    host.end_sandbox(&sandbox);
+}
+
+/// Declares one test for each case, on the host that `$new` makes.
+#[macro_export]
+macro_rules! kernel_cases {
+    ($new:expr) => {
+        $crate::kernel_cases! { $new;
+            a_vcan_is_made_ready_and_only_once, a_pair_is_made_inside_a_sandbox,
+            a_pair_is_made_for_docker_to_move, a_pair_and_its_rules_die_as_one,
+            equal_rules_are_not_refused, a_rule_without_its_interfaces_is_refused,
+            a_link_that_is_up_can_be_changed, a_pair_that_cannot_be_made_leaves_nothing
+        }
+    };
+    ($new:expr; $($case:ident),+) => {
+        $(#[test] fn $case() { cases::$case(&$new) })+
+    };
+}
