@@ -37,6 +37,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The Docker API's socket, asked in the background.
     pub docker_socket: PathBuf,
+    /// Whether to start containers that Docker could not start while canhub was not there.
+    pub restart_late: bool,
     /// How often to look when nothing woke the loop.
     pub audit_interval: Duration,
     /// Whether missing things are repaired.
@@ -65,7 +67,8 @@ pub async fn serve(config: Config) -> io::Result<()> {
 
     let mut tasks = JoinSet::new();
     tasks.spawn(wake_on_events(manager.clone()));
-    tasks.spawn(docker::run(manager.clone(), config.docker_socket.clone()));
+    let driver = config.socket.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    tasks.spawn(docker::run(manager.clone(), config.docker_socket.clone(), driver, config.restart_late));
     let (validated, mut is_validated) = watch::channel(false);
     let alive = move || {
         validated.send_replace(true);

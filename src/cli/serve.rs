@@ -32,6 +32,9 @@ pub(super) struct Serve {
     /// Repair nothing: what is missing makes a container's start fail instead
     #[arg(long, env = "CANHUB_NO_HEAL", value_parser = clap::builder::FalseyValueParser::new())]
     no_heal: bool,
+    /// Start containers with a restart policy that Docker gave up on because canhub came up after it
+    #[arg(long, env = "CANHUB_RESTART_LATE", value_parser = clap::builder::FalseyValueParser::new())]
+    restart_late: bool,
     /// How to log
     #[arg(long, env = "CANHUB_LOG_FORMAT", default_value = "auto", value_enum)]
     log_format: LogFormat,
@@ -49,6 +52,7 @@ impl Serve {
             docker_socket: self.docker_socket,
             audit_interval: Duration::from_secs(self.audit_interval),
             heal: !self.no_heal,
+            restart_late: self.restart_late,
         };
         // One thread for sockets; the kernel's work has threads of its own that come and go.
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -26,8 +26,8 @@ pub struct DockerNetwork {
     pub name: String,
     /// The driver options it was created with.
     pub options: RawOptions,
-    /// The endpoints of running containers, with the containers' names.
-    pub endpoints: BTreeMap<EndpointId, String>,
+    /// Its endpoints, with the names of their containers. Only asked for where the network is ours.
+    pub endpoints: Option<BTreeMap<EndpointId, String>>,
 }
 
 impl Manager {
@@ -41,7 +41,7 @@ impl Manager {
         let mut model = self.model.lock();
         let mut learnt = false;
         for told in docker {
-            for (endpoint, container) in &told.endpoints {
+            for (endpoint, container) in told.endpoints.iter().flatten() {
                 model.name_container(endpoint, container);
             }
             if model.network(&told.id).is_some_and(|network| network.provisional) {
@@ -70,25 +70,37 @@ impl Manager {
         let old = |id: &str| {
             model.known_since(id).is_some_and(|since| asked.saturating_duration_since(since) > GRACE)
         };
-        let forgotten: Vec<NetworkId> = model
+        let networks: Vec<NetworkId> = model
             .networks()
             .filter(|network| old(network.id.as_ref()) && !docker.iter().any(|told| told.id == network.id))
             .map(|network| network.id.clone())
+            .collect();
+        let listed = |network: &NetworkId| docker.iter().find(|told| told.id == *network)?.endpoints.as_ref();
+        let endpoints: Vec<EndpointId> = model
+            .endpoints()
+            .filter(|endpoint| old(endpoint.id.as_ref()))
+            .filter(|endpoint| {
+                listed(&endpoint.network).is_some_and(|listed| !listed.contains_key(&endpoint.id))
+            })
+            .map(|endpoint| endpoint.id.clone())
             .collect();
         if learnt && let Err(err) = self.store.save_networks(model.networks()) {
             warn!(%err, "what Docker told is kept in memory only");
         }
         drop(model);
+        // No Leave is ever sent for what an unclean stop of dockerd left behind.
+        for endpoint in endpoints {
+            info!(endpoint = endpoint.short(), reason = FORGOTTEN, "endpoint collected");
+            self.delete_endpoint(&endpoint);
+        }
+        for network in networks {
+            info!(network = network.short(), reason = FORGOTTEN, "network collected");
+            self.delete_network(&network);
+        }
         if learnt {
             self.wake();
         }
-        for network in forgotten {
-            info!(
-                network = network.short(),
-                reason = "Docker does not know it any more",
-                "network collected"
-            );
-            self.delete_network(&network);
-        }
     }
 }
+
+const FORGOTTEN: &str = "Docker does not know it any more";

@@ -1,5 +1,7 @@
 //! The cases of `cases.rs` on the fake kernel. `tests/e2e/kernel.rs` runs the same on real ones.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says so by failing")]
+
 mod cases;
 
 use std::path::{Path, PathBuf};

@@ -3,6 +3,9 @@
 //! Never from a handler, never before the socket is bound: dockerd answers nothing while it starts its
 //! containers, and holds the container's lock while it calls the driver.
 
+mod client;
+mod late;
+
 use std::{
     collections::BTreeMap,
     io,
@@ -11,14 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, body::Bytes, client::conn::http1, header};
-use hyper_util::rt::TokioIo;
-use serde::{Deserialize, de::DeserializeOwned};
-use tokio::{
-    net::UnixStream,
-    time::{sleep, timeout},
-};
+use serde::Deserialize;
+use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use crate::{
@@ -28,7 +25,6 @@ use crate::{
 };
 
 const TIME_LIMIT: Duration = Duration::from_secs(5);
-const MAX_BODY: usize = 8 << 20;
 /// How soon Docker is asked again when it did not answer.
 const RETRY: Duration = Duration::from_secs(5);
 /// How long after an answer of ours Docker is asked about it.
@@ -56,7 +52,11 @@ struct ListedContainer {
 }
 
 /// Asks for ever, now and then. Docker may be absent for all of it.
-pub async fn run(manager: Arc<Manager>, socket: PathBuf) {
+///
+/// `driver` is our name; with `restart_late`, containers that Docker could not start because canhub was
+/// not there yet are started once it is.
+pub async fn run(manager: Arc<Manager>, socket: PathBuf, driver: String, restart_late: bool) {
+    let mut looked_for_late = false;
     loop {
         let asked = Instant::now();
         let pause = match timeout(TIME_LIMIT, networks(&manager, &socket)).await {
@@ -64,6 +64,10 @@ pub async fn run(manager: Arc<Manager>, socket: PathBuf) {
                 let manager = manager.clone();
                 // It takes the lock, and may delete what Docker has forgotten.
                 let _ = tokio::task::spawn_blocking(move || manager.learn(&networks, asked)).await;
+                if !looked_for_late {
+                    looked_for_late = true;
+                    late::look(&socket, &driver, restart_late).await;
+                }
                 INTERVAL
             }
             Ok(Err(err)) => {
@@ -79,50 +83,23 @@ pub async fn run(manager: Arc<Manager>, socket: PathBuf) {
 }
 
 async fn networks(manager: &Manager, socket: &Path) -> io::Result<Vec<DockerNetwork>> {
-    let listed: Vec<Listed> = get(socket, "/networks").await?;
+    let listed: Vec<Listed> = client::get(socket, "/networks").await?;
     let mut networks = Vec::new();
     for network in listed {
         let Ok(id) = NetworkId::try_from(network.id) else { continue };
-        // Only the single view lists the containers, and only ours matter.
-        let containers = match manager.knows(&id) {
-            true => get::<Listed>(socket, &format!("/networks/{id}")).await?.containers.unwrap_or_default(),
-            false => BTreeMap::new(),
+        // Only the single view lists the endpoints, and only ours matter.
+        let endpoints = match manager.knows(&id) {
+            true => Some(endpoints(client::get(socket, &format!("/networks/{id}")).await?)),
+            false => None,
         };
-        let named = |container: ListedContainer| {
-            Some((EndpointId::try_from(container.endpoint).ok()?, container.name))
-        };
-        let endpoints = containers.into_values().filter_map(named).collect();
-        networks.push(DockerNetwork {
-            id,
-            name: network.name,
-            options: network.options.unwrap_or_default(),
-            endpoints,
-        });
+        let options = network.options.unwrap_or_default();
+        networks.push(DockerNetwork { id, name: network.name, options, endpoints });
     }
     Ok(networks)
 }
 
-async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> io::Result<T> {
-    let stream = UnixStream::connect(socket).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    let ask = async {
-        let request = Request::get(path)
-            .header(header::HOST, "docker")
-            .header(header::CONNECTION, "close")
-            .body(Empty::<Bytes>::new())
-            .map_err(io::Error::other)?;
-        let response = sender.send_request(request).await.map_err(io::Error::other)?;
-        if !response.status().is_success() {
-            return Err(io::Error::other(format!("{path}: {}", response.status())));
-        }
-        let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(io::Error::other)?;
-        serde_json::from_slice(&body.to_bytes()).map_err(io::Error::from)
-    };
-    tokio::pin!(ask);
-    // The connection has to be driven while the answer comes in, and may end before the answer is read.
-    tokio::select! {
-        biased;
-        answer = &mut ask => answer,
-        _ = connection => ask.await,
-    }
+fn endpoints(network: Listed) -> BTreeMap<EndpointId, String> {
+    let named =
+        |container: ListedContainer| Some((EndpointId::try_from(container.endpoint).ok()?, container.name));
+    network.containers.unwrap_or_default().into_values().filter_map(named).collect()
 }

@@ -1,0 +1,114 @@
+//! Containers that Docker gave up on because canhub was not there when it started them.
+//!
+//! A restart policy covers the end of a process only: a container whose network driver is missing at boot
+//! becomes `Exited` and stays so (seen on 29.7.2). With systemd's socket it cannot happen; a plugin that is
+//! enabled late, or a service started by hand, meets it.
+
+use std::{io, path::Path, time::Duration};
+
+use serde::Deserialize;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::client;
+
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    id: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Container {
+    name: String,
+    state: State,
+    host_config: HostConfig,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct State {
+    #[serde(default)]
+    error: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HostConfig {
+    restart_policy: RestartPolicy,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RestartPolicy {
+    #[serde(default)]
+    name: String,
+}
+
+/// Names such containers in the log, and starts them if asked to.
+pub(super) async fn look(socket: &Path, driver: &str, restart: bool) {
+    let looked = timeout(TIME_LIMIT, async {
+        for (id, name) in find(socket, driver).await? {
+            if !restart {
+                warn!(
+                    container = name,
+                    "Docker gave up on it because canhub was not there; start it with `docker start {name}`, or let canhub do so with --restart-late"
+                );
+                continue;
+            }
+            match client::post(socket, &format!("/containers/{id}/start")).await {
+                Ok(()) => info!(
+                    container = name,
+                    reason = "Docker gave up on it because canhub was not there",
+                    "started"
+                ),
+                Err(err) => warn!(container = name, %err, "could not be started"),
+            }
+        }
+        Ok::<_, io::Error>(())
+    });
+    if let Ok(Err(err)) = looked.await {
+        warn!(%err, "containers that wait for canhub could not be looked for");
+    }
+}
+
+async fn find(socket: &Path, driver: &str) -> io::Result<Vec<(String, String)>> {
+    // {"status":["created","exited"]}, percent-encoded.
+    let path = "/containers/json?all=1&filters=%7B%22status%22%3A%5B%22created%22%2C%22exited%22%5D%7D";
+    let mut late = Vec::new();
+    for Listed { id } in client::get::<Vec<Listed>>(socket, path).await? {
+        let Ok(container) = client::get::<Container>(socket, &format!("/containers/{id}/json")).await else {
+            continue;
+        };
+        let policy = container.host_config.restart_policy.name;
+        if matches!(policy.as_str(), "always" | "unless-stopped") && names_us(&container.state.error, driver)
+        {
+            late.push((id, container.name.trim_start_matches('/').to_owned()));
+        }
+    }
+    Ok(late)
+}
+
+/// Docker's sentences: `plugin "canhub" not found` and `plugin canhub:latest found but disabled`.
+fn names_us(error: &str, driver: &str) -> bool {
+    error.contains("plugin")
+        && error.contains(driver)
+        && ["not found", "disabled", "connect:", "dial unix"].iter().any(|words| error.contains(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dockers_sentences_about_a_missing_driver_are_known() {
+        assert!(names_us("failed to add endpoint: plugin \"canhub\" not found", "canhub"));
+        assert!(names_us("plugin canhub:latest found but disabled", "canhub"));
+        assert!(!names_us("plugin \"weave\" not found", "canhub"));
+        assert!(!names_us("exec: \"canhub\": executable file not found in $PATH", "canhub"));
+        assert!(!names_us("", "canhub"));
+    }
+}
