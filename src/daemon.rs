@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    os::unix::fs::PermissionsExt,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{fs::PermissionsExt, net},
+    },
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -55,20 +58,21 @@ pub async fn serve(config: Config) -> io::Result<()> {
     let (listener, bound) = listen(&config.socket).await?;
     info!(socket = %config.socket.display(), activated = bound.is_none(), "listening");
     let mut ended = Ended::new()?;
+    let instance = config.socket.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let _one_of_a_name = only_instance(&instance).await?;
 
     let manager = {
-        let config = config.clone();
+        let (config, instance) = (config.clone(), instance.clone());
         let load = move || {
             let store = Store::new(config.state_dir, kernel::boot_id());
-            Arc::new(Manager::new(Arc::new(Linux), store, config.heal))
+            Arc::new(Manager::new(Arc::new(Linux::new(&instance)), store, config.heal))
         };
         tokio::task::spawn_blocking(load).await.map_err(io::Error::other)?
     };
 
     let mut tasks = JoinSet::new();
     tasks.spawn(wake_on_events(manager.clone()));
-    let driver = config.socket.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    tasks.spawn(docker::run(manager.clone(), config.docker_socket.clone(), driver, config.restart_late));
+    tasks.spawn(docker::run(manager.clone(), config.docker_socket.clone(), instance, config.restart_late));
     let (validated, mut is_validated) = watch::channel(false);
     let alive = move || {
         validated.send_replace(true);
@@ -120,6 +124,25 @@ async fn listen(path: &Path) -> io::Result<(UnixListener, Option<PathBuf>)> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
         .map_err(|err| failed("protect", err))?;
     Ok((listener, Some(path.to_owned())))
+}
+
+/// Holds the name for as long as it lives: two canhubs of one name (the service and the managed plugin) would
+/// take the same links for theirs, and add each rule twice. An abstract socket belongs to the host's network
+/// namespace, which both are in, and is free again the moment its holder ends.
+async fn only_instance(name: &str) -> io::Result<net::UnixListener> {
+    let address = net::SocketAddr::from_abstract_name(format!("canhub/{name}"))?;
+    match net::UnixListener::bind_addr(&address) {
+        Err(err) if err.kind() == io::ErrorKind::AddrInUse => {
+            let text = format!(
+                "another canhub manages the buses of driver {name} on this host: use either the service or the managed plugin, and stop the other"
+            );
+            warn!("{text}");
+            // dockerd restarts a plugin that ends at once, at once and for ever.
+            sleep(Duration::from_secs(5)).await;
+            Err(io::Error::new(err.kind(), text))
+        }
+        bound => bound,
+    }
 }
 
 async fn wake_on_events(manager: Arc<Manager>) {

@@ -146,6 +146,7 @@ impl Manager {
         let name = model.network_name(id).to_owned();
         for endpoint in model.remove_network(id) {
             self.delete_pair(&endpoint);
+            self.store.remove_endpoint(&endpoint);
         }
         let hub = network.hub();
         if hub.ownership != Ownership::Adapter

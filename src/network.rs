@@ -109,8 +109,8 @@ impl Network {
     }
 }
 
-/// `IFALIASZ` of the kernel, less the closing zero.
-const ALIAS_MAX: usize = 255;
+/// `IFALIASZ` of the kernel, less the closing zero and the twelve bytes that tell two canhubs apart.
+const ALIAS_MAX: usize = 243;
 /// The folder of nearly every `SandboxKey`, left out of aliases to save their bytes.
 const DOCKER_NETNS: &str = "/var/run/docker/netns";
 

@@ -14,6 +14,7 @@ use rtnetlink::{
 use super::{
     Kernel, KernelError, Link, LinkChange, PairSpec, Refusal, Result, Rule, RuleStatus, cangw,
     link::{self, PairIndices},
+    mark::Mark,
     module, netns,
     socket::RouteSocket,
 };
@@ -23,8 +24,17 @@ use crate::names::IfName;
 const INDEX_TRIES: u32 = 4;
 
 /// The kernel this process runs on, in the namespace it was started in.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Linux;
+#[derive(Debug, Clone, Default)]
+pub struct Linux {
+    mark: Mark,
+}
+
+impl Linux {
+    /// The kernel as the canhub of this name sees it: links of one with another name are somebody else's.
+    pub fn new(instance: &str) -> Self {
+        Self { mark: Mark::new(instance) }
+    }
+}
 
 fn probe_gateway() -> Result<()> {
     match RouteSocket::open()?.change(cangw::Request::Probe, 0) {
@@ -47,7 +57,7 @@ impl Kernel for Linux {
     }
 
     fn links(&self) -> Result<Vec<Link>> {
-        RouteSocket::open()?.dump(link::list(), link::parse)
+        Ok(self.mark.read(RouteSocket::open()?.dump(link::list(), link::parse)?))
     }
 
     fn rules(&self) -> Result<Vec<RuleStatus>> {
@@ -56,7 +66,8 @@ impl Kernel for Linux {
 
     fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>> {
         let Some(namespace) = netns::open(sandbox)? else { return Ok(None) };
-        netns::run_in(&namespace, || RouteSocket::open()?.dump(link::list(), link::parse)).map(Some)
+        let links = netns::run_in(&namespace, || RouteSocket::open()?.dump(link::list(), link::parse))?;
+        Ok(Some(self.mark.read(links)))
     }
 
     fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32> {
@@ -64,7 +75,7 @@ impl Kernel for Linux {
             let index = link::hub_index(name, attempt);
             create(link::new_vcan(name, index, mtu)).map(|()| index)
         })?;
-        let marked = LinkChange { alias: Some(alias.to_owned()), ..LinkChange::default() };
+        let marked = LinkChange { alias: Some(self.mark.write(alias)), ..LinkChange::default() };
         undo_on_error(change_in_place(index, &marked), || self.delete_link(None, index))?;
         Ok(index)
     }
@@ -80,7 +91,7 @@ impl Kernel for Linux {
             create(link::new_pair(pair, indices, fd)).map(|()| indices)
         })?;
         let ready =
-            LinkChange { alias: Some(pair.alias.to_owned()), up: Some(true), ..LinkChange::default() };
+            LinkChange { alias: Some(self.mark.write(pair.alias)), up: Some(true), ..LinkChange::default() };
         // The end brought up last can send at once; the other only after the kernel's linkwatch ran. A
         // container's first instruction may be a send, so its end comes last. On the host Docker does it.
         let set_up = || {
@@ -95,7 +106,9 @@ impl Kernel for Linux {
     }
 
     fn change_link(&self, sandbox: Option<&Path>, index: u32, change: &LinkChange) -> Result<()> {
-        within(sandbox, || change_in_place(index, change))
+        let alias = change.alias.as_deref().map(|alias| self.mark.write(alias));
+        let change = LinkChange { alias, ..change.clone() };
+        within(sandbox, || change_in_place(index, &change))
     }
 
     fn delete_link(&self, sandbox: Option<&Path>, index: u32) -> Result<()> {

@@ -13,6 +13,7 @@ mod cangw;
 pub mod fake;
 mod link;
 mod linux;
+mod mark;
 mod module;
 mod monitor;
 mod netns;

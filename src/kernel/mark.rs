@@ -1,0 +1,96 @@
+//! Whose a link is, where two canhubs with different driver names share a host.
+//!
+//! The alias of a link begins with `canhub`; of one whose canhub serves another driver name, with
+//! `canhub@NAME`. What another one made is reported as any other CAN interface: used if asked for, never changed.
+
+use super::{Link, LinkKind};
+
+/// The driver name that needs no mark.
+const DEFAULT: &str = "canhub";
+/// So many bytes of the name are kept, so that the longest alias still fits the kernel's 255.
+const NAME_MAX: usize = 11;
+
+/// The first word of this canhub's aliases.
+#[derive(Debug, Clone)]
+pub(super) struct Mark(String);
+
+impl Mark {
+    pub(super) fn new(instance: &str) -> Self {
+        let short: String = instance.chars().filter(char::is_ascii_alphanumeric).take(NAME_MAX).collect();
+        Self(if instance == DEFAULT || short.is_empty() {
+            DEFAULT.into()
+        } else {
+            format!("{DEFAULT}@{short}")
+        })
+    }
+
+    /// The alias as the kernel keeps it.
+    pub(super) fn write(&self, alias: &str) -> String {
+        match alias.strip_prefix(DEFAULT) {
+            Some(rest) => format!("{}{rest}", self.0),
+            None => alias.to_owned(),
+        }
+    }
+
+    /// The links as this canhub is to see them.
+    pub(super) fn read(&self, mut links: Vec<Link>) -> Vec<Link> {
+        for link in &mut links {
+            let Some(alias) = &link.alias else { continue };
+            let (word, rest) = alias.split_once(' ').unwrap_or((alias, ""));
+            if word == self.0 {
+                link.alias = Some(format!("{DEFAULT} {rest}"));
+            } else if (word == DEFAULT || word.starts_with("canhub@")) && link.kind.is_can() {
+                link.kind = LinkKind::Can;
+                link.alias = None;
+            }
+        }
+        links
+    }
+}
+
+impl Default for Mark {
+    fn default() -> Self {
+        Self::new(DEFAULT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(mark: &Mark, alias: &str) -> (LinkKind, Option<String>) {
+        let link = Link {
+            index: 7,
+            name: "vcan0".into(),
+            kind: LinkKind::Vcan,
+            mtu: 72,
+            up: true,
+            alias: Some(alias.into()),
+            peer: None,
+        };
+        let link = mark.read(vec![link]).remove(0);
+        (link.kind, link.alias)
+    }
+
+    #[test]
+    fn each_canhub_knows_its_own_links_and_no_others() {
+        let (first, second) = (Mark::default(), Mark::new("canhub-second-of-them"));
+        let alias = "canhub net=a1";
+        assert_eq!(first.write(alias), alias);
+        assert!(second.write(alias).len() <= alias.len() + 12);
+        for (writer, reader, own) in [
+            (&first, &first, true),
+            (&second, &second, true),
+            (&first, &second, false),
+            (&second, &first, false),
+        ] {
+            let expected = if own { (LinkKind::Vcan, Some(alias.to_owned())) } else { (LinkKind::Can, None) };
+            assert_eq!(read(reader, &writer.write(alias)), expected);
+        }
+        assert_eq!(
+            read(&first, "uplink"),
+            (LinkKind::Vcan, Some("uplink".into())),
+            "other people's aliases are theirs"
+        );
+    }
+}
