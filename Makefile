@@ -8,7 +8,8 @@ TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # One static program serves everywhere: in the plugin's empty rootfs, in guests, on any distribution.
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo --quiet
 STATIC_FLAGS := --release --locked --target $(TARGET) --target-dir target/static
-OUT := target/static/$(TARGET)/release
+# Under sudo there may be no rustc; `make install` then takes what `make build` left.
+OUT := $(if $(TARGET),target/static/$(TARGET)/release,$(firstword $(wildcard target/static/*/release)))
 
 .PHONY: help build demo test check plugin install uninstall bench soak guest-files clean
 

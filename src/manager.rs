@@ -110,7 +110,7 @@ impl Manager {
                 }
             };
         }
-        refuse_shared_hub(&model, &network)?;
+        refuse_shared_hub(&model, &network).inspect_err(|_| self.news.notify_one())?;
         self.kernel.ensure_gateway().map_err(|err| Error::kernel("use can-gw rules".into(), err))?;
 
         let before = model.network(&id).cloned();
@@ -227,6 +227,9 @@ impl Manager {
         match self.make_member(&model, &endpoint) {
             Ok(joined) => {
                 self.news.notify_one();
+                if joined != Joined::Inside {
+                    model.await_docker(&id);
+                }
                 info!(
                     network = network.short(),
                     network_name = model.network_name(&network),
@@ -436,7 +439,7 @@ fn refuse_shared_hub(model: &Model, network: &Network) -> Result<(), Error> {
     match model.networks().find(|other| other.id != network.id && other.hub().name == hub.name) {
         None => Ok(()),
         Some(other) => Err(Error::Refused(format!(
-            "the interface {} is already the bus of network {}: a bus is one network; attach the containers to that one, or choose another hub",
+            "the interface {} is already the bus of network {}: a bus is one network; attach the containers to that one, or choose another hub (if that network was removed while canhub was not there, try again in two minutes)",
             hub.name,
             model.network_name(&other.id)
         ))),

@@ -1,6 +1,9 @@
 //! What canhub knows of Docker's world: networks, endpoints, and the names people gave them.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use crate::{
     endpoint::{Endpoint, Stage},
@@ -19,6 +22,8 @@ pub struct Model {
     since: BTreeMap<String, Instant>,
     /// What Docker calls the containers of endpoints; learnt in the background, for people only.
     containers: BTreeMap<EndpointId, String>,
+    /// Endpoints whose container end Docker is moving in and has not brought up yet.
+    awaited: BTreeSet<EndpointId>,
     generation: u64,
 }
 
@@ -84,7 +89,18 @@ impl Model {
         self.generation += 1;
         self.since.remove(id.as_ref());
         self.containers.remove(id);
+        self.awaited.remove(id);
         self.endpoints.remove(id)
+    }
+
+    /// Docker is about to move this endpoint's container end in.
+    pub fn await_docker(&mut self, id: &EndpointId) {
+        self.awaited.insert(id.clone());
+    }
+
+    /// The container end is in and up; from now on it is kept so.
+    pub fn arrived(&mut self, id: &EndpointId) {
+        self.awaited.remove(id);
     }
 
     /// When a network or endpoint became known.
@@ -128,6 +144,7 @@ impl Model {
                         alias: network.pair_alias(endpoint),
                         ifname: endpoint.ifname.clone(),
                         sandbox: sandbox.clone(),
+                        awaited: self.awaited.contains(&endpoint.id),
                     })
                 }
                 _ => {

@@ -92,9 +92,14 @@ impl Manager {
             let have = self.look(&want, true)?;
             let mut plan = plan(&want, &have, Scope::Everything);
 
-            let model = held.take().unwrap_or_else(|| self.model());
+            let mut model = held.take().unwrap_or_else(|| self.model());
             if model.generation() != generation && look < LOOKS {
                 continue;
+            }
+            for member in want.buses.iter().flat_map(|bus| &bus.members) {
+                if member.awaited && member.has_arrived(&have) {
+                    model.arrived(&member.endpoint);
+                }
             }
             let pending = memory.hold_back(self, &model, &mut plan);
             memory.tell(&model, plan.problems.clone());

@@ -199,4 +199,30 @@ mod tests {
         assert_eq!(parse_rule(RTM_NEWROUTE, &[29, 1, 0, 0]), None);
         assert_eq!(parse_rule(RTM_NEWROUTE, &[29, 1, 0, 0, 8, 0, 9, 0, 7]), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn random_bytes_are_never_a_panic(
+            flags in proptest::num::u16::ANY,
+            attributes in proptest::collection::vec(proptest::num::u8::ANY, 0..120),
+        ) {
+            parse_rule(RTM_NEWROUTE, &attributes);
+            let header = [&[AF_CAN, CGW_TYPE_CAN_CAN], &flags.to_ne_bytes()[..]].concat();
+            parse_rule(RTM_NEWROUTE, &[header, attributes].concat());
+        }
+
+        // Lengths and kinds that are nearly right reach further than noise does.
+        #[test]
+        fn random_attributes_are_never_a_panic(
+            attributes in proptest::collection::vec((0..40_u16, 0..24_u16, proptest::num::u8::ANY), 0..12),
+        ) {
+            let mut payload = vec![AF_CAN, CGW_TYPE_CAN_CAN, 0, 0];
+            for (length, kind, fill) in attributes {
+                payload.extend(length.to_ne_bytes());
+                payload.extend(kind.to_ne_bytes());
+                payload.extend(std::iter::repeat_n(fill, usize::from(length.saturating_sub(4).next_multiple_of(4))));
+            }
+            parse_rule(RTM_NEWROUTE, &payload);
+        }
+    }
 }

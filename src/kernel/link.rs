@@ -187,4 +187,25 @@ mod tests {
         assert_eq!(parse(RTM_NEWLINK, &[0; 16]), None);
         assert_eq!(parse(17, &[0; 64]), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn random_bytes_are_never_a_panic(payload in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            parse(RTM_NEWLINK, &payload);
+        }
+
+        // Lengths and kinds that are nearly right reach further than noise does.
+        #[test]
+        fn random_attributes_are_never_a_panic(
+            attributes in proptest::collection::vec((0..40_u16, 0..24_u16, proptest::num::u8::ANY), 0..12),
+        ) {
+            let mut payload = vec![0; IFINFOMSG_LEN];
+            for (length, kind, fill) in attributes {
+                payload.extend(length.to_ne_bytes());
+                payload.extend(kind.to_ne_bytes());
+                payload.extend(std::iter::repeat_n(fill, usize::from(length.saturating_sub(4).next_multiple_of(4))));
+            }
+            parse(RTM_NEWLINK, &payload);
+        }
+    }
 }

@@ -193,3 +193,32 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn a_random_datagram_is_never_a_panic_nor_without_an_end(
+            datagram in proptest::collection::vec(proptest::num::u8::ANY, 0..300),
+        ) {
+            let bytes: usize = replies(&datagram).map(|reply| HEADER_BYTES + reply.payload.len()).sum();
+            proptest::prop_assert!(bytes <= datagram.len());
+            let _ = error_code(&datagram);
+        }
+
+        #[test]
+        fn random_lengths_are_never_a_panic_nor_without_an_end(
+            lengths in proptest::collection::vec(0..60_u32, 0..12),
+        ) {
+            let mut datagram = Vec::new();
+            for length in lengths {
+                datagram.extend(length.to_ne_bytes());
+                datagram.resize(datagram.len() + (length as usize).saturating_sub(4), 0x5a);
+            }
+            let count = replies(&datagram).map(|reply| error_code(reply.payload)).count();
+            proptest::prop_assert!(count * HEADER_BYTES <= datagram.len());
+        }
+    }
+}

@@ -188,7 +188,8 @@ fn repair(bus: &Bus, endpoint: Option<&EndpointId>, link: &Link, wanted: Repair<
 fn repair_end(bus: &Bus, member: &Member, end: &Link, inside: &[Link], plan: &mut Plan) {
     // Docker ≤ 27 finds the end by this name between its move and its rename; a container whose end loses
     // it too early does not start ("failed to get link by name").
-    if end.name == member.endpoint.container_end().as_str() {
+    // And it is Docker that brings the end up then: that is no fault.
+    if end.name == member.endpoint.container_end().as_str() || (member.awaited && !end.up) {
         return;
     }
     let others: Vec<String> =

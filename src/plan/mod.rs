@@ -17,6 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use have::other_end;
 pub use have::{Have, is_ours};
 pub use links::LEFTOVER;
 pub use rules::{NamedRule, bus_rules};
@@ -65,6 +66,8 @@ pub struct Member {
     pub ifname: Naming,
     /// Where the container is.
     pub sandbox: PathBuf,
+    /// Docker has yet to move the container end in and bring it up; until then it is Docker's.
+    pub awaited: bool,
 }
 
 /// How much to plan.
@@ -199,6 +202,14 @@ pub fn plan(want: &Want, have: &Have, scope: Scope<'_>) -> Plan {
         links::plan_leftovers(want, have, &mut plan);
     }
     plan
+}
+
+impl Member {
+    /// Whether the container end is where it belongs and up, whoever brought it there.
+    pub fn has_arrived(&self, have: &Have) -> bool {
+        let end = || other_end(have.host_end(&self.endpoint)?, have.sandboxes.get(&self.sandbox)?);
+        end().is_some_and(|end| end.up && end.name != self.endpoint.container_end().as_str())
+    }
 }
 
 impl Bus {

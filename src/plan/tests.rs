@@ -140,6 +140,7 @@ fn without_a_sandbox_a_join_makes_the_pair_for_docker_to_move_and_a_look_does_no
     let network = model.networks().next().unwrap().clone();
     let joining = endpoint(99, &network);
     model.put_endpoint(joining.clone());
+    model.await_docker(&joining.id);
     assert_eq!(plan_all(&kernel, &model).steps, [], "nowhere to put an end");
     let want = model.want();
     let steps = plan(&want, &look(&kernel, &want), Scope::Join(&joining.id)).steps;
@@ -151,6 +152,9 @@ fn without_a_sandbox_a_join_makes_the_pair_for_docker_to_move_and_a_look_does_no
     kernel.move_link(end.index, None, Some(&sandbox(99)), &end.name);
     assert_eq!(plan_all(&kernel, &model).steps, [], "Docker still looks for it by that name");
     kernel.move_link(end.index, Some(&sandbox(99)), Some(&sandbox(99)), "can1_0");
+    assert_eq!(plan_all(&kernel, &model).steps, [], "Docker has yet to bring it up");
+    let up = LinkChange { up: Some(true), ..LinkChange::default() };
+    kernel.change_link(Some(&sandbox(99)), end.index, &up).unwrap();
     assert_eq!(heals(&kernel, &model), ["the link had another name"]);
     assert_eq!(kernel.sandbox_links(&sandbox(99)).unwrap().unwrap()[0].name, "can0");
 }
