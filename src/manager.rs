@@ -21,7 +21,7 @@ use crate::{
     kernel::Kernel,
     model::Model,
     names::{EndpointId, IfName, NetworkId},
-    network::{Network, Ownership},
+    network::Network,
     options::{Naming, RawOptions, parse_endpoint},
     plan::{Action, Blocks, Have, Plan, Scope, Want, plan},
     state::Store,
@@ -118,8 +118,11 @@ impl Manager {
         model.put_network(network);
         let created = self.store.save_networks(model.networks()).and_then(|()| self.make_hub(&model, &id));
         if let Err(err) = created {
-            model.remove_network(&id);
-            before.into_iter().for_each(|network| model.put_network(network));
+            // Not removed and put back: a provisional network may have members already.
+            match before {
+                Some(network) => model.put_network(network),
+                None => drop(model.remove_network(&id)),
+            }
             // The create fails either way; a record that stays by this failure is collected against Docker's list.
             let _ = self.store.save_networks(model.networks());
             return Err(err);
@@ -149,8 +152,7 @@ impl Manager {
             self.store.remove_endpoint(&endpoint);
         }
         let hub = network.hub();
-        if hub.ownership != Ownership::Adapter
-            && let Ok(links) = self.kernel.links()
+        if let Ok(links) = self.kernel.links()
             && let Some(link) = (Have { links, ..Have::default() }).own_hub(id, hub.name.as_str())
             && let Err(err) = self.kernel.delete_link(None, link.index)
         {

@@ -60,6 +60,10 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     if body.trim_ascii().is_empty() {
         return Err("the request came without a body: dockerd repeats a request so when its connection broke; try the command again".into());
     }
+    // serde would take a list for a struct, field by field.
+    if !body.trim_ascii().starts_with(b"{") {
+        return Err("the request is not what libnetwork sends: an object was expected".into());
+    }
     serde_json::from_slice(body).map_err(|err| format!("the request is not what libnetwork sends: {err}"))
 }
 

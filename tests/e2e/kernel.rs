@@ -10,7 +10,7 @@ use std::{
 
 use canhub::kernel::{Kernel, Linux};
 
-struct RealHost;
+struct RealHost(Linux);
 
 fn ip(arguments: &[&str]) {
     let status = Command::new("ip").args(arguments).status().unwrap();
@@ -19,8 +19,8 @@ fn ip(arguments: &[&str]) {
 
 impl cases::Host for RealHost {
     fn kernel(&self) -> &dyn Kernel {
-        Linux.ensure_gateway().unwrap();
-        &Linux
+        self.0.ensure_gateway().unwrap();
+        &self.0
     }
 
     fn add_sandbox(&self, name: &str) -> PathBuf {
@@ -35,4 +35,4 @@ impl cases::Host for RealHost {
     }
 }
 
-crate::kernel_cases!(RealHost);
+crate::kernel_cases!(RealHost(Linux::default()));

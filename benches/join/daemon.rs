@@ -1,0 +1,107 @@
+//! canhub as dockerd meets it: a process of its own behind its socket.
+
+use std::{
+    cell::RefCell,
+    fs::{self, File},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use super::{baseline::run, bodies, client::Client};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Daemon {
+    child: Child,
+    log: PathBuf,
+    /// The one connection that dockerd keeps.
+    client: RefCell<Client>,
+}
+
+impl Daemon {
+    /// Starts one in a folder of its own, and says how long it took until the socket was bound.
+    pub fn start(canhub: &Path, folder: &Path, name: &str) -> (Self, Duration) {
+        let folder = folder.join(name);
+        fs::create_dir(&folder).unwrap();
+        let (socket, log) = (folder.join("canhub.sock"), folder.join("log"));
+        let mut command = Command::new(canhub);
+        command.args(["serve", "--log-format", "text", "--socket"]).arg(&socket);
+        command.arg("--state-dir").arg(folder.join("state"));
+        command.arg("--docker-socket").arg(folder.join("docker.sock"));
+        command.stdin(Stdio::null()).stdout(File::create(&log).unwrap()).stderr(Stdio::inherit());
+        let started = Instant::now();
+        let child = command.spawn().unwrap_or_else(|err| panic!("{}: {err}", canhub.display()));
+        while UnixStream::connect(&socket).is_err() {
+            assert!(started.elapsed() < PATIENCE, "it does not listen: {}", tail(&log));
+            thread::sleep(Duration::from_micros(100));
+        }
+        let took = started.elapsed();
+        let mut client = Client::connect(&socket);
+        client.call_raw("Plugin.Activate", b"").ok();
+        (Self { child, log, client: RefCell::new(client) }, took)
+    }
+
+    pub fn create_network(&self, hub: &str) {
+        let body = bodies::create_network(&bodies::network(0), json!({ "hub": hub }));
+        self.call("CreateNetwork", &body);
+    }
+
+    pub fn delete_network(&self) {
+        self.call("DeleteNetwork", &bodies::delete_network(&bodies::network(0)));
+    }
+
+    /// CreateEndpoint and Join, and how long they took together.
+    pub fn join(&self, number: u32, sandbox: &str) -> Duration {
+        let (network, endpoint) = (bodies::network(0), bodies::endpoint(number));
+        let create = bodies::create_endpoint(&network, &endpoint, json!({}));
+        let join = bodies::join(&network, &endpoint, sandbox);
+        let started = Instant::now();
+        self.call("CreateEndpoint", &create);
+        self.call("Join", &join);
+        started.elapsed()
+    }
+
+    pub fn part(&self, number: u32) {
+        let both = bodies::both(&bodies::network(0), &bodies::endpoint(number));
+        self.call("Leave", &both);
+        self.call("DeleteEndpoint", &both);
+    }
+
+    fn call(&self, method: &str, body: &serde_json::Value) {
+        let reply = self.client.borrow_mut().call(&format!("NetworkDriver.{method}"), body);
+        assert_eq!(reply.err(), None, "{method}; its log ends: {}", tail(&self.log));
+    }
+
+    pub fn signal(&self, signal: &str) {
+        run("kill", &[signal, &self.child.id().to_string()]);
+    }
+
+    /// `VmRSS` of the process.
+    pub fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The host end of an endpoint's pair.
+pub fn host_end(number: u32) -> String {
+    format!("ch{}", &bodies::endpoint(number)[..10])
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    text.lines().rev().take(5).collect::<Vec<_>>().join(" | ")
+}

@@ -1,0 +1,116 @@
+//! How long a container's start waits for its bus: canhub beside what forks `ip` and `cangw`.
+//!
+//! `make bench`, or as root on a kernel with vxcan and can-gw: `join --canhub target/release/canhub`. Both are
+//! measured in one run on the same bus, so the ratios hold where the times do not: a User Mode Linux
+//! guest pays some 40 µs a system call. Slow is not an error; the goals stand beside the figures.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that cannot measure ends with the reason")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures are for people")]
+#![allow(clippy::disallowed_methods, reason = "the baseline is made of processes")]
+
+#[path = "../../tests/driver/bodies.rs"]
+#[allow(dead_code, reason = "the tests use more of them")]
+mod bodies;
+#[path = "../../tests/driver/client.rs"]
+mod client;
+
+mod baseline;
+mod daemon;
+mod figures;
+
+use std::{
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{Command, exit},
+    thread,
+    time::Duration,
+};
+
+use baseline::{Sandbox, run};
+use daemon::Daemon;
+use figures::{Figures, Row, Times, median};
+
+/// The hub of the bus that is measured.
+const HUB: &str = "benchhub";
+/// Members that a bus has already; joins to measure of canhub and of the baseline; the ratio to reach.
+const SIZES: [(u32, usize, usize, Option<u32>); 4] =
+    [(1, 15, 5, Some(20)), (8, 15, 5, None), (32, 11, 3, Some(200)), (100, 9, 1, None)];
+const STARTS: usize = 20;
+/// The endpoint that comes and goes has numbers from here on; those that stay count from 0.
+const GUESTS: u32 = 1000;
+/// Docker leaves more time than this between the calls for two containers.
+const SETTLE: Duration = Duration::from_millis(150);
+
+fn main() {
+    let Some(canhub) = canhub() else {
+        eprintln!("usage: join --canhub PATH (as root, on a kernel with vxcan and can-gw)");
+        exit(2)
+    };
+    go_first();
+    let folder = tempfile::tempdir().unwrap();
+    eprintln!("start of the process, {STARTS} times");
+    let starts = (0..STARTS).map(|number| Daemon::start(&canhub, folder.path(), &format!("start{number}")).1);
+    let start = median(starts.collect());
+
+    let (daemon, _) = Daemon::start(&canhub, folder.path(), "bench");
+    daemon.create_network(HUB);
+    let mut members: Vec<Sandbox> = Vec::new();
+    let mut rows = Vec::new();
+    for (size, joins, baseline_joins, goal) in SIZES {
+        eprintln!("a bus of {size}: {joins} joins of canhub, {baseline_joins} of the baseline");
+        while members.len() < size as usize {
+            let number = members.len() as u32;
+            let sandbox = Sandbox::new(number);
+            daemon.join(number, &sandbox.path);
+            members.push(sandbox);
+        }
+        let canhub = Times::of((0..joins).map(|_| one_of_canhubs(&daemon)).collect());
+        let ends: Vec<String> = (0..size).map(daemon::host_end).chain([HUB.to_owned()]).collect();
+        // Its loop would look at each of the baseline's links, on the same processor.
+        daemon.signal("-STOP");
+        let forked = Times::of((0..baseline_joins).map(|_| one_of_the_baselines(&ends)).collect());
+        daemon.signal("-CONT");
+        thread::sleep(SETTLE);
+        rows.push(Row { size, canhub, forked, goal });
+    }
+    let figures = Figures { rows, start, resident: daemon.resident_kib(), members: members.len() };
+    daemon.delete_network();
+    print!("{figures}");
+    println!("{}", figures.json());
+}
+
+fn one_of_canhubs(daemon: &Daemon) -> Duration {
+    let sandbox = Sandbox::new(GUESTS);
+    thread::sleep(SETTLE);
+    let took = daemon.join(GUESTS, &sandbox.path);
+    assert!(sandbox.has("can0"), "the member has no can0");
+    daemon.part(GUESTS);
+    took
+}
+
+fn one_of_the_baselines(ends: &[String]) -> Duration {
+    let sandbox = Sandbox::new(GUESTS);
+    thread::sleep(SETTLE);
+    let took = baseline::join(&sandbox, ends);
+    assert!(sandbox.has("can0"), "the member has no can0");
+    run("ip", &["link", "del", baseline::HOST_END]);
+    took
+}
+
+/// Runs all of this again before other processes, once.
+///
+/// Each new link, of either side, wakes udev, and on the guest's one processor that is most of what is measured.
+fn go_first() {
+    const DONE: &str = "CANHUB_BENCH_GOES_FIRST";
+    if std::env::var_os(DONE).is_none() {
+        let mut nice = Command::new("nice");
+        nice.args(["-n", "-20"]).arg(std::env::current_exe().unwrap()).args(std::env::args_os().skip(1));
+        panic!("nice: {}", nice.env(DONE, "1").exec());
+    }
+}
+
+/// The program to measure. Cargo adds `--bench` of its own.
+fn canhub() -> Option<PathBuf> {
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--canhub");
+    arguments.nth(1).map(PathBuf::from)
+}

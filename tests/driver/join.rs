@@ -1,0 +1,195 @@
+//! Join, Leave and DeleteEndpoint: how the interface comes into the container, and when it goes.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{
+    bodies,
+    bus::{host_end, hub},
+    rig::Rig,
+};
+
+/// CreateEndpoint and Join of a container whose sandbox does not exist yet (Docker ≤ 27 at start).
+fn join_before_sandbox(rig: &Rig, network: &str, number: u32, options: Value) -> Value {
+    let endpoint = bodies::endpoint(number);
+    rig.call("CreateEndpoint", &bodies::create_endpoint(network, &endpoint, options)).ok();
+    rig.call("Join", &bodies::join(network, &endpoint, &bodies::sandbox(number))).ok()
+}
+
+/// Traps 6 and 7: without DisableGatewayService Docker adds a docker_gwbridge leg, and 29.0.0 fails; a
+/// gateway kills dockerd 29.0.0 to 29.0.2. The answer has these keys and no others.
+#[test]
+fn join_says_no_gateway_service_and_never_a_gateway_or_a_route() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({}));
+    rig.kernel.add_sandbox(bodies::sandbox(1));
+    let inside = join_before_sandbox(&rig, &network, 1, json!({}));
+    assert_eq!(inside, json!({ "DisableGatewayService": true }));
+    let outside = join_before_sandbox(&rig, &network, 2, json!({}));
+    let keys: Vec<&String> = outside.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["DisableGatewayService", "InterfaceName"], "{outside}");
+    assert_eq!(outside["DisableGatewayService"], json!(true));
+}
+
+/// Trap 11: no released engine honours an exact name, so where the sandbox exists it is made inside.
+#[test]
+fn where_the_sandbox_exists_the_interface_is_made_inside_under_its_name() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({ "ifname": "body1" }));
+    let endpoint = rig.member(&network, 1);
+    let inside = rig.links_inside(&bodies::sandbox(1));
+    assert_eq!(inside.len(), 1, "{inside:?}");
+    assert_eq!((&*inside[0].name, inside[0].up, inside[0].mtu), ("body1", true, 72));
+    rig.assert_bus(&hub(&network), &[&endpoint]);
+}
+
+/// Trap 12: up to Docker 27 the sandbox comes after Join, so Docker gets an interface to move.
+#[test]
+fn where_the_sandbox_is_still_to_come_docker_gets_an_interface_to_move() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({}));
+    let answer = join_before_sandbox(&rig, &network, 1, json!({}));
+    let name = &answer["InterfaceName"];
+    assert_eq!((&name["DstPrefix"], &name["DstName"]), (&json!("can"), &json!("can0")), "{answer}");
+    let source = rig.link(name["SrcName"].as_str().unwrap()).unwrap_or_else(|| panic!("{answer}"));
+    assert!(!source.up, "Docker brings it up: {source:?}");
+    rig.assert_bus(&hub(&network), &[&bodies::endpoint(1)]);
+}
+
+/// Trap 9: a SrcName that comes again within one sandbox crashed dockerd 28.0 to 29.6.
+#[test]
+fn source_names_are_unique_per_endpoint_and_fit() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({}));
+    let names: BTreeSet<String> = (0..40)
+        .map(|number| {
+            let answer = join_before_sandbox(&rig, &network, number, json!({}));
+            let name = answer["InterfaceName"]["SrcName"].as_str().unwrap().to_owned();
+            assert!(name.len() <= 15, "{name} has {} bytes", name.len());
+            name
+        })
+        .collect();
+    assert_eq!(names.len(), 40, "{names:?}");
+}
+
+/// Trap 10: the order in which a container joins its networks is random, so names may not come from it.
+#[test]
+fn a_container_on_two_buses_has_the_right_names_in_either_order() {
+    for order in [[1, 2], [2, 1]] {
+        let rig = Rig::new();
+        let networks = [rig.network(1, json!({})), rig.network(2, json!({ "ifname": "can1" }))];
+        for number in order {
+            let answer = join_before_sandbox(&rig, &networks[number as usize - 1], number, json!({}));
+            let wanted = if number == 1 { ("can", "can0") } else { ("can1_", "can1") };
+            let name = &answer["InterfaceName"];
+            assert_eq!((&name["DstPrefix"], &name["DstName"]), (&json!(wanted.0), &json!(wanted.1)));
+        }
+    }
+}
+
+/// Trap 10: two buses that want one name would get can0 and can1 swapped at the next start.
+#[test]
+fn two_buses_that_want_one_name_in_one_container_are_refused_with_the_way_out() {
+    for exists in [false, true] {
+        let rig = Rig::new();
+        let networks = [rig.network(1, json!({})), rig.network(2, json!({}))];
+        if exists {
+            rig.kernel.add_sandbox(bodies::sandbox(1));
+        }
+        join_before_sandbox(&rig, &networks[0], 1, json!({}));
+        let second = bodies::endpoint(2);
+        rig.call("CreateEndpoint", &bodies::create_endpoint(&networks[1], &second, json!({}))).ok();
+        let why = rig.call("Join", &bodies::join(&networks[1], &second, &bodies::sandbox(1))).refused();
+        assert!(why.contains("already has an interface can0") && why.contains("ifname"), "{why}");
+        assert!(rig.link(&host_end(&second)).is_none(), "half-made: {:?}", rig.ours());
+    }
+}
+
+/// Trap 20: endpoint options come with CreateEndpoint and never again, so they outlive a crash in between.
+#[test]
+fn what_only_create_endpoint_says_is_remembered_by_join() {
+    for restarts in [false, true] {
+        for (options, name) in [
+            (json!({ "com.docker.network.endpoint.ifname": "can7" }), "can7"),
+            (json!({ "IFNAME": "ecu-b" }), "ecu-b"),
+            (json!({ "vxcan.peer": "ecu" }), "ecu0"),
+        ] {
+            let mut rig = Rig::new();
+            let network = rig.network(1, json!({}));
+            let endpoint = bodies::endpoint(1);
+            rig.call("CreateEndpoint", &bodies::create_endpoint(&network, &endpoint, options)).ok();
+            if restarts {
+                rig.restart();
+            }
+            rig.kernel.add_sandbox(bodies::sandbox(1));
+            rig.call("Join", &bodies::join(&network, &endpoint, &bodies::sandbox(1))).ok();
+            assert_eq!(rig.inside(&bodies::sandbox(1)), [name], "restarts: {restarts}");
+        }
+    }
+}
+
+/// Docker ≤ 27 puts this into Join's options for a container that is on the default bridge too.
+#[test]
+fn options_of_join_are_not_driver_options() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({}));
+    let mut body = bodies::join(&network, &bodies::endpoint(1), &bodies::sandbox(1));
+    body["Options"]["com.docker.network.generic"] =
+        json!({ "ChildEndpoints": null, "ParentEndpoints": null });
+    rig.call("CreateEndpoint", &bodies::create_endpoint(&network, &bodies::endpoint(1), json!({}))).ok();
+    rig.call("Join", &body).ok();
+}
+
+/// Trap 9: deleting in Leave leaves Docker a ghost: `can1` at the next connect, or a crashed dockerd.
+#[test]
+fn the_pair_survives_leave_and_goes_with_delete_endpoint() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({}));
+    let [inside, moved] = [1, 2].map(bodies::endpoint);
+    rig.member(&network, 1);
+    let source = join_before_sandbox(&rig, &network, 2, json!({}))["InterfaceName"]["SrcName"].clone();
+    let source = source.as_str().unwrap();
+    for endpoint in [&inside, &moved] {
+        rig.call("Leave", &bodies::both(&network, endpoint)).ok();
+        assert!(rig.link(&host_end(endpoint)).is_some(), "{:?}", rig.ours());
+    }
+    assert!(rig.link(source).is_some(), "Docker looks for it after Leave");
+    for endpoint in [&inside, &moved] {
+        rig.call("DeleteEndpoint", &bodies::both(&network, endpoint)).ok();
+        assert!(rig.link(&host_end(endpoint)).is_none(), "{:?}", rig.ours());
+    }
+    assert_eq!((rig.link(source), rig.inside(&bodies::sandbox(1))), (None, vec![]));
+    assert_eq!(rig.ours(), [format!("link {}", hub(&network)), format!("network record {network}")]);
+}
+
+/// 29 sends Leave after a failed Join, and every version may after a failed plumbing.
+#[test]
+fn a_leave_without_a_join_is_fine() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({}));
+    let endpoint = bodies::endpoint(1);
+    rig.call("CreateEndpoint", &bodies::create_endpoint(&network, &endpoint, json!({}))).ok();
+    rig.part(&network, &endpoint);
+    rig.call("DeleteNetwork", &bodies::delete_network(&network)).ok();
+    rig.assert_clean();
+}
+
+#[test]
+fn a_join_sent_twice_is_one_join() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({}));
+    let [first, second] = [rig.member(&network, 1), rig.member(&network, 2)];
+    for _ in 0..3 {
+        rig.call("Join", &bodies::join(&network, &first, &bodies::sandbox(1))).ok();
+        rig.assert_bus(&hub(&network), &[&first, &second]);
+    }
+}
+
+#[test]
+fn a_classic_bus_carries_no_fd_frames() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({ "frames": "classic" }));
+    let [first, second] = [rig.member(&network, 1), rig.member(&network, 2)];
+    rig.assert_frames(&hub(&network), &[&first, &second], [true, false]);
+}

@@ -1,0 +1,224 @@
+//! What Docker assumes and the host lacks: Join makes it so.
+
+use std::{fs, thread, time::Duration};
+
+use canhub::{
+    kernel::{Kernel, LinkChange, LinkKind},
+    reconcile::Memory,
+};
+use serde_json::json;
+
+use super::{
+    bodies,
+    bus::{host_end, hub},
+    rig::Rig,
+};
+
+/// Trap 13: Docker never sends CreateNetwork again; the first call after a restart is CreateEndpoint.
+#[test]
+fn a_network_that_docker_knows_and_we_do_not_gets_a_working_bus() {
+    let rig = Rig::new();
+    let network = bodies::network(1);
+    let members = [rig.member(&network, 1), rig.member(&network, 2)];
+    rig.assert_bus(&hub(&network), &[&members[0], &members[1]]);
+    assert_eq!(rig.recorded()[&network]["provisional"], json!(true), "{}", rig.recorded());
+    for member in &members {
+        rig.part(&network, member);
+    }
+    rig.call("DeleteNetwork", &bodies::delete_network(&network)).ok();
+    rig.assert_clean();
+}
+
+#[test]
+fn a_provisional_network_takes_the_options_of_a_create_that_comes_after_all() {
+    let rig = Rig::new();
+    let network = bodies::network(1);
+    rig.call("CreateEndpoint", &bodies::create_endpoint(&network, &bodies::endpoint(1), json!({}))).ok();
+    rig.network(1, json!({ "hub": "vcan-body" }));
+    assert_eq!(rig.recorded()[&network]["options"], json!({ "hub": "vcan-body" }));
+}
+
+/// The vcan that stood in for the adapter until the options were known goes with the network.
+#[test]
+fn a_provisional_network_that_turns_out_to_have_an_adapter_leaves_no_hub_behind() {
+    let rig = Rig::new();
+    let network = bodies::network(1);
+    let member = rig.member(&network, 1);
+    rig.kernel.add_foreign("can0", LinkKind::Can);
+    rig.network(1, json!({ "adapter": "can0" }));
+    rig.part(&network, &member);
+    rig.call("DeleteNetwork", &bodies::delete_network(&network)).ok();
+    assert!(rig.link("can0").is_some(), "an adapter is never deleted");
+    rig.assert_clean();
+}
+
+/// The members that live on it are not the refused options' affair.
+#[test]
+fn a_refused_create_of_a_provisional_network_forgets_no_member() {
+    let mut rig = Rig::new();
+    let network = bodies::network(1);
+    let member = rig.member(&network, 1);
+    let body = bodies::create_network(&network, json!({ "adapter": "eth0" }));
+    rig.call("CreateNetwork", &body).refused();
+    // A member that is known is repaired by a look at everything, one that is forgotten is not.
+    let index = rig.link(&host_end(&member)).unwrap().index;
+    rig.kernel.delete_link(None, index).unwrap();
+    rig.manager.reconcile(&Memory::default()).unwrap();
+    rig.assert_bus(&hub(&network), &[&member]);
+    rig.part(&network, &member);
+    rig.restart();
+    rig.call("DeleteNetwork", &bodies::delete_network(&network)).ok();
+    rig.assert_clean();
+}
+
+#[test]
+fn an_endpoint_that_docker_knows_and_we_do_not_joins() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({ "ifname": "can3" }));
+    rig.kernel.add_sandbox(bodies::sandbox(1));
+    rig.call("Join", &bodies::join(&network, &bodies::endpoint(1), &bodies::sandbox(1))).ok();
+    assert_eq!(rig.inside(&bodies::sandbox(1)), ["can3"]);
+    rig.assert_bus(&hub(&network), &[&bodies::endpoint(1)]);
+}
+
+#[test]
+fn a_join_heals_the_hub_and_the_rules_of_its_own_member() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({}));
+    let index = rig.link(&hub(&network)).unwrap().index;
+    rig.kernel.delete_link(None, index).unwrap();
+    let member = rig.member(&network, 1);
+    rig.assert_bus(&hub(&network), &[&member]);
+
+    let index = rig.link(&hub(&network)).unwrap().index;
+    let down = LinkChange { up: Some(false), mtu: Some(16), ..LinkChange::default() };
+    rig.kernel.change_link(None, index, &down).unwrap();
+    let rules: Vec<_> = rig.kernel.rules().unwrap().into_iter().map(|status| status.rule).collect();
+    rig.kernel.delete_rules(&rules[1..]).unwrap();
+    rig.kernel.add_rules(&rules[..1]).unwrap();
+    rig.call("Join", &bodies::join(&network, &member, &bodies::sandbox(1))).ok();
+    rig.assert_bus(&hub(&network), &[&member]);
+    assert_eq!(rig.link(&hub(&network)).unwrap().mtu, 72);
+}
+
+#[test]
+fn a_join_makes_a_pair_again_that_somebody_deleted() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({}));
+    let [first, second] = [rig.member(&network, 1), rig.member(&network, 2)];
+    let index = rig.link(&host_end(&first)).unwrap().index;
+    rig.kernel.delete_link(None, index).unwrap();
+    assert_eq!(rig.inside(&bodies::sandbox(1)), Vec::<String>::new());
+    rig.call("Join", &bodies::join(&network, &first, &bodies::sandbox(1))).ok();
+    rig.assert_bus(&hub(&network), &[&first, &second]);
+    assert_eq!(rig.inside(&bodies::sandbox(1)), ["can0"]);
+}
+
+/// The one who comes later connects both ways with all who are there.
+#[test]
+fn a_peer_that_comes_later_hears_and_is_heard() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({}));
+    let mut members = Vec::new();
+    for number in 0..5 {
+        members.push(rig.member(&network, number));
+        let present: Vec<&str> = members.iter().map(String::as_str).collect();
+        rig.assert_bus(&hub(&network), &present);
+    }
+    rig.part(&network, &members.remove(2));
+    members.push(rig.member(&network, 9));
+    let present: Vec<&str> = members.iter().map(String::as_str).collect();
+    rig.assert_bus(&hub(&network), &present);
+}
+
+#[test]
+fn an_absent_adapter_makes_join_fail_with_its_name_until_it_is_there() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({ "adapter": "can0" }));
+    let endpoint = bodies::endpoint(1);
+    rig.kernel.add_sandbox(bodies::sandbox(1));
+    rig.call("CreateEndpoint", &bodies::create_endpoint(&network, &endpoint, json!({}))).ok();
+    let join = bodies::join(&network, &endpoint, &bodies::sandbox(1));
+    let why = rig.call("Join", &join).refused();
+    assert!(why.contains("adapter can0 is not there"), "{why}");
+    assert_eq!((rig.link("can0"), rig.link(&host_end(&endpoint))), (None, None), "never faked, never half");
+    rig.kernel.add_foreign("can0", LinkKind::Can);
+    rig.call("Join", &join).ok();
+    rig.assert_bus("can0", &[&endpoint]);
+    rig.part(&network, &endpoint);
+    rig.call("DeleteNetwork", &bodies::delete_network(&network)).ok();
+    assert!(rig.link("can0").is_some(), "an adapter is never deleted");
+    rig.assert_clean();
+}
+
+/// Trap 14: an unclean end of dockerd sends no Leave; the same container comes back with a new endpoint.
+#[test]
+fn endpoints_that_docker_forgot_do_not_disturb_the_next_start() {
+    let mut rig = Rig::new();
+    let network = rig.network(1, json!({}));
+    let old = rig.member(&network, 1);
+    rig.kernel.end_sandbox(bodies::sandbox(1).as_ref());
+    rig.restart();
+    let new = rig.member(&network, 2);
+    rig.assert_bus(&hub(&network), &[&new]);
+    assert!(rig.link(&host_end(&old)).is_none(), "{:?}", rig.ours());
+    rig.part(&network, &new);
+    rig.call("DeleteNetwork", &bodies::delete_network(&network)).ok();
+    rig.assert_clean();
+}
+
+/// Traps 14 and 17: nobody may tell us of these endpoints ever again.
+#[test]
+fn deleting_a_network_takes_its_forgotten_endpoints_along() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({}));
+    rig.member(&network, 1);
+    rig.member(&network, 2);
+    let other = rig.network(2, json!({}));
+    let stays = rig.member(&other, 3);
+    rig.call("DeleteNetwork", &bodies::delete_network(&network)).ok();
+    assert_eq!((rig.inside(&bodies::sandbox(1)), rig.inside(&bodies::sandbox(2))), (vec![], vec![]));
+    rig.assert_bus(&hub(&other), &[&stays]);
+    rig.part(&other, &stays);
+    rig.call("DeleteNetwork", &bodies::delete_network(&other)).ok();
+    rig.assert_clean();
+}
+
+#[test]
+fn a_lost_or_spoilt_state_folder_loses_nothing_that_lives() {
+    for spoil in [
+        (|state| fs::remove_dir_all(state).unwrap()) as fn(&std::path::Path),
+        |state| fs::write(state.join("state.json"), "{ rubbish").unwrap(),
+        |state| fs::write(state.join("state.json"), b"\xff\0\x01").unwrap(),
+    ] {
+        let mut rig = Rig::new();
+        let network = rig.network(1, json!({ "hub": "vcan-body", "ifname": "can5" }));
+        let first = rig.member(&network, 1);
+        rig.restart_after(spoil);
+        let second = rig.member(&network, 2);
+        rig.assert_bus("vcan-body", &[&first, &second]);
+        assert_eq!(rig.inside(&bodies::sandbox(2)), ["can5"]);
+        rig.part(&network, &first);
+        rig.part(&network, &second);
+        rig.call("DeleteNetwork", &bodies::delete_network(&network)).ok();
+        rig.assert_clean();
+    }
+}
+
+/// Trap 17: Docker ignores an error of DeleteEndpoint and never asks again, so the loop takes what is left.
+#[test]
+fn what_a_delete_could_not_delete_is_deleted_later() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({}));
+    let endpoint = rig.member(&network, 1);
+    rig.call("Leave", &bodies::both(&network, &endpoint)).ok();
+    rig.kernel.fail_after(1, 5);
+    rig.call("DeleteEndpoint", &bodies::both(&network, &endpoint)).ok();
+    assert!(rig.link(&host_end(&endpoint)).is_some(), "the kernel was to refuse: {:?}", rig.ours());
+    let memory = Memory::default();
+    rig.manager.reconcile(&memory).unwrap();
+    // A leftover has 10 s, so as not to race an endpoint that is being made.
+    thread::sleep(Duration::from_millis(10_100));
+    rig.manager.reconcile(&memory).unwrap();
+    assert_eq!(rig.link(&host_end(&endpoint)), None);
+}

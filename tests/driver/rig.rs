@@ -1,0 +1,184 @@
+//! The real server over a kernel in memory, on a socket in a folder of its own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use canhub::{
+    driver::server,
+    kernel::{Kernel, Link, fake::FakeKernel},
+    manager::Manager,
+    plan::is_ours,
+    state::Store,
+};
+use serde_json::{Value, json};
+use tokio::{net::UnixListener, sync::oneshot};
+
+use super::{
+    bodies,
+    client::{Client, Reply},
+};
+
+/// A running driver. It stops when dropped.
+pub struct Rig {
+    pub kernel: Arc<FakeKernel>,
+    pub manager: Arc<Manager>,
+    dir: tempfile::TempDir,
+    server: Option<Server>,
+}
+
+struct Server {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Rig {
+    /// An empty host, with the time limit of the real daemon.
+    pub fn new() -> Self {
+        Self::limited(server::TIME_LIMIT, |fake| fake)
+    }
+
+    /// With a time limit and a kernel of the test's own around the one in memory.
+    pub fn limited<K: Kernel + 'static>(
+        limit: Duration,
+        wrap: impl FnOnce(Arc<FakeKernel>) -> Arc<K>,
+    ) -> Self {
+        let kernel = Arc::new(FakeKernel::new());
+        let dir = tempfile::tempdir().unwrap();
+        let (manager, server) = start(dir.path(), wrap(kernel.clone()), limit);
+        Self { kernel, manager, dir, server: Some(server) }
+    }
+
+    /// Ends the driver and starts a new one on the same host: the kernel's state and the folder stay.
+    pub fn restart(&mut self) {
+        self.restart_after(|_| ());
+    }
+
+    /// As [`Self::restart`], with something done to the state folder while the driver is down.
+    pub fn restart_after(&mut self, meanwhile: impl FnOnce(&Path)) {
+        self.stop();
+        meanwhile(&self.state());
+        let (manager, server) = start(self.dir.path(), self.kernel.clone(), server::TIME_LIMIT);
+        (self.manager, self.server) = (manager, Some(server));
+    }
+
+    fn stop(&mut self) {
+        if let Some(server) = self.server.take() {
+            let _ = server.stop.send(());
+            server.thread.join().unwrap();
+        }
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("canhub.sock")
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(&self.socket())
+    }
+
+    /// One call of `NetworkDriver.METHOD` on a connection of its own.
+    pub fn call(&self, method: &str, body: &Value) -> Reply {
+        self.client().call(&format!("NetworkDriver.{method}"), body)
+    }
+
+    /// Makes a network.
+    pub fn network(&self, number: u32, options: Value) -> String {
+        let id = bodies::network(number);
+        self.call("CreateNetwork", &bodies::create_network(&id, options)).ok();
+        id
+    }
+
+    /// Starts a container as Docker 28 does: its sandbox is there at Join. Returns the endpoint's id.
+    pub fn member(&self, network: &str, number: u32) -> String {
+        let (endpoint, sandbox) = (bodies::endpoint(number), bodies::sandbox(number));
+        self.kernel.add_sandbox(&sandbox);
+        self.call("CreateEndpoint", &bodies::create_endpoint(network, &endpoint, json!({}))).ok();
+        let joined = self.call("Join", &bodies::join(network, &endpoint, &sandbox)).ok();
+        assert_eq!(joined, json!({ "DisableGatewayService": true }));
+        endpoint
+    }
+
+    /// Leave and DeleteEndpoint, as at the end of a container.
+    pub fn part(&self, network: &str, endpoint: &str) {
+        self.call("Leave", &bodies::both(network, endpoint)).ok();
+        self.call("DeleteEndpoint", &bodies::both(network, endpoint)).ok();
+    }
+
+    /// A link of the host.
+    pub fn link(&self, name: &str) -> Option<Link> {
+        self.kernel.links().unwrap().into_iter().find(|link| link.name == name)
+    }
+
+    /// The links in a sandbox.
+    pub fn links_inside(&self, sandbox: &str) -> Vec<Link> {
+        self.kernel.sandbox_links(sandbox.as_ref()).unwrap().unwrap_or_default()
+    }
+
+    /// Their names.
+    pub fn inside(&self, sandbox: &str) -> Vec<String> {
+        self.links_inside(sandbox).into_iter().map(|link| link.name).collect()
+    }
+
+    /// The networks in the state file, as they are on the disk now.
+    pub fn recorded(&self) -> Value {
+        let text = fs::read_to_string(self.state().join("state.json"));
+        text.map_or(json!({}), |text| serde_json::from_str::<Value>(&text).unwrap()["networks"].clone())
+    }
+
+    /// All that is ours: links on the host, rules, records. Empty on a host that canhub has left.
+    pub fn ours(&self) -> Vec<String> {
+        let links = self.kernel.links().unwrap();
+        let mut ours: Vec<String> =
+            links.iter().filter(|link| is_ours(link)).map(|link| format!("link {}", link.name)).collect();
+        ours.extend(self.kernel.rules().unwrap().iter().map(|status| format!("rule {:?}", status.rule)));
+        ours.extend(self.recorded().as_object().unwrap().keys().map(|id| format!("network record {id}")));
+        ours.extend(self.endpoint_records().iter().map(|name| format!("endpoint record {name}")));
+        ours
+    }
+
+    pub fn endpoint_records(&self) -> Vec<String> {
+        let folder = fs::read_dir(self.state().join("endpoints")).unwrap();
+        folder.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    /// That nothing of ours is left, and nothing of others' was touched.
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        assert_eq!(self.ours(), Vec::<String>::new(), "this is left over");
+        assert!(self.link("eth0").is_some(), "a foreign link was deleted");
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn start<K: Kernel + 'static>(dir: &Path, kernel: Arc<K>, limit: Duration) -> (Arc<Manager>, Server) {
+    let socket = dir.join("canhub.sock");
+    let _ = fs::remove_file(&socket);
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let manager = Arc::new(Manager::new(kernel, Store::new(dir.join("state"), "boot"), true));
+    let (stop, stopped) = oneshot::channel();
+    let served = manager.clone();
+    let thread = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = UnixListener::from_std(listener).unwrap();
+            server::serve(listener, served, limit, async { drop(stopped.await) }).await;
+        });
+        runtime.shutdown_timeout(Duration::from_secs(1));
+    });
+    (manager, Server { stop, thread })
+}

@@ -1,0 +1,107 @@
+//! Buses on an interface that somebody else owns, and rustycan4docker's way to ask for them.
+
+use crate::support::{
+    canhub,
+    compose::Project,
+    docker::{IMAGE, docker},
+    frames::assert_all_hear_all,
+    host::{self, link},
+    member::Member,
+    report::Kind,
+    scene::Scene,
+    shell::run,
+};
+
+#[test]
+fn an_adapter_carries_the_bus_and_stays_as_it_was() {
+    let scene = Scene::new();
+    scene.foreign_vcan("adapter-e2e");
+    run("ip", &["link", "set", "adapter-e2e", "alias", "the garage's own"]);
+    let shown = || run("ip", &["-d", "link", "show", "adapter-e2e"]);
+    let before = shown();
+
+    let bus = scene.network(&["adapter=adapter-e2e"]);
+    let (one, two) = (scene.container(&bus).member("can0", 1), scene.container(&bus).member("can0", 2));
+    let adapter = Member::host("adapter-e2e", 9);
+    assert_all_hear_all(
+        &[&one, &two, &adapter],
+        &[Kind::Classic, Kind::Extended, Kind::Remote, Kind::Fd],
+        50,
+    );
+
+    scene.remove_all();
+    assert_eq!(shown(), before);
+    assert_eq!(host::rules().iter().filter(|rule| rule.contains("adapter-e2e")).count(), 0);
+}
+
+/// As the README of rustycan4docker has it, but for the driver's name.
+fn drop_in() -> Project {
+    Project::new(&format!(
+        "services:\n  can-test:\n    image: alpine:latest\n    networks:\n      - canbus0\n    \
+         command: sh -c 'ip link show can0; sleep infinity'\n    restart: unless-stopped\n\
+         networks:\n  canbus0:\n    driver: {:?}\n    driver_opts:\n      vxcan.dev: can\n      \
+         vxcan.peer: can\n      vxcan.id: 0\n",
+        canhub::driver()
+    ))
+}
+
+/// There is no registry: the tests' own image has to do.
+fn alpine(scene: &Scene) {
+    docker(&["tag", IMAGE, "alpine:latest"]);
+    scene.undo(|| {
+        docker(&["rmi", "alpine:latest"]);
+    });
+}
+
+#[test]
+fn the_compose_file_of_rustycan4docker_works_with_another_driver_name() {
+    let scene = Scene::new();
+    alpine(&scene);
+    scene.foreign_vcan("can0");
+    let project = drop_in();
+    project.up();
+
+    let [ecu] = &project.containers()[..] else { panic!("one container runs") };
+    assert_all_hear_all(&[&ecu.member("can0", 1), &Member::host("can0", 2)], &[Kind::Classic, Kind::Fd], 50);
+    let shown = project.compose(&["logs", "--no-log-prefix"]).unwrap();
+    assert!(shown.contains("can0") && !shown.contains("does not exist"), "{shown}");
+}
+
+#[test]
+fn a_missing_can0_is_never_faked() {
+    let scene = Scene::new();
+    alpine(&scene);
+    let project = drop_in();
+
+    let refused = project.compose(&["up", "--detach"]).expect_err("there is no can0");
+    for word in ["adapter can0 is not there", "plug it in", "ip -br link"] {
+        assert!(refused.contains(word), "{word:?} is not in {refused}");
+    }
+    assert!(link("can0").is_none(), "a vcan was made under the name of hardware");
+
+    // Once it is plugged in, the same command works.
+    scene.foreign_vcan("can0");
+    project.up();
+    let [ecu] = &project.containers()[..] else { panic!("one container runs") };
+    assert_all_hear_all(&[&ecu.member("can0", 1), &Member::host("can0", 2)], &[Kind::Classic], 20);
+}
+
+#[test]
+fn the_readme_of_rustycan4docker_gives_twelve_rules() {
+    let scene = Scene::new();
+    assert!(link("vcan0").is_none(), "this test needs the name vcan0 for itself");
+    let bus = scene.network(&["vxcan.dev=vcan", "vxcan.id=0", "vxcan.peer=vcanp"]);
+    let (one, two) = (scene.container_with(&[]), scene.container_with(&[]));
+    for ecu in [&one, &two] {
+        docker(&["network", "connect", &bus.name, &ecu.name]);
+    }
+
+    let (one, two) = (one.member("vcanp0", 1), two.member("vcanp0", 2));
+    assert_all_hear_all(&[&one, &two, &Member::host("vcan0", 9)], &[Kind::Classic, Kind::Fd], 50);
+    // Two more, with a filter, would let a controller's error frames through.
+    let unfiltered = host::rules().into_iter().filter(|rule| !rule.contains(" -f ")).count();
+    assert_eq!(unfiltered, 12, "{:#?}", host::rules());
+
+    scene.remove_all();
+    assert!(link("vcan0").is_none(), "canhub made it, so it goes with the network");
+}

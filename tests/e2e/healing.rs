@@ -1,0 +1,229 @@
+//! A bus heals while its containers run: each fault one by one, and nobody is restarted for it.
+//!
+//! A socket on an interface that is gone is dead for its program; so who sends and listens here opens
+//! another one when that happens, in the same container, whose first process stays the same.
+
+use std::time::Instant;
+
+use crate::support::{
+    canhub::{Configured, is_service},
+    docker::{Container, Network},
+    frames::{BACKGROUND, all_hear_all},
+    host::{ip_link, link, rules},
+    member::Member,
+    report::{Heard, Kind},
+    scene::Scene,
+    shell::{attempt, eventually, run, say, sh},
+};
+
+/// A bus with two containers, and somebody else's things as witnesses.
+struct Bus {
+    scene: Scene,
+    bus: Network,
+    ecus: [Container; 2],
+    strangers: String,
+    // Rules have no events, so the audit has to come soon.
+    _configured: Configured,
+}
+
+const HUB: &str = "vcan-heals";
+
+impl Bus {
+    fn new() -> Self {
+        let configured = Configured::with(&["CANHUB_AUDIT_INTERVAL=1"]);
+        let scene = Scene::new();
+        scene.foreign_vcan("foreign-a");
+        scene.foreign_vcan("foreign-b");
+        run("cangw", &["-A", "-s", "foreign-a", "-d", "foreign-b", "-e"]);
+        sh("ip netns add e2e-foreign && ip -n e2e-foreign link add vcan7 type vcan");
+        scene.undo(|| {
+            run("ip", &["netns", "del", "e2e-foreign"]);
+        });
+        let bus = scene.network(&[&format!("hub={HUB}")]);
+        let ecus = [(), ()].map(|()| scene.container(&bus));
+        let new = Self { scene, bus, ecus, strangers: strangers(), _configured: configured };
+        new.works().unwrap_or_else(|err| panic!("{err}"));
+        new
+    }
+
+    fn members(&self) -> [Member; 3] {
+        let inside = |ecu: &Container, number| Member::inside(&ecu.name, ecu.pid, "can0", number);
+        [inside(&self.ecus[0], 1), inside(&self.ecus[1], 2), Member::host(HUB, 9)]
+    }
+
+    /// Fresh sockets: each hears each exactly once, in order.
+    fn works(&self) -> Result<(), String> {
+        let all_there = self.ecus.iter().all(|ecu| ecu.can_links() == ["can0"]) && link(HUB).is_some();
+        if !all_there {
+            return Err(format!(
+                "can0 or {HUB} is not there: {:?}",
+                self.ecus.each_ref().map(Container::can_links)
+            ));
+        }
+        all_hear_all(&self.members().each_ref(), &[Kind::Classic, Kind::Fd], 10)
+    }
+
+    /// Does harm while frames flow, and waits until all is as it was: the links, the rules, the frames.
+    #[track_caller]
+    fn heals(&self, fault: &str, harm: impl FnOnce(&Self)) {
+        let before = self.state();
+        let [mut one, two, _] = self.members();
+        one.number = BACKGROUND;
+        let listener = two.try_listen(&["--persist"]).unwrap_or_else(|err| panic!("{fault}: {err}"));
+        let sender = one.start_sending(&["--gap", "5", "--persist"]);
+        let started = Instant::now();
+        harm(self);
+        eventually(&format!("healed: {fault}"), || {
+            self.works()?;
+            let now = self.state();
+            if now == before { Ok(()) } else { Err(format!("now there is {now:#?} and was {before:#?}")) }
+        });
+        let all = started.elapsed();
+        sender.finish();
+        let Heard { longest_gap_ms, .. } = listener.heard();
+        say(&format!(
+            "healed: {fault}: the longest silence was {longest_gap_ms} ms; all was seen to be well after {} ms",
+            all.as_millis()
+        ));
+        for ecu in &self.ecus {
+            let alive =
+                attempt("docker", &["inspect", "--format", "{{.State.Pid}} {{.RestartCount}}", &ecu.name]);
+            assert_eq!(
+                alive,
+                Ok(format!("{} 0", ecu.pid)),
+                "{fault}: the container's first process stays the same"
+            );
+        }
+        assert_eq!(strangers(), self.strangers, "{fault}: what is not canhub's was touched");
+    }
+
+    fn host_end(&self) -> String {
+        self.ecus[0].host_end("can0").ifname
+    }
+
+    /// As root in the container, as a privileged process inside could do it.
+    #[track_caller]
+    fn inside(&self, steps: &[&str]) {
+        let batch = format!("printf '{}' | /usr/sbin/ip -batch -", steps.join("\\n"));
+        harm(&["docker", "exec", "--privileged", &self.ecus[0].name, "sh", "-c", &batch]);
+    }
+
+    /// All links, here and inside, as far as a fault can change them.
+    fn state(&self) -> Vec<String> {
+        let inside = self.ecus.iter().map(|ecu| format!("{} has {:?}", ecu.name, ecu.links()));
+        inside.chain(self.scene.traces()).collect()
+    }
+}
+
+/// Several steps at once, so that canhub does not heal between them.
+#[track_caller]
+fn on_host(steps: &[&str]) {
+    harm(&["sh", "-c", &format!("printf '{}' | ip -batch -", steps.join("\\n"))]);
+}
+
+/// Where canhub was faster than the steps all the same, they are done again.
+#[track_caller]
+fn harm(command: &[&str]) {
+    eventually("the harm is done", || attempt(command[0], &command[1..]));
+}
+
+/// A vcan, a rule and a namespace that are not canhub's.
+fn strangers() -> String {
+    let links = ["foreign-a", "foreign-b"].map(|name| run("ip", &["-d", "link", "show", name]));
+    let foreign_rules: Vec<String> = rules().into_iter().filter(|rule| rule.contains("foreign-a")).collect();
+    let inside = run("ip", &["-n", "e2e-foreign", "-d", "link", "show", "vcan7"]);
+    format!("{links:#?} {foreign_rules:#?} {inside}")
+}
+
+#[test]
+fn faults_of_the_host_end_are_healed() {
+    if !is_service("healing::faults_of_the_host_end_are_healed") {
+        return;
+    }
+    let bus = Bus::new();
+    bus.heals("host end deleted", |bus| ip_link(&["del", &bus.host_end()]));
+    bus.heals("host end down", |bus| ip_link(&["set", &bus.host_end(), "down"]));
+    bus.heals("host end renamed", |bus| ip_link(&["set", &bus.host_end(), "name", "somethingelse"]));
+    bus.heals("MTU of the host end changed", |bus| {
+        let end = bus.host_end();
+        on_host(&[&format!("link set {end} down"), &format!("link set {end} mtu 16")]);
+    });
+    bus.heals("alias of the host end removed", |bus| ip_link(&["set", &bus.host_end(), "alias", ""]));
+    bus.heals("host end moved away", |bus| ip_link(&["set", &bus.host_end(), "netns", "e2e-foreign"]));
+}
+
+#[test]
+fn faults_of_the_container_end_are_healed() {
+    if !is_service("healing::faults_of_the_container_end_are_healed") {
+        return;
+    }
+    let bus = Bus::new();
+    bus.heals("container end deleted", |bus| bus.inside(&["link del can0"]));
+    bus.heals("container end down", |bus| bus.inside(&["link set can0 down"]));
+    bus.heals("container end renamed", |bus| bus.inside(&["link set can0 name mine"]));
+    bus.heals("MTU of the container end changed", |bus| {
+        bus.inside(&["link set can0 down", "link set can0 mtu 16", "link set can0 up"]);
+    });
+    bus.heals("alias of the container end removed", |bus| bus.inside(&["link set can0 alias \"\""]));
+}
+
+#[test]
+fn faults_of_the_rules_are_healed() {
+    if !is_service("healing::faults_of_the_rules_are_healed") {
+        return;
+    }
+    let bus = Bus::new();
+    let rule_of = |bus: &Bus| -> Vec<String> {
+        let (from, to) = (bus.host_end(), bus.ecus[1].host_end("can0").ifname);
+        let wanted = format!("-s {from} -d {to}");
+        let rule = rules().into_iter().find(|rule| rule.contains(&wanted)).expect("the rule stands");
+        rule.split(' ').map(str::to_owned).collect()
+    };
+    let cangw = |rule: &[String], verb: &str| {
+        let args: Vec<&str> = rule[1..].iter().map(|arg| if arg == "-A" { verb } else { arg }).collect();
+        run("cangw", &args);
+    };
+    bus.heals("one rule deleted", |bus| cangw(&rule_of(bus), "-D"));
+    bus.heals("one rule doubled", |bus| cangw(&rule_of(bus), "-A"));
+    bus.heals("another way to the same end added", |bus| {
+        let (from, to) = (bus.host_end(), bus.ecus[1].host_end("can0").ifname);
+        run("cangw", &["-A", "-s", &from, "-d", &to, "-e"]);
+    });
+    bus.heals("all rules flushed", |bus| {
+        run("cangw", &["-F"]);
+        // The flush took the stranger's rule too, and only its owner can know it.
+        run("cangw", &["-A", "-s", "foreign-a", "-d", "foreign-b", "-e"]);
+        assert!(bus.bus.find_hub().is_some());
+    });
+}
+
+#[test]
+fn faults_of_the_hub_are_healed() {
+    if !is_service("healing::faults_of_the_hub_are_healed") {
+        return;
+    }
+    let bus = Bus::new();
+    bus.heals("hub deleted", |_| ip_link(&["del", HUB]));
+    bus.heals("hub down", |_| ip_link(&["set", HUB, "down"]));
+    bus.heals("hub renamed", |_| ip_link(&["set", HUB, "name", "elsewhere"]));
+    bus.heals("MTU of the hub changed", |_| {
+        on_host(&[&format!("link set {HUB} down"), &format!("link set {HUB} mtu 16")]);
+    });
+    bus.heals("alias of the hub removed", |_| ip_link(&["set", HUB, "alias", ""]));
+}
+
+#[test]
+fn with_heal_off_nothing_is_repaired_and_the_next_start_says_so() {
+    let scene = Scene::new();
+    let bus = scene.network(&["hub=vcan-asis", "heal=off"]);
+    let ecu = scene.container(&bus);
+    let member = ecu.member("can0", 1);
+    ip_link(&["del", "vcan-asis"]);
+    let refused =
+        scene.try_run(&["--network", &bus.name], &["sleep", "infinity"]).expect_err("the hub is gone");
+    for word in ["vcan-asis", "healing is off", "create the network again"] {
+        assert!(refused.contains(word), "{word:?} is not in: {refused}");
+    }
+    assert!(link("vcan-asis").is_none(), "it was repaired");
+    assert_eq!(member.attempt(&["ip", "link", "show", "can0"]).map(|_| ()), Ok(()));
+}

@@ -1,0 +1,37 @@
+//! End to end: canhub as Docker uses it, on a real kernel with a real Docker Engine and real frames.
+//!
+//! Runs as root on a machine where canhub is installed and serves, normally a guest of `tests/guest`:
+//!
+//! ```text
+//! /host/e2e --test-threads=1 --skip reboot_             every topic
+//! /host/e2e --test-threads=1 traffic:: lifecycle::      two of them
+//! /host/e2e --test-threads=1 reboot_before              then reboot the machine, then:
+//! /host/e2e --test-threads=1 reboot_after
+//! ```
+//!
+//! The program `probe` lies beside this one. `CANHUB_DRIVER` is the driver's name for Docker: `canhub`
+//! (default; then the unit `canhub` of systemd is killed and restarted too) or `canhub:latest` for the
+//! managed plugin. What cannot be tested on a machine says `NOT RUN: name: reason`.
+//!
+//! Every test makes its own networks and containers in a [`support::scene::Scene`], which takes all away
+//! again, and fails the test if anything of it is left on the machine.
+
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "canhub's house rules are not for the program that watches it"
+)]
+
+mod adapter;
+mod bad_input;
+mod healing;
+mod kernel;
+mod lifecycle;
+mod reboot;
+mod restart;
+mod support;
+mod traffic;

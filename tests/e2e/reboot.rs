@@ -1,0 +1,96 @@
+//! Over a reboot, in two parts: one before, one after. An ordinary run leaves both out: `--skip reboot_`.
+
+use std::{fs, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::support::{
+    canhub,
+    docker::{Container, IMAGE, Network, docker, make_image, try_docker},
+    frames::{ALL_KINDS, assert_all_hear_all},
+    host::Traces,
+    member::Member,
+    report::Kind,
+    shell::{eventually, host_folder, run, sh},
+};
+
+/// What was made before, kept where a reboot does not reach.
+#[derive(Debug, Serialize, Deserialize)]
+struct Before {
+    boot: String,
+    networks: Vec<Network>,
+}
+
+const HUB: &str = "vcan-reboot";
+const MEMBERS: [&str; 3] = ["e2e-reboot-one", "e2e-reboot-two", "e2e-reboot-gate"];
+
+fn note() -> PathBuf {
+    host_folder().join("reboot-state.json")
+}
+
+fn boot() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("/proc is mounted")
+}
+
+#[test]
+fn reboot_before_containers_talk() {
+    make_image();
+    let network = |name: &str, option: &str| {
+        let make = ["network", "create", "--driver", canhub::driver(), "--ipam-driver", "null"];
+        let id = docker(&[&make, &["-o", option, name][..]].concat());
+        Network { name: name.into(), id }
+    };
+    let networks =
+        vec![network("e2e-reboot-body", &format!("hub={HUB}")), network("e2e-reboot-drive", "ifname=can1")];
+    for name in MEMBERS {
+        let bus = ["--network", "e2e-reboot-body", IMAGE, "sleep", "infinity"];
+        docker(&[&["run", "--detach", "--restart", "always", "--name", name], &bus[..]].concat());
+    }
+    docker(&["network", "connect", "e2e-reboot-drive", MEMBERS[2]]);
+    assert_they_talk(&networks);
+
+    fs::write(note(), serde_json::to_vec(&Before { boot: boot(), networks }).unwrap()).unwrap();
+    // So that even a power cut finds what Docker was told on its disk.
+    run("sync", &[]);
+}
+
+#[test]
+fn reboot_after_containers_talk_again_without_anyones_help() {
+    let before: Before = serde_json::from_slice(&fs::read(note()).expect("reboot_before ran")).unwrap();
+    assert_ne!(boot(), before.boot, "the machine was not rebooted");
+
+    assert_they_talk(&before.networks);
+    let story = run("journalctl", &["-q", "--no-pager", "-b", "-u", canhub::journal_unit(), "-g", "healed"]);
+    let drive = before.networks[1].hub();
+    for hub in [HUB, &drive] {
+        let told = story.lines().any(|line| line.contains(hub) && line.contains("the hub was missing"));
+        assert!(told, "{hub} is not in the story:\n{story}");
+    }
+
+    docker(&[&["rm", "--force"], &MEMBERS[..]].concat());
+    let names: Vec<&str> = before.networks.iter().map(|network| network.name.as_str()).collect();
+    docker(&[&["network", "rm"], &names[..]].concat());
+    fs::remove_file(note()).unwrap();
+    eventually("nothing is left", || {
+        let traces = Traces::now();
+        let left = traces.of_canhub();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:#?}")) }
+    });
+    sh("! docker network ls | grep -q docker_gwbridge");
+}
+
+#[track_caller]
+fn assert_they_talk(networks: &[Network]) {
+    let running = MEMBERS.map(|name| {
+        eventually(&format!("{name} runs"), || {
+            let state = try_docker(&["inspect", "--format", "{{.State.Running}} {{.State.Error}}", name])?;
+            if state.starts_with("true") { Ok(()) } else { Err(state) }
+        });
+        Container::running(name)
+    });
+    let [one, two, gate] = [0, 1, 2].map(|at| running[at].member("can0", at as u8 + 1));
+    assert_all_hear_all(&[&one, &two, &gate, &Member::host(HUB, 9)], &ALL_KINDS, 50);
+    let drive = running[2].member("can1", 4);
+    assert_all_hear_all(&[&drive, &networks[1].host(5)], &[Kind::Classic, Kind::Fd], 50);
+    assert_eq!(running[2].can_links(), ["can0", "can1"]);
+}

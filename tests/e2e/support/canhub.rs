@@ -1,0 +1,149 @@
+//! The canhub under test: a unit of systemd, or a managed plugin.
+
+use std::{cell::RefCell, fs, path::PathBuf, sync::OnceLock};
+
+use super::shell::{attempt, eventually, not_run, run, sh};
+
+/// The unit of systemd that the service is.
+const UNIT: &str = "canhub";
+
+/// The driver's name for Docker.
+pub fn driver() -> &'static str {
+    static DRIVER: OnceLock<String> = OnceLock::new();
+    DRIVER.get_or_init(|| std::env::var("CANHUB_DRIVER").unwrap_or_else(|_| UNIT.into()))
+}
+
+/// Whether canhub runs as a managed plugin: then Docker is its master, and systemd knows nothing of it.
+pub fn is_plugin() -> bool {
+    driver().contains(':')
+}
+
+/// Whose journal has canhub's words.
+pub fn journal_unit() -> &'static str {
+    if is_plugin() { "docker" } else { UNIT }
+}
+
+/// Where canhub keeps its records.
+pub fn state_dir() -> PathBuf {
+    if !is_plugin() {
+        return "/var/lib/canhub".into();
+    }
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let find = || sh("ls -d /var/lib/docker/plugins/*/propagated-mount | head -n 1").into();
+    FOLDER.get_or_init(find).clone()
+}
+
+/// For tests that kill, stop and configure the service. False, and said so, where it is a plugin.
+#[must_use]
+pub fn is_service(test: &str) -> bool {
+    if is_plugin() {
+        not_run(test, "it kills and restarts the service, and here canhub is a managed plugin");
+    }
+    !is_plugin()
+}
+
+/// The service's process.
+pub fn pid() -> String {
+    run("systemctl", &["show", "--property=MainPID", "--value", UNIT])
+}
+
+/// Kills the process as a crash would, and waits until systemd has started another.
+pub fn crash() {
+    let old = pid();
+    run("kill", &["-KILL", &old]);
+    eventually("canhub starts again after a crash", || {
+        let state = attempt("systemctl", &["is-active", UNIT])?;
+        let new = pid();
+        if new != old && new != "0" { Ok(()) } else { Err(format!("{state}, process {new}")) }
+    });
+}
+
+/// Restarts the service, as an upgrade does.
+pub fn restart() {
+    run("systemctl", &["restart", UNIT]);
+}
+
+/// Stops the service and its socket, if it has one.
+pub fn stop() {
+    let _ = attempt("systemctl", &["stop", "canhub.socket"]);
+    run("systemctl", &["stop", UNIT]);
+}
+
+/// Starts what [`stop`] stopped.
+pub fn start() {
+    let _ = attempt("systemctl", &["start", "canhub.socket"]);
+    run("systemctl", &["start", UNIT]);
+}
+
+/// The service with more environment, until dropped.
+pub struct Configured;
+
+const DROP_IN: &str = "/run/systemd/system/canhub.service.d";
+
+impl Configured {
+    /// Restarts it with these variables.
+    pub fn with(variables: &[&str]) -> Self {
+        let lines: String = variables.iter().map(|variable| format!("Environment={variable}\n")).collect();
+        fs::create_dir_all(DROP_IN).expect("root may write /run");
+        fs::write(format!("{DROP_IN}/e2e.conf"), format!("[Service]\n{lines}")).expect("root may write /run");
+        run("systemctl", &["daemon-reload"]);
+        restart();
+        Self
+    }
+}
+
+impl Drop for Configured {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(DROP_IN);
+        let _ = attempt("systemctl", &["daemon-reload"]);
+        let _ = attempt("systemctl", &["restart", UNIT]);
+    }
+}
+
+/// A second canhub beside the one under test, under another driver name, to be run badly.
+pub struct Second {
+    name: String,
+    undo: RefCell<Vec<String>>,
+}
+
+impl Second {
+    /// Starts it with these properties of systemd and arguments of its own.
+    pub fn start(name: &str, properties: &[&str], args: &[&str]) -> Self {
+        let program = fs::read_link(format!("/proc/{}/exe", pid())).expect("canhub runs");
+        // A second process opens the file anew; the one that runs may be replaced meanwhile.
+        let program = program.display().to_string().replace(" (deleted)", "");
+        let socket = format!("/run/docker/plugins/{name}.sock");
+        let unit = format!("--unit=e2e-{name}");
+        let serve = ["--collect", "--quiet", &unit];
+        run("systemd-run", &[&serve, properties, &[&program, "serve", "--socket", &socket], args].concat());
+        let second = Self { name: name.into(), undo: RefCell::default() };
+        eventually("the second canhub listens", || {
+            if fs::exists(&socket).unwrap_or(false) { Ok(()) } else { Err(second.journal()) }
+        });
+        second
+    }
+
+    /// Its name as a driver.
+    pub fn driver(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs a line of shell when this is dropped.
+    pub fn undo(&self, line: &str) {
+        self.undo.borrow_mut().push(line.into());
+    }
+
+    fn journal(&self) -> String {
+        attempt("journalctl", &["-q", "--no-pager", "-n", "20", "-u", &format!("e2e-{}", self.name)])
+            .unwrap_or_else(|err| err)
+    }
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        let _ = attempt("systemctl", &["stop", &format!("e2e-{}", self.name)]);
+        for line in self.undo.borrow().iter().rev() {
+            let _ = attempt("sh", &["-c", line]);
+        }
+    }
+}

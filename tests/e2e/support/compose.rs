@@ -1,0 +1,56 @@
+//! Compose projects.
+
+use std::fs;
+
+use super::{
+    docker::{Container, Network, docker, try_docker},
+    scene::unique,
+};
+
+/// A compose file that is up, until dropped.
+pub struct Project {
+    name: String,
+    file: tempfile::TempPath,
+}
+
+impl Project {
+    /// Writes the file; nothing is up yet.
+    pub fn new(yaml: &str) -> Self {
+        let file = tempfile::NamedTempFile::with_suffix(".yaml").expect("/tmp takes files");
+        fs::write(file.path(), yaml).expect("/tmp takes files");
+        Self { name: unique("compose"), file: file.into_temp_path() }
+    }
+
+    /// `docker compose` with these arguments, or its complaint.
+    pub fn compose(&self, args: &[&str]) -> Result<String, String> {
+        let file = self.file.to_string_lossy();
+        try_docker(&[&["compose", "--project-name", &self.name, "--file", &file], args].concat())
+    }
+
+    /// Starts all.
+    #[track_caller]
+    pub fn up(&self) {
+        self.compose(&["up", "--detach"]).unwrap_or_else(|err| panic!("{err}"));
+    }
+
+    /// Those that run.
+    #[track_caller]
+    pub fn containers(&self) -> Vec<Container> {
+        let ids = self.compose(&["ps", "--quiet"]).unwrap_or_else(|err| panic!("{err}"));
+        ids.lines().map(Container::running).collect()
+    }
+
+    /// One of its networks.
+    #[track_caller]
+    pub fn network(&self, name: &str) -> Network {
+        let name = format!("{}_{name}", self.name);
+        let id = docker(&["network", "inspect", "--format", "{{.Id}}", &name]);
+        Network { name, id }
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        let _ = self.compose(&["down", "--timeout", "0"]);
+    }
+}

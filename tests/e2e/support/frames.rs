@@ -1,0 +1,90 @@
+//! What members of a bus have to hear of each other.
+
+use super::{
+    member::{Member, Running, list},
+    report::{Heard, Kind, Sent, Stream},
+};
+
+/// Every kind of frame that an FD bus carries.
+pub const ALL_KINDS: [Kind; 4] = [Kind::Classic, Kind::Extended, Kind::Remote, Kind::Fd];
+
+/// Who has this number sends all the time, and [`all_hear_all`] takes no notice.
+pub const BACKGROUND: u8 = 200;
+
+/// `count` frames from the very first one on, each exactly once, in order, as they were sent.
+pub fn whole(from: u8, kind: Kind, count: u32) -> Stream {
+    let last = count.saturating_sub(1);
+    Stream { from, kind, frames: count, first: 0, last, missing: 0, doubled: 0, disordered: 0, damaged: 0 }
+}
+
+/// Whether nothing is wrong between the first and the last frame, whichever these are.
+pub fn is_unbroken(stream: &Stream) -> bool {
+    (stream.missing, stream.doubled, stream.disordered, stream.damaged) == (0, 0, 0, 0)
+}
+
+/// What somebody hears when each of these sends so many frames of each kind.
+pub fn from_all(senders: &[&Member], kinds: &[Kind], count: u32) -> Vec<Stream> {
+    let mut streams: Vec<Stream> = senders
+        .iter()
+        .flat_map(|sender| kinds.iter().map(|kind| whole(sender.number, *kind, count)))
+        .collect();
+    streams.sort();
+    streams
+}
+
+/// All send at the same time, and all hear all: each frame exactly once and in order.
+///
+/// A member's own frames are among them, because who listens is another socket than the one that sends; the
+/// kernel gives it each frame once, and a bus that sent them back would make it twice.
+#[track_caller]
+pub fn assert_all_hear_all(members: &[&Member], kinds: &[Kind], count: u32) {
+    if let Err(err) = all_hear_all(members, kinds, count) {
+        panic!("{err}");
+    }
+}
+
+/// As [`assert_all_hear_all`], for those who try again.
+pub fn all_hear_all(members: &[&Member], kinds: &[Kind], count: u32) -> Result<(), String> {
+    let background = BACKGROUND.to_string();
+    let listen = |member: &&Member| member.try_listen(&["--deaf-to", &background]);
+    let listeners: Vec<Running> = members.iter().map(listen).collect::<Result<_, _>>()?;
+    let count_arg = count.to_string();
+    let send = |member: &&Member| member.start_sending(&["--kind", &list(kinds), "--count", &count_arg]);
+    let senders: Vec<Running> = members.iter().map(send).collect();
+    let sent: Vec<Sent> = senders.into_iter().map(Running::try_end).collect::<Result<_, _>>()?;
+    let heard: Vec<Heard> = listeners.into_iter().map(Running::try_end).collect::<Result<_, _>>()?;
+
+    let wanted = from_all(members, kinds, count);
+    for ((member, heard), sent) in members.iter().zip(heard).zip(sent) {
+        let Sent { sent, own } = sent;
+        if (sent, own) != (count * kinds.len() as u32, 0) {
+            return Err(format!("{} sent {sent} frames and its own socket heard {own}", member.name));
+        }
+        compare(member, &heard, &wanted)?;
+    }
+    Ok(())
+}
+
+/// What one listener heard against what it should have, with only the differences in the complaint.
+pub fn compare(listener: &Member, heard: &Heard, wanted: &[Stream]) -> Result<(), String> {
+    let missing: Vec<&Stream> = wanted.iter().filter(|stream| !heard.streams.contains(stream)).collect();
+    let wrong: Vec<&Stream> = heard.streams.iter().filter(|stream| !wanted.contains(stream)).collect();
+    if missing.is_empty() && wrong.is_empty() && heard.others == 0 {
+        return Ok(());
+    }
+    Err(format!(
+        "{} should have heard {missing:#?} and heard instead {wrong:#?}, and {} frames of others",
+        listener.name, heard.others
+    ))
+}
+
+/// One sends; the others hear each of its frames once and in order.
+#[track_caller]
+pub fn assert_hears(sender: &Member, listeners: &[&Member], kinds: &[Kind], count: u32) {
+    let listening: Vec<Running> = listeners.iter().map(|member| member.listen()).collect();
+    sender.send(kinds, count);
+    for (member, listener) in listeners.iter().zip(listening) {
+        compare(member, &listener.heard(), &from_all(&[sender], kinds, count))
+            .unwrap_or_else(|err| panic!("from {}: {err}", sender.name));
+    }
+}

@@ -1,0 +1,138 @@
+//! What is on the host: links, rules, records, and what canhub wrote to the journal.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use serde::Deserialize;
+
+use super::{
+    canhub,
+    shell::{run, sh},
+};
+
+/// An interface, as `ip -j link` tells it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Link {
+    /// Its name.
+    pub ifname: String,
+    /// `UP` and others.
+    #[serde(default)]
+    pub flags: Vec<String>,
+    /// In bytes.
+    pub mtu: u32,
+    /// `can` for a CAN interface.
+    #[serde(default)]
+    pub link_type: String,
+    /// Its alias.
+    #[serde(default)]
+    pub ifalias: String,
+}
+
+impl Link {
+    /// Whether somebody wants it up.
+    pub fn is_up(&self) -> bool {
+        self.flags.iter().any(|flag| flag == "UP")
+    }
+}
+
+/// Parses the output of `ip -j link`.
+pub fn parse_links(json: &str) -> Vec<Link> {
+    // Very old and very new versions print an empty object for what was filtered out.
+    let links: Vec<serde_json::Value> =
+        serde_json::from_str(json).unwrap_or_else(|err| panic!("{err}: {json}"));
+    links.into_iter().filter_map(|link| serde_json::from_value(link).ok()).collect()
+}
+
+/// All interfaces of the host.
+pub fn links() -> Vec<Link> {
+    parse_links(&run("ip", &["-j", "link"]))
+}
+
+/// The host's interface of that name.
+pub fn link(name: &str) -> Option<Link> {
+    links().into_iter().find(|link| link.ifname == name)
+}
+
+/// `ip link` with these arguments, which has to succeed.
+#[track_caller]
+pub fn ip_link(args: &[&str]) {
+    run("ip", &[&["link"], args].concat());
+}
+
+/// All can-gw rules, as `cangw` would make them again. Empty where can-gw is not loaded.
+pub fn rules() -> Vec<String> {
+    // Its exit status after a list is a number of bytes, so it tells nothing.
+    let listed = sh("cangw -L 2>/dev/null || true");
+    let rule = |line: &str| line.split('#').next().unwrap_or_default().trim().to_owned();
+    listed.lines().map(rule).filter(|rule| !rule.is_empty()).collect()
+}
+
+/// All that canhub may leave behind, a line a thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traces(BTreeSet<String>);
+
+impl Traces {
+    /// What is there now.
+    pub fn now() -> Self {
+        let mut traces = BTreeSet::new();
+        let line = |link: Link| {
+            let up = if link.is_up() { "up" } else { "down" };
+            format!("link {} {up} mtu {} {}", link.ifname, link.mtu, link.ifalias)
+        };
+        traces.extend(links().into_iter().map(line));
+        for rule in rules() {
+            // One that stands twice is two traces.
+            let numbered = (1..).map(|number| format!("rule {rule} ({number})"));
+            let free = numbered.into_iter().find(|trace| !traces.contains(trace));
+            traces.extend(free);
+        }
+        traces.extend(records().iter().map(|record| format!("record {}", record.display())));
+        traces.extend(state_networks().into_iter().map(|id| format!("network {id} in state.json")));
+        Self(traces)
+    }
+
+    /// Those that are canhub's for certain.
+    pub fn of_canhub(&self) -> Vec<&str> {
+        let ours = |trace: &&str| !trace.starts_with("link ") || trace.contains(" canhub net=");
+        self.0.iter().map(String::as_str).filter(ours).collect()
+    }
+
+    /// What is here and was not there.
+    pub fn since(&self, before: &Self) -> Vec<String> {
+        self.0.difference(&before.0).cloned().collect()
+    }
+}
+
+/// The records of endpoints.
+pub fn records() -> Vec<PathBuf> {
+    let listed = fs::read_dir(canhub::state_dir().join("endpoints"));
+    listed.into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// The ids of the networks in the state file.
+pub fn state_networks() -> Vec<String> {
+    #[derive(Deserialize)]
+    struct State {
+        networks: std::collections::BTreeMap<String, serde_json::Value>,
+    }
+    let state = fs::read(canhub::state_dir().join("state.json")).ok();
+    let state = state.and_then(|state| serde_json::from_slice::<State>(&state).ok());
+    state.map_or_else(Vec::new, |state| state.networks.into_keys().collect())
+}
+
+/// A place in the journal from which to read on.
+pub struct Journal(String);
+
+impl Journal {
+    /// Now.
+    pub fn mark() -> Self {
+        let shown = run("journalctl", &["-q", "-n", "1", "--show-cursor", "-o", "cat"]);
+        let cursor = shown.lines().find_map(|line| line.strip_prefix("-- cursor: "));
+        Self(cursor.unwrap_or_else(|| panic!("no cursor in {shown}")).to_owned())
+    }
+
+    /// What canhub wrote since.
+    pub fn since(&self) -> String {
+        let cursor = format!("--after-cursor={}", self.0);
+        run("journalctl", &["-q", "--no-pager", "-u", canhub::journal_unit(), &cursor])
+    }
+}

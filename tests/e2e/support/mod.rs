@@ -1,0 +1,12 @@
+//! What the tests stand on: commands, the host, members of a bus, scenes that clean up after themselves.
+
+pub mod canhub;
+pub mod compose;
+pub mod docker;
+pub mod frames;
+pub mod host;
+pub mod member;
+#[path = "../../probe/report.rs"]
+pub mod report;
+pub mod scene;
+pub mod shell;

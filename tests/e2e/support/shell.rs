@@ -1,0 +1,78 @@
+//! Commands, waiting, and words for the one who watches.
+
+use std::{
+    io::{self, Write},
+    process::{Command, Output},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// Generous: a guest is slow and its neighbours are busy. No test depends on it but one that fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs a command and returns what it printed, or its complaint.
+pub fn attempt(program: &str, args: &[&str]) -> Result<String, String> {
+    // A command that hangs fails its test, not the whole run.
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", "180", program]).args(args);
+    finished(&format!("{program} {}", args.join(" ")), command.output())
+}
+
+/// Runs a command that has to succeed.
+#[track_caller]
+pub fn run(program: &str, args: &[&str]) -> String {
+    attempt(program, args).unwrap_or_else(|err| panic!("{err}"))
+}
+
+/// Runs a line of shell that has to succeed.
+#[track_caller]
+pub fn sh(line: &str) -> String {
+    run("sh", &["-c", line])
+}
+
+/// A finished command's output, or a sentence with all that it said.
+pub fn finished(what: &str, output: io::Result<Output>) -> Result<String, String> {
+    let output = output.map_err(|err| format!("{what}: {err}"))?;
+    let out = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+    let err = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+    if output.status.success() { Ok(out) } else { Err(format!("{what}: {}: {err} {out}", output.status)) }
+}
+
+/// Tries until it succeeds, and panics with the last complaint when it never does.
+#[track_caller]
+pub fn eventually<T>(what: &str, attempt: impl FnMut() -> Result<T, String>) -> T {
+    match within(PATIENCE, attempt) {
+        Ok(value) => value,
+        Err(err) => panic!("{what}: still not after {} s: {err}", PATIENCE.as_secs()),
+    }
+}
+
+/// Tries until it succeeds or the time is up.
+pub fn within<T>(limit: Duration, mut attempt: impl FnMut() -> Result<T, String>) -> Result<T, String> {
+    let started = Instant::now();
+    loop {
+        match attempt() {
+            Err(_) if started.elapsed() < limit => sleep(Duration::from_millis(50)),
+            tried => return tried,
+        }
+    }
+}
+
+/// A line for the one who watches, also of a test that passes (the harness hides what `println!` prints).
+pub fn say(text: &str) {
+    let _ = writeln!(io::stdout(), "\n{text}");
+}
+
+/// A test that this machine cannot run says so, and is counted as neither passed nor failed.
+pub fn not_run(test: &str, reason: &str) {
+    let line = format!("NOT RUN: {test}: {reason}");
+    say(&line);
+    let list = std::fs::OpenOptions::new().create(true).append(true).open(host_folder().join("not-run.txt"));
+    let _ = list.and_then(|mut list| writeln!(list, "{line}"));
+}
+
+/// The folder of this program: `probe` lies beside it.
+pub fn host_folder() -> std::path::PathBuf {
+    let exe = std::env::current_exe().expect("/proc is mounted");
+    exe.parent().expect("a program is in a folder").to_owned()
+}

@@ -1,0 +1,85 @@
+//! Numbered frames: each tells who sent it and which one it is, whatever its kind.
+
+use nix::libc;
+use socketcan::{
+    CanAnyFrame, CanFdFrame, CanFilter, CanFrame, EmbeddedFrame, ExtendedId, Frame, StandardId, id::FdFlags,
+};
+
+use crate::report::Kind;
+
+/// Marks a frame as the probe's.
+const MARK: u8 = 0xCA;
+const STANDARD: u16 = 0x400;
+const EXTENDED: u32 = 0x18CA_0000;
+/// A remote frame has no data: bit 28, 8 bits of sender, 20 bits of sequence number.
+const REMOTE: u32 = 1 << 28;
+const REMOTE_SEQUENCE: u32 = (1 << 20) - 1;
+
+/// A frame of the probe's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbered {
+    /// The sender's number.
+    pub from: u8,
+    /// Which kind of frame.
+    pub kind: Kind,
+    /// Which one.
+    pub sequence: u32,
+    /// Whether its content is what was sent.
+    pub intact: bool,
+}
+
+/// The frame to send.
+pub fn frame(from: u8, kind: Kind, sequence: u32) -> Option<CanAnyFrame> {
+    let standard = StandardId::new(STANDARD | u16::from(from))?;
+    let extended = ExtendedId::new(EXTENDED | u32::from(from))?;
+    Some(match kind {
+        Kind::Classic => CanFrame::new(standard, &payload::<8>(from, sequence))?.into(),
+        Kind::Extended => CanFrame::new(extended, &payload::<8>(from, sequence))?.into(),
+        Kind::Fd => CanFdFrame::with_flags(extended, &payload::<64>(from, sequence), FdFlags::BRS)?.into(),
+        Kind::Remote => {
+            let id = REMOTE | u32::from(from) << 20 | (sequence & REMOTE_SEQUENCE);
+            CanFrame::new_remote(ExtendedId::new(id)?, remote_length(sequence))?.into()
+        }
+    })
+}
+
+/// What a frame tells, or `None` for one that no probe sent.
+pub fn read(frame: &CanAnyFrame) -> Option<Numbered> {
+    let id = frame.raw_id();
+    let kind = match frame {
+        CanAnyFrame::Normal(_) if frame.is_extended() => Kind::Extended,
+        CanAnyFrame::Normal(_) => Kind::Classic,
+        CanAnyFrame::Fd(_) => Kind::Fd,
+        CanAnyFrame::Remote(_) if id & REMOTE != 0 => {
+            let sequence = id & REMOTE_SEQUENCE;
+            let intact = frame.dlc() == remote_length(sequence);
+            return Some(Numbered { from: (id >> 20) as u8, kind: Kind::Remote, sequence, intact });
+        }
+        CanAnyFrame::Remote(_) | CanAnyFrame::Error(_) => return None,
+    };
+    let data = frame.data();
+    let &[MARK, from, a, b, c, d, ..] = data else { return None };
+    let sequence = u32::from_be_bytes([a, b, c, d]);
+    let (base, content) = match kind {
+        Kind::Classic => (u32::from(STANDARD), data == payload::<8>(from, sequence)),
+        Kind::Fd => (EXTENDED, data == payload::<64>(from, sequence)),
+        Kind::Extended | Kind::Remote => (EXTENDED, data == payload::<8>(from, sequence)),
+    };
+    Some(Numbered { from, kind, sequence, intact: content && id == base | u32::from(from) })
+}
+
+/// Lets everything pass but one sender's classic frames.
+pub fn all_but_classic_from(from: u8) -> CanFilter {
+    CanFilter::new_inverted(u32::from(STANDARD | u16::from(from)), libc::CAN_SFF_MASK | libc::CAN_EFF_FLAG)
+}
+
+fn payload<const SIZE: usize>(from: u8, sequence: u32) -> [u8; SIZE] {
+    let [a, b, c, d] = sequence.to_be_bytes();
+    let head = [MARK, from, a, b, c, d];
+    std::array::from_fn(|at| head.get(at).copied().unwrap_or(d.wrapping_mul(31).wrapping_add(at as u8)))
+}
+
+/// Remote frames ask for 0 to 8 bytes; that number has to arrive too.
+fn remote_length(sequence: u32) -> usize {
+    (sequence % 9) as usize
+}

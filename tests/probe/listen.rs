@@ -1,0 +1,118 @@
+//! Counts what is heard until told to stop.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    time::{Duration, Instant},
+};
+
+use socketcan::{CanFdSocket, SocketOptions};
+
+use crate::{
+    Told, frames, line,
+    report::{Heard, Kind, Stream},
+    socket,
+};
+
+/// How often a listener looks whether it is told to stop.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What `probe listen` was asked for.
+#[derive(Debug, clap::Args)]
+pub struct Listen {
+    interface: String,
+    /// Where the interface is lost, wait for it and go on
+    #[arg(long)]
+    persist: bool,
+    /// Do not hear the classic frames of this sender, who sends all the time
+    #[arg(long)]
+    deaf_to: Option<u8>,
+}
+
+/// Says `ready` when it listens, counts until its input ends and all that was queued is read, then reports.
+pub fn run(args: &Listen) -> io::Result<()> {
+    let mut socket = socket::open(&args.interface)?;
+    if let Some(from) = args.deaf_to {
+        socket.set_filters(&[frames::all_but_classic_from(from)])?;
+    }
+    let told = Told::to_stop();
+    line("ready")?;
+
+    let mut tally = Tally::default();
+    loop {
+        match socket::receive(&socket, TICK) {
+            Ok(Some(frame)) => tally.count(frames::read(&frame)),
+            Ok(None) if told.stop() => break,
+            Ok(None) => {}
+            Err(err) if args.persist && socket::is_lost(&err) => {
+                match socket::open_when_there(&args.interface, || told.stop())? {
+                    Some(again) => socket = again,
+                    None => break,
+                }
+            }
+            Err(err) => return Err(err),
+        }
+    }
+    line(&serde_json::to_string(&tally.into_report())?)
+}
+
+/// How many frames of one sender are queued here. Others may go on sending, so silence is not waited for.
+pub fn count_from(socket: &CanFdSocket, from: u8) -> io::Result<u32> {
+    let enough = Instant::now() + 5 * TICK;
+    let mut count = 0;
+    while Instant::now() < enough
+        && let Some(frame) = socket::receive(socket, TICK)?
+    {
+        count += u32::from(frames::read(&frame).is_some_and(|numbered| numbered.from == from));
+    }
+    Ok(count)
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    streams: BTreeMap<(u8, Kind), Counter>,
+    others: u32,
+    last: Option<Instant>,
+    longest_gap: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Counter {
+    seen: BTreeSet<u32>,
+    doubled: u32,
+    disordered: u32,
+    damaged: u32,
+}
+
+impl Tally {
+    fn count(&mut self, frame: Option<frames::Numbered>) {
+        let now = Instant::now();
+        if let Some(last) = self.last.replace(now) {
+            self.longest_gap = self.longest_gap.max(now - last);
+        }
+        let Some(frame) = frame else {
+            self.others += 1;
+            return;
+        };
+        let counter = self.streams.entry((frame.from, frame.kind)).or_default();
+        counter.disordered += u32::from(counter.seen.last().is_some_and(|last| frame.sequence < *last));
+        counter.doubled += u32::from(!counter.seen.insert(frame.sequence));
+        counter.damaged += u32::from(!frame.intact);
+    }
+
+    fn into_report(self) -> Heard {
+        let stream = |((from, kind), counter): ((u8, Kind), Counter)| {
+            let frames = counter.seen.len() as u32;
+            let first = counter.seen.first().copied().unwrap_or_default();
+            let last = counter.seen.last().copied().unwrap_or_default();
+            let Counter { doubled, disordered, damaged, .. } = counter;
+            let missing = last + 1 - first - frames;
+            Stream { from, kind, frames, first, last, missing, doubled, disordered, damaged }
+        };
+        Heard {
+            streams: self.streams.into_iter().map(stream).collect(),
+            others: self.others,
+            longest_gap_ms: self.longest_gap.as_millis() as u64,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! A member of a bus, for the tests: sends numbered frames, and counts those that it hears.
+//!
+//! It runs in containers and on the host, static and alone, so it can be all that an image holds.
+
+#![allow(clippy::disallowed_types, reason = "canhub's house rules are not for the program that watches it")]
+
+mod frames;
+mod isotp;
+mod listen;
+mod report;
+mod send;
+mod socket;
+
+use std::{
+    io::{self, Read, Write},
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use clap::Parser;
+
+/// Sends and hears numbered CAN frames
+#[derive(Debug, Parser)]
+enum Command {
+    /// Send one frame and end: the first thing that a container does
+    First {
+        interface: String,
+        #[arg(long)]
+        from: u8,
+    },
+    /// Send numbered frames
+    Send(send::Send),
+    /// Count what is heard until the input ends
+    Listen(listen::Listen),
+    /// Send ISO-TP messages of these sizes
+    IsotpSend { interface: String, sends: u16, hears: u16, sizes: Vec<usize> },
+    /// Receive so many ISO-TP messages
+    IsotpReceive { interface: String, sends: u16, hears: u16, count: usize },
+}
+
+fn main() -> ExitCode {
+    let done = match Command::parse() {
+        Command::First { interface, from } => send::first(&interface, from),
+        Command::Send(args) => send::run(&args),
+        Command::Listen(args) => listen::run(&args),
+        Command::IsotpSend { interface, sends, hears, sizes } => {
+            isotp::Peer::open(&interface, sends, hears).and_then(|peer| peer.send_all(&sizes))
+        }
+        Command::IsotpReceive { interface, sends, hears, count } => {
+            isotp::Peer::open(&interface, sends, hears).and_then(|peer| peer.receive_all(count))
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            let _ = writeln!(io::stderr(), "probe: {err}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A line on stdout, at once.
+fn line(text: &str) -> io::Result<()> {
+    let mut out = io::stdout();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+/// Whoever started the probe ends it by closing its input.
+struct Told(Arc<AtomicBool>);
+
+impl Told {
+    fn to_stop() -> Self {
+        let told = Self(Arc::default());
+        let flag = told.0.clone();
+        std::thread::spawn(move || {
+            let _ = io::stdin().read_to_end(&mut Vec::new());
+            flag.store(true, Ordering::Release);
+        });
+        told
+    }
+
+    fn stop(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}

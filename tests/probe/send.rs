@@ -1,0 +1,77 @@
+//! Sends numbered frames, as fast as the kernel takes them or with a pause between.
+
+use std::{
+    io,
+    thread::sleep,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use socketcan::{Socket, SocketOptions};
+
+use crate::{
+    Told, frames, line, listen,
+    report::{Kind, Sent},
+    socket,
+};
+
+/// What `probe send` was asked for.
+#[derive(Debug, clap::Args)]
+pub struct Send {
+    interface: String,
+    /// The sender's number
+    #[arg(long)]
+    from: u8,
+    /// Which frames; several are sent in turns
+    #[arg(long, value_delimiter = ',', default_value = "classic")]
+    kind: Vec<Kind>,
+    /// How many of each kind; without it, until the input ends
+    #[arg(long)]
+    count: Option<u32>,
+    /// Milliseconds between two rounds
+    #[arg(long, default_value_t = 0)]
+    gap: u64,
+    /// Listen to the socket's own frames too
+    #[arg(long)]
+    recv_own: bool,
+    /// Where the interface is lost, wait for it and go on
+    #[arg(long)]
+    persist: bool,
+}
+
+/// Sends, then tells how many the kernel took and how many came back to this very socket.
+pub fn run(args: &Send) -> io::Result<()> {
+    let mut socket = socket::open(&args.interface)?;
+    socket.set_recv_own_msgs(args.recv_own)?;
+    let told = args.count.is_none().then(Told::to_stop);
+    let stop = || told.as_ref().is_some_and(Told::stop);
+    let mut sequence = 0;
+    'rounds: while args.count.is_none_or(|count| sequence < count) && !stop() {
+        for kind in &args.kind {
+            let frame = frames::frame(args.from, *kind, sequence).ok_or(io::ErrorKind::InvalidInput)?;
+            while let Err(err) = socket::send(&socket, &frame) {
+                if !(args.persist && socket::is_lost(&err)) {
+                    return Err(err);
+                }
+                match socket::open_when_there(&args.interface, stop)? {
+                    Some(again) => socket = again,
+                    None => break 'rounds,
+                }
+                // A link that is down can be opened; sending is what tells.
+                sleep(Duration::from_millis(1));
+            }
+        }
+        sequence += 1;
+        if args.gap > 0 {
+            sleep(Duration::from_millis(args.gap));
+        }
+    }
+    let own = if args.persist { 0 } else { listen::count_from(&socket, args.from)? };
+    line(&serde_json::to_string(&Sent { sent: sequence * args.kind.len() as u32, own })?)
+}
+
+/// One frame, with nothing done before it. Its number is the time, so that those of several runs differ.
+pub fn first(interface: &str, from: u8) -> io::Result<()> {
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let frame = frames::frame(from, Kind::Classic, millis as u32).ok_or(io::ErrorKind::InvalidInput)?;
+    socketcan::CanFdSocket::open(interface)?.write_frame(&frame)
+}
