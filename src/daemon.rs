@@ -24,11 +24,11 @@ use tracing::{info, warn};
 use crate::{
     docker,
     driver::server,
-    fd,
     kernel::{self, Linux},
     manager::Manager,
     reconcile,
     state::Store,
+    system,
 };
 
 /// What `canhub serve` was asked for.
@@ -100,7 +100,7 @@ pub async fn serve(config: Config) -> io::Result<()> {
 
 /// systemd's socket, or one of our own with its path.
 async fn listen(path: &Path) -> io::Result<(UnixListener, Option<PathBuf>)> {
-    if let Some(listener) = fd::activated_listener()? {
+    if let Some(listener) = system::activated_listener()? {
         return Ok((listener, None));
     }
     let failed = |doing: &str, err: io::Error| {

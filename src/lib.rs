@@ -7,7 +7,7 @@
 //! audit says so. [`state`] keeps over crashes and reboots what Docker tells only once, and [`docker`] asks
 //! Docker in the background for what it never tells. [`daemon`] wires all of it; [`cli`] is the front door.
 //!
-//! Only [`kernel`] knows netlink, and only the private module `fd` holds unsafe code.
+//! Only [`kernel`] knows netlink, and only the private module `system` holds unsafe code.
 
 pub mod apply;
 pub mod cli;
@@ -16,7 +16,6 @@ pub mod docker;
 pub mod driver;
 pub mod endpoint;
 pub mod error;
-mod fd;
 pub mod kernel;
 pub mod logs;
 pub mod manager;
@@ -27,3 +26,4 @@ pub mod options;
 pub mod plan;
 pub mod reconcile;
 pub mod state;
+mod system;

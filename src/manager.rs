@@ -6,7 +6,11 @@
 mod adopt;
 mod learn;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -39,6 +43,8 @@ pub struct Manager {
     wake: Notify,
     /// Wakes whoever asks Docker for names.
     news: Notify,
+    /// When a request of Docker's last changed the world.
+    changed: Mutex<Instant>,
     /// `--no-heal` turns it off for all networks.
     heal: bool,
 }
@@ -62,8 +68,15 @@ pub enum Joined {
 impl Manager {
     /// Loads the state folder and adopts what lives in the kernel.
     pub fn new(kernel: Arc<dyn Kernel>, store: Store, heal: bool) -> Self {
-        let manager =
-            Self { kernel, store, model: Mutex::default(), wake: Notify::new(), news: Notify::new(), heal };
+        let manager = Self {
+            kernel,
+            store,
+            model: Mutex::default(),
+            wake: Notify::new(),
+            news: Notify::new(),
+            changed: Mutex::new(Instant::now()),
+            heal,
+        };
         manager.adopt();
         manager
     }
@@ -86,6 +99,11 @@ impl Manager {
     /// The model, for reading.
     pub(crate) fn model(&self) -> MutexGuard<'_, Model> {
         self.model.lock()
+    }
+
+    /// How long ago Docker's last request changed the world; its events are no news.
+    pub(crate) fn since_own_change(&self) -> Duration {
+        self.changed.lock().elapsed()
     }
 
     /// Whether a network's bus is repaired while it runs.
@@ -226,7 +244,9 @@ impl Manager {
         };
         self.keep_endpoint(&mut model, endpoint.clone());
 
-        match self.make_member(&model, &endpoint) {
+        let made = self.make_member(&model, &endpoint);
+        *self.changed.lock() = Instant::now();
+        match made {
             Ok(joined) => {
                 self.news.notify_one();
                 if joined != Joined::Inside {
@@ -251,29 +271,11 @@ impl Manager {
     }
 
     fn make_member(&self, model: &Model, endpoint: &Endpoint) -> Result<Joined, Error> {
-        let mut want = model.want();
-        want.buses.retain(|bus| bus.network == endpoint.network);
-        let own = Want {
-            buses: want
-                .buses
-                .iter()
-                .cloned()
-                .map(|mut bus| {
-                    bus.members.retain(|member| member.endpoint == endpoint.id);
-                    bus
-                })
-                .collect(),
-            ..Want::default()
-        };
+        let want = model.want_of(&endpoint.network);
         let mut tries = 0;
         loop {
             tries += 1;
-            let mut have = self.look(&own, false)?;
-            // A pair that is made now has no rules yet; only one that was there may have some.
-            if tries > 1 || have.host_end(&endpoint.id).is_some() {
-                have.rules =
-                    self.kernel.rules().map_err(|err| Error::kernel("list can-gw rules".into(), err))?;
-            }
+            let have = self.look_for_join(endpoint, tries > 1)?;
             let plan = plan(&want, &have, Scope::Join(&endpoint.id));
             blocked(model, &endpoint.network, &plan, |blocks| blocks != Blocks::Nothing)?;
             self.refuse_unhealed(model, endpoint, &plan)?;
@@ -291,14 +293,35 @@ impl Manager {
                 // Another container left meanwhile: its interface is gone, and so is the need for its rules.
                 Some(err) if err.is_race() && tries < JOIN_TRIES => {}
                 Some(err) => return Err(err),
-                None => {
-                    return Ok(joined(
-                        endpoint,
-                        have.sandboxes.contains_key(endpoint.sandbox().unwrap_or("".as_ref())),
-                    ));
-                }
+                None => return Ok(joined(endpoint, !have.sandboxes.is_empty())),
             }
         }
+    }
+
+    /// Looks at as little as a Join needs, so that its cost does not grow with what is running.
+    ///
+    /// A pair that is not there has no rules, and what else is in the container matters only if the name
+    /// turns out to be taken: then the step is refused (`EEXIST`), and the next look is a thorough one.
+    fn look_for_join(&self, endpoint: &Endpoint, thorough: bool) -> Result<Have, Error> {
+        let failed = |what: &'static str| move |err| Error::kernel(format!("list {what}"), err);
+        let links = self.kernel.links().map_err(failed("interfaces"))?;
+        let mut have = Have { links, ..Have::default() };
+        let Some(sandbox) = endpoint.sandbox() else { return Ok(have) };
+        let is_there = have.host_end(&endpoint.id).is_some();
+        let named_by_number = matches!(endpoint.ifname, Naming::Prefix(_));
+        let inside = match thorough || is_there || named_by_number {
+            true => self.kernel.sandbox_links(sandbox).map_err(failed("the container's interfaces"))?,
+            false => self
+                .kernel
+                .sandbox_exists(sandbox)
+                .map_err(failed("the container's interfaces"))?
+                .then(Vec::new),
+        };
+        have.sandboxes.extend(inside.map(|links| (sandbox.to_owned(), links)));
+        if thorough || is_there {
+            have.rules = self.kernel.rules().map_err(failed("can-gw rules"))?;
+        }
+        Ok(have)
     }
 
     /// `heal=off`: what should be there and is not, is the user's to know.
@@ -334,6 +357,7 @@ impl Manager {
         let started = Instant::now();
         let mut model = self.model.lock();
         self.delete_pair(id);
+        *self.changed.lock() = Instant::now();
         let container = model.container_name(id).map(str::to_owned);
         if let Some(endpoint) = model.remove_endpoint(id) {
             self.store.remove_endpoint(id);

@@ -133,37 +133,47 @@ impl Model {
 
     /// All that is wanted of the kernel.
     pub fn want(&self) -> Want {
+        let mut members: BTreeMap<&NetworkId, Vec<&Endpoint>> = BTreeMap::new();
         let mut want = Want::default();
-        let mut members: BTreeMap<&NetworkId, Vec<Member>> = BTreeMap::new();
         for endpoint in self.endpoints.values() {
-            let network = self.networks.get(&endpoint.network);
-            match (&endpoint.stage, network) {
-                (Stage::Joined { sandbox }, Some(network)) => {
-                    members.entry(&network.id).or_default().push(Member {
-                        endpoint: endpoint.id.clone(),
-                        alias: network.pair_alias(endpoint),
-                        ifname: endpoint.ifname.clone(),
-                        sandbox: sandbox.clone(),
-                        awaited: self.awaited.contains(&endpoint.id),
-                    })
+            match endpoint.stage {
+                Stage::Joined { .. } if self.networks.contains_key(&endpoint.network) => {
+                    members.entry(&endpoint.network).or_default().push(endpoint);
                 }
                 _ => {
                     want.tolerated.insert(endpoint.id.clone());
                 }
             }
         }
-        want.buses = self
-            .networks
-            .values()
-            .map(|network| Bus {
-                network: network.id.clone(),
-                hub: network.hub(),
-                alias: network.hub_alias(),
-                mtu: network.options.frames.mtu(),
-                fd: network.options.frames != Frames::Classic,
-                members: members.remove(&network.id).unwrap_or_default(),
-            })
-            .collect();
+        let bus = |network: &Network| self.bus(network, members.remove(&network.id).unwrap_or_default());
+        want.buses = self.networks.values().map(bus).collect();
         want
+    }
+
+    /// What is wanted for one network, whatever the others are.
+    pub fn want_of(&self, id: &NetworkId) -> Want {
+        let members = self.endpoints.values().filter(|endpoint| endpoint.network == *id).collect();
+        let bus = self.networks.get(id).map(|network| self.bus(network, members));
+        Want { buses: bus.into_iter().collect(), ..Want::default() }
+    }
+
+    fn bus(&self, network: &Network, endpoints: Vec<&Endpoint>) -> Bus {
+        let member = |endpoint: &Endpoint| {
+            Some(Member {
+                endpoint: endpoint.id.clone(),
+                alias: network.pair_alias(endpoint),
+                ifname: endpoint.ifname.clone(),
+                sandbox: endpoint.sandbox()?.to_owned(),
+                awaited: self.awaited.contains(&endpoint.id),
+            })
+        };
+        Bus {
+            network: network.id.clone(),
+            hub: network.hub(),
+            alias: network.hub_alias(),
+            mtu: network.options.frames.mtu(),
+            fd: network.options.frames != Frames::Classic,
+            members: endpoints.into_iter().filter_map(member).collect(),
+        }
     }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use crate::{
     daemon::{self, Config},
     logs::{self, LogFormat},
+    system,
 };
 
 /// Serve Docker
@@ -45,6 +46,7 @@ const BLOCKING_THREADS: usize = 32;
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), String> {
+        system::keep_memory_small();
         logs::init(self.log_format);
         let config = Config {
             socket: self.socket,

@@ -176,6 +176,10 @@ impl Kernel for FakeKernel {
         })
     }
 
+    fn sandbox_exists(&self, sandbox: &Path) -> Result<bool> {
+        self.change(|world| Ok(world.sandboxes.contains(sandbox)))
+    }
+
     fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32> {
         self.change(|world| {
             let index = world.own_index(true);

@@ -70,6 +70,10 @@ impl Kernel for Linux {
         Ok(Some(self.mark.read(links)))
     }
 
+    fn sandbox_exists(&self, sandbox: &Path) -> Result<bool> {
+        Ok(netns::open(sandbox)?.is_some())
+    }
+
     fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32> {
         let index = with_free_index(|attempt| {
             let index = link::hub_index(name, attempt);

@@ -181,6 +181,9 @@ pub trait Kernel: Send + Sync + 'static {
     /// All links inside a sandbox, or `None` when there is no namespace at that path (any more, or yet).
     fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>>;
 
+    /// Whether there is a namespace at that path.
+    fn sandbox_exists(&self, sandbox: &Path) -> Result<bool>;
+
     /// Makes a vcan, up, and returns its index.
     fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32>;
 

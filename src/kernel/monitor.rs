@@ -10,7 +10,7 @@ use nix::{
 };
 
 use super::{Result, socket::replies};
-use crate::fd;
+use crate::system;
 
 const RTMGRP_LINK: u32 = 1;
 /// A datagram of link events holds at most this much (`NLMSG_GOODSIZE`).
@@ -31,7 +31,7 @@ pub async fn watch(wake: impl Fn()) -> Result<()> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkRoute)?;
     bind(socket.as_raw_fd(), &NetlinkAddr::new(0, RTMGRP_LINK))?;
-    let socket = fd::readable(socket)?;
+    let socket = system::readable(socket)?;
     let mut buffer = vec![0; RECEIVE_BYTES];
     loop {
         let mut ready = socket.readable().await?;

@@ -37,31 +37,35 @@ impl Have {
 
     /// The vcan that canhub made as a network's hub, under whatever name it has now.
     pub fn own_hub(&self, network: &NetworkId, name: &str) -> Option<&Link> {
-        let owned = || self.links.iter().filter(|link| link.kind == LinkKind::Vcan && is_ours(link));
-        owned()
-            .find(|link| {
-                alias(link).is_some_and(|alias| alias.network == *network && alias.endpoint.is_none())
-            })
-            .or_else(|| owned().find(|link| link.name == name && alias(link).is_none()))
+        let is_hub = |link: &&Link| link.kind == LinkKind::Vcan && is_ours(link);
+        let owner = |link: &Link| alias(link).map(|alias| (alias.network, alias.endpoint.is_none()));
+        let mine = |link: &&Link| owner(link) == Some((network.clone(), true));
+        // Nearly always it has its name, and the aliases of all the others need not be read.
+        let named = || self.links.iter().find(|link| link.name == name).filter(is_hub);
+        named()
+            .filter(mine)
+            .or_else(|| self.links.iter().filter(is_hub).find(mine))
+            .or_else(|| named().filter(|link| owner(link).is_none()))
     }
 
     /// The host end of an endpoint's pair, under whatever name it has now.
     pub fn host_end(&self, endpoint: &EndpointId) -> Option<&Link> {
         let (host, beside) = (endpoint.host_end(), endpoint.container_end());
         // Both ends carry the alias; host ends have even indices, and while beside, the container end its own name.
-        let ends = || {
-            self.links.iter().filter(|link| {
-                link.kind == LinkKind::Vxcan
-                    && is_ours(link)
-                    && link.name != beside.as_str()
-                    && (link.index < OWN_INDEX_BASE || link.index.is_multiple_of(2))
-            })
+        let is_host_end = |link: &&Link| {
+            link.kind == LinkKind::Vxcan
+                && is_ours(link)
+                && link.name != beside.as_str()
+                && (link.index < OWN_INDEX_BASE || link.index.is_multiple_of(2))
         };
-        ends()
-            .find(|link| {
-                alias(link).and_then(|alias| alias.endpoint).is_some_and(|owner| owner.id == *endpoint)
-            })
-            .or_else(|| ends().find(|link| link.name == host.as_str() && alias(link).is_none()))
+        let owner = |link: &Link| alias(link).and_then(|alias| alias.endpoint).map(|owner| owner.id);
+        let mine = |link: &&Link| owner(link).as_ref() == Some(endpoint);
+        // Nearly always it has its name, and the aliases of all the others need not be read.
+        let named = || self.links.iter().find(|link| link.name == host.as_str()).filter(is_host_end);
+        named()
+            .filter(mine)
+            .or_else(|| self.links.iter().filter(is_host_end).find(mine))
+            .or_else(|| named().filter(|link| owner(link).is_none()))
     }
 }
 

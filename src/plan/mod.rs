@@ -20,7 +20,7 @@ use std::{
 use have::other_end;
 pub use have::{Have, is_ours};
 pub use links::LEFTOVER;
-pub use rules::{NamedRule, bus_rules};
+pub use rules::NamedRule;
 
 use crate::{
     kernel::{LinkChange, Rule},

@@ -34,40 +34,29 @@ impl NamedRule {
     }
 }
 
-/// Which rules make a bus: the one place that decides it.
+/// Which rules lead from one end of a bus to another: the one place that decides what makes a bus.
 ///
 /// A mesh, because with can-gw's default of one hop two rules through the hub never carry a frame from
 /// container to container, and with two hops the sender hears itself. `ECHO` only towards the hub, so that
 /// the host's tools see frames; elsewhere the echo is read by nobody but other rules, fills the backlog and
 /// loses bursts (a J1939 transfer is enough).
-pub fn bus_rules(bus: &Bus, ends: &[IfName]) -> Vec<NamedRule> {
+fn rules_between(
+    bus: &Bus,
+    source: &IfName,
+    destination: &IfName,
+) -> impl Iterator<Item = (RuleFlags, Filter)> {
     let hub = &bus.hub.name;
-    let kinds: &[RuleFlags] =
-        if bus.fd { &[RuleFlags::empty(), RuleFlags::FD] } else { &[RuleFlags::empty()] };
-    let mut rules = Vec::new();
-    for source in ends {
-        for destination in ends.iter().filter(|end| *end != source) {
-            let echo = if destination == hub { RuleFlags::ECHO } else { RuleFlags::empty() };
-            for &kind in kinds {
-                rules.push(NamedRule {
-                    source: source.clone(),
-                    destination: destination.clone(),
-                    flags: kind | echo | RuleFlags::IIF_TX_OK,
-                    filter: Filter::default(),
-                });
-            }
-            // A controller's error frames, for whoever asks for them.
-            if source == hub && bus.hub.ownership != Ownership::Owned {
-                rules.push(NamedRule {
-                    source: source.clone(),
-                    destination: destination.clone(),
-                    flags: RuleFlags::IIF_TX_OK,
-                    filter: Filter::ERRORS,
-                });
-            }
-        }
-    }
-    rules
+    let echo = if destination == hub { RuleFlags::ECHO } else { RuleFlags::empty() };
+    let frames = echo | RuleFlags::IIF_TX_OK;
+    // A controller's error frames, for whoever asks for them.
+    let errors = source == hub && bus.hub.ownership != Ownership::Owned;
+    [
+        Some((frames, Filter::default())),
+        bus.fd.then_some((frames | RuleFlags::FD, Filter::default())),
+        errors.then_some((RuleFlags::IIF_TX_OK, Filter::ERRORS)),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Plans the rules of one bus between the ends that it has after the steps so far.
@@ -77,26 +66,37 @@ pub(super) fn plan_bus(bus: &Bus, have: &Have, scope: Scope<'_>, ends: &Ends, pl
         Scope::Network(_) => return,
         Scope::Join(endpoint) => Some(endpoint.host_end()),
     };
-    let names: Vec<IfName> = ends.keys().cloned().collect();
-    let mut wanted = bus_rules(bus, &names);
-    wanted.retain(|rule| joining.as_ref().is_none_or(|end| rule.source == *end || rule.destination == *end));
-
-    let mut standing = standing_rules(bus, have, ends, joining.as_ref());
+    let in_scope = |source: &IfName, destination: &IfName| {
+        joining.as_ref().is_none_or(|end| source == end || destination == end)
+    };
+    let standing = standing_rules(bus, have, ends, in_scope);
+    let mut stays = vec![false; standing.len()];
     let mut missing = Vec::new();
-    for rule in wanted {
-        let index = |name: &IfName| ends.get(name).copied().flatten();
-        let stands = index(&rule.source)
-            .zip(index(&rule.destination))
-            .and_then(|(source, destination)| standing.get_mut(&rule.between(source, destination)))
-            .filter(|count| **count > 0);
-        match stands {
-            // One of them may stay; what is left in the count is too many.
-            Some(count) => *count -= 1,
-            None => missing.push(rule),
+    for (source, source_index) in ends {
+        for (destination, destination_index) in ends {
+            if source == destination || !in_scope(source, destination) {
+                continue;
+            }
+            for (flags, filter) in rules_between(bus, source, destination) {
+                let rule = |source, destination| Rule { source, destination, flags, filter, max_hops: HOPS };
+                let rule = source_index
+                    .zip(*destination_index)
+                    .map(|(source, destination)| rule(source, destination));
+                // One of equal rules stays; the others deliver again what it delivered.
+                match rule.and_then(|rule| standing.binary_search(&rule).ok()) {
+                    Some(position) => stays[position] = true,
+                    None => missing.push(NamedRule {
+                        source: source.clone(),
+                        destination: destination.clone(),
+                        flags,
+                        filter,
+                    }),
+                }
+            }
         }
     }
     let unwanted: Vec<Rule> =
-        standing.into_iter().flat_map(|(rule, count)| std::iter::repeat_n(rule, count)).collect();
+        standing.into_iter().zip(stays).filter(|(_, stays)| !stays).map(|(rule, _)| rule).collect();
     if !unwanted.is_empty() {
         plan.steps.push(bus.step(None, "rules stood that deliver twice", Action::DeleteRules(unwanted)));
     }
@@ -106,26 +106,28 @@ pub(super) fn plan_bus(bus: &Bus, have: &Have, scope: Scope<'_>, ends: &Ends, pl
     }
 }
 
-/// The rules of this bus that stand, with how often each does.
+/// The rules of this bus that stand, sorted; a rule that stands twice is there twice.
 ///
 /// Rules carry no owner. Ours are those between two ends of one bus of which at least one is a member's
 /// host end, and which modify nothing: any such rule beside the wanted one delivers a frame twice.
-fn standing_rules(bus: &Bus, have: &Have, ends: &Ends, joining: Option<&IfName>) -> BTreeMap<Rule, usize> {
+fn standing_rules(
+    bus: &Bus,
+    have: &Have,
+    ends: &Ends,
+    in_scope: impl Fn(&IfName, &IfName) -> bool,
+) -> Vec<Rule> {
     let by_index: BTreeMap<u32, &IfName> =
         ends.iter().filter_map(|(name, index)| Some(((*index)?, name))).collect();
-    let mut standing = BTreeMap::new();
-    for status in &have.rules {
-        let rule = status.rule;
+    let of_this_bus = |rule: &Rule| {
         let (Some(&source), Some(&destination)) =
             (by_index.get(&rule.source), by_index.get(&rule.destination))
         else {
-            continue;
+            return false;
         };
-        let touches_member = *source != bus.hub.name || *destination != bus.hub.name;
-        let in_scope = joining.is_none_or(|end| source == end || destination == end);
-        if touches_member && in_scope && !status.modifies {
-            *standing.entry(rule).or_insert(0) += 1;
-        }
-    }
+        (*source != bus.hub.name || *destination != bus.hub.name) && in_scope(source, destination)
+    };
+    let plain = have.rules.iter().filter(|status| !status.modifies).map(|status| status.rule);
+    let mut standing: Vec<Rule> = plain.filter(of_this_bus).collect();
+    standing.sort_unstable();
     standing
 }

