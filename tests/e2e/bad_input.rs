@@ -5,6 +5,7 @@ use crate::support::{
     docker::try_docker,
     frames::assert_all_hear_all,
     host::link,
+    member::Member,
     report::Kind,
     scene::Scene,
     shell::{run, sh},
@@ -104,7 +105,7 @@ fn without_its_adapter_the_network_is_made_and_the_container_is_told_what_is_mis
 
     scene.foreign_vcan("can-absent");
     let ecu = scene.container(&bus);
-    let adapter = crate::support::member::Member::host("can-absent", 2);
+    let adapter = Member::host("can-absent", 2);
     assert_all_hear_all(&[&ecu.member("can0", 1), &adapter], &[Kind::Classic], 20);
 }
 

@@ -69,7 +69,8 @@ impl Bus {
         let before = self.state();
         let [mut one, two, _] = self.members();
         one.number = BACKGROUND;
-        let listener = two.try_listen(&["--persist"]).unwrap_or_else(|err| panic!("{fault}: {err}"));
+        let stream = BACKGROUND.to_string();
+        let listener = two.try_listen(&["--persist", "--only", &stream]).expect("the bus works before");
         let sender = one.start_sending(&["--gap", "5", "--persist"]);
         let started = Instant::now();
         harm(self);

@@ -4,13 +4,13 @@ use std::{fs, path::PathBuf, thread};
 
 use crate::support::{
     canhub::{self, Configured, is_service},
-    docker::{Container, docker},
+    docker::{Container, docker, try_docker},
     frames::{all_hear_all, assert_all_hear_all, is_unbroken},
     host::{self, Journal},
     member::{Member, Running},
     report::{Kind, Sent},
     scene::Scene,
-    shell::{eventually, run},
+    shell::{attempt, eventually, run},
 };
 
 /// A stream of frames from one member to others, of which none may get lost or come twice.
@@ -84,27 +84,18 @@ fn dockerd_is_killed_and_its_containers_come_back_and_hear_each_other() {
     run("systemctl", &["kill", "--signal=KILL", "docker"]);
     eventually("dockerd is up again", || {
         // It restarts by itself after a pause; asking for it leaves the pause out.
-        crate::support::shell::attempt("systemctl", &["start", "docker"])
+        attempt("systemctl", &["start", "docker"])
     });
-    let running = || -> Result<Vec<Container>, String> {
-        let mut running = Vec::new();
-        for old in &old {
-            let state = crate::support::docker::try_docker(&[
-                "inspect",
-                "--format",
-                "{{.State.Running}} {{.State.Pid}} {{.State.Error}}",
-                &old.name,
-            ])?;
-            if !state.starts_with("true") || state.contains(&format!(" {} ", old.pid)) {
-                return Err(format!("{}: {state}", old.name));
-            }
-            running.push(Container::running(&old.name));
-        }
-        Ok(running)
-    };
-    let new = eventually("the containers run again", running);
-    let members = [new[0].member("can0", 1), new[1].member("can0", 2), Member::host("vcan-dockerd", 9)];
+    let [one, two] = old.each_ref().map(|old| eventually("the container runs again", || restarted(old)));
+    let members = [one.member("can0", 1), two.member("can0", 2), Member::host("vcan-dockerd", 9)];
     assert_all_hear_all(&members.each_ref(), &[Kind::Classic, Kind::Fd], 50);
+}
+
+/// The container as it runs now, once it has another first process.
+fn restarted(old: &Container) -> Result<Container, String> {
+    let state = try_docker(&["inspect", "--format", "{{.State.Running}} {{.State.Error}}", &old.name])?;
+    let new = if state.starts_with("true") { Container::running(&old.name) } else { return Err(state) };
+    if new.pid != old.pid { Ok(new) } else { Err("it is the one of before".into()) }
 }
 
 #[test]
@@ -202,7 +193,7 @@ fn a_container_waits_for_a_canhub_that_comes_late() {
     canhub::stop();
     let starts = {
         let ecu = ecu.clone();
-        thread::spawn(move || crate::support::docker::try_docker(&["start", &ecu]))
+        thread::spawn(move || try_docker(&["start", &ecu]))
     };
     let retries = eventually("dockerd asks in vain", || {
         if starts.is_finished() {

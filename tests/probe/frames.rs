@@ -15,6 +15,9 @@ const EXTENDED: u32 = 0x18CA_0000;
 const REMOTE: u32 = 1 << 28;
 const REMOTE_SEQUENCE: u32 = (1 << 20) - 1;
 
+/// All that tells a classic frame of the probe's from others.
+const CLASSIC_MASK: u32 = libc::CAN_SFF_MASK | libc::CAN_EFF_FLAG | libc::CAN_RTR_FLAG;
+
 /// A frame of the probe's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Numbered {
@@ -70,7 +73,12 @@ pub fn read(frame: &CanAnyFrame) -> Option<Numbered> {
 
 /// Lets everything pass but one sender's classic frames.
 pub fn all_but_classic_from(from: u8) -> CanFilter {
-    CanFilter::new_inverted(u32::from(STANDARD | u16::from(from)), libc::CAN_SFF_MASK | libc::CAN_EFF_FLAG)
+    CanFilter::new_inverted(u32::from(STANDARD | u16::from(from)), CLASSIC_MASK)
+}
+
+/// Lets one sender's classic frames pass and nothing else.
+pub fn only_classic_from(from: u8) -> CanFilter {
+    CanFilter::new(u32::from(STANDARD | u16::from(from)), CLASSIC_MASK)
 }
 
 fn payload<const SIZE: usize>(from: u8, sequence: u32) -> [u8; SIZE] {

@@ -27,14 +27,25 @@ pub struct Listen {
     /// Do not hear the classic frames of this sender, who sends all the time
     #[arg(long)]
     deaf_to: Option<u8>,
+    /// Hear nothing but the classic frames of this sender
+    #[arg(long, conflicts_with = "deaf_to")]
+    only: Option<u8>,
+}
+
+impl Listen {
+    fn filter(&self, socket: &CanFdSocket) -> io::Result<()> {
+        match (self.deaf_to, self.only) {
+            (Some(from), _) => socket.set_filters(&[frames::all_but_classic_from(from)]),
+            (None, Some(from)) => socket.set_filters(&[frames::only_classic_from(from)]),
+            (None, None) => Ok(()),
+        }
+    }
 }
 
 /// Says `ready` when it listens, counts until its input ends and all that was queued is read, then reports.
 pub fn run(args: &Listen) -> io::Result<()> {
     let mut socket = socket::open(&args.interface)?;
-    if let Some(from) = args.deaf_to {
-        socket.set_filters(&[frames::all_but_classic_from(from)])?;
-    }
+    args.filter(&socket)?;
     let told = Told::to_stop();
     line("ready")?;
 
@@ -49,6 +60,7 @@ pub fn run(args: &Listen) -> io::Result<()> {
                     Some(again) => socket = again,
                     None => break,
                 }
+                args.filter(&socket)?;
             }
             Err(err) => return Err(err),
         }
