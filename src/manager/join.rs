@@ -1,0 +1,199 @@
+//! Join: makes it so for one endpoint, whatever was missing.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use tracing::{info, warn};
+
+use super::{Manager, blocked, took_us, unknown_network};
+use crate::{
+    apply::apply,
+    endpoint::{Endpoint, Stage},
+    error::Error,
+    model::Model,
+    names::{EndpointId, IfName, NetworkId},
+    options::{DOCKER_IFNAME, Naming},
+    plan::{Action, Blocks, Have, Plan, Scope, plan},
+    reconcile::log_healed,
+};
+
+/// A Join looks again this often when the world moved between its look and its steps.
+const JOIN_TRIES: usize = 3;
+
+/// How the container gets its interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Joined {
+    /// It is inside already, under its exact name, up. Docker has nothing to move.
+    Inside,
+    /// Docker is to move it in.
+    ByDocker {
+        /// The container end as it is called on the host.
+        source: IfName,
+        /// Docker puts a number behind this.
+        prefix: String,
+        /// The exact name, for engines that honour one.
+        exact: Option<IfName>,
+    },
+}
+
+impl Manager {
+    /// Join: makes it so for this endpoint, whatever was missing.
+    ///
+    /// # Errors
+    /// One sentence for the user of `docker run`; nothing half-made is left then.
+    pub fn join(&self, network: NetworkId, id: EndpointId, sandbox: PathBuf) -> Result<Joined, Error> {
+        let started = Instant::now();
+        let mut model = self.model.lock();
+        self.know_network(&mut model, &network)?;
+        let ifname = match model.endpoint(&id) {
+            Some(endpoint) if endpoint.network == network => endpoint.ifname.clone(),
+            Some(endpoint) => {
+                return Err(Error::Refused(format!("endpoint {id} belongs to network {}", endpoint.network)));
+            }
+            None => {
+                warn!(
+                    network = network.short(),
+                    endpoint = id.short(),
+                    "an endpoint joins that was not created; it gets the network's interface name"
+                );
+                let Some(network) = model.network(&network) else { return Err(unknown_network(&network)) };
+                network.options.ifname.clone()
+            }
+        };
+        refuse_taken_name(&model, &id, &sandbox, &ifname)?;
+        let endpoint = Endpoint {
+            id: id.clone(),
+            network: network.clone(),
+            ifname: ifname.clone(),
+            stage: Stage::Joined { sandbox },
+        };
+        self.keep_endpoint(&mut model, endpoint.clone());
+
+        let made = self.make_member(&model, &endpoint);
+        *self.changed.lock() = Instant::now();
+        match made {
+            Ok(joined) => {
+                self.news.notify_one();
+                if joined != Joined::Inside {
+                    model.await_docker(&id);
+                }
+                info!(
+                    network = network.short(),
+                    network_name = model.network_name(&network),
+                    endpoint = id.short(),
+                    interface = %ifname,
+                    took_us = took_us(started),
+                    "joined"
+                );
+                Ok(joined)
+            }
+            Err(err) => {
+                self.delete_pair(&id);
+                self.keep_endpoint(&mut model, Endpoint { stage: Stage::Created, ..endpoint });
+                Err(err)
+            }
+        }
+    }
+
+    fn make_member(&self, model: &Model, endpoint: &Endpoint) -> Result<Joined, Error> {
+        let want = model.want_of(&endpoint.network);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let have = self.look_for_join(endpoint, tries > 1)?;
+            let plan = plan(&want, &have, Scope::Join(&endpoint.id));
+            blocked(model, &endpoint.network, &plan, |blocks| blocks != Blocks::Nothing)?;
+            self.refuse_unhealed(model, endpoint, &plan)?;
+            let mut failed = None;
+            apply(&*self.kernel, &plan.steps, |done| {
+                let of_the_hub =
+                    done.step.endpoint.is_none() && !matches!(done.step.action, Action::AddRules { .. });
+                match done.outcome {
+                    Ok(()) if of_the_hub => log_healed(model, &done),
+                    Ok(()) => {}
+                    Err(err) => failed = failed.take().or(Some(err)),
+                }
+            });
+            match failed {
+                // Another container left meanwhile: its interface is gone, and so is the need for its rules.
+                Some(err) if err.is_race() && tries < JOIN_TRIES => {}
+                Some(err) => return Err(err),
+                None => return Ok(joined(endpoint, !have.sandboxes.is_empty())),
+            }
+        }
+    }
+
+    /// Looks at as little as a Join needs, so that its cost does not grow with what is running.
+    ///
+    /// A pair that is not there has no rules, and what else is in the container matters only if the name
+    /// turns out to be taken: then the step is refused (`EEXIST`), and the next look is a thorough one.
+    fn look_for_join(&self, endpoint: &Endpoint, thorough: bool) -> Result<Have, Error> {
+        let failed = |what: &'static str| move |err| Error::kernel(format!("list {what}"), err);
+        let links = self.kernel.links().map_err(failed("interfaces"))?;
+        let mut have = Have { links, ..Have::default() };
+        let Some(sandbox) = endpoint.sandbox() else { return Ok(have) };
+        let is_there = have.host_end(&endpoint.id).is_some();
+        let named_by_number = matches!(endpoint.ifname, Naming::Prefix(_));
+        let inside = match thorough || is_there || named_by_number {
+            true => self.kernel.sandbox_links(sandbox).map_err(failed("the container's interfaces"))?,
+            false => self
+                .kernel
+                .sandbox_exists(sandbox)
+                .map_err(failed("the container's interfaces"))?
+                .then(Vec::new),
+        };
+        have.sandboxes.extend(inside.map(|links| (sandbox.to_owned(), links)));
+        if thorough || is_there {
+            have.rules = self.kernel.rules().map_err(failed("can-gw rules"))?;
+        }
+        Ok(have)
+    }
+
+    /// `heal=off`: what should be there and is not, is the user's to know.
+    fn refuse_unhealed(&self, model: &Model, endpoint: &Endpoint, plan: &Plan) -> Result<(), Error> {
+        let heals = model.network(&endpoint.network).is_none_or(|network| self.heals(network));
+        let missing = plan.steps.iter().find(|step| {
+            step.endpoint.is_none() && matches!(step.action, Action::CreateHub { .. } | Action::Change { .. })
+        });
+        match missing {
+            Some(step) if !heals => Err(Error::Blocked {
+                network: model.network_name(&endpoint.network).to_owned(),
+                text: format!(
+                    "{} ({}), and healing is off: create the network again, or let canhub mend it without heal=off and --no-heal",
+                    step.reason,
+                    step.action.interface()
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn joined(endpoint: &Endpoint, inside: bool) -> Joined {
+    if inside {
+        return Joined::Inside;
+    }
+    let exact = match &endpoint.ifname {
+        Naming::Exact(name) => Some(name.clone()),
+        Naming::Prefix(_) => None,
+    };
+    Joined::ByDocker { source: endpoint.id.container_end(), prefix: endpoint.ifname.docker_prefix(), exact }
+}
+
+/// Before the sandbox exists, only the model knows that two networks want one name in it.
+fn refuse_taken_name(model: &Model, id: &EndpointId, sandbox: &Path, ifname: &Naming) -> Result<(), Error> {
+    let Naming::Exact(name) = ifname else { return Ok(()) };
+    let taken = model
+        .endpoints()
+        .find(|other| other.id != *id && other.sandbox() == Some(sandbox) && other.ifname == *ifname);
+    match taken {
+        None => Ok(()),
+        Some(other) => Err(Error::Refused(format!(
+            "the container already has an interface {name} from network {}: give one of its networks another name, with -o ifname=… or per container with the option {}",
+            model.network_name(&other.network),
+            DOCKER_IFNAME
+        ))),
+    }
+}
