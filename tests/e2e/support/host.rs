@@ -63,7 +63,8 @@ pub fn rules() -> Vec<String> {
     // Its exit status after a list is a number of bytes, so it tells nothing.
     let listed = sh("cangw -L 2>/dev/null || true");
     let rule = |line: &str| line.split('#').next().unwrap_or_default().trim().to_owned();
-    listed.lines().map(rule).filter(|rule| !rule.is_empty()).collect()
+    // Before can-gw is loaded it complains, on the same stream, of the routes of other families.
+    listed.lines().map(rule).filter(|rule| rule.starts_with("cangw -A")).collect()
 }
 
 /// All that canhub may leave behind, a line a thing.
