@@ -32,6 +32,9 @@ use crate::{
     state::Store,
 };
 
+/// How long the loop waits after an endpoint was deleted.
+const SETTLE_LEFT: Duration = Duration::from_millis(100);
+
 /// Holds the model, the store and the kernel together.
 pub struct Manager {
     pub(crate) kernel: Arc<dyn Kernel>,
@@ -41,8 +44,8 @@ pub struct Manager {
     wake: Notify,
     /// Wakes whoever asks Docker for names.
     news: Notify,
-    /// When a request of Docker's last changed the world.
-    changed: Mutex<Instant>,
+    /// When the loop may look at the earliest.
+    settled: Mutex<Instant>,
     /// `--no-heal` turns it off for all networks.
     heal: bool,
 }
@@ -56,7 +59,7 @@ impl Manager {
             model: Mutex::default(),
             wake: Notify::new(),
             news: Notify::new(),
-            changed: Mutex::new(Instant::now()),
+            settled: Mutex::new(Instant::now()),
             heal,
         };
         manager.adopt();
@@ -83,9 +86,14 @@ impl Manager {
         self.model.lock()
     }
 
-    /// How long ago Docker's last request changed the world; its events are no news.
-    pub(crate) fn since_own_change(&self) -> Duration {
-        self.changed.lock().elapsed()
+    /// How long the loop should leave the world alone: events of what Docker has just asked for are no news,
+    /// and containers often start in a row.
+    pub(crate) fn settles_in(&self) -> Duration {
+        self.settled.lock().saturating_duration_since(Instant::now())
+    }
+
+    fn settle_for(&self, time: Duration) {
+        *self.settled.lock() = Instant::now() + time;
     }
 
     /// Whether a network's bus is repaired while it runs.
@@ -208,7 +216,7 @@ impl Manager {
         let started = Instant::now();
         let mut model = self.model.lock();
         self.delete_pair(id);
-        *self.changed.lock() = Instant::now();
+        self.settle_for(SETTLE_LEFT);
         let container = model.container_name(id).map(str::to_owned);
         if let Some(endpoint) = model.remove_endpoint(id) {
             self.store.remove_endpoint(id);

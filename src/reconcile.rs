@@ -30,8 +30,6 @@ use crate::{
 const REST_FACTOR: u32 = 4;
 /// What is wanted may change while the kernel is looked at; after this many looks, nothing may change meanwhile.
 const LOOKS: usize = 3;
-/// How long after a request of Docker's the loop looks at the earliest.
-const SETTLE: Duration = Duration::from_millis(100);
 /// How soon to look again when something waits for its time.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -72,8 +70,7 @@ pub async fn run(manager: Arc<Manager>, audit_interval: Duration, alive: impl Fn
         sleep(started.elapsed() * REST_FACTOR).await;
         // Either it was woken or the time is up; both mean: look.
         let _ = timeout(next, manager.woken()).await;
-        // What Docker has just asked for makes events too; a look amid a start only competes with it.
-        sleep(SETTLE.saturating_sub(manager.since_own_change())).await;
+        sleep(manager.settles_in()).await;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tracing::{info, warn};
@@ -21,6 +21,11 @@ use crate::{
 
 /// A Join looks again this often when the world moved between its look and its steps.
 const JOIN_TRIES: usize = 3;
+
+/// How long the loop waits after a Join that left nothing to do.
+const SETTLE_INSIDE: Duration = Duration::from_secs(1);
+/// The same where Docker moves the container end: its name may have to be put right before the program starts.
+const SETTLE_BY_DOCKER: Duration = Duration::from_millis(100);
 
 /// How the container gets its interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +77,10 @@ impl Manager {
         self.keep_endpoint(&mut model, endpoint.clone());
 
         let made = self.make_member(&model, &endpoint);
-        *self.changed.lock() = Instant::now();
+        self.settle_for(match made {
+            Ok(Joined::Inside) => SETTLE_INSIDE,
+            _ => SETTLE_BY_DOCKER,
+        });
         match made {
             Ok(joined) => {
                 self.news.notify_one();
