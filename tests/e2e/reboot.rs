@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::support::{
     canhub,
-    docker::{Container, IMAGE, Network, docker, make_image, try_docker},
+    docker::{Container, IMAGE, Network, docker, try_docker},
     frames::{ALL_KINDS, assert_all_hear_all},
     host::Traces,
     member::Member,
     report::Kind,
+    scene::prepare,
     shell::{eventually, host_folder, run, sh},
 };
 
@@ -34,7 +35,7 @@ fn boot() -> String {
 
 #[test]
 fn reboot_before_containers_talk() {
-    make_image();
+    prepare();
     let network = |name: &str, option: &str| {
         let make = ["network", "create", "--driver", canhub::driver(), "--ipam-driver", "null"];
         let id = docker(&[&make, &["-o", option, name][..]].concat());
@@ -58,6 +59,7 @@ fn reboot_before_containers_talk() {
 fn reboot_after_containers_talk_again_without_anyones_help() {
     let before: Before = serde_json::from_slice(&fs::read(note()).expect("reboot_before ran")).unwrap();
     assert_ne!(boot(), before.boot, "the machine was not rebooted");
+    prepare();
 
     assert_they_talk(&before.networks);
     let story = run("journalctl", &["-q", "--no-pager", "-b", "-u", canhub::journal_unit(), "-g", "healed"]);

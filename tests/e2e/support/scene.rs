@@ -30,12 +30,7 @@ pub struct Scene {
 impl Scene {
     /// An empty one.
     pub fn new() -> Self {
-        static PREPARED: Once = Once::new();
-        PREPARED.call_once(|| {
-            // Who listens a moment late loses frames in its own socket; that is not what is tested here.
-            sh("sysctl -qw net.core.rmem_max=33554432 net.core.rmem_default=33554432");
-            make_image();
-        });
+        prepare();
         Self {
             before: Traces::now(),
             containers: RefCell::default(),
@@ -166,6 +161,16 @@ impl Scene {
         });
         looked.unwrap_or_else(|err| panic!("{err}"));
     }
+}
+
+/// What every test needs of the machine; done once.
+pub fn prepare() {
+    static PREPARED: Once = Once::new();
+    PREPARED.call_once(|| {
+        // Who listens a moment late loses frames in its own socket; that is not what is tested here.
+        sh("sysctl -qw net.core.rmem_max=33554432 net.core.rmem_default=33554432");
+        make_image();
+    });
 }
 
 impl Drop for Scene {
