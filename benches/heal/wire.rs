@@ -1,0 +1,103 @@
+//! Frames from the hub into a container, all the time: what opens its sockets again whenever they are lost.
+
+use std::{
+    fs::File,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::sched::{CloneFlags, setns};
+use socketcan::{CanFrame, CanSocket, EmbeddedFrame, ExtendedId, Socket};
+
+const TICK: Duration = Duration::from_micros(500);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A sender on the hub and a listener in the container, until dropped.
+pub struct Wire {
+    /// What the sender sends now; raised at each fault, so that no frame of before counts.
+    round: Arc<AtomicU32>,
+    heard: Receiver<(u32, Instant)>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Wire {
+    pub fn start(hub: &'static str, sandbox: &Path) -> Self {
+        let (round, ended) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+        let (tell, heard) = channel();
+        let namespace = File::open(sandbox).unwrap();
+        {
+            let ended = ended.clone();
+            thread::spawn(move || {
+                setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+                listen(&tell, &ended);
+            });
+        }
+        {
+            let (round, ended) = (round.clone(), ended.clone());
+            thread::spawn(move || send(hub, &round, &ended));
+        }
+        let wire = Self { round, heard, ended };
+        wire.wait_for(0);
+        wire
+    }
+
+    /// How long after the harm the first frame arrives that was sent after it.
+    pub fn silence_after(&self, harm: impl FnOnce()) -> Duration {
+        harm();
+        let broken = Instant::now();
+        let round = self.round.fetch_add(1, Ordering::SeqCst) + 1;
+        self.wait_for(round).saturating_duration_since(broken)
+    }
+
+    fn wait_for(&self, round: u32) -> Instant {
+        loop {
+            let (heard, at) =
+                self.heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the bus never heals"));
+            if heard == round {
+                return at;
+            }
+        }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
+    }
+}
+
+fn listen(tell: &Sender<(u32, Instant)>, ended: &AtomicBool) {
+    while !ended.load(Ordering::SeqCst) {
+        let Ok(socket) = CanSocket::open("can0") else {
+            thread::sleep(TICK);
+            continue;
+        };
+        // Until it is lost or silent, which a socket on an interface that was deleted is for ever.
+        while let Ok(frame) = socket.read_frame_timeout(Duration::from_millis(20)) {
+            let round = frame.data().try_into().map(u32::from_be_bytes);
+            if round.is_ok_and(|round| tell.send((round, Instant::now())).is_err()) {
+                return;
+            }
+        }
+    }
+}
+
+fn send(hub: &str, round: &AtomicU32, ended: &AtomicBool) {
+    let id = ExtendedId::new(0x1234).unwrap();
+    let mut socket = None;
+    while !ended.load(Ordering::SeqCst) {
+        let number = round.load(Ordering::SeqCst).to_be_bytes();
+        let frame = CanFrame::new(id, &number).unwrap();
+        let sent = socket.as_ref().is_some_and(|socket: &CanSocket| socket.write_frame(&frame).is_ok());
+        if !sent {
+            socket = CanSocket::open(hub).ok();
+        }
+        thread::sleep(TICK);
+    }
+}
