@@ -173,7 +173,11 @@ fn each_fault_is_healed_with_its_reason() {
             .unwrap()
     };
 
-    kernel.delete_link(None, host_end(&kernel, &model, 16).index).unwrap();
+    kernel.delete_link(None, host_end(&kernel, &model, 18).index).unwrap();
+    let interfaces: Vec<_> =
+        plan_all(&kernel, &model).steps.iter().map(|step| step.action.interface().to_owned()).collect();
+    let end = model.endpoints().nth(2).unwrap().id.host_end();
+    assert_eq!(interfaces, [end.as_str(), end.as_str()], "the rules of the new end, not of its neighbours");
     assert_eq!(heals(&kernel, &model), ["the pair was missing", "rules were missing"]);
     let inside = kernel.sandbox_links(&sandbox(17)).unwrap().unwrap()[0].index;
     kernel.delete_link(Some(&sandbox(17)), inside).unwrap();
