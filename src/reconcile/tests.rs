@@ -63,6 +63,11 @@ impl Rig {
         panic!("it is never healed");
     }
 
+    fn hub(&self) -> u32 {
+        let links = self.kernel.links().unwrap();
+        links.iter().find(|link| link.name == network().hub_name().as_str()).unwrap().index
+    }
+
     fn host_end(&self, number: u8) -> Option<u32> {
         let name = endpoint(number).host_end();
         self.kernel
@@ -130,6 +135,19 @@ fn an_end_that_is_moved_away_again_and_again_is_made_again_with_pauses_and_witho
             rig.time_to_heal();
         }
     }
+}
+
+#[test]
+fn rules_to_a_hub_that_could_not_be_made_are_not_healed_yet() {
+    let rig = Rig::new(&[]);
+    let hub = rig.hub();
+    rig.kernel.delete_link(None, hub).unwrap();
+    // Links, two sandboxes and rules are read; then the step fails.
+    rig.kernel.fail_after(4, 105);
+    assert_eq!(rig.look(), Outcome { healed: 0, failed: 1, pending: false });
+    assert_eq!(rig.look(), Outcome { healed: 0, failed: 0, pending: true });
+    *rig.memory.ahead.lock() += Duration::from_secs(1);
+    assert_eq!(rig.look(), Outcome { healed: 2, failed: 0, pending: false });
 }
 
 #[test]
