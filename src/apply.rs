@@ -1,6 +1,7 @@
 //! Carrying out a plan: the only code that asks the kernel for a change.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     time::{Duration, Instant},
 };
@@ -23,14 +24,38 @@ pub struct Done<'a> {
 }
 
 /// Carries out steps in order. `done` hears of each; a failed step does not stop the others.
+///
+/// Rules whose end is not there are left out: it waits for its time, or could not be made, and that is the
+/// failure of the step before. A step that is left with none is none.
 pub fn apply(kernel: &dyn Kernel, steps: &[Step], mut done: impl FnMut(Done<'_>)) {
     let mut made = BTreeMap::new();
     for step in steps {
+        let Some(step) = within_reach(step, &made) else { continue };
         let started = Instant::now();
         let outcome = carry_out(kernel, &step.action, &mut made)
             .map_err(|err| Error::kernel(step.action.to_string(), err));
-        done(Done { step, outcome, took: started.elapsed() });
+        done(Done { step: &step, outcome, took: started.elapsed() });
     }
+}
+
+fn within_reach<'a>(step: &'a Step, made: &BTreeMap<IfName, u32>) -> Option<Cow<'a, Step>> {
+    let Action::AddRules { rules, ends } = &step.action else { return Some(Cow::Borrowed(step)) };
+    let stands = |name: &IfName| made.contains_key(name) || ends.contains_key(name);
+    let ready = |rule: &&NamedRule| stands(&rule.source) && stands(&rule.destination);
+    if rules.iter().all(|rule| ready(&rule)) {
+        return Some(Cow::Borrowed(step));
+    }
+    let rules: Vec<NamedRule> = rules.iter().filter(ready).cloned().collect();
+    if rules.is_empty() {
+        return None;
+    }
+    let Step { network, endpoint, reason, .. } = step.clone();
+    Some(Cow::Owned(Step {
+        network,
+        endpoint,
+        reason,
+        action: Action::AddRules { rules, ends: ends.clone() },
+    }))
 }
 
 fn carry_out(
@@ -55,10 +80,9 @@ fn carry_out(
         Action::DeleteRules(rules) => kernel.delete_rules(rules),
         Action::AddRules { rules, ends } => {
             let index = |name: &IfName| made.get(name).or_else(|| ends.get(name)).copied();
-            let ready =
+            let between =
                 |rule: &NamedRule| Some(rule.between(index(&rule.source)?, index(&rule.destination)?));
-            // An end that a step before could not make is that step's failure, not this one's.
-            kernel.add_rules(&rules.iter().filter_map(ready).collect::<Vec<_>>())
+            kernel.add_rules(&rules.iter().filter_map(between).collect::<Vec<_>>())
         }
     }
 }

@@ -123,12 +123,11 @@ fn plan_member(
 fn create_pair(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>, plan: &mut Plan) -> bool {
     let (end, sandbox) = match have.sandboxes.get(&member.sandbox) {
         Some(links) => {
-            let old =
-                |link: &&Link| is_ours(link) && owner(link).is_none_or(|owner| owner == member.endpoint);
-            let stays: Vec<String> =
-                links.iter().filter(|link| !old(link)).map(|link| link.name.clone()).collect();
-            let name = member.ifname.choose(&stays);
-            if stays.iter().any(|other| other == name.as_str()) {
+            let (remnants, others): (Vec<&Link>, Vec<&Link>) =
+                links.iter().partition(|link| is_remnant(link, member, have));
+            let taken: Vec<String> = others.iter().map(|link| link.name.clone()).collect();
+            let name = member.ifname.choose(&taken);
+            if taken.iter().any(|other| other == name.as_str()) {
                 let text = format!(
                     "the container already has an interface {name}: give one of its networks another name, with -o ifname=… \
                      or per container with the option {}",
@@ -137,10 +136,7 @@ fn create_pair(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>, plan: 
                 plan.problems.push(bus.problem(Some(&member.endpoint), Blocks::Join, text));
                 return false;
             }
-            // What is left of this endpoint's last pair: its host end was moved out of our sight.
-            for link in
-                links.iter().filter(old).filter(|link| owner(link).is_some() || link.name == name.as_str())
-            {
+            for link in remnants {
                 let action = Action::Delete {
                     sandbox: Some(member.sandbox.clone()),
                     index: link.index,
@@ -163,6 +159,17 @@ fn create_pair(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>, plan: 
     };
     plan.steps.push(bus.step(Some(&member.endpoint), "the pair was missing", action));
     true
+}
+
+/// What is left of an endpoint's last pair in its sandbox, where its host end is out of our sight.
+fn is_remnant(link: &Link, member: &Member, have: &Have) -> bool {
+    is_ours(link)
+        && match (owner(link), other_end(link, &have.links)) {
+            (Some(owner), _) => owner == member.endpoint,
+            // Its alias was removed, and it leads to nobody: it serves no other bus either.
+            (None, None) => true,
+            (None, Some(host)) => owner(host).is_none() && member.ifname.accepts(&link.name),
+        }
 }
 
 fn owner(link: &Link) -> Option<EndpointId> {

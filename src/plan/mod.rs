@@ -240,7 +240,7 @@ impl Action {
             Self::CreatePair { host, .. } => host.as_str(),
             Self::Change { name, .. } | Self::Delete { name, .. } => name,
             Self::DeleteRules(_) => "rules",
-            Self::AddRules { rules, .. } => rules.first().map_or("rules", |rule| rule.source.as_str()),
+            Self::AddRules { rules, .. } => rules::shared_end(rules).map_or("rules", IfName::as_str),
         }
     }
 

@@ -59,6 +59,13 @@ fn rules_between(
     .flatten()
 }
 
+/// The end that all these rules begin or end at: the one that was made anew.
+pub(super) fn shared_end(rules: &[NamedRule]) -> Option<&IfName> {
+    let first = rules.first()?;
+    let in_all = |end: &&IfName| rules.iter().all(|rule| rule.source == **end || rule.destination == **end);
+    [&first.source, &first.destination].into_iter().find(in_all)
+}
+
 /// Plans the rules of one bus between the ends that it has after the steps so far.
 pub(super) fn plan_bus(bus: &Bus, have: &Have, scope: Scope<'_>, ends: &Ends, plan: &mut Plan) {
     let joining = match scope {

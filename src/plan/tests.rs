@@ -81,6 +81,14 @@ fn assert_bus_is_exact(kernel: &FakeKernel, model: &Model) {
     let want = model.want();
     let have = look(kernel, &want);
     for bus in &want.buses {
+        for member in &bus.members {
+            let Some(inside) = have.sandboxes.get(&member.sandbox) else { continue };
+            let own: Vec<_> =
+                inside.iter().filter(|link| link.alias.as_ref() == Some(&member.alias)).collect();
+            assert!(own.len() == 1 && own[0].up && member.ifname.accepts(&own[0].name), "{inside:#?}");
+            let strays = inside.iter().filter(|link| is_ours(link) && other_end(link, &have.links).is_none());
+            assert_eq!(strays.count(), 0, "an end that leads nowhere stayed: {inside:#?}");
+        }
         let mut ends: BTreeSet<u32> =
             bus.members.iter().filter_map(|member| Some(have.host_end(&member.endpoint)?.index)).collect();
         ends.extend(have.named(bus.hub.name.as_str()).map(|hub| hub.index));
@@ -173,7 +181,11 @@ fn each_fault_is_healed_with_its_reason() {
             .unwrap()
     };
 
-    kernel.delete_link(None, host_end(&kernel, &model, 16).index).unwrap();
+    kernel.delete_link(None, host_end(&kernel, &model, 18).index).unwrap();
+    let interfaces: Vec<_> =
+        plan_all(&kernel, &model).steps.iter().map(|step| step.action.interface().to_owned()).collect();
+    let end = model.endpoints().nth(2).unwrap().id.host_end();
+    assert_eq!(interfaces, [end.as_str(), end.as_str()], "the rules of the new end, not of its neighbours");
     assert_eq!(heals(&kernel, &model), ["the pair was missing", "rules were missing"]);
     let inside = kernel.sandbox_links(&sandbox(17)).unwrap().unwrap()[0].index;
     kernel.delete_link(Some(&sandbox(17)), inside).unwrap();
@@ -226,6 +238,45 @@ fn an_end_that_was_moved_away_is_made_again() {
         ["the container end was moved away", "the pair was missing", "rules were missing"]
     );
     assert_eq!(kernel.sandbox_links("/elsewhere".as_ref()).unwrap().unwrap(), [], "a pair dies as one");
+}
+
+#[test]
+fn of_an_end_without_name_and_alias_nothing_stays_when_its_pair_is_made_again() {
+    let (kernel, model) = world(1, 2);
+    heals(&kernel, &model);
+    kernel.add_sandbox("/elsewhere");
+    let end = kernel.sandbox_links(&sandbox(16)).unwrap().unwrap()[0].index;
+    let unknown =
+        LinkChange { name: "mine".parse().ok(), alias: Some(String::new()), ..LinkChange::default() };
+    kernel.change_link(Some(&sandbox(16)), end, &unknown).unwrap();
+    kernel.move_link(host_end(&kernel, &model, 16).index, None, Some("/elsewhere".as_ref()), "stolen");
+    heals(&kernel, &model);
+    assert_eq!(kernel.sandbox_links("/elsewhere".as_ref()).unwrap().unwrap(), [], "a pair dies as one");
+}
+
+#[test]
+fn an_end_of_another_bus_is_no_remnant_though_its_alias_is_gone() {
+    let (kernel, mut model) = world(0, 0);
+    kernel.add_sandbox(sandbox(16));
+    for number in [1, 2] {
+        let bus =
+            network(number, &[("vxcan.dev", "v"), ("vxcan.id", &number.to_string()), ("vxcan.peer", "can")]);
+        let member =
+            Endpoint { stage: Stage::Joined { sandbox: sandbox(16) }, ..endpoint(number + 32, &bus) };
+        model.put_endpoint(member);
+        model.put_network(bus);
+        heal(&kernel, &model);
+    }
+    let named = |name: &str| {
+        let links = kernel.sandbox_links(&sandbox(16)).unwrap().unwrap();
+        links.into_iter().find(|link| link.name == name).unwrap()
+    };
+    let no_alias = LinkChange { alias: Some(String::new()), ..LinkChange::default() };
+    let other = named("can0").index;
+    kernel.change_link(Some(&sandbox(16)), other, &no_alias).unwrap();
+    kernel.delete_link(Some(&sandbox(16)), named("can1").index).unwrap();
+    heals(&kernel, &model);
+    assert_eq!((named("can0").index, named("can1").up), (other, true));
 }
 
 #[test]
@@ -320,6 +371,8 @@ enum Fault {
     Rename(prop::sample::Index),
     Mtu(prop::sample::Index),
     NoAlias(prop::sample::Index),
+    RenameInside(prop::sample::Index),
+    NoAliasInside(prop::sample::Index),
     MoveAway(prop::sample::Index),
     DeleteRule(prop::sample::Index),
     DoubleRule(prop::sample::Index),
@@ -337,6 +390,8 @@ fn faults() -> impl Strategy<Value = Fault> {
         at().prop_map(Fault::Rename),
         at().prop_map(Fault::Mtu),
         at().prop_map(Fault::NoAlias),
+        at().prop_map(Fault::RenameInside),
+        at().prop_map(Fault::NoAliasInside),
         at().prop_map(Fault::MoveAway),
         at().prop_map(Fault::DeleteRule),
         at().prop_map(Fault::DoubleRule),
@@ -365,6 +420,16 @@ fn strike(kernel: &FakeKernel, model: &mut Model, fault: &Fault, serial: usize) 
             let path = at.get(&sandboxes[..]);
             for link in kernel.sandbox_links(path).unwrap().into_iter().flatten() {
                 kernel.delete_link(Some(path), link.index).unwrap();
+            }
+        }
+        Fault::RenameInside(at) | Fault::NoAliasInside(at) if !sandboxes.is_empty() => {
+            let path = at.get(&sandboxes[..]);
+            let change = match fault {
+                Fault::RenameInside(_) => LinkChange { name: format!("i{serial}").parse().ok(), ..none() },
+                _ => LinkChange { alias: Some(String::new()), ..none() },
+            };
+            for link in kernel.sandbox_links(path).unwrap().into_iter().flatten() {
+                kernel.change_link(Some(path), link.index, &change).unwrap();
             }
         }
         Fault::Down(at) => change(at, LinkChange { up: Some(false), ..none() }),
@@ -400,7 +465,7 @@ fn strike(kernel: &FakeKernel, model: &mut Model, fault: &Fault, serial: usize) 
                 model.remove_endpoint(at.get(&ids));
             }
         }
-        Fault::DeleteInside(_) | Fault::EndSandbox(_) => {}
+        Fault::DeleteInside(_) | Fault::RenameInside(_) | Fault::NoAliasInside(_) | Fault::EndSandbox(_) => {}
     }
 }
 

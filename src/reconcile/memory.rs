@@ -2,7 +2,7 @@
 //! said already. Never a picture of the world.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     time::{Duration, Instant},
 };
@@ -36,6 +36,9 @@ const AT_ONCE: u32 = 5;
 #[derive(Debug, Default)]
 pub struct Memory {
     inner: Mutex<Inner>,
+    /// How far a test's clock is ahead, so that nobody has to wait out the pauses.
+    #[cfg(test)]
+    pub(super) ahead: Mutex<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -57,18 +60,27 @@ struct Fault {
     healed: u32,
     /// How often healing failed since it last succeeded.
     failed: u32,
+    /// When it was last there, healed or waiting.
     last: Instant,
     /// Not to be touched before.
     until: Instant,
 }
 
 impl Memory {
+    fn now(&self) -> Instant {
+        #[cfg(test)]
+        return Instant::now() + *self.ahead.lock();
+        #[cfg(not(test))]
+        Instant::now()
+    }
+
     /// Takes steps out of the plan that are not to be carried out, or not yet. True where one waits for its time.
     pub(super) fn hold_back(&self, manager: &Manager, model: &Model, plan: &mut Plan) -> bool {
         let mut inner = self.inner.lock();
-        let now = Instant::now();
+        let now = self.now();
         let mut pending = false;
         let mut leftovers = BTreeMap::new();
+        let mut broken = BTreeSet::new();
         plan.steps.retain(|step| {
             if let (LEFTOVER, Action::Delete { index, .. }) = (step.reason, &step.action) {
                 let since = inner.leftovers.get(index).copied().unwrap_or(now);
@@ -81,7 +93,16 @@ impl Memory {
             if network.is_some_and(|network| !manager.heals(network)) {
                 return false;
             }
-            let waits = inner.faults.get(&key(step)).is_some_and(|fault| now < fault.until);
+            // Where the broken pair still stands, a new one finds its name taken.
+            let stands = matches!(step.action, Action::CreatePair { .. }) && broken.contains(&step.endpoint);
+            let waits = stands
+                || inner.faults.get_mut(&key(step)).is_some_and(|fault| {
+                    fault.last = now;
+                    now < fault.until
+                });
+            if waits && matches!(step.action, Action::Delete { .. }) {
+                broken.insert(step.endpoint.clone());
+            }
             pending |= waits;
             !waits
         });
@@ -114,7 +135,7 @@ impl Memory {
 
     /// Endpoints whose sandbox has been missing for the whole grace period: Docker sent no Leave for them.
     pub(super) fn gone_sandboxes(&self, model: &Model, there: impl Fn(&Path) -> bool) -> Vec<EndpointId> {
-        let now = Instant::now();
+        let now = self.now();
         let mut inner = self.inner.lock();
         let mut missing = BTreeMap::new();
         for endpoint in model.endpoints() {
@@ -132,7 +153,7 @@ impl Memory {
     /// Takes in what became of a step, and says it. True where it was carried out.
     pub(super) fn account(&self, model: &Model, done: &Done<'_>) -> bool {
         let mut inner = self.inner.lock();
-        let now = Instant::now();
+        let now = self.now();
         let step = done.step;
         let first = Fault { healed: 0, failed: 0, last: now, until: now };
         let fault = inner.faults.entry(key(step)).or_insert(first);

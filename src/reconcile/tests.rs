@@ -50,6 +50,24 @@ impl Rig {
         self.manager.reconcile(&self.memory).unwrap()
     }
 
+    /// Lets time pass until something is healed, and tells how long that took.
+    fn time_to_heal(&self) -> Duration {
+        let second = Duration::from_secs(1);
+        for waited in 0..200 {
+            match self.look() {
+                Outcome { healed: 0, failed: 0, pending: true } => *self.memory.ahead.lock() += second,
+                Outcome { failed: 0, .. } => return waited * second,
+                outcome => panic!("after {waited} s: {outcome:?}"),
+            }
+        }
+        panic!("it is never healed");
+    }
+
+    fn hub(&self) -> u32 {
+        let links = self.kernel.links().unwrap();
+        links.iter().find(|link| link.name == network().hub_name().as_str()).unwrap().index
+    }
+
     fn host_end(&self, number: u8) -> Option<u32> {
         let name = endpoint(number).host_end();
         self.kernel
@@ -94,6 +112,45 @@ fn a_fault_that_keeps_coming_back_is_healed_at_once_five_times_and_then_with_pau
 }
 
 #[test]
+fn a_fault_that_waits_for_its_time_is_not_over_however_long_the_pause() {
+    let rig = Rig::new(&[]);
+    let pauses = (0..16).map(|_| {
+        rig.take_down(1);
+        rig.time_to_heal()
+    });
+    let pauses: Vec<u64> = pauses.map(|pause| pause.as_secs()).collect();
+    assert_eq!(pauses[..6], [0; 6]);
+    assert!(pauses[6..].is_sorted_by(|one, next| next >= one || *next >= 60), "{pauses:?}");
+    assert!(pauses[13..].iter().all(|pause| (60..=72).contains(pause)), "{pauses:?}");
+}
+
+#[test]
+fn an_end_that_is_moved_away_again_and_again_is_made_again_with_pauses_and_without_a_failure() {
+    let rig = Rig::new(&[]);
+    rig.kernel.add_sandbox("/elsewhere");
+    for number in 0..12 {
+        let stolen = format!("stolen{number}");
+        rig.kernel.move_link(rig.host_end(1).unwrap(), None, Some("/elsewhere".as_ref()), &stolen);
+        while rig.host_end(1).is_none() {
+            rig.time_to_heal();
+        }
+    }
+}
+
+#[test]
+fn rules_to_a_hub_that_could_not_be_made_are_not_healed_yet() {
+    let rig = Rig::new(&[]);
+    let hub = rig.hub();
+    rig.kernel.delete_link(None, hub).unwrap();
+    // Links, two sandboxes and rules are read; then the step fails.
+    rig.kernel.fail_after(4, 105);
+    assert_eq!(rig.look(), Outcome { healed: 0, failed: 1, pending: false });
+    assert_eq!(rig.look(), Outcome { healed: 0, failed: 0, pending: true });
+    *rig.memory.ahead.lock() += Duration::from_secs(1);
+    assert_eq!(rig.look(), Outcome { healed: 2, failed: 0, pending: false });
+}
+
+#[test]
 fn a_step_that_fails_is_tried_again_after_a_pause() {
     let rig = Rig::new(&[]);
     rig.take_down(1);
@@ -101,7 +158,7 @@ fn a_step_that_fails_is_tried_again_after_a_pause() {
     rig.kernel.fail_after(4, 105);
     assert_eq!(rig.look(), Outcome { healed: 0, failed: 1, pending: false });
     assert_eq!(rig.look(), Outcome { healed: 0, failed: 0, pending: true });
-    std::thread::sleep(Duration::from_millis(250));
+    *rig.memory.ahead.lock() += Duration::from_millis(250);
     assert_eq!(rig.look().healed, 1);
 }
 

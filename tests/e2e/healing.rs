@@ -9,11 +9,12 @@ use crate::support::{
     canhub::{Configured, is_service},
     docker::{Container, Network},
     frames::{BACKGROUND, all_hear_all},
-    host::{ip_link, link, rules},
+    host::{gateway_is_a_module, ip_batch, ip_link, link, rules},
     member::Member,
     report::{Heard, Kind},
     scene::Scene,
-    shell::{attempt, eventually, run, say, sh},
+    shell::{attempt, eventually, run, say},
+    strangers::{NAMESPACE, Strangers},
 };
 
 /// A bus with two containers, and somebody else's things as witnesses.
@@ -21,7 +22,7 @@ struct Bus {
     scene: Scene,
     bus: Network,
     ecus: [Container; 2],
-    strangers: String,
+    strangers: Strangers,
     // Rules have no events, so the audit has to come soon.
     _configured: Configured,
 }
@@ -32,16 +33,10 @@ impl Bus {
     fn new() -> Self {
         let configured = Configured::with(&["CANHUB_AUDIT_INTERVAL=1"]);
         let scene = Scene::new();
-        scene.foreign_vcan("foreign-a");
-        scene.foreign_vcan("foreign-b");
-        run("cangw", &["-A", "-s", "foreign-a", "-d", "foreign-b", "-e"]);
-        sh("ip netns add e2e-foreign && ip -n e2e-foreign link add vcan7 type vcan");
-        scene.undo(|| {
-            run("ip", &["netns", "del", "e2e-foreign"]);
-        });
+        let strangers = Strangers::beside(&scene);
         let bus = scene.network(&[&format!("hub={HUB}")]);
         let ecus = [(), ()].map(|()| scene.container(&bus));
-        let new = Self { scene, bus, ecus, strangers: strangers(), _configured: configured };
+        let new = Self { scene, bus, ecus, strangers, _configured: configured };
         new.works().unwrap_or_else(|err| panic!("{err}"));
         new
     }
@@ -95,7 +90,7 @@ impl Bus {
                 "{fault}: the container's first process stays the same"
             );
         }
-        assert_eq!(strangers(), self.strangers, "{fault}: what is not canhub's was touched");
+        self.strangers.assert_untouched(fault);
     }
 
     fn host_end(&self) -> String {
@@ -105,8 +100,7 @@ impl Bus {
     /// As root in the container, as a privileged process inside could do it.
     #[track_caller]
     fn inside(&self, steps: &[&str]) {
-        let batch = format!("printf '{}' | /usr/sbin/ip -batch -", steps.join("\\n"));
-        harm(&["docker", "exec", "--privileged", &self.ecus[0].name, "sh", "-c", &batch]);
+        harm(&["docker", "exec", "--privileged", &self.ecus[0].name, "sh", "-c", &ip_batch(steps)]);
     }
 
     /// All links, here and inside, as far as a fault can change them.
@@ -119,21 +113,13 @@ impl Bus {
 /// Several steps at once, so that canhub does not heal between them.
 #[track_caller]
 fn on_host(steps: &[&str]) {
-    harm(&["sh", "-c", &format!("printf '{}' | ip -batch -", steps.join("\\n"))]);
+    harm(&["sh", "-c", &ip_batch(steps)]);
 }
 
 /// Where canhub was faster than the steps all the same, they are done again.
 #[track_caller]
 fn harm(command: &[&str]) {
     eventually("the harm is done", || attempt(command[0], &command[1..]));
-}
-
-/// A vcan, a rule and a namespace that are not canhub's.
-fn strangers() -> String {
-    let links = ["foreign-a", "foreign-b"].map(|name| run("ip", &["-d", "link", "show", name]));
-    let foreign_rules: Vec<String> = rules().into_iter().filter(|rule| rule.contains("foreign-a")).collect();
-    let inside = run("ip", &["-n", "e2e-foreign", "-d", "link", "show", "vcan7"]);
-    format!("{links:#?} {foreign_rules:#?} {inside}")
 }
 
 #[test]
@@ -150,7 +136,7 @@ fn faults_of_the_host_end_are_healed() {
         on_host(&[&format!("link set {end} down"), &format!("link set {end} mtu 16")]);
     });
     bus.heals("alias of the host end removed", |bus| ip_link(&["set", &bus.host_end(), "alias", ""]));
-    bus.heals("host end moved away", |bus| ip_link(&["set", &bus.host_end(), "netns", "e2e-foreign"]));
+    bus.heals("host end moved away", |bus| ip_link(&["set", &bus.host_end(), "netns", NAMESPACE]));
 }
 
 #[test]
@@ -192,10 +178,17 @@ fn faults_of_the_rules_are_healed() {
     });
     bus.heals("all rules flushed", |bus| {
         run("cangw", &["-F"]);
-        // The flush took the stranger's rule too, and only its owner can know it.
-        run("cangw", &["-A", "-s", "foreign-a", "-d", "foreign-b", "-e"]);
+        Strangers::add_rule();
         assert!(bus.bus.find_hub().is_some());
     });
+    if gateway_is_a_module() {
+        bus.heals("can-gw unloaded and loaded again", |_| {
+            harm(&["sh", "-c", "rmmod can_gw && modprobe can-gw"]);
+            Strangers::add_rule();
+        });
+    } else {
+        say("this kernel has can-gw built in, so it was not unloaded");
+    }
 }
 
 #[test]

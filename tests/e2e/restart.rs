@@ -4,13 +4,13 @@ use std::{fs, path::PathBuf, thread};
 
 use crate::support::{
     canhub::{self, Configured, is_service},
-    docker::{Container, docker, try_docker},
+    docker::{Container, docker, kill_dockerd, try_docker},
     frames::{all_hear_all, assert_all_hear_all, is_unbroken},
     host::{self, Journal},
     member::{Member, Running},
     report::{Kind, Sent},
     scene::Scene,
-    shell::{attempt, eventually, run},
+    shell::{eventually, run},
 };
 
 /// A stream of frames from one member to others, of which none may get lost or come twice.
@@ -40,12 +40,14 @@ impl Flow {
     }
 }
 
+/// In a row, and more than the five within ten seconds after which systemd gives up on a unit if left to itself.
+const CRASHES: usize = 7;
+
 #[test]
 fn canhub_crashes_while_frames_flow_and_not_one_is_lost_or_doubled() {
     let name = "restart::canhub_crashes_while_frames_flow_and_not_one_is_lost_or_doubled";
     if is_service(name) {
-        // More often than systemd's default limit of starts allows.
-        traffic_survives(|| (0..7).for_each(|_| canhub::crash()));
+        traffic_survives(|| (0..CRASHES).for_each(|_| canhub::crash()));
     }
 }
 
@@ -82,11 +84,7 @@ fn dockerd_is_killed_and_its_containers_come_back_and_hear_each_other() {
     let always = ["--network", &bus.name, "--restart", "always"];
     let old = [scene.container_with(&always), scene.container_with(&always)];
 
-    run("systemctl", &["kill", "--signal=KILL", "docker"]);
-    eventually("dockerd is up again", || {
-        // It restarts by itself after a pause; asking for it leaves the pause out.
-        attempt("systemctl", &["start", "docker"])
-    });
+    kill_dockerd();
     let [one, two] = old.each_ref().map(|old| eventually("the container runs again", || restarted(old)));
     let members = [one.member("can0", 1), two.member("can0", 2), Member::host("vcan-dockerd", 9)];
     assert_all_hear_all(&members.each_ref(), &[Kind::Classic, Kind::Fd], 50);

@@ -23,6 +23,16 @@ pub fn try_docker(args: &[&str]) -> Result<String, String> {
     attempt("docker", args)
 }
 
+/// Kills dockerd as a crash would, and waits until another one answers.
+pub fn kill_dockerd() {
+    run("systemctl", &["kill", "--signal=KILL", "docker"]);
+    eventually("dockerd is up again", || {
+        // It restarts by itself after a pause; asking for it leaves the pause out, and systemd's count of starts too.
+        let _ = attempt("systemctl", &["reset-failed", "docker"]);
+        attempt("systemctl", &["start", "docker"])
+    });
+}
+
 /// Makes the image from the machine's own tools, unless it is there and holds this very probe.
 pub fn make_image() {
     let probe = host_folder().join("probe");

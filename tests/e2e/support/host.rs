@@ -58,6 +58,16 @@ pub fn ip_link(args: &[&str]) {
     run("ip", &[&["link"], args].concat());
 }
 
+/// A line of shell for several steps of `ip` in one process, so that canhub does not heal between them.
+pub fn ip_batch(steps: &[&str]) -> String {
+    format!("printf '{}' | /usr/sbin/ip -batch -", steps.join("\\n"))
+}
+
+/// Whether can-gw can be unloaded.
+pub fn gateway_is_a_module() -> bool {
+    fs::read_to_string("/proc/modules").is_ok_and(|modules| modules.contains("can_gw "))
+}
+
 /// All can-gw rules, as `cangw` would make them again. Empty where can-gw is not loaded.
 pub fn rules() -> Vec<String> {
     // Its exit status after a list is a number of bytes, so it tells nothing.

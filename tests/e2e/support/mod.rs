@@ -2,6 +2,7 @@
 
 pub mod canhub;
 pub mod compose;
+pub mod dice;
 pub mod docker;
 pub mod frames;
 pub mod host;
@@ -10,3 +11,4 @@ pub mod member;
 pub mod report;
 pub mod scene;
 pub mod shell;
+pub mod strangers;

@@ -1,0 +1,52 @@
+//! Somebody else's things on the same host: whatever happens to a bus, they stay as they are.
+
+use super::{
+    host::rules,
+    scene::Scene,
+    shell::{run, sh},
+};
+
+/// A namespace that is not canhub's.
+pub const NAMESPACE: &str = "e2e-foreign";
+
+/// Two vcans with a rule between them, and a namespace with a vcan.
+pub struct Strangers(String);
+
+impl Strangers {
+    /// Makes them, until the scene ends.
+    pub fn beside(scene: &Scene) -> Self {
+        scene.foreign_vcan("foreign-a");
+        scene.foreign_vcan("foreign-b");
+        // Where canhub was not asked for anything yet, nobody has loaded it.
+        run("modprobe", &["can-gw"]);
+        Self::add_rule();
+        sh(&format!("ip netns add {NAMESPACE} && ip -n {NAMESPACE} link add vcan7 type vcan"));
+        scene.undo(|| {
+            run("ip", &["netns", "del", NAMESPACE]);
+        });
+        Self(look())
+    }
+
+    /// Adds their rule again: a flush takes it too, and only its owner can know it.
+    pub fn add_rule() {
+        run("cangw", &["-A", "-s", "foreign-a", "-d", "foreign-b", "-e"]);
+    }
+
+    /// Whether a rule is theirs.
+    pub fn own_rule(rule: &str) -> bool {
+        rule.contains("foreign-a")
+    }
+
+    /// Nobody touched them, and nothing was left with them.
+    #[track_caller]
+    pub fn assert_untouched(&self, meanwhile: &str) {
+        assert_eq!(look(), self.0, "{meanwhile}: what is not canhub's was touched");
+    }
+}
+
+fn look() -> String {
+    let links = ["foreign-a", "foreign-b"].map(|name| run("ip", &["-d", "link", "show", name]));
+    let rules: Vec<String> = rules().into_iter().filter(|rule| Strangers::own_rule(rule)).collect();
+    let inside = run("ip", &["-n", NAMESPACE, "-d", "link"]);
+    format!("{links:#?} {rules:#?} {inside}")
+}
