@@ -76,6 +76,7 @@ fn carry_out(
         Action::Change { sandbox, index, change, .. } => {
             kernel.change_link(sandbox.as_deref(), *index, change)
         }
+        Action::Configure { index, change, up, .. } => kernel.configure(*index, change, *up),
         Action::Delete { sandbox, index, .. } => kernel.delete_link(sandbox.as_deref(), *index),
         Action::DeleteRules(rules) => kernel.delete_rules(rules),
         Action::AddRules { rules, ends } => {

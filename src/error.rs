@@ -57,6 +57,12 @@ fn advice(doing: &str, source: &KernelError) -> &'static str {
         Refusal::NotSupported if doing.contains("rules") => {
             "; the kernel module can-gw is missing: `modprobe can-gw`, or install the package that brings it (Debian: the linux-image itself, Ubuntu: linux-modules-extra-$(uname -r))"
         }
+        Refusal::NotSupported if doing.starts_with("configure") => {
+            "; its driver cannot do one of these: `ip -details link show` lists what it knows"
+        }
+        Refusal::Other if doing.starts_with("configure") => {
+            "; its driver refuses these: `ip -details link show` lists its clock and limits"
+        }
         Refusal::NotSupported => {
             "; the kernel module vcan or vxcan is missing: `modprobe vcan vxcan`, or install the package that brings them (Debian: the linux-image itself, Ubuntu: linux-modules-extra-$(uname -r))"
         }

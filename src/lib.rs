@@ -2,13 +2,14 @@
 //!
 //! One request reads from top to bottom: [`driver::server`] takes it off the socket, [`driver::routes`]
 //! turns it into a call of the [`manager`], which knows in its [`model`] what Docker wants ([`network`],
-//! [`endpoint`], [`options`]). [`plan`] compares that with what the [`kernel`] has, in one pure function, and
+//! [`endpoint`], [`options`], [`adapter`]). [`plan`] compares that with what the [`kernel`] has, in one pure function, and
 //! [`apply`] carries out the steps. [`reconcile`] does the same for everything, whenever an event or the
 //! audit says so. [`state`] keeps over crashes and reboots what Docker tells only once, and [`docker`] asks
 //! Docker in the background for what it never tells. [`daemon`] wires all of it; [`cli`] is the front door.
 //!
 //! Only [`kernel`] knows netlink, and only the private module `system` holds unsafe code.
 
+pub mod adapter;
 pub mod apply;
 pub mod cli;
 pub mod daemon;

@@ -3,6 +3,7 @@
 //! All methods are synchronous and may block for as long as the kernel does; the driver calls them on a
 //! thread of their own with a time limit. One lock orders them, so there is one writer of rules.
 
+mod adapter;
 mod adopt;
 mod join;
 mod learn;
@@ -20,13 +21,14 @@ pub use join::Joined;
 pub use learn::DockerNetwork;
 
 use crate::{
+    adapter::Adapter,
     apply::apply,
     endpoint::{Endpoint, Stage},
     error::Error,
-    kernel::Kernel,
+    kernel::{Kernel, KernelError},
     model::Model,
-    names::{EndpointId, NetworkId},
-    network::Network,
+    names::{EndpointId, IfName, NetworkId},
+    network::{Hub, Network},
     options::{RawOptions, parse_endpoint},
     plan::{Blocks, Have, Plan, Scope, Want, plan},
     state::Store,
@@ -124,7 +126,8 @@ impl Manager {
         let before = model.network(&id).cloned();
         let hub = network.hub();
         model.put_network(network);
-        let created = self.store.save_networks(model.networks()).and_then(|()| self.make_hub(&model, &id));
+        let created =
+            self.store.save_networks(model.networks()).and_then(|()| self.make_hub(&mut model, &id));
         if let Err(err) = created {
             // Not removed and put back: a provisional network may have members already.
             match before {
@@ -136,14 +139,16 @@ impl Manager {
             return Err(err);
         }
         self.news.notify_one();
-        info!(network = id.short(), interface = %hub.name, took_us = took_us(started), "network created");
+        info!(network = id.short(), interface = %hub, took_us = took_us(started), "network created");
         Ok(())
     }
 
-    fn make_hub(&self, model: &Model, id: &NetworkId) -> Result<(), Error> {
-        let have = self.look(&Want::default(), false)?;
-        let plan = plan(&model.want(), &have, Scope::Network(id));
-        blocked(model, id, &plan, |blocks| blocks == Blocks::Network)?;
+    fn make_hub(&self, model: &mut Model, id: &NetworkId) -> Result<(), Error> {
+        let want = model.want_of(id);
+        let have = self.look_at_host(want.hubs())?;
+        let plan = plan(&want, &have, Scope::Network(id));
+        blocked(model, id, &plan, |blocks| matches!(blocks, Blocks::Network | Blocks::Creation))?;
+        self.remember_found(model, &have, &plan.steps);
         let mut failed = None;
         apply(&*self.kernel, &plan.steps, |done| failed = failed.take().or(done.outcome.err()));
         failed.map_or(Ok(()), Err)
@@ -160,17 +165,31 @@ impl Manager {
             self.store.remove_endpoint(&endpoint);
         }
         let hub = network.hub();
-        if let Ok(links) = self.kernel.links()
-            && let Some(link) = (Have { links, ..Have::default() }).own_hub(id, hub.name.as_str())
-            && let Err(err) = self.kernel.delete_link(None, link.index)
-        {
-            warn!(network = id.short(), interface = %hub.name, %err, "the hub could not be deleted; it will be tried again");
+        let freed = match &hub {
+            // A vcan of ours stood in for it if the network's record was lost for a while.
+            Hub::Adapter(adapter) => {
+                self.leave_as_found(&network, adapter).and_then(|()| self.delete_hub(id, &id.hub_name()))
+            }
+            Hub::Owned(name) | Hub::Shared(name) => self.delete_hub(id, name),
+        };
+        if let Err(err) = freed {
+            warn!(network = id.short(), interface = %hub, %err, "the host's interface could not be left as it should be");
         }
         if let Err(err) = self.store.save_networks(model.networks()) {
             warn!(network = id.short(), %err, "the network is gone and its record is not");
         }
         self.wake();
-        info!(network = id.short(), network_name = name, interface = %hub.name, took_us = took_us(started), "network deleted");
+        info!(network = id.short(), network_name = name, interface = %hub, took_us = took_us(started), "network deleted");
+    }
+
+    /// A hub that stays by a failure is a leftover, which the loop removes.
+    fn delete_hub(&self, id: &NetworkId, name: &IfName) -> Result<(), Error> {
+        let failed = |err| Error::kernel(format!("delete the interface {name}"), err);
+        let have = Have { links: self.kernel.links().map_err(failed)?, ..Have::default() };
+        match have.own_hub(id, name.as_str()) {
+            Some(link) => self.kernel.delete_link(None, link.index).map_err(failed),
+            None => Ok(()),
+        }
     }
 
     /// CreateEndpoint: remembers what only this call carries. Nothing is made yet.
@@ -244,16 +263,19 @@ impl Manager {
         }
     }
 
-    /// Looks at the kernel: all links, the sandboxes of what is wanted, and the rules if asked for.
-    pub(crate) fn look(&self, want: &Want, rules: bool) -> Result<Have, Error> {
-        let failed = |what: &str| {
-            let doing = format!("list {what}");
-            move |err| Error::kernel(doing.clone(), err)
-        };
+    /// Looks at the host's links, and where its adapters are plugged in if that is wanted.
+    pub(crate) fn look_at_host<'a>(&self, hubs: impl IntoIterator<Item = &'a Hub>) -> Result<Have, Error> {
         let mut have = Have { links: self.kernel.links().map_err(failed("interfaces"))?, ..Have::default() };
-        if rules {
-            have.rules = self.kernel.rules().map_err(failed("can-gw rules"))?;
+        if hubs.into_iter().any(|hub| matches!(hub, Hub::Adapter(Adapter::Known { .. }))) {
+            have.identities = self.kernel.identities().map_err(failed("adapters"))?.into_iter().collect();
         }
+        Ok(have)
+    }
+
+    /// Looks at the kernel: the host, all rules, the sandboxes of what is wanted.
+    pub(crate) fn look(&self, want: &Want) -> Result<Have, Error> {
+        let mut have = self.look_at_host(want.hubs())?;
+        have.rules = self.kernel.rules().map_err(failed("can-gw rules"))?;
         for member in want.buses.iter().flat_map(|bus| &bus.members) {
             if !have.sandboxes.contains_key(&member.sandbox)
                 && let Some(links) = self
@@ -294,6 +316,12 @@ impl Manager {
     }
 }
 
+/// The error of a list that cannot be had.
+fn failed(what: &str) -> impl FnOnce(KernelError) -> Error {
+    let doing = format!("list {what}");
+    move |err| Error::kernel(doing, err)
+}
+
 fn blocked(
     model: &Model,
     id: &NetworkId,
@@ -310,11 +338,14 @@ fn blocked(
 
 fn refuse_shared_hub(model: &Model, network: &Network) -> Result<(), Error> {
     let hub = network.hub();
-    match model.networks().find(|other| other.id != network.id && other.hub().name == hub.name) {
+    let same = |other: &&Network| {
+        other.id != network.id && other.hub().name().is_some_and(|name| hub.name() == Some(name))
+    };
+    match model.networks().find(same) {
         None => Ok(()),
         Some(other) => Err(Error::Refused(format!(
             "the interface {} is already the bus of network {}: a bus is one network; attach the containers to that one, or choose another hub (if that network was removed while canhub was not there, try again in two minutes)",
-            hub.name,
+            hub,
             model.network_name(&other.id)
         ))),
     }

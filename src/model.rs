@@ -150,11 +150,14 @@ impl Model {
         want
     }
 
-    /// What is wanted for one network, whatever the others are.
+    /// What is wanted for one network; of the others only their hubs.
     pub fn want_of(&self, id: &NetworkId) -> Want {
-        let members = self.endpoints.values().filter(|endpoint| endpoint.network == *id).collect();
-        let bus = self.networks.get(id).map(|network| self.bus(network, members));
-        Want { buses: bus.into_iter().collect(), ..Want::default() }
+        let members = |network: &Network| match network.id == *id {
+            true => self.endpoints.values().filter(|endpoint| endpoint.network == *id).collect(),
+            false => Vec::new(),
+        };
+        let buses = self.networks.values().map(|network| self.bus(network, members(network)));
+        Want { buses: buses.collect(), ..Want::default() }
     }
 
     fn bus(&self, network: &Network, endpoints: Vec<&Endpoint>) -> Bus {
@@ -173,6 +176,8 @@ impl Model {
             alias: network.hub_alias(),
             mtu: network.options.frames.mtu(),
             fd: network.options.frames != Frames::Classic,
+            settings: network.options.settings.clone(),
+            adapter_wait: network.options.adapter_wait,
             members: endpoints.into_iter().filter_map(member).collect(),
         }
     }

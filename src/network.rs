@@ -3,9 +3,12 @@
 //! Also the alias that owned links carry. It holds all that is needed to know the bus again, so that a
 //! lost state file loses nothing that lives.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
+    adapter::Adapter,
     endpoint::{Endpoint, Stage},
     names::{EndpointId, IfName, NetworkId},
     options::{HubChoice, Naming, NetworkOptions, RawOptions, looks_like_hardware},
@@ -22,28 +25,50 @@ pub struct Network {
     pub options: NetworkOptions,
     /// Docker knows the network and canhub has lost its record: the options are defaults until Docker tells.
     pub provisional: bool,
+    /// How its adapter stood before canhub first changed it.
+    pub found: Option<Found>,
     /// What people call it. Docker tells no driver, so it is learnt in the background and kept for the next boot's log.
     pub name: Option<String>,
 }
 
-/// The host's interface on a bus.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Hub {
-    /// Its name on the host.
-    pub name: IfName,
-    /// Who makes it.
-    pub ownership: Ownership,
+/// An adapter as it was found, to be left so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The settings that canhub was asked to change, as options.
+    pub settings: RawOptions,
+    /// Whether it was up.
+    pub up: bool,
 }
 
-/// Who makes the hub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ownership {
-    /// canhub makes it, keeps it and deletes it.
-    Owned,
+/// The host's interface on a bus.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hub {
+    /// A vcan that canhub makes, keeps and deletes.
+    Owned(IfName),
     /// Somebody else's: never made and never deleted here.
-    Adapter,
+    Adapter(Adapter),
     /// rustycan4docker's way: somebody else's where it exists, canhub's where it does not.
-    Shared,
+    Shared(IfName),
+}
+
+impl Hub {
+    /// The name that its interface has or is to have; `None` for an adapter that is known by other marks.
+    pub fn name(&self) -> Option<&IfName> {
+        match self {
+            Self::Owned(name) | Self::Shared(name) | Self::Adapter(Adapter::Name(name)) => Some(name),
+            Self::Adapter(Adapter::Known { .. }) => None,
+        }
+    }
+}
+
+impl fmt::Display for Hub {
+    /// Its name, or what it is known by.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Owned(name) | Self::Shared(name) => write!(f, "{name}"),
+            Self::Adapter(adapter) => write!(f, "{adapter}"),
+        }
+    }
 }
 
 impl Network {
@@ -53,7 +78,7 @@ impl Network {
     /// The sentence of [`NetworkOptions::parse`].
     pub fn new(id: NetworkId, raw: RawOptions) -> Result<Self, String> {
         let options = NetworkOptions::parse(&raw)?;
-        Ok(Self { id, raw, options, provisional: false, name: None })
+        Ok(Self { id, raw, options, provisional: false, found: None, name: None })
     }
 
     /// A network that Docker knows and canhub does not (any more).
@@ -66,15 +91,14 @@ impl Network {
 
     /// The host's interface of this bus.
     pub fn hub(&self) -> Hub {
-        let (name, ownership) = match &self.options.hub {
-            HubChoice::Made => (self.id.hub_name(), Ownership::Owned),
-            HubChoice::Named(name) => (name.clone(), Ownership::Owned),
-            HubChoice::Adapter(name) => (name.clone(), Ownership::Adapter),
+        match &self.options.hub {
+            HubChoice::Made => Hub::Owned(self.id.hub_name()),
+            HubChoice::Named(name) => Hub::Owned(name.clone()),
+            HubChoice::Adapter(adapter) => Hub::Adapter(adapter.clone()),
             // A vcan under the name of hardware that is late at boot would be a bus with no wire.
-            HubChoice::Shared(name) if looks_like_hardware(name) => (name.clone(), Ownership::Adapter),
-            HubChoice::Shared(name) => (name.clone(), Ownership::Shared),
-        };
-        Hub { name, ownership }
+            HubChoice::Shared(name) if looks_like_hardware(name) => Hub::Adapter(Adapter::Name(name.clone())),
+            HubChoice::Shared(name) => Hub::Shared(name.clone()),
+        }
     }
 
     /// The alias of this bus's hub.
@@ -82,13 +106,17 @@ impl Network {
         let hub_word = match &self.options.hub {
             HubChoice::Made => String::new(),
             HubChoice::Named(name) => format!(" hub={name}"),
-            HubChoice::Adapter(name) => format!(" adapter={name}"),
+            HubChoice::Adapter(Adapter::Name(name)) => format!(" adapter={name}"),
+            HubChoice::Adapter(Adapter::Known { .. }) => String::new(),
             HubChoice::Shared(name) => format!(" vxcan={name}"),
         };
-        let heal = if self.options.heal { "" } else { " heal=off" };
         let options = &self.options;
+        let heal = if options.heal { "" } else { " heal=off" };
+        let known = matches!(options.hub, HubChoice::Adapter(Adapter::Known { .. }));
+        let more = known || !options.settings.is_empty() || !options.adapter_wait;
+        let more = if more { " more" } else { "" };
         format!(
-            "canhub net={}{hub_word} name={} frames={}{heal}",
+            "canhub net={}{hub_word} name={} frames={}{heal}{more}",
             self.id,
             options.ifname,
             options.frames.as_str()
@@ -121,6 +149,8 @@ pub struct Alias {
     pub network: NetworkId,
     /// Its options, as far as an alias carries them.
     pub options: RawOptions,
+    /// Whether it has options that did not fit: an adapter's marks and settings.
+    pub more: bool,
     /// The endpoint whose pair it is, or `None` for a hub.
     pub endpoint: Option<AliasEndpoint>,
 }
@@ -143,7 +173,9 @@ impl Alias {
         if words.next()? != "canhub" {
             return None;
         }
-        let words: Vec<(&str, &str)> = words.filter_map(|word| word.split_once('=')).collect();
+        let words: Vec<&str> = words.collect();
+        let more = words.contains(&"more");
+        let words: Vec<(&str, &str)> = words.iter().filter_map(|word| word.split_once('=')).collect();
         let get =
             |key: &str| words.iter().find(|(word, _)| *word == key).map(|(_, value)| (*value).to_owned());
         let mut options = RawOptions::new();
@@ -166,7 +198,7 @@ impl Alias {
                 sandbox: get("sb").map(|path| PathBuf::from(DOCKER_NETNS).join(path)),
             }),
         };
-        Some(Self { network: get("net")?.try_into().ok()?, options, endpoint })
+        Some(Self { network: get("net")?.try_into().ok()?, options, more, endpoint })
     }
 }
 
@@ -234,7 +266,8 @@ mod tests {
 
     #[test]
     fn a_late_adapter_is_never_faked() {
-        assert_eq!(network(&[("vxcan.dev", "can"), ("vxcan.id", "0")]).hub().ownership, Ownership::Adapter);
-        assert_eq!(network(&[("vxcan.dev", "vcan"), ("vxcan.id", "0")]).hub().ownership, Ownership::Shared);
+        let hub = |dev| network(&[("vxcan.dev", dev), ("vxcan.id", "0")]).hub();
+        assert_eq!(hub("can"), Hub::Adapter("can0".parse().unwrap()));
+        assert_eq!(hub("vcan"), Hub::Shared("vcan0".parse().unwrap()));
     }
 }

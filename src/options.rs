@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    adapter::{self, Adapter, Settings},
     kernel::{CAN_MTU, CANFD_MTU, CANXL_MTU},
     names::IfName,
 };
@@ -15,31 +16,11 @@ pub const DOCKER_IFNAME: &str = "com.docker.network.endpoint.ifname";
 /// Docker's own options begin with this; those that do not concern us are left alone.
 const DOCKER_PREFIX: &str = "com.docker.";
 
-const KEYS: &[&str] = &["hub", "adapter", "ifname", "frames", "heal", "vxcan.dev", "vxcan.id", "vxcan.peer"];
+const KEYS: &[&str] =
+    &["hub", "adapter", "adapter-wait", "ifname", "frames", "heal", "vxcan.dev", "vxcan.id", "vxcan.peer"];
 const ENDPOINT_KEYS: &[&str] = &[DOCKER_IFNAME, "ifname", "vxcan.peer"];
 /// Keys with a meaning that is settled and code that is not there yet.
-const NOT_YET: &[&str] = &[
-    "allow-rx",
-    "allow-tx",
-    "rate",
-    "delay",
-    "loss",
-    "span",
-    "bitrate",
-    "sample-point",
-    "dbitrate",
-    "dsample-point",
-    "restart-ms",
-    "fd-non-iso",
-    "listen-only",
-    "loopback",
-    "one-shot",
-    "triple-sampling",
-    "berr-reporting",
-    "presume-ack",
-    "termination",
-    "txqueuelen",
-];
+const NOT_YET: &[&str] = &["allow-rx", "allow-tx", "rate", "delay", "loss", "span"];
 
 /// Options as Docker sends them, kept as they are in the state file.
 pub type RawOptions = BTreeMap<String, String>;
@@ -55,6 +36,10 @@ pub struct NetworkOptions {
     pub frames: Frames,
     /// Whether missing things are repaired (`on`) or reported (`off`).
     pub heal: bool,
+    /// What the adapter is to be set up with; nothing where there is none.
+    pub settings: Settings,
+    /// Whether containers join while the adapter is not there (`on`), or are refused (`fail`).
+    pub adapter_wait: bool,
 }
 
 /// The host's interface of a bus, as asked for.
@@ -65,7 +50,7 @@ pub enum HubChoice {
     /// A vcan of this name, which canhub makes and owns.
     Named(IfName),
     /// An interface that somebody else owns.
-    Adapter(IfName),
+    Adapter(Adapter),
     /// rustycan4docker's way: used as it is when it exists, made as a vcan when it does not.
     Shared(IfName),
 }
@@ -116,12 +101,15 @@ impl NetworkOptions {
     /// # Errors
     /// One sentence that names the option, the value and the next step.
     pub fn parse(raw: &RawOptions) -> Result<Self, String> {
-        let options = known(raw, KEYS)?;
+        let keys: Vec<&str> = KEYS.iter().chain(&adapter::KEYS).copied().collect();
+        let options = known(raw, &keys)?;
         let get = |key: &str| options.get(key).copied();
         let hub = match (get("hub"), get("adapter"), vxcan_hub(&options)?) {
             (None, None, None) => HubChoice::Made,
             (Some(name), None, None) => HubChoice::Named(ifname("hub", name)?),
-            (None, Some(name), None) => HubChoice::Adapter(ifname("adapter", name)?),
+            (None, Some(adapter), None) => {
+                HubChoice::Adapter(adapter.parse().map_err(|why| format!("option adapter={adapter}: {why}"))?)
+            }
             (None, None, Some(name)) => HubChoice::Shared(name),
             (Some(hub), Some(adapter), _) => {
                 return Err(format!(
@@ -140,7 +128,27 @@ impl NetworkOptions {
             (None, HubChoice::Shared(_)) => prefix(get("vxcan.peer").unwrap_or("vcanp"))?,
             (None, _) => Naming::Exact(ifname("ifname", "can0")?),
         };
-        Ok(Self { hub, ifname, frames: frames(get("frames"))?, heal: on_off("heal", get("heal"))? })
+        let frames = frames(get("frames"))?;
+        let settings = Settings::parse(&options)?;
+        if !matches!(hub, HubChoice::Adapter(_))
+            && let Some((key, value)) =
+                options.iter().find(|(key, _)| adapter::KEYS.contains(key) || **key == "adapter-wait")
+        {
+            return Err(format!(
+                "option {key}={value}: only an adapter has it, and a vcan has no wire; give adapter=can0 or leave out {key}"
+            ));
+        }
+        if let (Frames::Classic, Some(rate)) = (frames, settings.dbitrate) {
+            return Err(format!(
+                "option dbitrate={rate}: only FD frames have a data phase, and frames=classic; leave out one of them"
+            ));
+        }
+        let adapter_wait = match get("adapter-wait").map(str::to_ascii_lowercase).as_deref() {
+            None | Some("on") => true,
+            Some("fail") => false,
+            Some(other) => return Err(format!("option adapter-wait={other}: allowed are on and fail")),
+        };
+        Ok(Self { hub, ifname, frames, heal: on_off("heal", get("heal"))?, settings, adapter_wait })
     }
 }
 
@@ -268,7 +276,9 @@ mod tests {
                 hub: HubChoice::Made,
                 ifname: Naming::Exact(name("can0")),
                 frames: Frames::Fd,
-                heal: true
+                heal: true,
+                settings: Settings::default(),
+                adapter_wait: true,
             }
         );
     }
@@ -288,7 +298,11 @@ mod tests {
             (&[("hubb", "x")][..], &["hubb=x", "did you mean hub?", "adapter"][..]),
             (&[("wombat", "1")], &["wombat=1", "the options are hub"]),
             (&[("rate", "5")], &["rate=5", "not yet"]),
-            (&[("bitrate", "500000")], &["bitrate=500000", "not yet"]),
+            (&[("bitrate", "500000")], &["bitrate=500000", "only an adapter", "adapter=can0"]),
+            (&[("adapter", "can0"), ("bitrate", "fast")], &["bitrate=fast", "like 500000"]),
+            (&[("adapter", "usb:1")], &["adapter=usb:1", "four hex digits"]),
+            (&[("adapter", "can0"), ("adapter-wait", "off")], &["adapter-wait=off", "on and fail"]),
+            (&[("adapter", "can0"), ("bitrat", "1")], &["bitrat=1", "did you mean bitrate?"]),
             (&[("hub", "a-name-of-16-byt")], &["hub=a-name-of-16-byt", "16 bytes", "allows 15"]),
             (&[("ifname", "can/0")], &["ifname=can/0", "'/'"]),
             (&[("hub", "a"), ("adapter", "can0")], &["hub=a", "adapter=can0", "exclude"]),

@@ -90,7 +90,7 @@ impl Manager {
             };
             let mut held = (look == LOOKS).then(|| self.model());
             let want = held.as_ref().map_or(want, |model| model.want());
-            let have = self.look(&want, true)?;
+            let have = self.look(&want)?;
             let mut plan = plan(&want, &have, Scope::Everything);
 
             let mut model = held.take().unwrap_or_else(|| self.model());
@@ -105,6 +105,7 @@ impl Manager {
             let pending = memory.hold_back(self, &model, &mut plan);
             memory.tell(&model, plan.problems.clone());
             let gone = memory.gone_sandboxes(&model, |sandbox| have.sandboxes.contains_key(sandbox));
+            self.remember_found(&mut model, &have, &plan.steps);
             let mut outcome = Outcome { pending, ..Outcome::default() };
             apply(&*self.kernel, &plan.steps, |done| match memory.account(&model, &done) {
                 true => outcome.healed += 1,

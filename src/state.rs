@@ -19,7 +19,7 @@ use crate::{
     endpoint::Endpoint,
     error::Error,
     names::{EndpointId, NetworkId},
-    network::Network,
+    network::{Found, Network},
     options::RawOptions,
 };
 
@@ -56,6 +56,8 @@ struct NetworkRecord {
     provisional: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    found: Option<Found>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -86,6 +88,7 @@ impl Store {
                         Ok(network) => loaded.networks.push(Network {
                             provisional: record.provisional,
                             name: record.name,
+                            found: record.found,
                             ..network
                         }),
                         Err(why) => {
@@ -132,6 +135,7 @@ impl Store {
                 options: network.raw.clone(),
                 provisional: network.provisional,
                 name: network.name.clone(),
+                found: network.found.clone(),
             };
             (network.id.clone(), record)
         };

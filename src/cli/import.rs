@@ -52,8 +52,8 @@ impl Rustycan4docker {
         }
         let mut networks = loaded.networks;
         for network in &imported {
-            let hub = network.hub().name;
-            let known = networks.iter().find(|known| known.id == network.id || known.hub().name == hub);
+            let hub = network.hub();
+            let known = networks.iter().find(|known| known.id == network.id || known.hub() == hub);
             match known {
                 Some(known) => println!(
                     "skipped {}: network {} of canhub has it or its interface {hub} already",
@@ -103,7 +103,7 @@ mod tests {
     fn a_file_as_rustycan4docker_writes_it_is_understood() {
         let text = r#"{"aa11": {"device": "vcan", "peer": "vcanp", "canid": "0"}, "bb22": {"device": "can", "peer": "can", "canid": 1}}"#;
         let networks = parse(text).unwrap();
-        let hubs: Vec<String> = networks.iter().map(|network| network.hub().name.to_string()).collect();
+        let hubs: Vec<String> = networks.iter().map(|network| network.hub().to_string()).collect();
         assert_eq!(hubs, ["vcan0", "can1"]);
     }
 

@@ -14,8 +14,8 @@ use nix::errno::Errno;
 use parking_lot::Mutex;
 
 use super::{
-    Kernel, KernelError, Link, LinkChange, LinkKind, OWN_INDEX_BASE, PairSpec, Result, Rule, RuleFlags,
-    RuleStatus,
+    BusState, Controller, ControllerChange, Identity, Kernel, KernelError, Link, LinkChange, LinkKind,
+    OWN_INDEX_BASE, PairSpec, Result, Rule, RuleFlags, RuleStatus, Timing,
 };
 use crate::names::IfName;
 
@@ -35,6 +35,8 @@ struct World {
     pairs: BTreeMap<(Place, u32), (Place, u32)>,
     sandboxes: BTreeSet<PathBuf>,
     rules: Vec<Rule>,
+    /// Where hardware is plugged in, by the index of its interface.
+    identities: BTreeMap<u32, Identity>,
     next_index: u32,
     fail: Option<(u32, Errno)>,
 }
@@ -67,9 +69,34 @@ impl FakeKernel {
         let mut world = self.world.lock();
         world.next_index += 1;
         let index = world.next_index;
-        let link = Link { index, name: name.into(), kind, mtu: 72, up: true, alias: None, peer: None };
-        world.links.insert((None, index), link);
+        world.links.insert((None, index), Link { alias: None, ..new_link(index, name, kind, 72, "") });
         index
+    }
+
+    /// Plugs hardware in: an interface that is down, with this controller. Its name is the next that is free.
+    pub fn plug(&self, identity: Identity, controller: Controller) -> u32 {
+        let mut world = self.world.lock();
+        world.next_index += 1;
+        let index = world.next_index;
+        let name = (0..).map(|number| format!("can{number}"));
+        let name = name.into_iter().find(|name| !world.inside(&None).any(|link| link.name == *name));
+        let name = name.unwrap_or_default();
+        let link = new_link(index, &name, LinkKind::Can, 16, "");
+        let controller = Some(Box::new(controller));
+        world
+            .links
+            .insert((None, index), Link { alias: None, up: false, txqueuelen: 10, controller, ..link });
+        world.identities.insert(index, identity);
+        index
+    }
+
+    /// Puts a controller on the host into another state, as its wire would.
+    pub fn set_state(&self, index: u32, state: BusState) {
+        if let Some(link) = self.world.lock().links.get_mut(&(None, index))
+            && let Some(controller) = &mut link.controller
+        {
+            controller.state = state;
+        }
     }
 
     /// Moves a link to another namespace, which takes its rules away.
@@ -151,8 +178,33 @@ impl World {
     }
 }
 
-fn new_link(index: u32, name: &IfName, kind: LinkKind, mtu: u32, alias: &str) -> Link {
-    Link { index, name: name.to_string(), kind, mtu, up: true, alias: Some(alias.to_owned()), peer: None }
+fn new_link(index: u32, name: &str, kind: LinkKind, mtu: u32, alias: &str) -> Link {
+    let alias = Some(alias.to_owned());
+    Link {
+        index,
+        name: name.to_owned(),
+        kind,
+        mtu,
+        up: true,
+        alias,
+        peer: None,
+        txqueuelen: 1000,
+        controller: None,
+    }
+}
+
+/// As a driver would: what is not asked for stays, and a timing comes out as asked.
+fn set_up(controller: &mut Controller, change: &ControllerChange) {
+    let timing = |(bitrate, point): (u32, Option<u32>)| Timing {
+        bitrate,
+        sample_point: point.unwrap_or(875),
+        quanta: 16,
+    };
+    controller.timing = change.timing.map(timing).or(controller.timing);
+    controller.data_timing = change.data_timing.map(timing).or(controller.data_timing);
+    controller.restart_ms = change.restart_ms.unwrap_or(controller.restart_ms);
+    controller.modes = (controller.modes - change.modes_mask) | (change.modes & change.modes_mask);
+    controller.termination = change.termination.or(controller.termination);
 }
 
 impl Kernel for FakeKernel {
@@ -176,6 +228,33 @@ impl Kernel for FakeKernel {
         })
     }
 
+    fn identities(&self) -> Result<Vec<(String, Identity)>> {
+        self.change(|world| {
+            let named = |(index, identity): (&u32, &Identity)| {
+                Some((world.links.get(&(None, *index))?.name.clone(), identity.clone()))
+            };
+            Ok(world.identities.iter().filter_map(named).collect())
+        })
+    }
+
+    fn configure(&self, index: u32, change: &ControllerChange, up: bool) -> Result<()> {
+        self.change(|world| {
+            let link = world.links.get_mut(&(None, index)).ok_or(Errno::ENODEV)?;
+            link.txqueuelen = change.txqueuelen.unwrap_or(link.txqueuelen);
+            if let Some(controller) = &mut link.controller {
+                set_up(controller, change);
+                // `open_candev`: "bit-timing not yet defined".
+                if up && controller.timing.is_none() {
+                    return Err(Errno::EINVAL.into());
+                }
+                let runs = up || (link.up && !change.needs_down());
+                controller.state = if runs { BusState::ErrorActive } else { BusState::Stopped };
+            }
+            link.up = up || (link.up && !change.needs_down());
+            Ok(())
+        })
+    }
+
     fn sandbox_exists(&self, sandbox: &Path) -> Result<bool> {
         self.change(|world| Ok(world.sandboxes.contains(sandbox)))
     }
@@ -183,7 +262,7 @@ impl Kernel for FakeKernel {
     fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32> {
         self.change(|world| {
             let index = world.own_index(true);
-            world.add(None, new_link(index, name, LinkKind::Vcan, mtu, alias))?;
+            world.add(None, new_link(index, name.as_str(), LinkKind::Vcan, mtu, alias))?;
             Ok(index)
         })
     }
@@ -195,11 +274,11 @@ impl Kernel for FakeKernel {
                 return Err(Errno::ENOENT.into());
             }
             let (host, end) = (world.own_index(true), world.own_index(false));
-            let mut link = new_link(end, pair.end, LinkKind::Vxcan, pair.mtu, pair.alias);
+            let mut link = new_link(end, pair.end.as_str(), LinkKind::Vxcan, pair.mtu, pair.alias);
             link.peer = Some(host);
             link.up = place.is_some();
             world.add(place.clone(), link)?;
-            let mut link = new_link(host, pair.host, LinkKind::Vxcan, pair.mtu, pair.alias);
+            let mut link = new_link(host, pair.host.as_str(), LinkKind::Vxcan, pair.mtu, pair.alias);
             link.peer = Some(end);
             if let Err(err) = world.add(None, link) {
                 world.links.remove(&(place, end));

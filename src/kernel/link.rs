@@ -1,7 +1,7 @@
 //! Links on the wire: what is asked for is written with rtnetlink's builders, what comes back is read here.
 //!
 //! Reading is our own, because it must never fail: netlink-packet-route parses some sixty attributes and
-//! gives up on a message when one of them is new or odd. Six are needed.
+//! gives up on a message when one of them is new or odd. Seven are needed.
 
 use std::os::fd::RawFd;
 
@@ -14,7 +14,7 @@ use rtnetlink::{
     },
 };
 
-use super::{Link, LinkChange, LinkKind, OWN_INDEX_BASE, PairSpec};
+use super::{Controller, History, Link, LinkChange, LinkKind, OWN_INDEX_BASE, PairSpec, controller};
 use crate::names::IfName;
 
 const RTM_NEWLINK: u16 = 16;
@@ -25,9 +25,12 @@ const IFF_UP: u32 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
+const IFLA_TXQLEN: u16 = 13;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_XSTATS: u16 = 3;
 
 /// Asks for all links, without the statistics that make up most of an answer.
 pub(super) fn list() -> RouteNetlinkMessage {
@@ -131,31 +134,60 @@ pub(super) fn parse(message_type: u16, payload: &[u8]) -> Option<Link> {
     }
     let word = |at: usize| payload.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
     let hardware_type = u16::from_ne_bytes(payload.get(2..4)?.try_into().ok()?);
-    let (mut name, mut mtu, mut peer, mut alias, mut kind) = (None, 0, None, None, None);
+    let (mut name, mut mtu, mut txqueuelen, mut peer, mut alias) = (None, 0, 0, None, None);
+    let mut info = Info::default();
     for nla in NlasIterator::new(payload.get(IFINFOMSG_LEN..)?).filter_map(Result::ok) {
         match nla.kind() {
             IFLA_IFNAME => name = parse_string(nla.value()).ok(),
             IFLA_MTU => mtu = parse_u32(nla.value()).ok()?,
+            IFLA_TXQLEN => txqueuelen = parse_u32(nla.value()).unwrap_or_default(),
             IFLA_LINK => peer = parse_u32(nla.value()).ok(),
             IFLA_IFALIAS => alias = parse_string(nla.value()).ok(),
-            IFLA_LINKINFO => kind = info_kind(&nla),
+            IFLA_LINKINFO => info = Info::parse(&nla),
             _ => {}
         }
     }
-    let kind = match (hardware_type, kind.as_deref()) {
+    let kind = match (hardware_type, info.kind.as_deref()) {
         (ARPHRD_CAN, Some("vcan")) => LinkKind::Vcan,
         (ARPHRD_CAN, Some("vxcan")) => LinkKind::Vxcan,
         (ARPHRD_CAN, _) => LinkKind::Can,
         _ => LinkKind::Other,
     };
-    Some(Link { index: word(4)?, name: name?, kind, mtu, up: word(8)? & IFF_UP != 0, alias, peer })
+    let up = word(8)? & IFF_UP != 0;
+    Some(Link {
+        index: word(4)?,
+        name: name?,
+        kind,
+        mtu,
+        up,
+        alias,
+        peer,
+        txqueuelen,
+        controller: info.controller.map(Box::new),
+    })
 }
 
-fn info_kind(info: &NlaBuffer<&[u8]>) -> Option<String> {
-    NlasIterator::new(info.value())
-        .filter_map(Result::ok)
-        .find(|nla| nla.kind() == IFLA_INFO_KIND)
-        .and_then(|nla| parse_string(nla.value()).ok())
+/// What `IFLA_LINKINFO` tells.
+#[derive(Default)]
+struct Info {
+    kind: Option<String>,
+    controller: Option<Controller>,
+}
+
+impl Info {
+    fn parse(info: &NlaBuffer<&[u8]>) -> Self {
+        let (mut kind, mut data, mut history) = (None, None, History::default());
+        for nla in NlasIterator::new(info.value()).filter_map(Result::ok) {
+            match nla.kind() {
+                IFLA_INFO_KIND => kind = parse_string(nla.value()).ok(),
+                IFLA_INFO_DATA => data = Some(controller::parse(nla.value())),
+                IFLA_INFO_XSTATS => history = controller::parse_history(nla.value()),
+                _ => {}
+            }
+        }
+        let controller = data.filter(|_| kind.as_deref() == Some("can"));
+        Self { kind, controller: controller.map(|controller| Controller { history, ..controller }) }
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use rtnetlink::{
 };
 
 use super::{
-    Kernel, KernelError, Link, LinkChange, PairSpec, Refusal, Result, Rule, RuleStatus, cangw,
+    ControllerChange, Identity, Kernel, KernelError, Link, LinkChange, PairSpec, Refusal, Result, Rule,
+    RuleStatus, cangw, controller, identity,
     link::{self, PairIndices},
     mark::Mark,
     module, netns,
@@ -70,6 +71,10 @@ impl Kernel for Linux {
         Ok(Some(self.mark.read(links)))
     }
 
+    fn identities(&self) -> Result<Vec<(String, Identity)>> {
+        Ok(identity::read_all(Path::new("/sys/class/net"))?)
+    }
+
     fn sandbox_exists(&self, sandbox: &Path) -> Result<bool> {
         Ok(netns::open(sandbox)?.is_some())
     }
@@ -113,6 +118,17 @@ impl Kernel for Linux {
         let alias = change.alias.as_deref().map(|alias| self.mark.write(alias));
         let change = LinkChange { alias, ..change.clone() };
         within(sandbox, || change_in_place(index, &change))
+    }
+
+    fn configure(&self, index: u32, change: &ControllerChange, up: bool) -> Result<()> {
+        let mut socket = RouteSocket::open()?;
+        let is_up = socket.dump(link::list(), link::parse)?.iter().any(|link| link.index == index && link.up);
+        let messages = controller::configure(index, change, is_up, up);
+        // The first refusal tells why; where one came, the link still goes up, if it may.
+        match socket.changes(messages, 0)?.into_iter().next() {
+            None => Ok(()),
+            Some((_, err)) => Err(err),
+        }
     }
 
     fn delete_link(&self, sandbox: Option<&Path>, index: u32) -> Result<()> {

@@ -67,6 +67,8 @@ mod tests {
             up: true,
             alias: Some(alias.into()),
             peer: None,
+            txqueuelen: 1000,
+            controller: None,
         };
         let link = mark.read(vec![link]).remove(0);
         (link.kind, link.alias)

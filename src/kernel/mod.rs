@@ -10,7 +10,9 @@
 #![allow(clippy::disallowed_types, reason = "this is the folder that may")]
 
 mod cangw;
+mod controller;
 pub mod fake;
+mod identity;
 mod link;
 mod linux;
 mod mark;
@@ -21,6 +23,10 @@ mod socket;
 
 use std::{io, path::Path};
 
+pub use controller::{
+    BusState, Controller, ControllerChange, ErrorCounters, History, Modes, Timing, TimingLimits, TimingRange,
+};
+pub use identity::{Identity, Usb};
 pub use linux::Linux;
 pub use monitor::watch;
 pub use netns::boot_id;
@@ -56,6 +62,10 @@ pub struct Link {
     pub alias: Option<String>,
     /// `IFLA_LINK`: for a vxcan, the index of the other end in the other end's namespace.
     pub peer: Option<u32>,
+    /// Frames that may wait for the wire; 1000 for virtual interfaces, 10 for most hardware.
+    pub txqueuelen: u32,
+    /// The controller, where it is hardware (or slcan) with a driver that tells.
+    pub controller: Option<Box<Controller>>,
 }
 
 /// The kinds of interface canhub tells apart.
@@ -181,6 +191,9 @@ pub trait Kernel: Send + Sync + 'static {
     /// All links inside a sandbox, or `None` when there is no namespace at that path (any more, or yet).
     fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>>;
 
+    /// Where each hardware CAN interface of the host is plugged in, by its name.
+    fn identities(&self) -> Result<Vec<(String, Identity)>>;
+
     /// Whether there is a namespace at that path.
     fn sandbox_exists(&self, sandbox: &Path) -> Result<bool>;
 
@@ -194,6 +207,12 @@ pub trait Kernel: Send + Sync + 'static {
 
     /// Changes a link of the host, or of a sandbox.
     fn change_link(&self, sandbox: Option<&Path>, index: u32, change: &LinkChange) -> Result<()>;
+
+    /// Changes a controller of the host. Where it has to be down for that, it goes down; `up`: it is up afterwards.
+    ///
+    /// # Errors
+    /// What the driver refuses: `EINVAL`, `ERANGE`, `EDOM` for a bit timing, `EOPNOTSUPP` for a mode or termination.
+    fn configure(&self, index: u32, change: &ControllerChange, up: bool) -> Result<()>;
 
     /// Deletes a link of the host, or of a sandbox. A link that is gone already is not an error.
     fn delete_link(&self, sandbox: Option<&Path>, index: u32) -> Result<()>;

@@ -43,7 +43,8 @@ impl Manager {
                 match Network::new(alias.network.clone(), alias.options) {
                     Ok(network) => {
                         adopted.push(network.id.clone());
-                        model.put_network(network);
+                        // What an alias cannot hold, Docker tells in the background.
+                        model.put_network(Network { provisional: alias.more, ..network });
                     }
                     Err(why) => {
                         warn!(

@@ -7,7 +7,7 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::{Manager, blocked, took_us, unknown_network};
+use super::{Manager, blocked, failed, took_us, unknown_network};
 use crate::{
     apply::apply,
     endpoint::{Endpoint, Stage},
@@ -15,7 +15,7 @@ use crate::{
     model::Model,
     names::{EndpointId, IfName, NetworkId},
     options::{DOCKER_IFNAME, Naming},
-    plan::{Action, Blocks, Have, Plan, Scope, plan},
+    plan::{Action, Blocks, Have, Plan, Scope, Want, plan},
     reconcile::log_healed,
 };
 
@@ -76,7 +76,7 @@ impl Manager {
         };
         self.keep_endpoint(&mut model, endpoint.clone());
 
-        let made = self.make_member(&model, &endpoint);
+        let made = self.make_member(&mut model, &endpoint);
         self.settle_for(match made {
             Ok(Joined::Inside) => SETTLE_INSIDE,
             _ => SETTLE_BY_DOCKER,
@@ -105,15 +105,19 @@ impl Manager {
         }
     }
 
-    fn make_member(&self, model: &Model, endpoint: &Endpoint) -> Result<Joined, Error> {
+    fn make_member(&self, model: &mut Model, endpoint: &Endpoint) -> Result<Joined, Error> {
         let want = model.want_of(&endpoint.network);
         let mut tries = 0;
         loop {
             tries += 1;
-            let have = self.look_for_join(endpoint, tries > 1)?;
+            let have = self.look_for_join(&want, endpoint, tries > 1)?;
             let plan = plan(&want, &have, Scope::Join(&endpoint.id));
-            blocked(model, &endpoint.network, &plan, |blocks| blocks != Blocks::Nothing)?;
+            blocked(model, &endpoint.network, &plan, |blocks| {
+                matches!(blocks, Blocks::Join | Blocks::Network)
+            })?;
             self.refuse_unhealed(model, endpoint, &plan)?;
+            self.remember_found(model, &have, &plan.steps);
+            let model = &*model;
             let mut failed = None;
             apply(&*self.kernel, &plan.steps, |done| {
                 let of_the_hub =
@@ -137,10 +141,8 @@ impl Manager {
     ///
     /// A pair that is not there has no rules, and what else is in the container matters only if the name
     /// turns out to be taken: then the step is refused (`EEXIST`), and the next look is a thorough one.
-    fn look_for_join(&self, endpoint: &Endpoint, thorough: bool) -> Result<Have, Error> {
-        let failed = |what: &'static str| move |err| Error::kernel(format!("list {what}"), err);
-        let links = self.kernel.links().map_err(failed("interfaces"))?;
-        let mut have = Have { links, ..Have::default() };
+    fn look_for_join(&self, want: &Want, endpoint: &Endpoint, thorough: bool) -> Result<Have, Error> {
+        let mut have = self.look_at_host(want.hubs())?;
         let Some(sandbox) = endpoint.sandbox() else { return Ok(have) };
         let is_there = have.host_end(&endpoint.id).is_some();
         let named_by_number = matches!(endpoint.ifname, Naming::Prefix(_));
@@ -163,7 +165,11 @@ impl Manager {
     fn refuse_unhealed(&self, model: &Model, endpoint: &Endpoint, plan: &Plan) -> Result<(), Error> {
         let heals = model.network(&endpoint.network).is_none_or(|network| self.heals(network));
         let missing = plan.steps.iter().find(|step| {
-            step.endpoint.is_none() && matches!(step.action, Action::CreateHub { .. } | Action::Change { .. })
+            step.endpoint.is_none()
+                && matches!(
+                    step.action,
+                    Action::CreateHub { .. } | Action::Change { .. } | Action::Configure { .. }
+                )
         });
         match missing {
             Some(step) if !heals => Err(Error::Blocked {

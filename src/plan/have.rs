@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::{
-    kernel::{Link, LinkKind, OWN_INDEX_BASE, RuleStatus},
+    kernel::{Identity, Link, LinkKind, OWN_INDEX_BASE, RuleStatus},
     names::{EndpointId, NetworkId},
     network::Alias,
 };
@@ -15,6 +15,8 @@ pub struct Have {
     pub links: Vec<Link>,
     /// All can-gw rules of the host.
     pub rules: Vec<RuleStatus>,
+    /// Where each hardware CAN interface is plugged in, by its name; read only where an adapter is known by that.
+    pub identities: BTreeMap<String, Identity>,
     /// The links inside each sandbox that exists.
     pub sandboxes: BTreeMap<PathBuf, Vec<Link>>,
 }

@@ -1,4 +1,4 @@
-//! Planning links: the hub, the pairs, and what nobody wants any more.
+//! Planning links: the pairs, and what nobody wants any more.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,15 @@ use super::{
 use crate::{
     kernel::{Link, LinkChange},
     names::{EndpointId, IfName},
-    network::Ownership,
+    network::Hub,
 };
 
 /// The ends of a bus after the steps so far: by the name that each has then, with its index where it exists already.
 pub(super) type Ends = BTreeMap<IfName, Option<u32>>;
 
-/// Plans the hub and the pairs of one bus.
-pub(super) fn plan_bus(bus: &Bus, have: &Have, scope: Scope<'_>, plan: &mut Plan) -> Ends {
+/// Plans the pairs of one bus.
+pub(super) fn plan_members(bus: &Bus, have: &Have, scope: Scope<'_>, plan: &mut Plan) -> Ends {
     let mut ends = Ends::new();
-    if let Some(hub) = plan_hub(bus, have, plan) {
-        ends.insert(bus.hub.name.clone(), hub);
-    }
     for member in &bus.members {
         let end = if scope.covers(&member.endpoint) {
             plan_member(bus, member, have, scope, plan)
@@ -34,63 +31,13 @@ pub(super) fn plan_bus(bus: &Bus, have: &Have, scope: Scope<'_>, plan: &mut Plan
     ends
 }
 
-/// `Some(Some(index))`: the hub is there; `Some(None)`: a step makes it; `None`: there is none.
-fn plan_hub(bus: &Bus, have: &Have, plan: &mut Plan) -> Option<Option<u32>> {
-    let name = &bus.hub.name;
-    let own = have.own_hub(&bus.network, name.as_str());
-    let named = have.named(name.as_str());
-    match (bus.hub.ownership, own, named) {
-        (Ownership::Owned | Ownership::Shared, Some(hub), _) => {
-            let rename = (hub.name != name.as_str()).then_some(name);
-            if rename.is_some() && named.is_some() {
-                plan.problems.push(bus.problem(None, Blocks::Nothing, taken(name)));
-            } else {
-                repair(bus, None, hub, Repair { rename, mtu: bus.mtu, alias: &bus.alias }, plan);
-            }
-            Some(Some(hub.index))
-        }
-        (Ownership::Owned, None, Some(_)) => {
-            plan.problems.push(bus.problem(None, Blocks::Network, taken(name)));
-            None
-        }
-        (Ownership::Owned | Ownership::Shared, None, None) => {
-            let action = Action::CreateHub { name: name.clone(), mtu: bus.mtu, alias: bus.alias.clone() };
-            plan.steps.push(bus.step(None, "the hub was missing", action));
-            Some(None)
-        }
-        (Ownership::Adapter | Ownership::Shared, _, Some(link)) if link.kind.is_can() => {
-            if !link.up {
-                let text = format!(
-                    "adapter {name} is down, so its frames do not reach the bus: bring it up with `ip link set {name} up`"
-                );
-                plan.problems.push(bus.problem(None, Blocks::Nothing, text));
-            }
-            Some(Some(link.index))
-        }
-        (Ownership::Adapter | Ownership::Shared, _, Some(_)) => {
-            let text = format!(
-                "adapter {name} is not a CAN interface: name one that `ip link show type can` or `type vcan` lists"
-            );
-            plan.problems.push(bus.problem(None, Blocks::Network, text));
-            None
-        }
-        (Ownership::Adapter, _, None) => {
-            let text = format!(
-                "adapter {name} is not there: plug it in, or check its name with `ip -br link`, and start the container again"
-            );
-            plan.problems.push(bus.problem(None, Blocks::Join, text));
-            None
-        }
-    }
-}
-
-fn taken(name: &IfName) -> String {
+pub(super) fn taken(name: &IfName) -> String {
     format!(
         "an interface {name} exists that canhub did not make: choose another name for the hub, or use it as it is with adapter={name}"
     )
 }
 
-/// As [`plan_hub`], for one member's host end.
+/// `Some(Some(index))`: the host end is there; `Some(None)`: a step makes it; `None`: there is none.
 fn plan_member(
     bus: &Bus,
     member: &Member,
@@ -176,13 +123,20 @@ fn owner(link: &Link) -> Option<EndpointId> {
     alias(link).and_then(|alias| alias.endpoint).map(|endpoint| endpoint.id)
 }
 
-struct Repair<'a> {
-    rename: Option<&'a IfName>,
-    mtu: u32,
-    alias: &'a str,
+/// What a link of ours is to be.
+pub(super) struct Repair<'a> {
+    pub(super) rename: Option<&'a IfName>,
+    pub(super) mtu: u32,
+    pub(super) alias: &'a str,
 }
 
-fn repair(bus: &Bus, endpoint: Option<&EndpointId>, link: &Link, wanted: Repair<'_>, plan: &mut Plan) {
+pub(super) fn repair(
+    bus: &Bus,
+    endpoint: Option<&EndpointId>,
+    link: &Link,
+    wanted: Repair<'_>,
+    plan: &mut Plan,
+) {
     let change = LinkChange {
         name: wanted.rename.cloned(),
         mtu: (link.mtu != wanted.mtu).then_some(wanted.mtu),
@@ -241,8 +195,8 @@ pub(super) fn plan_leftovers(want: &Want, have: &Have, plan: &mut Plan) {
     };
     let mut kept: Vec<u32> = Vec::new();
     for bus in &want.buses {
-        if bus.hub.ownership != Ownership::Adapter {
-            kept.extend(have.own_hub(&bus.network, bus.hub.name.as_str()).map(|link| link.index));
+        if let Hub::Owned(name) | Hub::Shared(name) = &bus.hub {
+            kept.extend(have.own_hub(&bus.network, name.as_str()).map(|link| link.index));
         }
     }
     let members = want.buses.iter().flat_map(|bus| &bus.members).map(|member| &member.endpoint);

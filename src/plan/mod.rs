@@ -5,6 +5,7 @@
 //! empty, and no step touches a link or a rule that is not canhub's.
 
 mod have;
+mod hub;
 mod links;
 mod rules;
 
@@ -19,11 +20,13 @@ use std::{
 
 use have::other_end;
 pub use have::{Have, is_ours};
+pub use hub::carriers;
 pub use links::LEFTOVER;
 pub use rules::NamedRule;
 
 use crate::{
-    kernel::{LinkChange, Rule},
+    adapter::Settings,
+    kernel::{ControllerChange, LinkChange, Rule},
     names::{EndpointId, IfName, NetworkId},
     network::Hub,
     options::Naming,
@@ -51,6 +54,10 @@ pub struct Bus {
     pub mtu: u32,
     /// Whether FD frames are carried too.
     pub fd: bool,
+    /// How the adapter is to be set up.
+    pub settings: Settings,
+    /// Whether containers join while the adapter is not there.
+    pub adapter_wait: bool,
     /// One for each joined endpoint.
     pub members: Vec<Member>,
 }
@@ -140,6 +147,17 @@ pub enum Action {
         /// How.
         change: LinkChange,
     },
+    /// Set up an adapter.
+    Configure {
+        /// Which.
+        index: u32,
+        /// Its name, for messages.
+        name: String,
+        /// How.
+        change: ControllerChange,
+        /// Whether it is up afterwards.
+        up: bool,
+    },
     /// Delete a link.
     Delete {
         /// `None`: on the host.
@@ -178,6 +196,8 @@ pub struct Problem {
 pub enum Blocks {
     /// The bus works, with less than was asked for.
     Nothing,
+    /// The creation of the network: what was asked for cannot be had. Once it stands, containers join all the same.
+    Creation,
     /// Joins.
     Join,
     /// Joins, and the creation of the network.
@@ -194,14 +214,22 @@ pub fn plan(want: &Want, have: &Have, scope: Scope<'_>) -> Plan {
             Scope::Join(endpoint) => bus.members.iter().any(|member| member.endpoint == *endpoint),
         };
         if asked {
-            let ends = links::plan_bus(bus, have, scope, &mut plan);
-            rules::plan_bus(bus, have, scope, &ends, &mut plan);
+            let hub = hub::plan_hub(bus, want, have, scope, &mut plan);
+            let ends = links::plan_members(bus, have, scope, &mut plan);
+            rules::plan_rules(bus, have, scope, hub.as_ref(), ends, &mut plan);
         }
     }
     if scope == Scope::Everything {
         links::plan_leftovers(want, have, &mut plan);
     }
     plan
+}
+
+impl Want {
+    /// The hubs of all buses.
+    pub fn hubs(&self) -> impl Iterator<Item = &Hub> {
+        self.buses.iter().map(|bus| &bus.hub)
+    }
 }
 
 impl Member {
@@ -238,7 +266,7 @@ impl Action {
         match self {
             Self::CreateHub { name, .. } => name.as_str(),
             Self::CreatePair { host, .. } => host.as_str(),
-            Self::Change { name, .. } | Self::Delete { name, .. } => name,
+            Self::Change { name, .. } | Self::Configure { name, .. } | Self::Delete { name, .. } => name,
             Self::DeleteRules(_) => "rules",
             Self::AddRules { rules, .. } => rules::shared_end(rules).map_or("rules", IfName::as_str),
         }
@@ -267,6 +295,7 @@ impl fmt::Display for Action {
                 write!(f, "make the vxcan pair {host} with {end}")
             }
             Self::Change { name, .. } => write!(f, "set up the interface {name}"),
+            Self::Configure { name, change, .. } => write!(f, "configure the adapter {name}{change}"),
             Self::Delete { name, .. } => write!(f, "delete the interface {name}"),
             Self::DeleteRules(rules) => write!(f, "remove {} can-gw rules", rules.len()),
             Self::AddRules { rules, .. } => write!(f, "add {} can-gw rules", rules.len()),

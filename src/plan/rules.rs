@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Bus, Have, Plan, Scope, links::Ends};
+use super::{Action, Bus, Have, Plan, Scope, hub::HubEnd, links::Ends};
 use crate::{
     kernel::{Filter, Rule, RuleFlags},
     names::IfName,
-    network::Ownership,
 };
 
 /// The hop limit of every rule: what one rule sent on, no other rule takes up again.
@@ -42,14 +41,15 @@ impl NamedRule {
 /// loses bursts (a J1939 transfer is enough).
 fn rules_between(
     bus: &Bus,
+    hub: Option<&HubEnd>,
     source: &IfName,
     destination: &IfName,
 ) -> impl Iterator<Item = (RuleFlags, Filter)> {
-    let hub = &bus.hub.name;
-    let echo = if destination == hub { RuleFlags::ECHO } else { RuleFlags::empty() };
+    let is_hub = |end: &IfName| hub.is_some_and(|hub| hub.name == *end);
+    let echo = if is_hub(destination) { RuleFlags::ECHO } else { RuleFlags::empty() };
     let frames = echo | RuleFlags::IIF_TX_OK;
     // A controller's error frames, for whoever asks for them.
-    let errors = source == hub && bus.hub.ownership != Ownership::Owned;
+    let errors = is_hub(source) && hub.is_some_and(|hub| hub.tells_errors);
     [
         Some((frames, Filter::default())),
         bus.fd.then_some((frames | RuleFlags::FD, Filter::default())),
@@ -67,7 +67,14 @@ pub(super) fn shared_end(rules: &[NamedRule]) -> Option<&IfName> {
 }
 
 /// Plans the rules of one bus between the ends that it has after the steps so far.
-pub(super) fn plan_bus(bus: &Bus, have: &Have, scope: Scope<'_>, ends: &Ends, plan: &mut Plan) {
+pub(super) fn plan_rules(
+    bus: &Bus,
+    have: &Have,
+    scope: Scope<'_>,
+    hub: Option<&HubEnd>,
+    mut ends: Ends,
+    plan: &mut Plan,
+) {
     let joining = match scope {
         Scope::Everything => None,
         Scope::Network(_) => return,
@@ -76,7 +83,9 @@ pub(super) fn plan_bus(bus: &Bus, have: &Have, scope: Scope<'_>, ends: &Ends, pl
     let in_scope = |source: &IfName, destination: &IfName| {
         joining.as_ref().is_none_or(|end| source == end || destination == end)
     };
-    let standing = standing_rules(bus, have, ends, in_scope);
+    ends.extend(hub.map(|hub| (hub.name.clone(), hub.index)));
+    let ends = &ends;
+    let standing = standing_rules(have, ends, in_scope);
     let mut stays = vec![false; standing.len()];
     let mut missing = Vec::new();
     for (source, source_index) in ends {
@@ -84,7 +93,7 @@ pub(super) fn plan_bus(bus: &Bus, have: &Have, scope: Scope<'_>, ends: &Ends, pl
             if source == destination || !in_scope(source, destination) {
                 continue;
             }
-            for (flags, filter) in rules_between(bus, source, destination) {
+            for (flags, filter) in rules_between(bus, hub, source, destination) {
                 let rule = |source, destination| Rule { source, destination, flags, filter, max_hops: HOPS };
                 let rule = source_index
                     .zip(*destination_index)
@@ -117,12 +126,7 @@ pub(super) fn plan_bus(bus: &Bus, have: &Have, scope: Scope<'_>, ends: &Ends, pl
 ///
 /// Rules carry no owner. Ours are those between two ends of one bus of which at least one is a member's
 /// host end, and which modify nothing: any such rule beside the wanted one delivers a frame twice.
-fn standing_rules(
-    bus: &Bus,
-    have: &Have,
-    ends: &Ends,
-    in_scope: impl Fn(&IfName, &IfName) -> bool,
-) -> Vec<Rule> {
+fn standing_rules(have: &Have, ends: &Ends, in_scope: impl Fn(&IfName, &IfName) -> bool) -> Vec<Rule> {
     let by_index: BTreeMap<u32, &IfName> =
         ends.iter().filter_map(|(name, index)| Some(((*index)?, name))).collect();
     let of_this_bus = |rule: &Rule| {
@@ -131,7 +135,7 @@ fn standing_rules(
         else {
             return false;
         };
-        (*source != bus.hub.name || *destination != bus.hub.name) && in_scope(source, destination)
+        source != destination && in_scope(source, destination)
     };
     let plain = have.rules.iter().filter(|status| !status.modifies).map(|status| status.rule);
     let mut standing: Vec<Rule> = plain.filter(of_this_bus).collect();

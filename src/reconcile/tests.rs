@@ -10,6 +10,8 @@ use crate::{
     state::Store,
 };
 
+mod adapters;
+
 struct Rig {
     kernel: Arc<FakeKernel>,
     manager: Manager,

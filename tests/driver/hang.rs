@@ -7,7 +7,10 @@ use std::{
 };
 
 use canhub::{
-    kernel::{Kernel, Link, LinkChange, PairSpec, Result, Rule, RuleStatus, fake::FakeKernel},
+    kernel::{
+        ControllerChange, Identity, Kernel, Link, LinkChange, PairSpec, Result, Rule, RuleStatus,
+        fake::FakeKernel,
+    },
     names::IfName,
 };
 use parking_lot::{Condvar, Mutex};
@@ -53,6 +56,14 @@ impl Kernel for Hanging {
 
     fn rules(&self) -> Result<Vec<RuleStatus>> {
         self.kernel.rules()
+    }
+
+    fn identities(&self) -> Result<Vec<(String, Identity)>> {
+        self.kernel.identities()
+    }
+
+    fn configure(&self, index: u32, change: &ControllerChange, up: bool) -> Result<()> {
+        self.kernel.configure(index, change, up)
     }
 
     fn sandbox_exists(&self, sandbox: &Path) -> Result<bool> {

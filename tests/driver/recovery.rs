@@ -132,9 +132,9 @@ fn a_peer_that_comes_later_hears_and_is_heard() {
 }
 
 #[test]
-fn an_absent_adapter_makes_join_fail_with_its_name_until_it_is_there() {
+fn with_adapter_wait_fail_join_names_the_absent_adapter_until_it_is_there() {
     let rig = Rig::new();
-    let network = rig.network(1, json!({ "adapter": "can0" }));
+    let network = rig.network(1, json!({ "adapter": "can0", "adapter-wait": "fail" }));
     let endpoint = bodies::endpoint(1);
     rig.kernel.add_sandbox(bodies::sandbox(1));
     rig.call("CreateEndpoint", &bodies::create_endpoint(&network, &endpoint, json!({}))).ok();

@@ -97,9 +97,9 @@ fn run_is_refused(scene: &Scene, args: &[&str], words: &[&str]) {
 }
 
 #[test]
-fn without_its_adapter_the_network_is_made_and_the_container_is_told_what_is_missing() {
+fn where_nobody_wants_to_wait_for_an_adapter_the_container_is_told_what_is_missing() {
     let scene = Scene::new();
-    let bus = scene.network(&["adapter=can-absent"]);
+    let bus = scene.network(&["adapter=can-absent", "adapter-wait=fail"]);
     let words = ["adapter can-absent is not there", "plug it in", "ip -br link", "start the container again"];
     run_is_refused(&scene, &["--network", &bus.name], &words);
 

@@ -1,0 +1,56 @@
+//! Adapters belong to somebody else: how one stood is remembered before the first change, and put back at the end.
+
+use tracing::{info, warn};
+
+use super::Manager;
+use crate::{
+    adapter::{Adapter, Settings},
+    error::Error,
+    kernel::LinkChange,
+    model::Model,
+    network::{Found, Network},
+    plan::{Action, Have, Step, carriers},
+};
+
+impl Manager {
+    /// Remembers, over a crash too, how adapters stand that these steps are about to change.
+    pub(crate) fn remember_found(&self, model: &mut Model, have: &Have, steps: &[Step]) {
+        let mut news = false;
+        for step in steps {
+            let (Action::Configure { index, .. }, Some(id)) = (&step.action, &step.network) else { continue };
+            let link = have.links.iter().find(|link| link.index == *index);
+            let network = model.network(id).filter(|network| network.found.is_none());
+            if let (Some(link), Some(network)) = (link, network) {
+                let settings = network.options.settings.found(link).asked();
+                let found = Some(Found { settings, up: link.up });
+                model.put_network(Network { found, ..network.clone() });
+                news = true;
+            }
+        }
+        if news && let Err(err) = self.store.save_networks(model.networks()) {
+            warn!(%err, "how an adapter was found is kept in memory only");
+        }
+    }
+
+    /// Puts an adapter back as it was found. A bitrate cannot be taken away; one that had none keeps the last.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(super) fn leave_as_found(&self, network: &Network, adapter: &Adapter) -> Result<(), Error> {
+        let Some(found) = &network.found else { return Ok(()) };
+        let words = found.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let settings = Settings::parse(&words).map_err(Error::Refused)?;
+        let have = self.look_at_host([&network.hub()])?;
+        for link in carriers(adapter, &have) {
+            let change = settings.change_for(link).unwrap_or_default();
+            let failed = |err| Error::kernel(format!("configure the adapter {}{change}", link.name), err);
+            if !found.up {
+                let down = LinkChange { up: Some(false), ..LinkChange::default() };
+                self.kernel.change_link(None, link.index, &down).map_err(failed)?;
+            }
+            self.kernel.configure(link.index, &change, found.up).map_err(failed)?;
+            info!(network = network.id.short(), interface = link.name, did = %format!("configure the adapter{change}"), "left as it was found");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,195 @@
+//! Adapters that come, go, swap their names, and are set up as asked.
+
+use super::*;
+use crate::kernel::{
+    BusState, Controller, ControllerChange, Identity, LinkKind, Modes, Timing, TimingLimits, TimingRange, Usb,
+};
+
+/// As an sja1000 of kvaser's, plugged in at that port.
+fn hardware(port: &str) -> (Identity, Controller) {
+    let usb = Usb { vendor: "0bfd".into(), product: "0004".into(), serial: Some(format!("serial-{port}")) };
+    let identity = Identity {
+        driver: Some("kvaser_usb".into()),
+        path: Some(format!("pci-0000:00:14.0-usb-0:{port}:1.0")),
+        usb: Some(usb),
+        channel: 0,
+    };
+    let limits = TimingLimits { segment1: (1, 16), segment2: (1, 8), divider: (1, 64) };
+    let controller = Controller {
+        clock: 8_000_000,
+        range: TimingRange { limits: Some(limits), bitrates: Vec::new() },
+        supported: Some(Modes::LISTEN_ONLY | Modes::BERR_REPORTING),
+        ..Controller::default()
+    };
+    (identity, controller)
+}
+
+impl Rig {
+    fn plug(&self, port: &str) -> u32 {
+        let (identity, controller) = hardware(port);
+        self.kernel.plug(identity, controller)
+    }
+
+    fn controller(&self, index: u32) -> (bool, Controller) {
+        let links = self.kernel.links().unwrap();
+        let link = links.into_iter().find(|link| link.index == index).unwrap();
+        (link.up, *link.controller.unwrap())
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let want = self.manager.model().want();
+        let have = self.manager.look(&want).unwrap();
+        plan(&want, &have, Scope::Everything).problems.into_iter().map(|problem| problem.text).collect()
+    }
+
+    /// How many members hear what comes in from there.
+    fn hear(&self, index: u32) -> usize {
+        self.kernel.deliveries(index, false).values().filter(|times| **times == 1).count()
+    }
+}
+
+#[test]
+fn members_hear_each_other_while_their_adapter_is_away_and_the_wire_when_it_comes() {
+    let rig = Rig::new(&[("adapter", "can0"), ("bitrate", "500000")]);
+    let [one, two] = [1, 2].map(|number| rig.host_end(number).unwrap());
+    assert_eq!(rig.hear(one), 1, "the other member");
+    let problems = rig.problems();
+    assert!(problems.len() == 1 && problems[0].contains("waiting for adapter can0"), "{problems:?}");
+    assert!(rig.kernel.links().unwrap().iter().all(|link| link.kind != LinkKind::Vcan), "nothing is faked");
+
+    let index = rig.plug("2");
+    rig.look();
+    let (up, controller) = rig.controller(index);
+    assert_eq!((up, controller.timing.unwrap().bitrate), (true, 500_000));
+    assert_eq!([rig.hear(index), rig.hear(one), rig.hear(two)], [2, 2, 2]);
+    assert_eq!(rig.problems(), [""; 0]);
+    assert_eq!(rig.look(), Outcome::default(), "a second look finds nothing to do");
+
+    rig.kernel.delete_link(None, index).unwrap();
+    rig.look();
+    assert_eq!([rig.hear(one), rig.hear(two)], [1, 1]);
+    // Another one in its place is set up like the first.
+    let index = rig.plug("2");
+    rig.look();
+    assert_eq!((rig.controller(index).0, rig.hear(index)), (true, 2));
+}
+
+#[test]
+fn an_adapter_known_by_its_marks_is_found_under_any_name() {
+    let rig = Rig::new(&[("adapter", "usb:0bfd:0004:serial-2"), ("bitrate", "250000")]);
+    let [other, ours] = ["1", "2"].map(|port| rig.plug(port));
+    rig.look();
+    assert_eq!((rig.hear(other), rig.hear(ours)), (0, 2), "it is can1 now");
+    assert!(!rig.controller(other).0, "the other one is not touched");
+
+    rig.kernel.delete_link(None, other).unwrap();
+    rig.kernel.delete_link(None, ours).unwrap();
+    let [ours, other] = ["2", "1"].map(|port| rig.plug(port));
+    rig.look();
+    assert_eq!((rig.hear(other), rig.hear(ours)), (0, 2), "and now it is can0");
+}
+
+#[test]
+fn marks_that_fit_two_adapters_are_explained() {
+    let rig = Rig::new(&[("adapter", "driver:kvaser_usb")]);
+    let both = ["1", "2"].map(|port| rig.plug(port));
+    rig.look();
+    assert_eq!(both.map(|index| rig.hear(index)), [0, 0]);
+    let [problem] = &rig.problems()[..] else { panic!("{:?}", rig.problems()) };
+    for word in ["can0", "can1", "usb:0bfd:0004:serial-1#0", "path:pci-0000:00:14.0-usb-0:2:1.0#0"] {
+        assert!(problem.contains(word), "{word:?} is not in {problem:?}");
+    }
+}
+
+#[test]
+fn an_adapter_carries_one_bus() {
+    let rig = Rig::new(&[("adapter", "can0")]);
+    rig.plug("1");
+    let second = || NetworkId::try_from("b2".repeat(32)).unwrap();
+    for adapter in ["can0", "usb:0bfd:0004"] {
+        let raw = [("adapter".to_owned(), adapter.to_owned())].into();
+        let refused = rig.manager.create_network(second(), raw).unwrap_err().to_string();
+        assert!(refused.contains("can0") && refused.contains("already the bus"), "{refused}");
+    }
+}
+
+#[test]
+fn an_adapter_is_left_as_it_was_found() {
+    let rig = Rig::new(&[
+        ("adapter", "can0"),
+        ("bitrate", "500000"),
+        ("listen-only", "on"),
+        ("txqueuelen", "1000"),
+    ]);
+    let index = rig.plug("1");
+    let timing = Timing { bitrate: 125_000, sample_point: 875, quanta: 16 };
+    let before =
+        ControllerChange { timing: Some((timing.bitrate, Some(timing.sample_point))), ..Default::default() };
+    rig.kernel.configure(index, &before, true).unwrap();
+    rig.look();
+    let (up, controller) = rig.controller(index);
+    assert!(up && controller.modes == Modes::LISTEN_ONLY && controller.timing.unwrap().bitrate == 500_000);
+
+    rig.manager.delete_network(&network());
+    let (up, controller) = rig.controller(index);
+    assert_eq!((up, controller.modes, controller.timing), (true, Modes::empty(), Some(timing)));
+    let links = rig.kernel.links().unwrap();
+    assert_eq!(links.iter().find(|link| link.index == index).unwrap().txqueuelen, 10);
+}
+
+#[test]
+fn an_adapter_without_settings_is_its_operators() {
+    let rig = Rig::new(&[("adapter", "can0")]);
+    let index = rig.plug("1");
+    assert_eq!(rig.look().healed, 1, "the rules");
+    assert!(!rig.controller(index).0, "it stays down");
+    let problems = rig.problems();
+    assert!(problems.len() == 1 && problems[0].contains("has no bitrate"), "{problems:?}");
+    let own = ControllerChange { timing: Some((83_333, None)), ..Default::default() };
+    rig.kernel.configure(index, &own, true).unwrap();
+    assert_eq!((rig.look(), rig.problems()), (Outcome::default(), vec![]));
+}
+
+#[test]
+fn what_is_wrong_on_the_wire_is_said_in_words() {
+    for (restart_ms, word) in [("0", "type can restart"), ("100", "after 100 ms")] {
+        let rig = Rig::new(&[("adapter", "can0"), ("bitrate", "500000"), ("restart-ms", restart_ms)]);
+        let index = rig.plug("1");
+        rig.look();
+        rig.kernel.set_state(index, BusState::BusOff);
+        let problems = rig.problems();
+        assert!(problems.len() == 1 && problems[0].contains(word), "{problems:?}");
+        rig.kernel.set_state(index, BusState::ErrorPassive);
+        assert!(rig.problems()[0].contains("error-passive"));
+    }
+}
+
+#[test]
+fn what_the_adapter_cannot_do_fails_the_create_and_no_join() {
+    let rig = Rig::new(&[("adapter", "can0"), ("bitrate", "500000"), ("one-shot", "on")]);
+    rig.plug("1");
+    let problems = rig.problems();
+    assert!(problems.len() == 1 && problems[0].contains("cannot do one-shot"), "{problems:?}");
+    rig.start(3);
+    assert!(rig.host_end(3).is_some());
+
+    rig.manager.delete_network(&network());
+    let raw: RawOptions = [("adapter", "can0"), ("bitrate", "500000"), ("one-shot", "on")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+    let refused = rig.manager.create_network(network(), raw).unwrap_err().to_string();
+    assert!(refused.contains("cannot do one-shot") && refused.contains("listen-only"), "{refused}");
+}
+
+#[test]
+fn a_join_is_refused_where_nobody_wants_to_wait() {
+    let rig = Rig::new(&[("adapter", "can0")]);
+    rig.manager.delete_network(&network());
+    let raw: RawOptions =
+        [("adapter", "can0"), ("adapter-wait", "fail")].map(|(key, value)| (key.into(), value.into())).into();
+    rig.manager.create_network(network(), raw).unwrap();
+    rig.kernel.add_sandbox("/run/netns/9");
+    rig.manager.create_endpoint(network(), endpoint(9), &RawOptions::new()).unwrap();
+    let refused = rig.manager.join(network(), endpoint(9), "/run/netns/9".into()).unwrap_err().to_string();
+    assert!(refused.contains("adapter can0 is not there"), "{refused}");
+}
