@@ -276,16 +276,10 @@ impl Manager {
     pub(crate) fn look(&self, want: &Want) -> Result<Have, Error> {
         let mut have = self.look_at_host(want.hubs())?;
         have.rules = self.kernel.rules().map_err(failed("can-gw rules"))?;
-        for member in want.buses.iter().flat_map(|bus| &bus.members) {
-            if !have.sandboxes.contains_key(&member.sandbox)
-                && let Some(links) = self
-                    .kernel
-                    .sandbox_links(&member.sandbox)
-                    .map_err(failed(&format!("the interfaces in {}", member.sandbox.display())))?
-            {
-                have.sandboxes.insert(member.sandbox.clone(), links);
-            }
-        }
+        let members = want.buses.iter().flat_map(|bus| &bus.members);
+        let sandboxes = members.map(|member| member.sandbox.as_path()).collect();
+        have.sandboxes =
+            self.kernel.links_of_sandboxes(sandboxes).map_err(failed("the interfaces in the containers"))?;
         Ok(have)
     }
 

@@ -17,14 +17,9 @@ mod client;
 mod baseline;
 mod daemon;
 mod figures;
+mod first;
 
-use std::{
-    os::unix::process::CommandExt,
-    path::PathBuf,
-    process::{Command, exit},
-    thread,
-    time::Duration,
-};
+use std::{path::PathBuf, process::exit, thread, time::Duration};
 
 use baseline::{Sandbox, run};
 use daemon::Daemon;
@@ -46,7 +41,7 @@ fn main() {
         eprintln!("usage: join --canhub PATH (as root, on a kernel with vxcan and can-gw)");
         exit(2)
     };
-    go_first();
+    first::go();
     let folder = tempfile::tempdir().unwrap();
     eprintln!("start of the process, {STARTS} times");
     let starts = (0..STARTS).map(|number| Daemon::start(&canhub, folder.path(), &format!("start{number}")).1);
@@ -95,20 +90,6 @@ fn one_of_the_baselines(ends: &[String]) -> Duration {
     assert!(sandbox.has("can0"), "the member has no can0");
     run("ip", &["link", "del", baseline::HOST_END]);
     took
-}
-
-/// Runs all of this again, both sides, before other processes: once, under a real-time policy.
-///
-/// Each new link, of either side, wakes udev. On the guest's one processor with its ticks of 10 ms that was
-/// most of what was measured, also with the lowest `nice`: a scheduler that lets the running task end its
-/// slice gives udev a tick at each hand-over between the client, the server and the kernel's thread.
-fn go_first() {
-    const DONE: &str = "CANHUB_BENCH_GOES_FIRST";
-    if std::env::var_os(DONE).is_none() {
-        let mut first = Command::new("chrt");
-        first.args(["--fifo", "1"]).arg(std::env::current_exe().unwrap()).args(std::env::args_os().skip(1));
-        panic!("chrt: {}", first.env(DONE, "1").exec());
-    }
 }
 
 /// The program to measure. Cargo adds `--bench` of its own.

@@ -1,8 +1,9 @@
 //! The real kernel, over netlink.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     os::fd::{AsFd, AsRawFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use nix::errno::Errno;
@@ -69,6 +70,22 @@ impl Kernel for Linux {
         let Some(namespace) = netns::open(sandbox)? else { return Ok(None) };
         let links = netns::run_in(&namespace, || RouteSocket::open()?.dump(link::list(), link::parse))?;
         Ok(Some(self.mark.read(links)))
+    }
+
+    /// One thread walks through them all: each namespace costs what its own links cost.
+    fn links_of_sandboxes(&self, sandboxes: BTreeSet<&Path>) -> Result<BTreeMap<PathBuf, Vec<Link>>> {
+        let mut open = Vec::new();
+        for path in sandboxes {
+            open.extend(netns::open(path)?.map(|namespace| (path, namespace)));
+        }
+        if open.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let listed = netns::run_in_each(open.iter().map(|(_, namespace)| namespace), || {
+            RouteSocket::open()?.dump(link::list(), link::parse)
+        })?;
+        let paths = open.iter().map(|(path, _)| path.to_path_buf());
+        Ok(paths.zip(listed.into_iter().map(|links| self.mark.read(links))).collect())
     }
 
     fn identities(&self) -> Result<Vec<(String, Identity)>> {

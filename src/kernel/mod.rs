@@ -21,7 +21,11 @@ mod monitor;
 mod netns;
 mod socket;
 
-use std::{io, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+};
 
 pub use controller::{
     BusState, Controller, ControllerChange, ErrorCounters, History, Modes, Timing, TimingLimits, TimingRange,
@@ -190,6 +194,15 @@ pub trait Kernel: Send + Sync + 'static {
 
     /// All links inside a sandbox, or `None` when there is no namespace at that path (any more, or yet).
     fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>>;
+
+    /// The same of many sandboxes at once; those that are not there are left out.
+    fn links_of_sandboxes(&self, sandboxes: BTreeSet<&Path>) -> Result<BTreeMap<PathBuf, Vec<Link>>> {
+        let mut all = BTreeMap::new();
+        for sandbox in sandboxes {
+            all.extend(self.sandbox_links(sandbox)?.map(|links| (sandbox.to_owned(), links)));
+        }
+        Ok(all)
+    }
 
     /// Where each hardware CAN interface of the host is plugged in, by its name.
     fn identities(&self) -> Result<Vec<(String, Identity)>>;

@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, File},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     thread,
 };
@@ -32,21 +32,46 @@ pub(super) fn open(path: &Path) -> Result<Option<OwnedFd>> {
 }
 
 /// Runs `work` on a fresh thread that has entered `namespace`.
-#[allow(clippy::disallowed_methods, reason = "the one place that enters a namespace")]
+///
+/// # Errors
+/// Those of `work`, of entering, and of starting a thread.
 pub(super) fn run_in<T: Send>(namespace: impl AsFd, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let namespace = namespace.as_fd();
+    on_a_thread(move || {
+        enter(namespace)?;
+        work()
+    })
+}
+
+/// Runs `work` in one namespace after the other, on one fresh thread; the first failure ends it.
+///
+/// # Errors
+/// As [`run_in`].
+pub(super) fn run_in_each<T: Send, N: AsFd>(
+    namespaces: impl Iterator<Item = N> + Send,
+    work: impl Fn() -> Result<T> + Send,
+) -> Result<Vec<T>> {
+    let all = move || {
+        let mut done = Vec::new();
+        for namespace in namespaces {
+            enter(namespace.as_fd())?;
+            done.push(work()?);
+        }
+        Ok(done)
+    };
+    on_a_thread(all)
+}
+
+#[allow(clippy::disallowed_methods, reason = "the one place that enters a namespace")]
+fn enter(namespace: BorrowedFd<'_>) -> Result<()> {
+    Ok(setns(namespace, CloneFlags::CLONE_NEWNET)?)
+}
+
+fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
-        let entered = move || {
-            setns(namespace, CloneFlags::CLONE_NEWNET)?;
-            work()
-        };
-        thread::Builder::new()
-            .name("canhub-netns".into())
-            .spawn_scoped(scope, entered)?
-            .join()
-            .unwrap_or_else(|_| {
-                Err(KernelError::Unexpected("the thread inside the namespace panicked".into()))
-            })
+        thread::Builder::new().name("canhub-netns".into()).spawn_scoped(scope, work)?.join().unwrap_or_else(
+            |_| Err(KernelError::Unexpected("the thread inside the namespace panicked".into())),
+        )
     })
 }
 
