@@ -33,5 +33,6 @@ mod kernel;
 mod lifecycle;
 mod reboot;
 mod restart;
+mod storm;
 mod support;
 mod traffic;
