@@ -31,6 +31,7 @@ mod bad_input;
 mod giving_way;
 mod healing;
 mod kernel;
+mod late;
 mod lifecycle;
 mod reboot;
 mod restart;
