@@ -28,6 +28,7 @@
 
 mod adapter;
 mod bad_input;
+mod cycles;
 mod giving_way;
 mod healing;
 mod kernel;
