@@ -13,7 +13,7 @@ use crate::support::{
     member::Member,
     report::{Heard, Kind},
     scene::Scene,
-    shell::{attempt, eventually, run, say},
+    shell::{attempt, eventually, run, say, sh},
     strangers::{NAMESPACE, Strangers},
 };
 
@@ -178,13 +178,13 @@ fn faults_of_the_rules_are_healed() {
     });
     bus.heals("all rules flushed", |bus| {
         run("cangw", &["-F"]);
-        Strangers::add_rule();
+        sh(Strangers::ADD_RULE);
         assert!(bus.bus.find_hub().is_some());
     });
     if gateway_is_a_module() {
         bus.heals("can-gw unloaded and loaded again", |_| {
             harm(&["sh", "-c", "rmmod can_gw && modprobe can-gw"]);
-            Strangers::add_rule();
+            sh(Strangers::ADD_RULE);
         });
     } else {
         say("this kernel has can-gw built in, so it was not unloaded");

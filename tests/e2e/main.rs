@@ -28,10 +28,14 @@
 
 mod adapter;
 mod bad_input;
+mod cycles;
+mod giving_way;
 mod healing;
 mod kernel;
+mod late;
 mod lifecycle;
 mod reboot;
 mod restart;
+mod storm;
 mod support;
 mod traffic;

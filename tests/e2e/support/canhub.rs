@@ -100,6 +100,10 @@ impl Drop for Configured {
     }
 }
 
+fn socket(driver: &str) -> String {
+    format!("/run/docker/plugins/{driver}.sock")
+}
+
 /// A second canhub beside the one under test, under another driver name, to be run badly.
 pub struct Second {
     name: String,
@@ -112,7 +116,7 @@ impl Second {
         let program = fs::read_link(format!("/proc/{}/exe", pid())).expect("canhub runs");
         // A second process opens the file anew; the one that runs may be replaced meanwhile.
         let program = program.display().to_string().replace(" (deleted)", "");
-        let socket = format!("/run/docker/plugins/{name}.sock");
+        let socket = socket(name);
         let unit = format!("--unit=e2e-{name}");
         let serve = ["--collect", "--quiet", &unit];
         run("systemd-run", &[&serve, properties, &[&program, "serve", "--socket", &socket], args].concat());
@@ -126,6 +130,16 @@ impl Second {
     /// Its name as a driver.
     pub fn driver(&self) -> &str {
         &self.name
+    }
+
+    /// The socket that it serves.
+    pub fn socket(&self) -> String {
+        socket(&self.name)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> String {
+        run("systemctl", &["show", "--property=MainPID", "--value", &format!("e2e-{}", self.name)])
     }
 
     /// Runs a line of shell when this is dropped.

@@ -45,7 +45,13 @@ pub fn assert_all_hear_all(members: &[&Member], kinds: &[Kind], count: u32) {
 
 /// As [`assert_all_hear_all`], for those who try again.
 pub fn all_hear_all(members: &[&Member], kinds: &[Kind], count: u32) -> Result<(), String> {
+    each_bus_hears_itself(&[members], kinds, count)
+}
+
+/// All members of several buses send at the same time, and each hears all of its own bus and nothing else.
+pub fn each_bus_hears_itself(buses: &[&[&Member]], kinds: &[Kind], count: u32) -> Result<(), String> {
     let background = BACKGROUND.to_string();
+    let members: Vec<&Member> = buses.concat();
     let listen = |member: &&Member| member.try_listen(&["--deaf-to", &background]);
     let listeners: Vec<Running> = members.iter().map(listen).collect::<Result<_, _>>()?;
     let count_arg = count.to_string();
@@ -54,8 +60,8 @@ pub fn all_hear_all(members: &[&Member], kinds: &[Kind], count: u32) -> Result<(
     let sent: Vec<Sent> = senders.into_iter().map(Running::try_end).collect::<Result<_, _>>()?;
     let heard: Vec<Heard> = listeners.into_iter().map(Running::try_end).collect::<Result<_, _>>()?;
 
-    let wanted = from_all(members, kinds, count);
-    for ((member, heard), sent) in members.iter().zip(heard).zip(sent) {
+    let wanted = buses.iter().flat_map(|bus| bus.iter().map(|_| from_all(bus, kinds, count)));
+    for (((member, heard), sent), wanted) in members.iter().zip(heard).zip(sent).zip(wanted) {
         let Sent { sent, own } = sent;
         if (sent, own) != (count * kinds.len() as u32, 0) {
             return Err(format!("{} sent {sent} frames and its own socket heard {own}", member.name));

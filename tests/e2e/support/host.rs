@@ -60,7 +60,12 @@ pub fn ip_link(args: &[&str]) {
 
 /// A line of shell for several steps of `ip` in one process, so that canhub does not heal between them.
 pub fn ip_batch(steps: &[&str]) -> String {
-    format!("printf '{}' | /usr/sbin/ip -batch -", steps.join("\\n"))
+    ip_batch_by("", steps)
+}
+
+/// As [`ip_batch`], by a command that runs `ip` elsewhere.
+pub fn ip_batch_by(enter: &str, steps: &[&str]) -> String {
+    format!("printf '{}' | {enter} /usr/sbin/ip -batch -", steps.join("\\n"))
 }
 
 /// Whether can-gw can be unloaded.

@@ -80,6 +80,24 @@ impl Scene {
         Container::just_started(&name, &id)
     }
 
+    /// Containers with these arguments of `docker run` each, started at the same time; their names.
+    #[track_caller]
+    pub fn fleet(&self, each: &[Vec<&str>]) -> Vec<String> {
+        let names: Vec<String> = each.iter().map(|_| unique("ecu")).collect();
+        self.containers.borrow_mut().extend(names.iter().cloned());
+        let run = |(name, args): (&String, &Vec<&str>)| {
+            let head = ["run", "--detach", "--name", name];
+            try_docker(&[&head, &args[..], &[IMAGE, "sleep", "infinity"]].concat())
+        };
+        let started: Vec<Result<String, String>> = thread::scope(|scope| {
+            let threads: Vec<_> = names.iter().zip(each).map(|one| scope.spawn(move || run(one))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("docker does not panic")).collect()
+        });
+        let complaints: Vec<String> = started.into_iter().filter_map(Result::err).collect();
+        assert!(complaints.is_empty(), "{complaints:#?}");
+        names
+    }
+
     /// `docker run --detach`; the container's name.
     pub fn try_run(&self, args: &[&str], command: &[&str]) -> Result<String, String> {
         self.docker_container(&["run", "--detach"], args, command).map(|(name, _)| name)

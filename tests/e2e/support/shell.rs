@@ -58,6 +58,13 @@ pub fn within<T>(limit: Duration, mut attempt: impl FnMut() -> Result<T, String>
     }
 }
 
+/// The number in an environment variable, if it is set.
+#[track_caller]
+pub fn number_from(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
+}
+
 /// A line for the one who watches, also of a test that passes (the harness hides what `println!` prints).
 pub fn say(text: &str) {
     let _ = writeln!(io::stdout(), "\n{text}");

@@ -13,23 +13,21 @@ pub const NAMESPACE: &str = "e2e-foreign";
 pub struct Strangers(String);
 
 impl Strangers {
+    /// A line of shell that adds their rule again: a flush takes it too, and only its owner can know it.
+    pub const ADD_RULE: &str = "cangw -A -s foreign-a -d foreign-b -e";
+
     /// Makes them, until the scene ends.
     pub fn beside(scene: &Scene) -> Self {
         scene.foreign_vcan("foreign-a");
         scene.foreign_vcan("foreign-b");
         // Where canhub was not asked for anything yet, nobody has loaded it.
         run("modprobe", &["can-gw"]);
-        Self::add_rule();
+        sh(Self::ADD_RULE);
         sh(&format!("ip netns add {NAMESPACE} && ip -n {NAMESPACE} link add vcan7 type vcan"));
         scene.undo(|| {
             run("ip", &["netns", "del", NAMESPACE]);
         });
         Self(look())
-    }
-
-    /// Adds their rule again: a flush takes it too, and only its owner can know it.
-    pub fn add_rule() {
-        run("cangw", &["-A", "-s", "foreign-a", "-d", "foreign-b", "-e"]);
     }
 
     /// Whether a rule is theirs.
