@@ -147,7 +147,13 @@ async fn only_instance(name: &str) -> io::Result<net::UnixListener> {
 
 async fn wake_on_events(manager: Arc<Manager>) {
     loop {
-        if let Err(err) = kernel::watch(|| manager.wake()).await {
+        let stirred = |stir| {
+            if stir == kernel::Stir::Overrun {
+                manager.events().counters().overrun();
+            }
+            manager.wake();
+        };
+        if let Err(err) = kernel::watch(stirred).await {
             warn!(%err, "link events are lost; the audit still looks, and they will be asked for again");
         }
         // Whatever happened meanwhile has no event any more.

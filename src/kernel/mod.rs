@@ -22,7 +22,7 @@ mod socket;
 use std::{io, path::Path};
 
 pub use linux::Linux;
-pub use monitor::watch;
+pub use monitor::{Stir, watch};
 pub use netns::boot_id;
 
 use crate::names::IfName;
