@@ -6,10 +6,11 @@
 mod adopt;
 mod join;
 mod learn;
+mod survey;
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use parking_lot::{Mutex, MutexGuard};
@@ -18,6 +19,7 @@ use tracing::warn;
 
 pub use join::Joined;
 pub use learn::DockerNetwork;
+pub use survey::Depth;
 
 use crate::{
     apply::apply,
@@ -52,6 +54,10 @@ pub struct Manager {
     events: Events,
     /// When all was last compared with what is wanted.
     audited: Mutex<Option<Instant>>,
+    /// When canhub started.
+    since: SystemTime,
+    /// Containers that Docker gave up on because canhub was not there.
+    late: Mutex<Vec<String>>,
 }
 
 impl Manager {
@@ -67,6 +73,8 @@ impl Manager {
             heal,
             events: Events::default(),
             audited: Mutex::default(),
+            since: SystemTime::now(),
+            late: Mutex::default(),
         };
         manager.adopt();
         manager

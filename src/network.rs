@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     endpoint::{Endpoint, Stage},
     names::{EndpointId, IfName, NetworkId},
@@ -36,7 +38,8 @@ pub struct Hub {
 }
 
 /// Who makes the hub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Ownership {
     /// canhub makes it, keeps it and deletes it.
     Owned,

@@ -37,6 +37,16 @@ impl Manager {
         self.model.lock().network(id).is_some()
     }
 
+    /// Takes in the names of containers that Docker gave up on because canhub was not there.
+    pub fn learn_late(&self, containers: Vec<String>) {
+        *self.late.lock() = containers;
+    }
+
+    /// Their names, as of the last time that Docker was asked.
+    pub fn late(&self) -> Vec<String> {
+        self.late.lock().clone()
+    }
+
     /// Takes in Docker's list of all its networks, asked for at `asked`.
     pub fn learn(&self, docker: &[DockerNetwork], asked: Instant) {
         let mut model = self.model.lock();

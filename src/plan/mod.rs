@@ -17,7 +17,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use have::other_end;
 pub use have::{Have, is_ours};
 pub use links::LEFTOVER;
 pub use rules::NamedRule;
@@ -207,8 +206,8 @@ pub fn plan(want: &Want, have: &Have, scope: Scope<'_>) -> Plan {
 impl Member {
     /// Whether the container end is where it belongs and up, whoever brought it there.
     pub fn has_arrived(&self, have: &Have) -> bool {
-        let end = || other_end(have.host_end(&self.endpoint)?, have.sandboxes.get(&self.sandbox)?);
-        end().is_some_and(|end| end.up && end.name != self.endpoint.container_end().as_str())
+        let end = have.container_end(&self.endpoint, &self.sandbox);
+        end.is_some_and(|end| end.up && end.name != self.endpoint.container_end().as_str())
     }
 }
 

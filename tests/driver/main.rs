@@ -18,6 +18,7 @@ mod hang;
 mod http;
 mod join;
 mod parallel;
+mod process;
 mod protocol;
 mod recovery;
 mod replay;

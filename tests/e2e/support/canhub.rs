@@ -47,6 +47,13 @@ pub fn pid() -> String {
     run("systemctl", &["show", "--property=MainPID", "--value", UNIT])
 }
 
+/// The program that the service runs.
+pub fn program() -> String {
+    let program = fs::read_link(format!("/proc/{}/exe", pid())).expect("canhub runs");
+    // A second process opens the file anew; the one that runs may be replaced meanwhile.
+    program.display().to_string().replace(" (deleted)", "")
+}
+
 /// Kills the process as a crash would, and waits until systemd has started another.
 pub fn crash() {
     let old = pid();
@@ -109,13 +116,13 @@ pub struct Second {
 impl Second {
     /// Starts it with these properties of systemd and arguments of its own.
     pub fn start(name: &str, properties: &[&str], args: &[&str]) -> Self {
-        let program = fs::read_link(format!("/proc/{}/exe", pid())).expect("canhub runs");
-        // A second process opens the file anew; the one that runs may be replaced meanwhile.
-        let program = program.display().to_string().replace(" (deleted)", "");
+        let program = program();
         let socket = format!("/run/docker/plugins/{name}.sock");
         let unit = format!("--unit=e2e-{name}");
         let serve = ["--collect", "--quiet", &unit];
-        run("systemd-run", &[&serve, properties, &[&program, "serve", "--socket", &socket], args].concat());
+        let admin = format!("/run/canhub-{name}.sock");
+        let sockets = [&*program, "serve", "--socket", &socket, "--admin-socket", &admin];
+        run("systemd-run", &[&serve, properties, &sockets, args].concat());
         let second = Self { name: name.into(), undo: RefCell::default() };
         eventually("the second canhub listens", || {
             if fs::exists(&socket).unwrap_or(false) { Ok(()) } else { Err(second.journal()) }
