@@ -1,6 +1,6 @@
 //! One request on a unix socket.
 
-use std::{io, path::Path};
+use std::{io, ops::ControlFlow, path::Path};
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{
@@ -31,6 +31,31 @@ pub(crate) async fn ask(socket: &Path, method: Method, path: &str) -> io::Result
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(io::Error::other)?;
         Ok(Answer { status, body: body.to_bytes() })
+    })
+    .await
+}
+
+/// Reads an answer piece by piece as it comes in, until it ends or `each` has enough.
+///
+/// # Errors
+/// When there is no answer, or one that says no.
+pub(crate) async fn follow(
+    socket: &Path,
+    path: &str,
+    mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> io::Result<()> {
+    exchange(socket, Method::GET, path, async |response| {
+        if !response.status().is_success() {
+            return Err(io::Error::other(format!("{path}: {}", response.status())));
+        }
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(io::Error::other)?;
+            if frame.data_ref().is_some_and(|data| each(data).is_break()) {
+                break;
+            }
+        }
+        Ok(())
     })
     .await
 }
