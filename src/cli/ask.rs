@@ -58,7 +58,7 @@ impl AdminSocket {
     }
 
     fn path(&self) -> PathBuf {
-        let default = || Some(PathBuf::from(admin::SOCKET)).filter(|path| path.exists());
+        let default = || Some(PathBuf::from(admin::SOCKET)).filter(|path| is_there(path));
         let found = self.admin_socket.clone().or_else(default).or_else(|| of_a_plugin(Path::new(PLUGINS)));
         found.unwrap_or_else(|| admin::SOCKET.into())
     }
@@ -67,7 +67,12 @@ impl AdminSocket {
 /// The managed plugin's admin socket, as the host sees it.
 fn of_a_plugin(folder: &Path) -> Option<PathBuf> {
     let folders = fs::read_dir(folder).ok()?.flatten();
-    folders.map(|folder| folder.path().join("admin.sock")).find(|path| path.exists())
+    folders.map(|folder| folder.path().join("admin.sock")).find(|path| is_there(path))
+}
+
+/// Also where only root can see it: then that is what to say.
+fn is_there(path: &Path) -> bool {
+    !matches!(fs::metadata(path), Err(err) if err.kind() == io::ErrorKind::NotFound)
 }
 
 fn run<T>(work: impl Future<Output = T>) -> Result<T, Failed> {

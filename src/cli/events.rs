@@ -89,7 +89,10 @@ fn line(entry: &Entry) -> String {
         };
     };
     add("network", event.network_name.as_deref().or_else(|| event.network.as_ref().map(|id| id.short())));
-    add("container", event.container.as_deref().or_else(|| event.endpoint.as_ref().map(|id| id.short())));
+    match &event.container {
+        Some(container) => add("container", Some(container)),
+        None => add("endpoint", event.endpoint.as_ref().map(|id| id.short())),
+    }
     add("interface", event.interface.as_deref());
     add("reason", event.reason.as_deref());
     add("did", event.did.as_deref());

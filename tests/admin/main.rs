@@ -8,6 +8,8 @@
 mod bodies;
 #[path = "../driver/client.rs"]
 mod client;
+#[path = "../driver/hanging.rs"]
+mod hanging;
 #[path = "../driver/process.rs"]
 mod process;
 #[path = "../driver/rig.rs"]

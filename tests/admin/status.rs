@@ -1,11 +1,16 @@
 //! `/v1/status` and `/v1/ready`.
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use canhub::{kernel::Kernel, reconcile::Memory};
 use serde_json::{Value, json};
 
 use super::{
-    ask::{get, request},
-    bodies,
+    ask::{Listener, get, request},
+    bodies, hanging,
     rig::Rig,
 };
 
@@ -91,4 +96,34 @@ fn what_is_not_there_is_answered_with_what_is() {
         assert!(why.contains(path), "{why}");
     }
     assert_eq!(request(&rig.admin(), "POST", "/v1/status").status, 405);
+}
+
+/// A kernel that hangs keeps two threads of those who ask about it, and nobody else.
+#[test]
+fn while_the_kernel_hangs_all_else_is_answered_and_the_status_says_why_not() {
+    let (rig, kernel) = hanging::rig(Duration::from_secs(20));
+    rig.network(1, json!({}));
+    kernel.set(true);
+    let started = Instant::now();
+    let asking: Vec<_> = (0..40)
+        .map(|number| {
+            let (admin, path) = (rig.admin(), if number % 2 == 0 { "/v1/status" } else { "/metrics" });
+            thread::spawn(move || get(&admin, path))
+        })
+        .collect();
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(get(&rig.admin(), "/v1/ready").status, 503);
+    drop(Listener::start(&rig.admin(), 1));
+    rig.client().call_raw("NetworkDriver.GetCapabilities", b"").ok();
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    for asked in asking {
+        let reply = asked.join().unwrap();
+        assert_eq!(reply.status, 503);
+        assert!(reply.body.contains("could not be read within 5 s"), "{reply:?}");
+    }
+    kernel.set(false);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while get(&rig.admin(), "/v1/status").status != 200 {
+        assert!(Instant::now() < deadline, "the status does not come back");
+    }
 }

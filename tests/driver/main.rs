@@ -15,6 +15,7 @@ mod daemon;
 mod failures;
 mod fuzz;
 mod hang;
+mod hanging;
 mod http;
 mod join;
 mod parallel;

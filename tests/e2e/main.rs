@@ -27,6 +27,7 @@
 )]
 
 mod adapter;
+mod admin;
 mod bad_input;
 mod healing;
 mod kernel;

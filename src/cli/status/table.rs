@@ -66,7 +66,9 @@ fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> Stri
         text += &wrap("  ! ", problem);
     }
     text += &row(["CONTAINER", "INTERFACE", "IN/s", "OUT/s", "LOST", "HEALS"]);
-    for member in &bus.members {
+    let mut members: Vec<&MemberStatus> = bus.members.iter().collect();
+    members.sort_by_cached_key(|member| (who(member), &member.interface));
+    for member in members {
         let old = before.and_then(|bus| bus.members.iter().find(|old| old.endpoint == member.endpoint));
         let [inward, out, lost] = rates(old.map(|old| old.traffic), member.traffic, seconds);
         text += &row([&who(member), &member.interface, &inward, &out, &lost, &short(member.heals)]);

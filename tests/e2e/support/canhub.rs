@@ -47,11 +47,27 @@ pub fn pid() -> String {
     run("systemctl", &["show", "--property=MainPID", "--value", UNIT])
 }
 
-/// The program that the service runs.
+/// The program that serves, as a file on the host.
 pub fn program() -> String {
+    if is_plugin() {
+        return sh("ls -d /var/lib/docker/plugins/*/rootfs/canhub | head -n 1");
+    }
     let program = fs::read_link(format!("/proc/{}/exe", pid())).expect("canhub runs");
     // A second process opens the file anew; the one that runs may be replaced meanwhile.
     program.display().to_string().replace(" (deleted)", "")
+}
+
+/// What the program prints with these arguments, whether it finds all well or not.
+pub fn says(args: &str) -> String {
+    sh(&format!("{} {args} || [ $? = 1 ]", program()))
+}
+
+/// Where the admin socket is.
+pub fn admin_socket() -> String {
+    match is_plugin() {
+        true => sh("ls -d /run/docker/plugins/*/admin.sock | head -n 1"),
+        false => "/run/canhub/admin.sock".into(),
+    }
 }
 
 /// Kills the process as a crash would, and waits until systemd has started another.
