@@ -2,10 +2,8 @@
 
 use std::{
     io,
-    os::{
-        linux::net::SocketAddrExt,
-        unix::{fs::PermissionsExt, net},
-    },
+    net::SocketAddr,
+    os::{linux::net::SocketAddrExt, unix::net},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -13,7 +11,7 @@ use std::{
 
 use sd_notify::NotifyState;
 use tokio::{
-    net::{UnixListener, UnixStream},
+    net::UnixListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
     task::JoinSet,
@@ -22,14 +20,19 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
+    admin::Admin,
     docker,
     driver::server,
+    http::socket::{self, SocketFile},
     kernel::{self, Linux},
     manager::Manager,
     reconcile,
     state::Store,
     system,
 };
+
+/// Docker's own mode for the folder of its plugins' sockets.
+const PLUGINS_MODE: u32 = 0o755;
 
 /// What `canhub serve` was asked for.
 #[derive(Debug, Clone)]
@@ -38,6 +41,10 @@ pub struct Config {
     pub socket: PathBuf,
     /// Where records are kept.
     pub state_dir: PathBuf,
+    /// Where the admin socket is to be.
+    pub admin_socket: PathBuf,
+    /// Where metrics are served over TCP, if anywhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// The Docker API's socket, asked in the background.
     pub docker_socket: PathBuf,
     /// Whether to start containers that Docker could not start while canhub was not there.
@@ -55,8 +62,8 @@ pub struct Config {
 pub async fn serve(config: Config) -> io::Result<()> {
     let started = Instant::now();
     // Bound before anything else, so that dockerd's calls queue instead of failing.
-    let (listener, bound) = listen(&config.socket).await?;
-    info!(socket = %config.socket.display(), activated = bound.is_none(), "listening");
+    let (listener, file) = listen(&config.socket).await?;
+    info!(socket = %config.socket.display(), activated = file.is_none(), "listening");
     let mut ended = Ended::new()?;
     let instance = config.socket.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let _one_of_a_name = only_instance(&instance).await?;
@@ -71,6 +78,11 @@ pub async fn serve(config: Config) -> io::Result<()> {
     };
 
     let mut tasks = JoinSet::new();
+    let admin = Admin::new(manager.clone());
+    if let Some(address) = config.metrics_listen {
+        tasks.spawn(admin.clone().serve_metrics(address));
+    }
+    tasks.spawn(admin.serve(config.admin_socket));
     tasks.spawn(wake_on_events(manager.clone()));
     tasks.spawn(docker::run(manager.clone(), config.docker_socket.clone(), instance, config.restart_late));
     let (validated, mut is_validated) = watch::channel(false);
@@ -91,39 +103,18 @@ pub async fn serve(config: Config) -> io::Result<()> {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     tasks.abort_all();
     // A socket of our own that nobody serves would cost Docker 15 s at each volume command.
-    if let Some(path) = bound {
-        let _ = std::fs::remove_file(path);
-    }
+    drop(file);
     info!("stopped; buses stay as they are");
     Ok(())
 }
 
-/// systemd's socket, or one of our own with its path.
-async fn listen(path: &Path) -> io::Result<(UnixListener, Option<PathBuf>)> {
+/// systemd's socket, or one of our own with its file.
+async fn listen(path: &Path) -> io::Result<(UnixListener, Option<SocketFile>)> {
     if let Some(listener) = system::activated_listener()? {
         return Ok((listener, None));
     }
-    let failed = |doing: &str, err: io::Error| {
-        io::Error::new(err.kind(), format!("cannot {doing} {}: {err}", path.display()))
-    };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|err| failed("make the folder of", err))?;
-    }
-    if path.exists() {
-        // What a crashed predecessor left is taken over; the socket of a live one is not.
-        if UnixStream::connect(path).await.is_ok() {
-            let err = io::Error::new(
-                io::ErrorKind::AddrInUse,
-                "another canhub serves it already; stop that one first, or give this one another --socket",
-            );
-            return Err(failed("listen on", err));
-        }
-        std::fs::remove_file(path).map_err(|err| failed("remove the stale socket", err))?;
-    }
-    let listener = UnixListener::bind(path).map_err(|err| failed("listen on", err))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-        .map_err(|err| failed("protect", err))?;
-    Ok((listener, Some(path.to_owned())))
+    let (listener, file) = socket::bind(path, PLUGINS_MODE, "--socket").await?;
+    Ok((listener, Some(file)))
 }
 
 /// Holds the name for as long as it lives: two canhubs of one name (the service and the managed plugin) would
@@ -147,7 +138,13 @@ async fn only_instance(name: &str) -> io::Result<net::UnixListener> {
 
 async fn wake_on_events(manager: Arc<Manager>) {
     loop {
-        if let Err(err) = kernel::watch(|| manager.wake()).await {
+        let stirred = |stir| {
+            if stir == kernel::Stir::Overrun {
+                manager.events().counters().overrun();
+            }
+            manager.wake();
+        };
+        if let Err(err) = kernel::watch(stirred).await {
             warn!(%err, "link events are lost; the audit still looks, and they will be asked for again");
         }
         // Whatever happened meanwhile has no event any more.

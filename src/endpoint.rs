@@ -40,9 +40,16 @@ pub enum Stage {
 impl Endpoint {
     /// The sandbox while the endpoint is joined.
     pub fn sandbox(&self) -> Option<&Path> {
-        match &self.stage {
-            Stage::Joined { sandbox } => Some(sandbox),
-            Stage::Created | Stage::Left => None,
+        self.stage.sandbox()
+    }
+}
+
+impl Stage {
+    /// The sandbox while the endpoint is joined.
+    pub fn sandbox(&self) -> Option<&Path> {
+        match self {
+            Self::Joined { sandbox } => Some(sandbox),
+            Self::Created | Self::Left => None,
         }
     }
 }

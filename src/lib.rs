@@ -5,21 +5,28 @@
 //! [`endpoint`], [`options`], [`adapter`]). [`plan`] compares that with what the [`kernel`] has, in one pure function, and
 //! [`apply`] carries out the steps. [`reconcile`] does the same for everything, whenever an event or the
 //! audit says so. [`state`] keeps over crashes and reboots what Docker tells only once, and [`docker`] asks
-//! Docker in the background for what it never tells. [`daemon`] wires all of it; [`cli`] is the front door.
+//! Docker in the background for what it never tells. Whatever happens goes through [`events`]: one line in the
+//! log, one event, one count in [`metrics`]; [`admin`] shows these and the [`status`] of all buses on a socket.
+//! [`daemon`] wires all of it; [`cli`] is the front door.
 //!
 //! Only [`kernel`] knows netlink, and only the private module `system` holds unsafe code.
 
 pub mod adapter;
+pub mod admin;
 pub mod apply;
 pub mod cli;
+pub mod clock;
 pub mod daemon;
 pub mod docker;
 pub mod driver;
 pub mod endpoint;
 pub mod error;
+pub mod events;
+mod http;
 pub mod kernel;
 pub mod logs;
 pub mod manager;
+pub mod metrics;
 pub mod model;
 pub mod names;
 pub mod network;
@@ -27,4 +34,5 @@ pub mod options;
 pub mod plan;
 pub mod reconcile;
 pub mod state;
+pub mod status;
 mod system;

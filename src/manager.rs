@@ -7,24 +7,27 @@ mod adapter;
 mod adopt;
 mod join;
 mod learn;
+mod survey;
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
-use tracing::{info, warn};
+use tracing::warn;
 
 pub use join::Joined;
 pub use learn::DockerNetwork;
+pub use survey::Depth;
 
 use crate::{
     adapter::Adapter,
     apply::apply,
     endpoint::{Endpoint, Stage},
     error::Error,
+    events::{Event, Events, Kind},
     kernel::{Kernel, KernelError},
     model::Model,
     names::{EndpointId, IfName, NetworkId},
@@ -50,6 +53,13 @@ pub struct Manager {
     settled: Mutex<Instant>,
     /// `--no-heal` turns it off for all networks.
     heal: bool,
+    events: Events,
+    /// When all was last compared with what is wanted.
+    audited: Mutex<Option<Instant>>,
+    /// When canhub started.
+    since: SystemTime,
+    /// Containers that Docker gave up on because canhub was not there.
+    late: Mutex<Vec<String>>,
 }
 
 impl Manager {
@@ -63,6 +73,10 @@ impl Manager {
             news: Notify::new(),
             settled: Mutex::new(Instant::now()),
             heal,
+            events: Events::default(),
+            audited: Mutex::default(),
+            since: SystemTime::now(),
+            late: Mutex::default(),
         };
         manager.adopt();
         manager
@@ -81,6 +95,21 @@ impl Manager {
     /// Resolves when there is a network or an endpoint that Docker may tell more about.
     pub async fn has_news(&self) {
         self.news.notified().await;
+    }
+
+    /// Where all that happens is told.
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// How long ago all was compared with what is wanted; `None` until start-up validation is done.
+    pub fn audit_age(&self) -> Option<Duration> {
+        self.audited.lock().map(|audited| audited.elapsed())
+    }
+
+    pub(crate) fn audited(&self) {
+        *self.audited.lock() = Some(Instant::now());
+        self.events.counters().audited();
     }
 
     /// The model, for reading.
@@ -139,7 +168,12 @@ impl Manager {
             return Err(err);
         }
         self.news.notify_one();
-        info!(network = id.short(), interface = %hub, took_us = took_us(started), "network created");
+        self.events.tell(Event {
+            network: Some(id),
+            interface: Some(hub.to_string()),
+            took_us: Some(took_us(started)),
+            ..Event::new(Kind::NetworkCreated)
+        });
         Ok(())
     }
 
@@ -159,7 +193,7 @@ impl Manager {
         let started = Instant::now();
         let mut model = self.model.lock();
         let Some(network) = model.network(id).cloned() else { return };
-        let name = model.network_name(id).to_owned();
+        let deleted = Event::of_network(Kind::NetworkDeleted, &model, id);
         for endpoint in model.remove_network(id) {
             self.delete_pair(&endpoint);
             self.store.remove_endpoint(&endpoint);
@@ -179,7 +213,8 @@ impl Manager {
             warn!(network = id.short(), %err, "the network is gone and its record is not");
         }
         self.wake();
-        info!(network = id.short(), network_name = name, interface = %hub, took_us = took_us(started), "network deleted");
+        let (interface, took_us) = (Some(hub.to_string()), Some(took_us(started)));
+        self.events.tell(Event { interface, took_us, ..deleted });
     }
 
     /// A hub that stays by a failure is a leftover, which the loop removes.
@@ -236,17 +271,11 @@ impl Manager {
         let mut model = self.model.lock();
         self.delete_pair(id);
         self.settle_for(SETTLE_LEFT);
-        let container = model.container_name(id).map(str::to_owned);
-        if let Some(endpoint) = model.remove_endpoint(id) {
+        if let Some(endpoint) = model.endpoint(id) {
+            let left = Event::of_endpoint(Kind::Left, &model, endpoint);
+            model.remove_endpoint(id);
             self.store.remove_endpoint(id);
-            info!(
-                network = endpoint.network.short(),
-                network_name = model.network_name(&endpoint.network),
-                endpoint = id.short(),
-                container,
-                took_us = took_us(started),
-                "left"
-            );
+            self.events.tell(Event { took_us: Some(took_us(started)), ..left });
         }
     }
 

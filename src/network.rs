@@ -59,6 +59,27 @@ impl Hub {
             Self::Adapter(Adapter::Known { .. }) => None,
         }
     }
+
+    /// Who makes it.
+    pub fn ownership(&self) -> Ownership {
+        match self {
+            Self::Owned(_) => Ownership::Owned,
+            Self::Adapter(_) => Ownership::Adapter,
+            Self::Shared(_) => Ownership::Shared,
+        }
+    }
+}
+
+/// Who makes a hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ownership {
+    /// canhub makes it, keeps it and deletes it.
+    Owned,
+    /// Somebody else's: never made and never deleted here.
+    Adapter,
+    /// rustycan4docker's way: somebody else's where it exists, canhub's where it does not.
+    Shared,
 }
 
 impl fmt::Display for Hub {

@@ -14,15 +14,14 @@ use std::{
 };
 
 use tokio::time::{sleep, timeout};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 pub use memory::Memory;
 
 use crate::{
-    apply::{Done, apply},
+    apply::apply,
     error::Error,
     manager::Manager,
-    model::Model,
     plan::{Scope, plan},
 };
 
@@ -103,37 +102,21 @@ impl Manager {
                 }
             }
             let pending = memory.hold_back(self, &model, &mut plan);
-            memory.tell(&model, plan.problems.clone());
+            memory.tell(self.events(), &model, plan.problems.clone());
             let gone = memory.gone_sandboxes(&model, |sandbox| have.sandboxes.contains_key(sandbox));
             self.remember_found(&mut model, &have, &plan.steps);
             let mut outcome = Outcome { pending, ..Outcome::default() };
-            apply(&*self.kernel, &plan.steps, |done| match memory.account(&model, &done) {
+            apply(&*self.kernel, &plan.steps, |done| match memory.account(self.events(), &model, &done) {
                 true => outcome.healed += 1,
                 false => outcome.failed += 1,
             });
             drop(model);
             for endpoint in gone {
-                info!(endpoint = endpoint.short(), reason = "its sandbox is gone", "endpoint collected");
-                self.delete_endpoint(&endpoint);
+                self.collect_endpoint(&endpoint, "its sandbox is gone");
             }
+            self.audited();
             return Ok(outcome);
         }
         Ok(Outcome::default())
     }
-}
-
-/// The one line by which `journalctl -g healed` tells the story.
-pub(crate) fn log_healed(model: &Model, done: &Done<'_>) {
-    let step = done.step;
-    info!(
-        network = step.network.as_ref().map(|id| id.short()),
-        network_name = step.network.as_ref().map(|id| model.network_name(id)),
-        endpoint = step.endpoint.as_ref().map(|id| id.short()),
-        container = step.endpoint.as_ref().and_then(|id| model.container_name(id)),
-        interface = step.action.interface(),
-        reason = step.reason,
-        did = %step.action,
-        took_us = done.took.as_micros() as u64,
-        "healed"
-    );
 }

@@ -15,7 +15,6 @@
 #[allow(dead_code, reason = "the other bench joins the slow way too")]
 mod baseline;
 #[path = "../../tests/driver/bodies.rs"]
-#[allow(dead_code, reason = "the tests use more of them")]
 mod bodies;
 #[path = "../../tests/driver/client.rs"]
 mod client;

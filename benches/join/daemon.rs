@@ -32,6 +32,7 @@ impl Daemon {
         let mut command = Command::new(canhub);
         command.args(["serve", "--log-format", "text", "--socket"]).arg(&socket);
         command.arg("--state-dir").arg(folder.join("state"));
+        command.arg("--admin-socket").arg(folder.join("admin.sock"));
         command.arg("--docker-socket").arg(folder.join("docker.sock"));
         command.stdin(Stdio::null()).stdout(File::create(&log).unwrap()).stderr(Stdio::inherit());
         let started = Instant::now();

@@ -9,7 +9,6 @@
 #![allow(clippy::disallowed_methods, reason = "the baseline is made of processes")]
 
 #[path = "../../tests/driver/bodies.rs"]
-#[allow(dead_code, reason = "the tests use more of them")]
 mod bodies;
 #[path = "../../tests/driver/client.rs"]
 mod client;

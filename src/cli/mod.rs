@@ -1,15 +1,16 @@
 //! The command line: one file per command.
 
+mod ask;
+mod events;
 mod import;
+mod lines;
 mod serve;
+mod status;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-
-/// Something was found wrong, or could not be done.
-const FOUND_WRONG: u8 = 1;
 
 /// CAN buses for containers: a Docker network plugin that heals by itself.
 #[derive(Debug, Parser)]
@@ -23,6 +24,10 @@ pub struct Cli {
 enum Command {
     /// Serve Docker: what systemd or dockerd starts
     Serve(serve::Serve),
+    /// Show all buses, who is on them, and whether they are well
+    Status(status::StatusCommand),
+    /// Show what happened: heals, problems, who joined and who left
+    Events(events::EventsCommand),
     /// Take over the networks of another plugin
     #[command(subcommand)]
     Import(import::Import),
@@ -33,24 +38,51 @@ enum Command {
     },
 }
 
+/// Why a command did not end well.
+#[derive(Debug)]
+enum Failed {
+    /// What was asked for is shown, and something is wrong with it.
+    Found,
+    /// It could not be done, for this reason.
+    Because(String),
+    /// There is no daemon to ask, for this reason.
+    Unreachable(String),
+}
+
+impl From<String> for Failed {
+    fn from(why: String) -> Self {
+        Self::Because(why)
+    }
+}
+
+impl Failed {
+    /// 2 is bad usage, and clap's.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Found | Self::Because(_) => 1,
+            Self::Unreachable(_) => 3,
+        }
+    }
+}
+
 impl Cli {
     /// Runs the command.
     pub fn run(self) -> ExitCode {
         let done = match self.command {
-            Command::Serve(serve) => serve.run(),
-            Command::Import(import) => import.run(),
+            Command::Serve(serve) => serve.run().map_err(Failed::from),
+            Command::Status(status) => status.run(),
+            Command::Events(events) => events.run(),
+            Command::Import(import) => import.run().map_err(Failed::from),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "canhub", &mut std::io::stdout());
                 Ok(())
             }
         };
-        match done {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => {
-                complain(&why);
-                ExitCode::from(FOUND_WRONG)
-            }
+        let Err(failed) = done else { return ExitCode::SUCCESS };
+        if let Failed::Because(why) | Failed::Unreachable(why) = &failed {
+            complain(why);
         }
+        ExitCode::from(failed.exit_code())
     }
 }
 

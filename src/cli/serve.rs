@@ -1,10 +1,11 @@
 //! `canhub serve`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 
 use crate::{
+    admin,
     daemon::{self, Config},
     logs::{self, LogFormat},
     system,
@@ -24,6 +25,12 @@ pub(super) struct Serve {
     /// Where records are kept over reboots
     #[arg(long, env = "CANHUB_STATE_DIR", default_value = "/var/lib/canhub", value_name = "PATH")]
     state_dir: PathBuf,
+    /// Where `canhub status`, `canhub events` and monitoring ask; only root may
+    #[arg(long, env = "CANHUB_ADMIN_SOCKET", default_value = admin::SOCKET, value_name = "PATH")]
+    admin_socket: PathBuf,
+    /// Serve metrics over TCP too, to whoever connects; off unless given, as 127.0.0.1:9477
+    #[arg(long, env = "CANHUB_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
+    metrics_listen: Option<SocketAddr>,
     /// Docker's API, asked in the background for names and lost options; may be absent
     #[arg(long, env = "CANHUB_DOCKER_SOCKET", default_value = "/run/docker.sock", value_name = "PATH")]
     docker_socket: PathBuf,
@@ -51,6 +58,8 @@ impl Serve {
         let config = Config {
             socket: self.socket,
             state_dir: self.state_dir,
+            admin_socket: self.admin_socket,
+            metrics_listen: self.metrics_listen,
             docker_socket: self.docker_socket,
             audit_interval: Duration::from_secs(self.audit_interval),
             heal: !self.no_heal,

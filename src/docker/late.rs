@@ -48,8 +48,9 @@ struct RestartPolicy {
     name: String,
 }
 
-/// Names such containers in the log, and starts them if asked to.
-pub(super) async fn look(socket: &Path, driver: &str, restart: bool) {
+/// Names such containers in the log, and starts them if asked to. Returns those that still do not run.
+pub(super) async fn look(socket: &Path, driver: &str, restart: bool) -> Vec<String> {
+    let mut late = Vec::new();
     let looked = timeout(TIME_LIMIT, async {
         for (id, name) in find(socket, driver).await? {
             if !restart {
@@ -57,6 +58,7 @@ pub(super) async fn look(socket: &Path, driver: &str, restart: bool) {
                     container = name,
                     "Docker gave up on it because canhub was not there; start it with `docker start {name}`, or let canhub do so with --restart-late"
                 );
+                late.push(name);
                 continue;
             }
             match client::post(socket, &format!("/containers/{id}/start")).await {
@@ -65,7 +67,10 @@ pub(super) async fn look(socket: &Path, driver: &str, restart: bool) {
                     reason = "Docker gave up on it because canhub was not there",
                     "started"
                 ),
-                Err(err) => warn!(container = name, %err, "could not be started"),
+                Err(err) => {
+                    warn!(container = name, %err, "could not be started");
+                    late.push(name);
+                }
             }
         }
         Ok::<_, io::Error>(())
@@ -73,6 +78,13 @@ pub(super) async fn look(socket: &Path, driver: &str, restart: bool) {
     if let Ok(Err(err)) = looked.await {
         warn!(%err, "containers that wait for canhub could not be looked for");
     }
+    late
+}
+
+/// Their names, in silence. `None` where Docker does not tell.
+pub(super) async fn names(socket: &Path, driver: &str) -> Option<Vec<String>> {
+    let found = timeout(TIME_LIMIT, find(socket, driver)).await.ok()?.ok()?;
+    Some(found.into_iter().map(|(_, name)| name).collect())
 }
 
 async fn find(socket: &Path, driver: &str) -> io::Result<Vec<(String, String)>> {

@@ -61,12 +61,16 @@ pub async fn run(manager: Arc<Manager>, socket: PathBuf, driver: String, restart
         let asked = Instant::now();
         let pause = match timeout(TIME_LIMIT, networks(&manager, &socket)).await {
             Ok(Ok(networks)) => {
-                let manager = manager.clone();
+                let learner = manager.clone();
                 // It takes the lock, and may delete what Docker has forgotten.
-                let _ = tokio::task::spawn_blocking(move || manager.learn(&networks, asked)).await;
+                let _ = tokio::task::spawn_blocking(move || learner.learn(&networks, asked)).await;
                 if !looked_for_late {
                     looked_for_late = true;
-                    late::look(&socket, &driver, restart_late).await;
+                    manager.learn_late(late::look(&socket, &driver, restart_late).await);
+                } else if !manager.late().is_empty()
+                    && let Some(late) = late::names(&socket, &driver).await
+                {
+                    manager.learn_late(late);
                 }
                 INTERVAL
             }

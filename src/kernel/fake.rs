@@ -37,6 +37,8 @@ struct World {
     rules: Vec<Rule>,
     /// Where hardware is plugged in, by the index of its interface.
     identities: BTreeMap<u32, Identity>,
+    /// Frames that each end has sent while its rules stood, classic and FD.
+    sent: BTreeMap<(u32, bool), u32>,
     next_index: u32,
     fail: Option<(u32, Errno)>,
 }
@@ -132,6 +134,11 @@ impl FakeKernel {
         counts
     }
 
+    /// Frames of one kind that come in on `source`; the rules that stand when it is asked for count them.
+    pub fn send(&self, source: u32, fd: bool, frames: u32) {
+        *self.world.lock().sent.entry((source, fd)).or_default() += frames;
+    }
+
     fn change<T>(&self, change: impl FnOnce(&mut World) -> Result<T>) -> Result<T> {
         let mut world = self.world.lock();
         match &mut world.fail {
@@ -170,6 +177,16 @@ impl World {
                 self.rules.retain(|rule| rule.source != key.1 && rule.destination != key.1);
             }
         }
+    }
+
+    /// An up destination took all frames, one that is down none.
+    fn status(&self, rule: &Rule) -> RuleStatus {
+        let of_its_kind = (rule.source, rule.flags.contains(RuleFlags::FD));
+        let carries = rule.filter == super::Filter::default();
+        let frames = self.sent.get(&of_its_kind).copied().filter(|_| carries).unwrap_or(0);
+        let up = self.links.get(&(None, rule.destination)).is_some_and(|link| link.up);
+        let (handled, dropped) = if up { (frames, 0) } else { (0, frames) };
+        RuleStatus { rule: *rule, handled, dropped, modifies: false }
     }
 
     fn own_index(&mut self, even: bool) -> u32 {
@@ -217,8 +234,7 @@ impl Kernel for FakeKernel {
     }
 
     fn rules(&self) -> Result<Vec<RuleStatus>> {
-        let status = |&rule: &Rule| RuleStatus { rule, handled: 0, dropped: 0, modifies: false };
-        self.change(|world| Ok(world.rules.iter().map(status).collect()))
+        self.change(|world| Ok(world.rules.iter().map(|rule| world.status(rule)).collect()))
     }
 
     fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>> {

@@ -32,7 +32,7 @@ pub use controller::{
 };
 pub use identity::{Identity, Usb};
 pub use linux::Linux;
-pub use monitor::watch;
+pub use monitor::{Stir, watch};
 pub use netns::boot_id;
 
 use crate::names::IfName;

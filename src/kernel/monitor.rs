@@ -20,14 +20,22 @@ const RTM_DELLINK: u16 = 17;
 /// `ARPHRD_CAN`, the hardware type in `struct ifinfomsg`.
 const ARPHRD_CAN: u16 = 280;
 
-/// Calls `wake` whenever a CAN link of the host appears, changes or goes, and when the kernel had to
-/// drop events (`ENOBUFS`).
+/// Why to look at the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stir {
+    /// A CAN link appeared, changed or went.
+    Link,
+    /// Events came too fast, and the kernel dropped some (`ENOBUFS`).
+    Overrun,
+}
+
+/// Calls `wake` whenever there is a reason to look at the host's CAN links.
 ///
 /// Only the type in the header is looked at, so an attribute that a future kernel adds cannot make us deaf.
 ///
 /// # Errors
 /// Returns only when the socket cannot be opened or is lost.
-pub async fn watch(wake: impl Fn()) -> Result<()> {
+pub async fn watch(wake: impl Fn(Stir)) -> Result<()> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkRoute)?;
     bind(socket.as_raw_fd(), &NetlinkAddr::new(0, RTMGRP_LINK))?;
@@ -39,12 +47,12 @@ pub async fn watch(wake: impl Fn()) -> Result<()> {
         match received {
             Ok(length) => {
                 if replies(&buffer[..length]).any(|event| is_can_link(event.kind, event.payload)) {
-                    wake();
+                    wake(Stir::Link);
                 }
             }
             Err(Errno::EAGAIN) => ready.clear_ready(),
             Err(Errno::EINTR) => {}
-            Err(Errno::ENOBUFS) => wake(),
+            Err(Errno::ENOBUFS) => wake(Stir::Overrun),
             Err(err) => return Err(err.into()),
         }
     }

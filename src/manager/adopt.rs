@@ -1,13 +1,17 @@
 //! Start-up: what the state folder says, and what lives in the kernel and is ours.
 
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::Manager;
 use crate::{
+    events::{Event, Kind},
     names::NetworkId,
     network::{Alias, Network},
     plan::is_ours,
 };
+
+/// Why something is adopted.
+const UNRECORDED: &str = "it lives and no record knew it";
 
 impl Manager {
     /// Loads the records and adopts every living link whose alias tells of something that no record knows.
@@ -58,18 +62,17 @@ impl Manager {
                 }
             }
             if let Some(endpoint) = endpoint.filter(|endpoint| model.endpoint(&endpoint.id).is_none()) {
-                info!(
-                    network = endpoint.network.short(),
-                    endpoint = endpoint.id.short(),
-                    interface = link.name,
-                    reason = "it lives and no record knew it",
-                    "adopted"
-                );
+                self.events.tell(Event {
+                    interface: Some(link.name.clone()),
+                    reason: Some(UNRECORDED.into()),
+                    ..Event::of_endpoint(Kind::Adopted, &model, &endpoint)
+                });
                 self.keep_endpoint(&mut model, endpoint);
             }
         }
         for network in &adopted {
-            info!(network = network.short(), reason = "it lives and no record knew it", "adopted");
+            let adopted = Event::of_network(Kind::Adopted, &model, network);
+            self.events.tell(Event { reason: Some(UNRECORDED.into()), ..adopted });
         }
         if !adopted.is_empty()
             && let Err(err) = self.store.save_networks(model.networks())

@@ -5,18 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::{Manager, blocked, failed, took_us, unknown_network};
 use crate::{
     apply::apply,
     endpoint::{Endpoint, Stage},
     error::Error,
+    events::{Event, Kind},
     model::Model,
     names::{EndpointId, IfName, NetworkId},
     options::{DOCKER_IFNAME, Naming},
     plan::{Action, Blocks, Have, Plan, Scope, Want, plan},
-    reconcile::log_healed,
 };
 
 /// A Join looks again this often when the world moved between its look and its steps.
@@ -49,6 +49,10 @@ impl Manager {
     /// # Errors
     /// One sentence for the user of `docker run`; nothing half-made is left then.
     pub fn join(&self, network: NetworkId, id: EndpointId, sandbox: PathBuf) -> Result<Joined, Error> {
+        self.try_join(network, id, sandbox).inspect_err(|_| self.events.counters().join_failed())
+    }
+
+    fn try_join(&self, network: NetworkId, id: EndpointId, sandbox: PathBuf) -> Result<Joined, Error> {
         let started = Instant::now();
         let mut model = self.model.lock();
         self.know_network(&mut model, &network)?;
@@ -87,14 +91,11 @@ impl Manager {
                 if joined != Joined::Inside {
                     model.await_docker(&id);
                 }
-                info!(
-                    network = network.short(),
-                    network_name = model.network_name(&network),
-                    endpoint = id.short(),
-                    interface = %ifname,
-                    took_us = took_us(started),
-                    "joined"
-                );
+                self.events.tell(Event {
+                    interface: Some(ifname.to_string()),
+                    took_us: Some(took_us(started)),
+                    ..Event::of_endpoint(Kind::Joined, &model, &endpoint)
+                });
                 Ok(joined)
             }
             Err(err) => {
@@ -123,7 +124,7 @@ impl Manager {
                 let of_the_hub =
                     done.step.endpoint.is_none() && !matches!(done.step.action, Action::AddRules { .. });
                 match done.outcome {
-                    Ok(()) if of_the_hub => log_healed(model, &done),
+                    Ok(()) if of_the_hub => self.events.tell(Event::healed(model, &done)),
                     Ok(()) => {}
                     Err(err) => failed = failed.take().or(Some(err)),
                 }

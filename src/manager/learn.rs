@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::Manager;
 use crate::{
+    events::{Event, Kind},
     names::{EndpointId, NetworkId},
     network::Network,
     options::RawOptions,
@@ -34,6 +35,16 @@ impl Manager {
     /// Whether a network is one of ours.
     pub fn knows(&self, id: &NetworkId) -> bool {
         self.model.lock().network(id).is_some()
+    }
+
+    /// Takes in the names of containers that Docker gave up on because canhub was not there.
+    pub fn learn_late(&self, containers: Vec<String>) {
+        *self.late.lock() = containers;
+    }
+
+    /// Their names, as of the last time that Docker was asked.
+    pub fn late(&self) -> Vec<String> {
+        self.late.lock().clone()
     }
 
     /// Takes in Docker's list of all its networks, asked for at `asked`.
@@ -90,16 +101,31 @@ impl Manager {
         drop(model);
         // No Leave is ever sent for what an unclean stop of dockerd left behind.
         for endpoint in endpoints {
-            info!(endpoint = endpoint.short(), reason = FORGOTTEN, "endpoint collected");
-            self.delete_endpoint(&endpoint);
+            self.collect_endpoint(&endpoint, FORGOTTEN);
         }
         for network in networks {
-            info!(network = network.short(), reason = FORGOTTEN, "network collected");
-            self.delete_network(&network);
+            self.collect_network(&network, FORGOTTEN);
         }
         if learnt {
             self.wake();
         }
+    }
+
+    /// Ends an endpoint of which Docker told no end.
+    pub(crate) fn collect_endpoint(&self, id: &EndpointId, reason: &'static str) {
+        let event = {
+            let model = self.model.lock();
+            let Some(endpoint) = model.endpoint(id) else { return };
+            Event::of_endpoint(Kind::EndpointCollected, &model, endpoint)
+        };
+        self.events.tell(Event { reason: Some(reason.into()), ..event });
+        self.delete_endpoint(id);
+    }
+
+    fn collect_network(&self, id: &NetworkId, reason: &'static str) {
+        let event = Event::of_network(Kind::NetworkCollected, &self.model.lock(), id);
+        self.events.tell(Event { reason: Some(reason.into()), ..event });
+        self.delete_network(id);
     }
 }
 

@@ -1,6 +1,9 @@
 //! What is there: one dump as plain values, and whose each link is.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     kernel::{Identity, Link, LinkKind, OWN_INDEX_BASE, RuleStatus},
@@ -68,6 +71,11 @@ impl Have {
             .filter(mine)
             .or_else(|| self.links.iter().filter(is_host_end).find(mine))
             .or_else(|| named().filter(|link| owner(link).is_none()))
+    }
+
+    /// The container end of an endpoint's pair, if it is in this sandbox.
+    pub fn container_end(&self, endpoint: &EndpointId, sandbox: &Path) -> Option<&Link> {
+        other_end(self.host_end(endpoint)?, self.sandboxes.get(sandbox)?)
     }
 }
 

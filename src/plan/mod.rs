@@ -18,7 +18,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use have::other_end;
 pub use have::{Have, is_ours};
 pub use hub::carriers;
 pub use links::LEFTOVER;
@@ -226,6 +225,12 @@ pub fn plan(want: &Want, have: &Have, scope: Scope<'_>) -> Plan {
 }
 
 impl Want {
+    /// The same buses with nobody on them.
+    pub fn without_members(&self) -> Self {
+        let bus = |bus: &Bus| Bus { members: Vec::new(), ..bus.clone() };
+        Self { buses: self.buses.iter().map(bus).collect(), ..Self::default() }
+    }
+
     /// The hubs of all buses.
     pub fn hubs(&self) -> impl Iterator<Item = &Hub> {
         self.buses.iter().map(|bus| &bus.hub)
@@ -235,8 +240,8 @@ impl Want {
 impl Member {
     /// Whether the container end is where it belongs and up, whoever brought it there.
     pub fn has_arrived(&self, have: &Have) -> bool {
-        let end = || other_end(have.host_end(&self.endpoint)?, have.sandboxes.get(&self.sandbox)?);
-        end().is_some_and(|end| end.up && end.name != self.endpoint.container_end().as_str())
+        let end = have.container_end(&self.endpoint, &self.sandbox);
+        end.is_some_and(|end| end.up && end.name != self.endpoint.container_end().as_str())
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{have::other_end, *};
 use crate::{
     apply::apply,
     endpoint::{Endpoint, Stage},

@@ -8,11 +8,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tracing::{info, warn};
 
-use super::log_healed;
 use crate::{
     apply::Done,
+    events::{Event, Events, Kind},
     manager::Manager,
     model::Model,
     names::EndpointId,
@@ -56,6 +55,8 @@ struct Inner {
 /// A fault that was met before.
 #[derive(Debug, Clone)]
 struct Fault {
+    /// To sum it up with when it is over.
+    over: Event,
     /// How often it was healed, each time within [`RECURS_WITHIN`] of the last.
     healed: u32,
     /// How often healing failed since it last succeeded.
@@ -107,29 +108,18 @@ impl Memory {
             !waits
         });
         inner.leftovers = leftovers;
-        inner.forget_settled(now);
+        inner.forget_settled(manager.events(), now);
         pending || inner.faults.values().any(|fault| fault.healed > AT_ONCE)
     }
 
     /// Says each problem once, and once more when it is over.
-    pub(super) fn tell(&self, model: &Model, problems: Vec<Problem>) {
+    pub(super) fn tell(&self, events: &Events, model: &Model, problems: Vec<Problem>) {
         let told = std::mem::replace(&mut self.inner.lock().told, problems.clone());
         for problem in problems.iter().filter(|problem| !told.contains(problem)) {
-            warn!(
-                network = problem.network.short(),
-                network_name = model.network_name(&problem.network),
-                endpoint = problem.endpoint.as_ref().map(|id| id.short()),
-                "{}",
-                problem.text
-            );
+            events.tell(Event::of_problem(Kind::Problem, model, problem));
         }
         for problem in told.iter().filter(|problem| !problems.contains(problem)) {
-            info!(
-                network = problem.network.short(),
-                network_name = model.network_name(&problem.network),
-                reason = problem.text,
-                "no longer a problem"
-            );
+            events.tell(Event::of_problem(Kind::ProblemOver, model, problem));
         }
     }
 
@@ -151,12 +141,14 @@ impl Memory {
     }
 
     /// Takes in what became of a step, and says it. True where it was carried out.
-    pub(super) fn account(&self, model: &Model, done: &Done<'_>) -> bool {
+    pub(super) fn account(&self, events: &Events, model: &Model, done: &Done<'_>) -> bool {
         let mut inner = self.inner.lock();
         let now = self.now();
         let step = done.step;
-        let first = Fault { healed: 0, failed: 0, last: now, until: now };
-        let fault = inner.faults.entry(key(step)).or_insert(first);
+        let about = |kind| Event::of_step(kind, model, step);
+        let first =
+            || Fault { over: about(Kind::HealedForGood), healed: 0, failed: 0, last: now, until: now };
+        let fault = inner.faults.entry(key(step)).or_insert_with(first);
         fault.last = now;
         match &done.outcome {
             Ok(()) => {
@@ -164,34 +156,24 @@ impl Memory {
                 fault.failed = 0;
                 let pause = pause(fault.healed.saturating_sub(AT_ONCE), SOON_AGAIN);
                 fault.until = now + pause;
-                if fault.healed <= AT_ONCE {
-                    log_healed(model, done);
+                let healed = Event::healed(model, done);
+                match fault.healed <= AT_ONCE {
+                    true => events.tell(healed),
+                    false => events.count(&healed),
                 }
                 if fault.healed == AT_ONCE {
-                    warn!(
-                        network = step.network.as_ref().map(|id| id.short()),
-                        endpoint = step.endpoint.as_ref().map(|id| id.short()),
-                        interface = step.action.interface(),
-                        reason = step.reason,
-                        times = fault.healed,
-                        "keeps coming back: somebody or something undoes it; canhub goes on, with growing pauses, and sums up when it is over"
-                    );
+                    events.tell(Event { times: Some(fault.healed), ..about(Kind::KeepsComingBack) });
                 }
             }
             Err(err) => {
                 fault.failed += 1;
                 fault.until = now + pause(fault.failed, FIRST_PAUSE);
                 // Said at first and then ever more rarely: at 1, 2, 4, 8 failures in a row.
-                if fault.failed.is_power_of_two() {
-                    warn!(
-                        network = step.network.as_ref().map(|id| id.short()),
-                        endpoint = step.endpoint.as_ref().map(|id| id.short()),
-                        interface = step.action.interface(),
-                        reason = step.reason,
-                        times = fault.failed,
-                        %err,
-                        "could not heal; it will be tried again"
-                    );
+                let (times, err) = (Some(fault.failed), Some(err.to_string()));
+                let failed = Event { times, err, ..about(Kind::HealFailed) };
+                match fault.failed.is_power_of_two() {
+                    true => events.tell(failed),
+                    false => events.count(&failed),
                 }
             }
         }
@@ -214,12 +196,11 @@ fn pause(times: u32, first: Duration) -> Duration {
 
 impl Inner {
     /// A fault that stayed away is over; one that came back often is summed up.
-    fn forget_settled(&mut self, now: Instant) {
-        self.faults.retain(|key, fault| {
+    fn forget_settled(&mut self, events: &Events, now: Instant) {
+        self.faults.retain(|_, fault| {
             let settled = now.duration_since(fault.last) > RECURS_WITHIN;
             if settled && fault.healed > AT_ONCE {
-                let what = key.rsplit('\t').next().unwrap_or_default();
-                info!(interface = what, times = fault.healed, "healed for good; it had kept coming back");
+                events.tell(Event { times: Some(fault.healed), ..fault.over.clone() });
             }
             !settled
         });

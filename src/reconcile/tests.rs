@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    kernel::{Kernel, LinkChange, fake::FakeKernel},
+    events::{Event, KEPT, Kind, Told},
+    kernel::{Kernel, LinkChange, LinkKind, fake::FakeKernel},
     names::{EndpointId, NetworkId},
     options::RawOptions,
     state::Store,
@@ -71,13 +72,22 @@ impl Rig {
     }
 
     fn host_end(&self, number: u8) -> Option<u32> {
-        let name = endpoint(number).host_end();
-        self.kernel
-            .links()
-            .unwrap()
-            .into_iter()
-            .find(|link| link.name == name.as_str())
-            .map(|link| link.index)
+        self.link(endpoint(number).host_end().as_str())
+    }
+
+    fn link(&self, name: &str) -> Option<u32> {
+        self.kernel.links().unwrap().into_iter().find(|link| link.name == name).map(|link| link.index)
+    }
+
+    /// All that was told so far.
+    fn told(&self) -> Vec<Event> {
+        let mut reader = self.manager.events().listen(KEPT);
+        std::iter::from_fn(|| reader.next_of_backlog())
+            .map(|told| match told {
+                Told::Event(entry) => entry.event.clone(),
+                Told::Missed { .. } => unreachable!("nothing is missed in the backlog"),
+            })
+            .collect()
     }
 
     fn take_down(&self, number: u8) {
@@ -98,6 +108,37 @@ fn a_deleted_pair_comes_back() {
     assert_eq!(rig.look(), Outcome { healed: 2, failed: 0, pending: false });
     assert!(rig.host_end(1).is_some());
     assert_eq!(rig.look().healed, 0);
+}
+
+#[test]
+fn each_heal_is_one_event_and_one_count_until_it_is_summed_up() {
+    let rig = Rig::new(&[]);
+    let reason = "the link was down";
+    let told = |kind| rig.told().iter().filter(|event| event.kind == kind).count();
+    for time in 1..=6 {
+        rig.take_down(1);
+        rig.look();
+        assert_eq!(rig.manager.events().counters().heals(reason), time);
+        assert_eq!(told(Kind::Healed), time.min(5) as usize, "the sixth is only counted");
+        assert_eq!(told(Kind::KeepsComingBack), usize::from(time >= 5));
+    }
+    let healed = rig.told().into_iter().find(|event| event.kind == Kind::Healed).unwrap();
+    assert_eq!(healed.endpoint, Some(endpoint(1)));
+    assert_eq!((healed.network, healed.reason.as_deref()), (Some(network()), Some(reason)));
+    assert_eq!(rig.manager.events().heals_of_endpoint(&network(), &endpoint(1)), 6);
+}
+
+#[test]
+fn a_problem_is_an_event_when_it_comes_and_one_when_it_goes() {
+    let rig = Rig::new(&[("adapter", "can7")]);
+    let told = |kind| rig.told().into_iter().filter(move |event| event.kind == kind).count();
+    for _ in 0..2 {
+        rig.look();
+        assert_eq!((told(Kind::Problem), told(Kind::ProblemOver)), (1, 0));
+    }
+    rig.kernel.add_foreign("can7", LinkKind::Can);
+    rig.look();
+    assert_eq!((told(Kind::Problem), told(Kind::ProblemOver)), (1, 1));
 }
 
 #[test]

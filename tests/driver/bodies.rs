@@ -1,5 +1,7 @@
 //! Request bodies in the shapes that were captured, and ids in the shapes that Docker gives.
 
+#![allow(dead_code, reason = "the tests, those of the admin socket and the bench use different parts")]
+
 use serde_json::{Value, json};
 
 /// A network id of 64 hex digits.

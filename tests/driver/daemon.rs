@@ -1,77 +1,13 @@
-//! The real program, as systemd or dockerd starts and ends it. It asks the host's kernel only to list.
-
-#![allow(clippy::disallowed_methods, reason = "a test may start the program that it is about")]
+//! The real program, as systemd or dockerd starts and ends it.
 
 use std::{
     fs,
     io::Read,
     os::unix::{fs::FileTypeExt, fs::PermissionsExt, net::UnixListener},
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
-use super::client::Client;
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Daemon {
-    child: Child,
-    socket: PathBuf,
-}
-
-impl Daemon {
-    fn start(dir: &Path) -> Self {
-        // The file name is the driver's, and two daemons of one driver name exclude each other.
-        let name = dir.file_name().unwrap().to_string_lossy().replace('.', "");
-        let socket = dir.join("plugins").join(name).with_extension("sock");
-        let child = Command::new(env!("CARGO_BIN_EXE_canhub"))
-            .args(["serve", "--no-heal", "--log-format", "text", "--socket"])
-            .arg(&socket)
-            .arg("--state-dir")
-            .arg(dir.join("state"))
-            .arg("--docker-socket")
-            .arg(dir.join("docker.sock"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Self { child, socket }
-    }
-
-    fn answers(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        while std::os::unix::net::UnixStream::connect(&self.socket).is_err() {
-            assert!(Instant::now() < deadline, "it does not listen");
-            thread::sleep(Duration::from_millis(5));
-        }
-        Client::connect(&self.socket).call_raw("Plugin.Activate", b"").ok();
-    }
-
-    fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success(), "{sent}");
-    }
-
-    fn end(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "it does not end");
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use super::{client::Client, process::Daemon};
 
 /// Traps 23 and 24: a plugin that ignores SIGTERM costs each dockerd restart 10 s, a stale socket file
 /// costs each volume command 15 s. And a connection that is still open must not hold the end up.

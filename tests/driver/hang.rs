@@ -1,119 +1,23 @@
 //! A kernel that hangs: a legacy plugin's caller has no time limit of its own, so ours must hold.
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use canhub::{
-    kernel::{
-        ControllerChange, Identity, Kernel, Link, LinkChange, PairSpec, Result, Rule, RuleStatus,
-        fake::FakeKernel,
-    },
-    names::IfName,
-};
-use parking_lot::{Condvar, Mutex};
 use serde_json::json;
 
 use super::{
     bodies,
     bus::{host_end, hub},
-    rig::Rig,
+    hanging,
 };
 
 const LIMIT: Duration = Duration::from_millis(400);
 /// The machine may be busy with other tests.
 const MARGIN: Duration = Duration::from_secs(8);
 
-/// Lists links only while it is not held up.
-struct Hanging {
-    kernel: Arc<FakeKernel>,
-    hangs: Mutex<bool>,
-    freed: Condvar,
-}
-
-impl Hanging {
-    fn set(&self, hangs: bool) {
-        *self.hangs.lock() = hangs;
-        self.freed.notify_all();
-    }
-}
-
-impl Kernel for Hanging {
-    fn links(&self) -> Result<Vec<Link>> {
-        let mut hangs = self.hangs.lock();
-        while *hangs {
-            self.freed.wait(&mut hangs);
-        }
-        drop(hangs);
-        self.kernel.links()
-    }
-
-    fn ensure_gateway(&self) -> Result<()> {
-        self.kernel.ensure_gateway()
-    }
-
-    fn rules(&self) -> Result<Vec<RuleStatus>> {
-        self.kernel.rules()
-    }
-
-    fn identities(&self) -> Result<Vec<(String, Identity)>> {
-        self.kernel.identities()
-    }
-
-    fn configure(&self, index: u32, change: &ControllerChange, up: bool) -> Result<()> {
-        self.kernel.configure(index, change, up)
-    }
-
-    fn sandbox_exists(&self, sandbox: &Path) -> Result<bool> {
-        self.kernel.sandbox_exists(sandbox)
-    }
-
-    fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>> {
-        self.kernel.sandbox_links(sandbox)
-    }
-
-    fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32> {
-        self.kernel.create_vcan(name, mtu, alias)
-    }
-
-    fn create_pair(&self, pair: &PairSpec<'_>) -> Result<u32> {
-        self.kernel.create_pair(pair)
-    }
-
-    fn change_link(&self, sandbox: Option<&Path>, index: u32, change: &LinkChange) -> Result<()> {
-        self.kernel.change_link(sandbox, index, change)
-    }
-
-    fn delete_link(&self, sandbox: Option<&Path>, index: u32) -> Result<()> {
-        self.kernel.delete_link(sandbox, index)
-    }
-
-    fn add_rules(&self, rules: &[Rule]) -> Result<()> {
-        self.kernel.add_rules(rules)
-    }
-
-    fn delete_rules(&self, rules: &[Rule]) -> Result<()> {
-        self.kernel.delete_rules(rules)
-    }
-}
-
-/// A rig whose kernel can be made to hang, and the switch.
-fn rig() -> (Rig, Arc<Hanging>) {
-    let mut switch = None;
-    let rig = Rig::limited(LIMIT, |kernel| {
-        let hanging = Arc::new(Hanging { kernel, hangs: Mutex::new(false), freed: Condvar::new() });
-        switch = Some(hanging.clone());
-        hanging
-    });
-    (rig, switch.unwrap())
-}
-
 /// Trap 2: Docker would wait for ever, with the container's lock held.
 #[test]
 fn a_kernel_that_hangs_costs_a_request_its_time_limit_and_no_more() {
-    let (rig, kernel) = rig();
+    let (rig, kernel) = hanging::rig(LIMIT);
     let network = rig.network(1, json!({}));
     let endpoint = bodies::endpoint(1);
     rig.kernel.add_sandbox(bodies::sandbox(1));
@@ -149,7 +53,7 @@ fn a_kernel_that_hangs_costs_a_request_its_time_limit_and_no_more() {
 /// Docker deletes the endpoint of a Join that failed, and this Join is still under way.
 #[test]
 fn a_join_that_ran_out_of_time_and_was_deleted_leaves_nothing() {
-    let (rig, kernel) = rig();
+    let (rig, kernel) = hanging::rig(LIMIT);
     let network = rig.network(1, json!({}));
     let endpoint = bodies::endpoint(1);
     rig.kernel.add_sandbox(bodies::sandbox(1));
@@ -171,7 +75,7 @@ fn a_join_that_ran_out_of_time_and_was_deleted_leaves_nothing() {
 /// Many calls pile up behind one that hangs; each is answered in its time, and the driver recovers.
 #[test]
 fn a_pile_of_requests_behind_a_hanging_kernel_is_answered_in_time() {
-    let (rig, kernel) = rig();
+    let (rig, kernel) = hanging::rig(LIMIT);
     let network = rig.network(1, json!({}));
     kernel.set(true);
     let mut clients: Vec<_> = (0..60).map(|_| rig.client()).collect();

@@ -1,7 +1,10 @@
-//! The real server over a kernel in memory, on a socket in a folder of its own.
+//! The real servers over a kernel in memory, on sockets in a folder of their own.
+
+#![allow(dead_code, reason = "tests/admin uses another half of it")]
 
 use std::{
     fs,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::Arc,
     thread::{self, JoinHandle},
@@ -9,6 +12,7 @@ use std::{
 };
 
 use canhub::{
+    admin::Admin,
     driver::server,
     kernel::{Kernel, Link, fake::FakeKernel},
     manager::Manager,
@@ -16,7 +20,7 @@ use canhub::{
     state::Store,
 };
 use serde_json::{Value, json};
-use tokio::{net::UnixListener, sync::oneshot};
+use tokio::{net::UnixListener, sync::oneshot, task::JoinSet};
 
 use super::{
     bodies,
@@ -75,6 +79,10 @@ impl Rig {
 
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("canhub.sock")
+    }
+
+    pub fn admin(&self) -> PathBuf {
+        self.dir.path().join("admin.sock")
     }
 
     pub fn state(&self) -> PathBuf {
@@ -171,14 +179,20 @@ fn start<K: Kernel + 'static>(dir: &Path, kernel: Arc<K>, limit: Duration) -> (A
     listener.set_nonblocking(true).unwrap();
     let manager = Arc::new(Manager::new(kernel, Store::new(dir.join("state"), "boot"), true));
     let (stop, stopped) = oneshot::channel();
-    let served = manager.clone();
+    let admin = dir.join("admin.sock");
+    let (served, bound) = (manager.clone(), admin.clone());
     let thread = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = UnixListener::from_std(listener).unwrap();
+            let mut tasks = JoinSet::new();
+            tasks.spawn(Admin::new(served.clone()).serve(bound));
             server::serve(listener, served, limit, async { drop(stopped.await) }).await;
         });
         runtime.shutdown_timeout(Duration::from_secs(1));
     });
+    while UnixStream::connect(&admin).is_err() {
+        thread::sleep(Duration::from_millis(1));
+    }
     (manager, Server { stop, thread })
 }

@@ -27,6 +27,7 @@
 )]
 
 mod adapter;
+mod admin;
 mod bad_input;
 mod cycles;
 mod giving_way;

@@ -47,6 +47,29 @@ pub fn pid() -> String {
     run("systemctl", &["show", "--property=MainPID", "--value", UNIT])
 }
 
+/// The program that serves, as a file on the host.
+pub fn program() -> String {
+    if is_plugin() {
+        return sh("ls -d /var/lib/docker/plugins/*/rootfs/canhub | head -n 1");
+    }
+    let program = fs::read_link(format!("/proc/{}/exe", pid())).expect("canhub runs");
+    // A second process opens the file anew; the one that runs may be replaced meanwhile.
+    program.display().to_string().replace(" (deleted)", "")
+}
+
+/// What the program prints with these arguments, whether it finds all well or not.
+pub fn says(args: &str) -> String {
+    sh(&format!("{} {args} || [ $? = 1 ]", program()))
+}
+
+/// Where the admin socket is.
+pub fn admin_socket() -> String {
+    match is_plugin() {
+        true => sh("ls -d /run/docker/plugins/*/admin.sock | head -n 1"),
+        false => "/run/canhub/admin.sock".into(),
+    }
+}
+
 /// Kills the process as a crash would, and waits until systemd has started another.
 pub fn crash() {
     let old = pid();
@@ -113,13 +136,13 @@ pub struct Second {
 impl Second {
     /// Starts it with these properties of systemd and arguments of its own.
     pub fn start(name: &str, properties: &[&str], args: &[&str]) -> Self {
-        let program = fs::read_link(format!("/proc/{}/exe", pid())).expect("canhub runs");
-        // A second process opens the file anew; the one that runs may be replaced meanwhile.
-        let program = program.display().to_string().replace(" (deleted)", "");
+        let program = program();
         let socket = socket(name);
         let unit = format!("--unit=e2e-{name}");
         let serve = ["--collect", "--quiet", &unit];
-        run("systemd-run", &[&serve, properties, &[&program, "serve", "--socket", &socket], args].concat());
+        let admin = format!("/run/canhub-{name}.sock");
+        let sockets = [&*program, "serve", "--socket", &socket, "--admin-socket", &admin];
+        run("systemd-run", &[&serve, properties, &sockets, args].concat());
         let second = Self { name: name.into(), undo: RefCell::default() };
         eventually("the second canhub listens", || {
             if fs::exists(&socket).unwrap_or(false) { Ok(()) } else { Err(second.journal()) }

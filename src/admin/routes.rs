@@ -1,0 +1,136 @@
+//! From a path to an answer.
+
+use http_body_util::{Either, Full};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Admin, scrape, stream::EventStream};
+use crate::{
+    http::server::{of_type, whole},
+    manager::Manager,
+};
+
+/// Every answer's body: most are whole, events never end.
+type Body = Either<Full<Bytes>, EventStream>;
+
+const JSON: &str = "application/json";
+/// OpenMetrics 1.0, "Content-Type".
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const EVENT_STREAM: &str = "text/event-stream";
+/// What there is, for who asks for something else.
+const PATHS: [&str; 4] = ["/v1/ready", "/v1/status", "/v1/events", "/metrics"];
+
+/// Answers a request on the admin socket.
+pub(super) async fn answer(admin: Admin, allowed: bool, request: Request<Incoming>) -> Response<Body> {
+    let (parts, _) = request.into_parts();
+    if !allowed {
+        let why = "only root and the user that runs canhub may ask here";
+        return refused(StatusCode::FORBIDDEN, why).map(Either::Left);
+    }
+    if parts.method != Method::GET {
+        return refused(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here").map(Either::Left);
+    }
+    match parts.uri.path() {
+        "/v1/ready" => ready(&admin.manager).map(Either::Left),
+        "/v1/status" => status(&admin).await.map(Either::Left),
+        "/v1/events" => events(&admin, parts.uri.query().unwrap_or_default()),
+        "/metrics" => metrics(&admin).await.map(Either::Left),
+        path => not_found(path, &PATHS).map(Either::Left),
+    }
+}
+
+/// Answers a request over TCP.
+pub(super) async fn answer_metrics(admin: Admin, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => metrics(&admin).await,
+        (_, path) => not_found(path, &["/metrics"]),
+    }
+}
+
+fn ready(manager: &Manager) -> Response<Full<Bytes>> {
+    match manager.audit_age() {
+        Some(_) => as_json(StatusCode::OK, &json!({ "ready": true })),
+        None => {
+            refused(StatusCode::SERVICE_UNAVAILABLE, "the buses are still being looked at for the first time")
+        }
+    }
+}
+
+async fn status(admin: &Admin) -> Response<Full<Bytes>> {
+    match admin.read(Manager::status).await {
+        Ok(status) => as_json(StatusCode::OK, &status),
+        Err(why) => refused(StatusCode::SERVICE_UNAVAILABLE, &why),
+    }
+}
+
+async fn metrics(admin: &Admin) -> Response<Full<Bytes>> {
+    match admin.read(scrape::text).await {
+        Ok(text) => whole(StatusCode::OK, OPENMETRICS, text),
+        Err(why) => refused(StatusCode::SERVICE_UNAVAILABLE, &why),
+    }
+}
+
+fn events(admin: &Admin, query: &str) -> Response<Body> {
+    let (last, follow) = match parse_query(query) {
+        Ok(asked) => asked,
+        Err(why) => return refused(StatusCode::BAD_REQUEST, &why).map(Either::Left),
+    };
+    let Some(place) = admin.place() else {
+        let why = "too many listen to events already; try again when one has ended";
+        return refused(StatusCode::SERVICE_UNAVAILABLE, why).map(Either::Left);
+    };
+    let reader = admin.manager.events().listen(last);
+    of_type(StatusCode::OK, EVENT_STREAM, Either::Right(EventStream::new(reader, follow, place)))
+}
+
+/// How many of the last events to begin with, and whether to go on.
+fn parse_query(query: &str) -> Result<(usize, bool), String> {
+    let (mut last, mut follow) = (0, true);
+    for (key, value) in query
+        .split('&')
+        .filter(|word| !word.is_empty())
+        .map(|word| word.split_once('=').unwrap_or((word, "")))
+    {
+        match (key, value.parse::<usize>(), value.parse::<bool>()) {
+            ("last", Ok(number), _) => last = number,
+            ("follow", _, Ok(answer)) => follow = answer,
+            _ => {
+                return Err(format!(
+                    "{key}={value} is not understood: there is last=NUMBER and follow=true or false"
+                ));
+            }
+        }
+    }
+    Ok((last, follow))
+}
+
+fn not_found(path: &str, there: &[&str]) -> Response<Full<Bytes>> {
+    refused(StatusCode::NOT_FOUND, &format!("there is no {path} here; there is {}", there.join(", ")))
+}
+
+fn refused(status: StatusCode, why: &str) -> Response<Full<Bytes>> {
+    as_json(status, &json!({ "error": why }))
+}
+
+fn as_json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+    // Our types have text for keys and no floats that are not numbers: nothing that JSON cannot say.
+    whole(status, JSON, serde_json::to_vec(body).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_says_where_to_begin_and_whether_to_go_on() {
+        assert_eq!(parse_query(""), Ok((0, true)));
+        assert_eq!(parse_query("last=7&follow=false"), Ok((7, false)));
+        for wrong in ["last=-1", "last", "since=3", "follow=no"] {
+            assert!(parse_query(wrong).unwrap_err().contains("last=NUMBER"), "{wrong}");
+        }
+    }
+}

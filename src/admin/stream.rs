@@ -1,0 +1,82 @@
+//! Events as a body without an end (WHATWG HTML, "Server-sent events").
+//!
+//! The body is asked for its next piece only when the connection has room, so one who does not read costs a
+//! full socket, a small buffer, and nothing more.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use hyper::body::{Body, Bytes, Frame};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::events::{Reader, Told};
+
+/// A piece that is being waited for, and who reads the one after it.
+type Next = Pin<Box<dyn Future<Output = Option<(Bytes, Reader)>> + Send>>;
+
+/// The body.
+pub(super) struct EventStream {
+    next: Next,
+    follow: bool,
+    /// Given back when the body goes.
+    _place: OwnedSemaphorePermit,
+}
+
+impl EventStream {
+    /// What the reader reads; without `follow` only what was.
+    pub(super) fn new(reader: Reader, follow: bool, place: OwnedSemaphorePermit) -> Self {
+        Self { next: Box::pin(next(reader, follow)), follow, _place: place }
+    }
+}
+
+impl Body for EventStream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some((piece, reader)) = ready!(self.next.as_mut().poll(cx)) else { return Poll::Ready(None) };
+        let follow = self.follow;
+        self.next = Box::pin(next(reader, follow));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+}
+
+async fn next(mut reader: Reader, follow: bool) -> Option<(Bytes, Reader)> {
+    let told = match follow {
+        true => reader.next().await?,
+        false => reader.next_of_backlog()?,
+    };
+    Some((piece(&told), reader))
+}
+
+fn piece(told: &Told) -> Bytes {
+    let json = serde_json::to_string(told).unwrap_or_default();
+    match told {
+        Told::Event(entry) => format!("id: {}\ndata: {json}\n\n", entry.seq).into(),
+        Told::Missed { .. } => format!("event: missed\ndata: {json}\n\n").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::events::{Entry, Event, Kind};
+
+    #[test]
+    fn an_event_is_one_line_of_json_and_what_was_missed_has_a_name_of_its_own() {
+        let entry = Entry { seq: 7, time: "then".into(), event: Event::new(Kind::Left) };
+        assert_eq!(
+            piece(&Told::Event(Arc::new(entry))),
+            "id: 7\ndata: {\"seq\":7,\"time\":\"then\",\"event\":\"left\"}\n\n"
+        );
+        assert_eq!(piece(&Told::Missed { missed: 3 }), "event: missed\ndata: {\"missed\":3}\n\n");
+    }
+}

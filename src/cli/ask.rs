@@ -1,0 +1,128 @@
+//! Asking the daemon on its admin socket.
+
+use std::{
+    fs, io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use hyper::{Method, StatusCode, body::Bytes};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::Failed;
+use crate::{admin, http::client};
+
+/// Longer than the daemon takes for anything.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// Where dockerd keeps the sockets of managed plugins, each in a folder of its own.
+const PLUGINS: &str = "/run/docker/plugins";
+
+/// Where to ask.
+#[derive(Debug, Args)]
+pub(super) struct AdminSocket {
+    /// The daemon's admin socket [default: /run/canhub/admin.sock, else the managed plugin's]
+    #[arg(long, env = "CANHUB_ADMIN_SOCKET", value_name = "PATH")]
+    admin_socket: Option<PathBuf>,
+}
+
+impl AdminSocket {
+    /// Reads one resource.
+    pub(super) fn get(&self, path: &str) -> Result<Bytes, Failed> {
+        let socket = self.path();
+        let answer = run(async { timeout(TIME_LIMIT, client::ask(&socket, Method::GET, path)).await })?;
+        let answer = match answer {
+            Ok(answer) => answer.map_err(|err| unreachable(&socket, &err))?,
+            Err(_) => {
+                let why =
+                    format!("canhub did not answer within {} s: journalctl -u canhub", TIME_LIMIT.as_secs());
+                return Err(Failed::Unreachable(why));
+            }
+        };
+        match answer.status {
+            StatusCode::OK => Ok(answer.body),
+            _ => Err(Failed::Because(sentence(&answer.body))),
+        }
+    }
+
+    /// Reads a resource piece by piece, until it ends or `each` has enough.
+    pub(super) fn follow(
+        &self,
+        path: &str,
+        each: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Failed> {
+        let socket = self.path();
+        run(client::follow(&socket, path, each))?.map_err(|err| unreachable(&socket, &err))
+    }
+
+    fn path(&self) -> PathBuf {
+        let default = || Some(PathBuf::from(admin::SOCKET)).filter(|path| is_there(path));
+        let found = self.admin_socket.clone().or_else(default).or_else(|| of_a_plugin(Path::new(PLUGINS)));
+        found.unwrap_or_else(|| admin::SOCKET.into())
+    }
+}
+
+/// The managed plugin's admin socket, as the host sees it.
+fn of_a_plugin(folder: &Path) -> Option<PathBuf> {
+    let folders = fs::read_dir(folder).ok()?.flatten();
+    folders.map(|folder| folder.path().join("admin.sock")).find(|path| is_there(path))
+}
+
+/// Also where only root can see it: then that is what to say.
+fn is_there(path: &Path) -> bool {
+    !matches!(fs::metadata(path), Err(err) if err.kind() == io::ErrorKind::NotFound)
+}
+
+fn run<T>(work: impl Future<Output = T>) -> Result<T, Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.map_err(|err| format!("cannot start: {err}"))?.block_on(work))
+}
+
+/// What the daemon said instead of answering.
+fn sentence(body: &[u8]) -> String {
+    let said = serde_json::from_slice::<Value>(body).ok();
+    let said = said.as_ref().and_then(|said| said.get("error")).and_then(Value::as_str);
+    said.unwrap_or("canhub's answer makes no sense; is it of another version?").to_owned()
+}
+
+/// Why there is no answer, and what to do.
+fn unreachable(socket: &Path, err: &io::Error) -> Failed {
+    let socket = socket.display();
+    Failed::Unreachable(match err.kind() {
+        io::ErrorKind::PermissionDenied => "only root may ask: try it with sudo".into(),
+        io::ErrorKind::NotFound => format!(
+            "canhub does not run, or has its admin socket elsewhere than at {socket}: `systemctl start canhub`, or name the socket with --admin-socket"
+        ),
+        io::ErrorKind::ConnectionRefused => {
+            format!("nobody answers on {socket}: `systemctl restart canhub`, and see `journalctl -u canhub`")
+        }
+        _ => format!("canhub does not answer on {socket}: {err}; see `journalctl -u canhub`"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_daemon_is_told_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = AdminSocket { admin_socket: Some(dir.path().join("admin.sock")) };
+        let failed = socket.get("/v1/status").unwrap_err();
+        assert_eq!(failed.exit_code(), 3);
+        let Failed::Unreachable(why) = failed else { panic!("{failed:?}") };
+        assert!(why.contains("systemctl start canhub") && why.contains("--admin-socket"), "{why}");
+    }
+
+    #[test]
+    fn the_socket_of_a_managed_plugin_is_found_in_dockers_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(of_a_plugin(dir.path()), None);
+        let plugin = dir.path().join("0123");
+        fs::create_dir(&plugin).unwrap();
+        fs::write(plugin.join("admin.sock"), "").unwrap();
+        assert_eq!(of_a_plugin(dir.path()), Some(plugin.join("admin.sock")));
+    }
+}

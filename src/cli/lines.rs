@@ -1,0 +1,60 @@
+//! Lines for people, in 80 columns.
+
+use std::io::{self, Write};
+
+/// As wide as any terminal.
+pub(super) const WIDTH: usize = 80;
+
+/// Prints, and is silent about a reader who has gone (`| head`): false then.
+pub(super) fn print(text: &str) -> bool {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+}
+
+/// At most so many characters of a text; where some are missing it ends in `…`. What would move the cursor is shown as `?`.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    let clean = |c: char| if c.is_control() { '?' } else { c };
+    match text.chars().count() > width {
+        true => text.chars().take(width.saturating_sub(1)).map(clean).chain(['…']).collect(),
+        false => text.chars().map(clean).collect(),
+    }
+}
+
+/// A sentence in lines of at most [`WIDTH`], the first after `first`, the others indented as far.
+pub(super) fn wrap(first: &str, text: &str) -> String {
+    let indent = first.chars().count();
+    let (mut lines, mut line) = (Vec::new(), first.to_owned());
+    for word in text.split_whitespace() {
+        let word = cut(word, WIDTH - indent);
+        let length = line.chars().count();
+        if length > indent && length + 1 + word.chars().count() > WIDTH {
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
+        }
+        if line.chars().count() > indent {
+            line.push(' ');
+        }
+        line.push_str(&word);
+    }
+    lines.push(line);
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_and_cannot_move_the_cursor() {
+        assert_eq!(cut("gateway", 7), "gateway");
+        assert_eq!(cut("gateways", 7), "gatewa…");
+        assert_eq!(cut("a\x1b[2J", 9), "a?[2J");
+    }
+
+    #[test]
+    fn a_sentence_is_wrapped_between_words() {
+        let text = wrap("  ! ", &"word ".repeat(40));
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(text.starts_with("  ! word word") && text.contains("\n    word"), "{text}");
+        assert_eq!(wrap("> ", &"x".repeat(200)).lines().next().unwrap().chars().count(), WIDTH);
+    }
+}

@@ -1,0 +1,92 @@
+//! `canhub status`: asks twice, so that frames become frames per second.
+
+mod table;
+
+use std::{
+    io::{IsTerminal, stdout},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+
+use super::{Failed, ask::AdminSocket, lines};
+use crate::status::{BusStatus, Status};
+use table::render;
+
+/// Frames are counted twice, so far apart.
+const SAMPLE: Duration = Duration::from_secs(1);
+/// Clears the screen (ECMA-48: cursor to the top left, erase to the end).
+const CLEAR: &str = "\x1b[H\x1b[J";
+
+/// Show all buses
+#[derive(Debug, Args)]
+pub(super) struct StatusCommand {
+    /// Show it again each second, until Ctrl-C
+    #[arg(long, short)]
+    watch: bool,
+    /// As JSON; frames are counted and not divided by time
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    socket: AdminSocket,
+}
+
+/// The status, and when it was so.
+struct Sample {
+    status: Status,
+    taken: Instant,
+}
+
+impl StatusCommand {
+    pub(super) fn run(self) -> Result<(), Failed> {
+        if self.json && !self.watch {
+            let body = self.socket.get("/v1/status")?;
+            lines::print(&(String::from_utf8_lossy(&body) + "\n"));
+            return verdict(&parse(&body)?);
+        }
+        let mut before = self.sample()?;
+        loop {
+            // Nobody waits for the frames of nobody.
+            let counts = before.status.buses.iter().any(|bus| !bus.members.is_empty());
+            if counts || self.watch {
+                sleep(SAMPLE);
+            }
+            let now = if counts || self.watch { self.sample()? } else { before.again() };
+            let text = match self.json {
+                true => serde_json::to_string(&now.status).unwrap_or_default() + "\n",
+                false => render(&before, &now),
+            };
+            let clear = if self.watch && !self.json && stdout().is_terminal() { CLEAR } else { "" };
+            if !lines::print(&format!("{clear}{text}")) || !self.watch {
+                return verdict(&now.status);
+            }
+            before = now;
+        }
+    }
+
+    fn sample(&self) -> Result<Sample, Failed> {
+        let status = parse(&self.socket.get("/v1/status")?)?;
+        Ok(Sample { status, taken: Instant::now() })
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Status, Failed> {
+    serde_json::from_slice(body).map_err(|err| {
+        Failed::Because(format!("canhub's answer is not understood; is it of another version? {err}"))
+    })
+}
+
+fn verdict(status: &Status) -> Result<(), Failed> {
+    if status.is_well() { Ok(()) } else { Err(Failed::Found) }
+}
+
+impl Sample {
+    fn again(&self) -> Self {
+        Self { status: self.status.clone(), taken: self.taken }
+    }
+
+    fn bus(&self, like: &BusStatus) -> Option<&BusStatus> {
+        self.status.buses.iter().find(|bus| bus.network == like.network)
+    }
+}

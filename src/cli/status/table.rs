@@ -1,0 +1,252 @@
+//! The status as a person reads it, in 80 columns.
+
+use std::time::Duration;
+
+use super::{
+    super::lines::{WIDTH, cut, wrap},
+    Sample,
+};
+use crate::{
+    clock::roughly,
+    endpoint::Stage,
+    network::Ownership,
+    status::{AdapterStatus, BusStatus, Count, MemberStatus, Status, Traffic},
+};
+
+/// All that is shown; frames per second are those between the two samples.
+pub(super) fn render(before: &Sample, now: &Sample) -> String {
+    let status = &now.status;
+    let mut text = head(status);
+    if status.buses.is_empty() {
+        text += "\nNo bus yet. Make one, and put a container on it:\n\
+                 \x20 docker network create -d canhub --ipam-driver null -o hub=vcan-body body\n\
+                 \x20 docker run -d --network body IMAGE\n";
+    }
+    let seconds = now.taken.duration_since(before.taken).as_secs_f64();
+    for bus in &status.buses {
+        text += "\n";
+        text += &render_bus(before.bus(bus), bus, seconds);
+    }
+    if !status.late.is_empty() {
+        text += "\n";
+        let names = status.late.join(" ");
+        text += &wrap(
+            "! ",
+            &format!("Docker gave up on these containers because canhub was not there: docker start {names}"),
+        );
+    }
+    text
+}
+
+fn head(status: &Status) -> String {
+    let heal = if status.heal { "on" } else { "off" };
+    let looked = match status.audit_age_s {
+        Some(age) => format!("looked {} ago", roughly(Duration::try_from_secs_f64(age).unwrap_or_default())),
+        None => "still looking for the first time".into(),
+    };
+    let up = roughly(Duration::from_secs(status.uptime_s));
+    cut(&format!("canhub {}  up {up}  healing {heal}  {looked}", status.version), WIDTH) + "\n"
+}
+
+fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> String {
+    let well = if bus.is_well() { "well" } else { "NOT WELL" };
+    let heal = if bus.heal { "" } else { "  healing off" };
+    let owner = match bus.owner {
+        Ownership::Owned => "hub",
+        Ownership::Adapter => "adapter",
+        Ownership::Shared => "vxcan hub",
+    };
+    let rest = format!("  {owner} {}  {}{heal}  heals {}  {well}", bus.hub, bus.frames, short(bus.heals));
+    let name = cut(&bus.network_name, WIDTH - "bus ".len() - rest.chars().count());
+    let mut text = format!("bus {name}{rest}\n");
+    text += &bus.adapter.as_ref().map(controller).unwrap_or_default();
+    for step in &bus.steps {
+        text += &wrap("  ! ", &format!("{step}; it is not mended yet"));
+    }
+    for problem in &bus.problems {
+        text += &wrap("  ! ", problem);
+    }
+    text += &row(["CONTAINER", "INTERFACE", "IN/s", "OUT/s", "LOST", "HEALS"]);
+    let mut members: Vec<&MemberStatus> = bus.members.iter().collect();
+    members.sort_by_cached_key(|member| (who(member), &member.interface));
+    for member in members {
+        let old = before.and_then(|bus| bus.members.iter().find(|old| old.endpoint == member.endpoint));
+        let [inward, out, lost] = rates(old.map(|old| old.traffic), member.traffic, seconds);
+        text += &row([&who(member), &member.interface, &inward, &out, &lost, &short(member.heals)]);
+    }
+    let [inward, out, lost] = rates(before.map(|bus| bus.traffic), bus.traffic, seconds);
+    text += &row(["(the host)", bus.hub.as_str(), &inward, &out, &lost, ""]);
+    if bus.members.is_empty() {
+        text += &wrap(
+            "  ",
+            &format!("No container is on it: docker run -d --network {} IMAGE", bus.network_name),
+        );
+    }
+    text
+}
+
+fn controller(adapter: &AdapterStatus) -> String {
+    let AdapterStatus { interface, state, bitrate, tx_errors, rx_errors, bus_offs, restarts } = adapter;
+    let bitrate = bitrate.map_or("no bitrate".into(), |rate| format!("{rate} bit/s"));
+    let errors = match (tx_errors, rx_errors) {
+        (Some(tx), Some(rx)) => format!(", errors tx {tx} rx {rx}"),
+        _ => String::new(),
+    };
+    wrap(
+        "  ",
+        &format!(
+            "{interface} is {state} at {bitrate}{errors}, bus-off {bus_offs} times, restarted {restarts} times"
+        ),
+    )
+}
+
+fn who(member: &MemberStatus) -> String {
+    let name = member.container.clone().unwrap_or_else(|| format!("endpoint {}", member.endpoint.short()));
+    match member.stage {
+        Stage::Joined { .. } => name,
+        Stage::Created => format!("(starting) {name}"),
+        Stage::Left => format!("(leaving) {name}"),
+    }
+}
+
+/// 80 columns with the two in front.
+fn row([who, interface, inward, out, lost, heals]: [&str; 6]) -> String {
+    let who = cut(who, 28);
+    let line = format!("  {who:<28} {interface:<15} {inward:>8} {out:>8} {lost:>8} {heals:>6}");
+    line.trim_end().to_owned() + "\n"
+}
+
+/// Frames per second in and out, and all that were ever lost. A counter that fell began anew meanwhile.
+fn rates(before: Option<Traffic>, now: Traffic, seconds: f64) -> [String; 3] {
+    let rate = |old: Option<Count>, new: Count| match old.and_then(|old| new.handled.checked_sub(old.handled))
+    {
+        Some(frames) if seconds > 0.0 => short((frames as f64 / seconds).round() as u64),
+        _ => "-".into(),
+    };
+    [
+        rate(before.map(|old| old.frames_in), now.frames_in),
+        rate(before.map(|old| old.frames_out), now.frames_out),
+        short(now.frames_in.dropped),
+    ]
+}
+
+/// A number in at most six characters: `99999`, `100k`.
+fn short(number: u64) -> String {
+    let units = ["", "k", "M", "G", "T", "P"];
+    let step = units.iter().zip(std::iter::successors(Some(number), |number| Some(number / 1000)));
+    let fits = step.into_iter().find(|(_, number)| *number < 100_000);
+    fits.map_or_else(|| "many".into(), |(unit, number)| format!("{number}{unit}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn traffic(inward: u64, out: u64, lost: u64) -> Traffic {
+        Traffic {
+            frames_in: Count { handled: inward, dropped: lost },
+            frames_out: Count { handled: out, dropped: 0 },
+        }
+    }
+
+    fn bus(name: &str, members: Vec<MemberStatus>) -> BusStatus {
+        BusStatus {
+            network: "a1".repeat(32).try_into().unwrap(),
+            network_name: name.into(),
+            hub: "fifteen-bytes-x".into(),
+            adapter: None,
+            owner: Ownership::Owned,
+            frames: "classic".into(),
+            heal: true,
+            steps: vec![],
+            problems: vec![],
+            heals: 3,
+            traffic: Traffic::default(),
+            members,
+        }
+    }
+
+    fn member(container: Option<&str>, traffic: Traffic) -> MemberStatus {
+        MemberStatus {
+            endpoint: "e1".repeat(32).try_into().unwrap(),
+            container: container.map(str::to_owned),
+            interface: "can0".into(),
+            stage: Stage::Joined { sandbox: "/run/netns/1".into() },
+            heals: 0,
+            traffic,
+        }
+    }
+
+    fn sample(buses: Vec<BusStatus>, at: u64) -> Sample {
+        let status = Status {
+            version: "0.1.0".into(),
+            since: "2026-11-21T08:05:00.250Z".into(),
+            uptime_s: 7300,
+            ready: true,
+            heal: true,
+            audit_age_s: Some(12.3),
+            buses,
+            leftovers: 0,
+            late: vec![],
+        };
+        static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+        Sample { status, taken: *START + Duration::from_secs(at) }
+    }
+
+    #[test]
+    fn a_bus_shows_who_is_on_it_and_how_many_frames_a_second() {
+        let before = sample(vec![bus("body", vec![member(Some("door"), traffic(1000, 10, 0))])], 0);
+        let now = sample(vec![bus("body", vec![member(Some("door"), traffic(1200, 14, 7))])], 2);
+        assert_eq!(
+            render(&before, &now),
+            "canhub 0.1.0  up 2 h  healing on  looked 12 s ago\n\
+             \n\
+             bus body  hub fifteen-bytes-x  classic  heals 3  well\n\
+             \x20 CONTAINER                    INTERFACE           IN/s    OUT/s     LOST  HEALS\n\
+             \x20 door                         can0                 100        2        7      0\n\
+             \x20 (the host)                   fifteen-bytes-x        0        0        0\n"
+        );
+    }
+
+    #[test]
+    fn nothing_is_wider_than_80_columns() {
+        let long = "n".repeat(120);
+        let mut wide =
+            bus(&long, vec![member(Some(&long), traffic(u64::from(u32::MAX), 0, u64::from(u32::MAX)))]);
+        wide.heal = false;
+        wide.problems =
+            vec!["adapter can0 is down, so its frames do not reach the bus: bring it up".repeat(3)];
+        wide.steps = vec![format!("the hub was missing ({long})")];
+        let mut now = sample(vec![wide.clone(), bus("empty", vec![])], 1);
+        now.status.late = vec![long];
+        wide.members[0].traffic = Traffic::default();
+        let text = render(&sample(vec![wide], 0), &now);
+        for line in text.lines() {
+            assert!(line.chars().count() <= WIDTH, "{} columns: {line}", line.chars().count());
+        }
+        assert!(text.contains("NOT WELL") && text.contains("docker run -d --network empty"), "{text}");
+    }
+
+    #[test]
+    fn numbers_stay_short() {
+        for (number, expected) in
+            [(0, "0"), (99_999, "99999"), (100_000, "100k"), (4_294_967_295, "4294M"), (u64::MAX, "18446P")]
+        {
+            assert_eq!(short(number), expected);
+        }
+    }
+
+    #[test]
+    fn without_a_bus_the_next_step_is_told() {
+        let text = render(&sample(vec![], 0), &sample(vec![], 1));
+        assert!(text.contains("docker network create -d canhub"), "{text}");
+    }
+
+    #[test]
+    fn counters_that_began_anew_give_no_rate() {
+        assert_eq!(rates(Some(traffic(9, 9, 0)), traffic(3, 12, 1), 1.0), ["-", "3", "1"]);
+        assert_eq!(rates(None, traffic(3, 12, 1), 1.0)[0], "-");
+    }
+}

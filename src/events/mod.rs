@@ -1,0 +1,127 @@
+//! What happens, said in one place: the line in the log, the event for whoever listens, the count for metrics.
+//!
+//! All three come out of one call, so they cannot tell different stories. Telling never waits: a listener
+//! that is too slow misses events and learns how many, and nobody else notices it.
+
+mod event;
+mod feed;
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
+pub use event::{Event, Kind};
+pub use feed::{Entry, KEPT, Reader, Told};
+
+use crate::{
+    metrics::Counters,
+    names::{EndpointId, NetworkId},
+};
+use feed::Feed;
+
+/// The one mouth.
+#[derive(Default)]
+pub struct Events {
+    feed: Feed,
+    counters: Counters,
+    heals: Mutex<Heals>,
+}
+
+impl Events {
+    /// Logs, counts and publishes what happened.
+    pub fn tell(&self, event: Event) {
+        event.log();
+        self.count(&event);
+        self.feed.publish(event);
+    }
+
+    /// Only counts it: one more of something that was told often enough and will be summed up.
+    pub fn count(&self, event: &Event) {
+        self.counters.count(event);
+        self.heals.lock().count(event);
+    }
+
+    /// Listens from now on, after the last so many of those that are kept.
+    pub fn listen(&self, last: usize) -> Reader {
+        self.feed.listen(last)
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// How often something of a network was healed since the start.
+    pub fn heals_of_network(&self, id: &NetworkId) -> u64 {
+        self.heals.lock().0.get(id).map_or(0, |network| network.values().sum())
+    }
+
+    /// How often something of an endpoint alone was healed since the start.
+    pub fn heals_of_endpoint(&self, network: &NetworkId, id: &EndpointId) -> u64 {
+        let heals = self.heals.lock();
+        heals.0.get(network).and_then(|network| network.get(&Some(id.clone()))).copied().unwrap_or(0)
+    }
+}
+
+/// Heals of each network that is there, by endpoint; `None`: of its hub, its rules, and of endpoints that are gone.
+#[derive(Debug, Default)]
+struct Heals(BTreeMap<NetworkId, BTreeMap<Option<EndpointId>, u64>>);
+
+impl Heals {
+    fn count(&mut self, event: &Event) {
+        let Some(id) = &event.network else { return };
+        match event.kind {
+            Kind::Healed => {
+                *self.0.entry(id.clone()).or_default().entry(event.endpoint.clone()).or_default() += 1;
+            }
+            Kind::Left => {
+                if let Some(network) = self.0.get_mut(id)
+                    && let Some(heals) = network.remove(&event.endpoint)
+                {
+                    *network.entry(None).or_default() += heals;
+                }
+            }
+            Kind::NetworkDeleted => drop(self.0.remove(id)),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: Kind, endpoint: Option<&str>) -> Event {
+        Event {
+            network: Some("a1".repeat(32).try_into().unwrap()),
+            endpoint: endpoint.map(|id| id.to_owned().try_into().unwrap()),
+            reason: Some("the hub was missing".into()),
+            ..Event::new(kind)
+        }
+    }
+
+    #[test]
+    fn what_is_told_is_published_and_counted_and_what_is_only_counted_is_not_published() {
+        let events = Events::default();
+        events.tell(event(Kind::Healed, None));
+        events.tell(event(Kind::Healed, Some("e1")));
+        events.count(&event(Kind::Healed, Some("e1")));
+        assert_eq!(events.listen(KEPT).backlog(), 2);
+        assert_eq!(events.counters().heals("the hub was missing"), 3);
+        let network = "a1".repeat(32).try_into().unwrap();
+        assert_eq!(events.heals_of_network(&network), 3);
+        assert_eq!(events.heals_of_endpoint(&network, &"e1".to_owned().try_into().unwrap()), 2);
+    }
+
+    #[test]
+    fn heals_of_an_endpoint_that_left_stay_its_networks_until_that_goes_too() {
+        let events = Events::default();
+        let network = "a1".repeat(32).try_into().unwrap();
+        events.count(&event(Kind::Healed, Some("e1")));
+        events.count(&event(Kind::Left, Some("e1")));
+        assert_eq!(events.heals_of_network(&network), 1);
+        assert_eq!(events.heals_of_endpoint(&network, &"e1".to_owned().try_into().unwrap()), 0);
+        events.count(&event(Kind::NetworkDeleted, None));
+        assert!(events.heals.lock().0.is_empty(), "nothing grows for ever");
+    }
+}

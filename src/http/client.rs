@@ -1,0 +1,88 @@
+//! One request on a unix socket.
+
+use std::{io, ops::ControlFlow, path::Path};
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+    header,
+};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+/// A list of thousands of networks or containers is smaller.
+const MAX_BODY: usize = 8 << 20;
+
+/// An answer that came in whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+}
+
+/// Asks, and reads the whole answer.
+///
+/// # Errors
+/// When there is no answer; one that says no is none.
+pub(crate) async fn ask(socket: &Path, method: Method, path: &str) -> io::Result<Answer> {
+    exchange(socket, method, path, async |response| {
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(io::Error::other)?;
+        Ok(Answer { status, body: body.to_bytes() })
+    })
+    .await
+}
+
+/// Reads an answer piece by piece as it comes in, until it ends or `each` has enough.
+///
+/// # Errors
+/// When there is no answer, or one that says no.
+pub(crate) async fn follow(
+    socket: &Path,
+    path: &str,
+    mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> io::Result<()> {
+    exchange(socket, Method::GET, path, async |response| {
+        if !response.status().is_success() {
+            return Err(io::Error::other(format!("{path}: {}", response.status())));
+        }
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(io::Error::other)?;
+            if frame.data_ref().is_some_and(|data| each(data).is_break()) {
+                break;
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn exchange<T>(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    read: impl AsyncFnOnce(Response<Incoming>) -> io::Result<T>,
+) -> io::Result<T> {
+    let stream = UnixStream::connect(socket).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let ask = async {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "localhost")
+            .header(header::CONNECTION, "close")
+            .body(Empty::<Bytes>::new())
+            .map_err(io::Error::other)?;
+        read(sender.send_request(request).await.map_err(io::Error::other)?).await
+    };
+    tokio::pin!(ask);
+    // The connection has to be driven while the answer comes in, and may end before the answer is read.
+    tokio::select! {
+        biased;
+        answer = &mut ask => answer,
+        _ = connection => ask.await,
+    }
+}

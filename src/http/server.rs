@@ -1,0 +1,138 @@
+//! Connections of one listening socket, and what is common to all answers.
+
+use std::{convert::Infallible, error, io, time::Duration};
+
+use http_body_util::Full;
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Body, Bytes, Incoming},
+    header,
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    task::JoinSet,
+    time::timeout,
+};
+use tracing::{debug, warn};
+
+/// dockerd waits 10 s for a plugin to end, and a Join takes milliseconds.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What connections may cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// So many at a time; one more is closed at once.
+    pub(crate) connections: usize,
+    /// Bytes that one buffers in either direction; `None`: hyper's 400 KiB.
+    pub(crate) buffer: Option<usize>,
+    /// How long one may keep silent before its next request; `None`: for ever.
+    pub(crate) patience: Option<Duration>,
+}
+
+/// A socket that takes connections.
+pub(crate) trait Listener {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next one.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+/// Accepts connections until `stop` resolves, then lets running requests finish for a moment.
+///
+/// `service` makes for each connection what answers its requests.
+pub(crate) async fn serve<L, S, A, B>(
+    listener: L,
+    limits: Limits,
+    service: impl Fn(&L::Stream) -> S,
+    stop: impl Future<Output = ()>,
+) where
+    L: Listener,
+    S: Fn(Request<Incoming>) -> A + Send + 'static,
+    A: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn error::Error + Send + Sync>>,
+{
+    let mut http = http1::Builder::new();
+    if let Some(bytes) = limits.buffer {
+        http.max_buf_size(bytes);
+    }
+    if let Some(patience) = limits.patience {
+        http.timer(TokioTimer::new()).header_read_timeout(patience);
+    }
+    let mut connections = JoinSet::new();
+    let graceful = GracefulShutdown::new();
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(_) if connections.len() >= limits.connections => debug!("one connection too many"),
+                Ok(stream) => {
+                    let answer = service(&stream);
+                    let service = service_fn(move |request| {
+                        let answer = answer(request);
+                        async { Ok::<_, Infallible>(answer.await) }
+                    });
+                    let connection = http.serve_connection(TokioIo::new(stream), service);
+                    connections.spawn(graceful.watch(connection));
+                }
+                // EMFILE and friends pass; a daemon that stops accepting does not come back.
+                Err(err) => refused(err).await,
+            },
+            Some(ended) = connections.join_next() => {
+                if let Ok(Err(err)) = ended {
+                    // dockerd dials a managed plugin once and hangs up without a word.
+                    debug!(%err, "connection ended early");
+                }
+            }
+            () = &mut stop => break,
+        }
+    }
+    drop(listener);
+    let _ = timeout(GRACE, graceful.shutdown()).await;
+}
+
+async fn refused(err: io::Error) {
+    warn!(%err, "no connection could be accepted; it will be tried again");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// An answer that is there as a whole.
+pub(crate) fn whole(
+    status: StatusCode,
+    media_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    of_type(status, media_type, Full::new(body.into()))
+}
+
+/// An answer with any body.
+pub(crate) fn of_type<B>(status: StatusCode, media_type: &'static str, body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(media_type));
+    response
+}

@@ -1,0 +1,163 @@
+//! Every heal is one event and one count, and nobody who listens can hold anybody up.
+
+use std::time::{Duration, Instant};
+
+use canhub::{
+    events::{Event, Kind},
+    kernel::Kernel,
+    reconcile::Memory,
+};
+use serde_json::{Value, json};
+
+use super::{
+    ask::{Listener, get},
+    bodies,
+    rig::Rig,
+};
+
+fn heal_the_hub(rig: &Rig, hub: &str) {
+    let index = rig.link(hub).unwrap().index;
+    rig.kernel.delete_link(None, index).unwrap();
+    rig.manager.reconcile(&Memory::default()).unwrap();
+}
+
+#[test]
+fn a_heal_is_one_event_and_one_count() {
+    let rig = Rig::new();
+    rig.network(1, json!({ "hub": "vcan-body" }));
+    let mut listener = Listener::start(&rig.admin(), 0);
+    let heals = r#"canhub_heals_total{reason="the hub was missing"}"#;
+    for time in 1..=3 {
+        heal_the_hub(&rig, "vcan-body");
+        let event = listener.next().unwrap();
+        assert_eq!(event["event"], "healed");
+        assert_eq!(event["network"], bodies::network(1));
+        assert_eq!(event["interface"], "vcan-body");
+        assert_eq!(event["reason"], "the hub was missing");
+        assert_eq!(event["did"], "make the vcan vcan-body");
+        assert!(event["took_us"].is_u64() && event["time"].as_str().unwrap().ends_with('Z'), "{event}");
+        assert_eq!(rig.sample(heals), f64::from(time));
+        assert_eq!(rig.status()["buses"][0]["heals"], time);
+    }
+    assert!(listener.is_silent(), "a heal was told twice");
+}
+
+#[test]
+fn the_life_of_a_bus_is_told_in_order() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({}));
+    let endpoint = rig.member(&network, 1);
+    rig.part(&network, &endpoint);
+    rig.call("DeleteNetwork", &bodies::delete_network(&network)).ok();
+    let mut listener = Listener::start(&rig.admin(), 256);
+    let told: Vec<Value> = (0..4).map(|_| listener.next().unwrap()).collect();
+    let kinds: Vec<&str> = told.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["network-created", "joined", "left", "network-deleted"]);
+    let numbers: Vec<u64> = told.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [1, 2, 3, 4]);
+    assert_eq!(rig.sample("canhub_join_duration_seconds_count"), 1.0);
+    assert_eq!(rig.sample("canhub_leaves_total"), 1.0);
+}
+
+#[test]
+fn what_was_can_be_had_without_what_comes() {
+    let rig = Rig::new();
+    rig.network(1, json!({}));
+    rig.network(2, json!({}));
+    let mut listener = Listener::start(&rig.admin(), 0);
+    rig.network(3, json!({}));
+    assert_eq!(listener.next().unwrap()["seq"], 3, "without `last`, only what comes");
+
+    let asked = |query: &str| get(&rig.admin(), &format!("/v1/events?{query}"));
+    assert_eq!(asked("last=x").status, 400);
+    assert!(asked("since=3").body.contains("last=NUMBER"));
+}
+
+/// Issue: a slow reader is told what it missed.
+#[test]
+fn who_does_not_read_is_told_how_much_it_missed() {
+    const MANY: u64 = 20_000;
+    let rig = Rig::new();
+    let mut slow = Listener::start(&rig.admin(), 0);
+    for _ in 0..MANY {
+        rig.manager.events().tell(Event::new(Kind::Adopted));
+    }
+    let (mut heard, mut missed, mut last) = (0, 0, 0);
+    while last < MANY {
+        let told = slow.next().unwrap();
+        match told["seq"].as_u64() {
+            Some(seq) => {
+                assert!(seq > last, "{seq} came after {last}");
+                (heard, last) = (heard + 1, seq);
+            }
+            None => missed += told["missed"].as_u64().unwrap(),
+        }
+    }
+    assert!(missed > 0, "all {heard} were kept for one who did not read");
+    assert_eq!(heard + missed, MANY);
+}
+
+#[test]
+fn two_hundred_listeners_of_whom_half_do_not_read_hold_up_no_join() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({}));
+    let join = |number| {
+        let started = Instant::now();
+        let endpoint = rig.member(&network, number);
+        let took = started.elapsed();
+        rig.part(&network, &endpoint);
+        took
+    };
+    let median = |mut times: Vec<Duration>| {
+        times.sort();
+        times[times.len() / 2]
+    };
+    let alone = median((0..50).map(join).collect());
+
+    let deaf: Vec<Listener> = (0..100).map(|_| Listener::start(&rig.admin(), 0)).collect();
+    // Their sockets are full now.
+    for _ in 0..5000 {
+        rig.manager.events().tell(Event::new(Kind::Adopted));
+    }
+    let reading: Vec<_> = (0..100)
+        .map(|_| {
+            let mut listener = Listener::start(&rig.admin(), 0);
+            std::thread::spawn(move || {
+                let mut left = 0;
+                while left < 50 {
+                    let told = listener.next().unwrap();
+                    assert!(told["missed"].is_null(), "one who reads missed some");
+                    left += usize::from(told["event"] == "left");
+                }
+            })
+        })
+        .collect();
+    let watched = median((0..50).map(join).collect());
+    for listener in reading {
+        listener.join().unwrap();
+    }
+    eprintln!("a join and its end took {alone:?} alone and {watched:?} before 200 listeners (medians)");
+    // Generous: the hundred that read are threads of this very test.
+    assert!(watched < alone * 20 + Duration::from_millis(100), "{alone:?} alone, {watched:?} watched");
+    drop(deaf);
+}
+
+#[test]
+fn there_is_an_end_to_how_many_may_listen_and_a_place_becomes_free_again() {
+    let rig = Rig::new();
+    let mut listeners: Vec<Listener> = (0..256).map(|_| Listener::start(&rig.admin(), 0)).collect();
+    let refused = get(&rig.admin(), "/v1/events");
+    assert_eq!(refused.status, 503);
+    assert!(refused.body.contains("too many listen"), "{refused:?}");
+    assert_eq!(get(&rig.admin(), "/v1/ready").status, 503, "other questions are answered");
+    listeners.pop();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let mut one_more = super::client::Client::connect(&rig.admin());
+        one_more.send(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        if one_more.reply_head().unwrap().contains(" 200 ") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the place of one who left is not given away");
+    }
+}

@@ -1,0 +1,24 @@
+//! The admin socket, as `canhub status`, a monitoring system and a curious person use it.
+//!
+//! The servers and the manager are the real ones; the kernel is the one in memory, so no root is needed.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests are tests")]
+
+#[path = "../driver/bodies.rs"]
+mod bodies;
+#[path = "../driver/client.rs"]
+mod client;
+#[path = "../driver/hanging.rs"]
+mod hanging;
+#[path = "../driver/process.rs"]
+mod process;
+#[path = "../driver/rig.rs"]
+mod rig;
+
+mod ask;
+mod commands;
+mod daemon;
+mod events;
+mod metrics;
+mod openmetrics;
+mod status;

@@ -1,0 +1,76 @@
+//! `/metrics`, held to the letter of OpenMetrics.
+
+use canhub::{kernel::Kernel, reconcile::Memory};
+use serde_json::json;
+
+use super::{ask::get, openmetrics::Exposition, rig::Rig};
+
+#[test]
+fn metrics_are_openmetrics_to_the_letter() {
+    let rig = Rig::new();
+    // An empty host, and one with all that makes a sample.
+    let empty = get(&rig.admin(), "/metrics");
+    assert!(
+        empty.head.contains("application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        "{}",
+        empty.head
+    );
+    Exposition::parse(&empty.body).unwrap_or_else(|err| panic!("{err} in\n{}", empty.body));
+
+    let network = rig.network(1, json!({ "hub": "vcan-body" }));
+    let endpoint = rig.member(&network, 1);
+    let hub = || rig.link("vcan-body").unwrap().index;
+    rig.kernel.delete_link(None, hub()).unwrap();
+    rig.manager.reconcile(&Memory::default()).unwrap();
+    rig.kernel.send(hub(), false, 11);
+    let text = get(&rig.admin(), "/metrics").body;
+    let metrics = Exposition::parse(&text).unwrap_or_else(|err| panic!("{err} in\n{text}"));
+    for (family, kind) in [
+        ("canhub_build", "info"),
+        ("canhub_heals", "counter"),
+        ("canhub_join_duration_seconds", "histogram"),
+        ("canhub_join_failures", "counter"),
+        ("canhub_leaves", "counter"),
+        ("canhub_problems", "gauge"),
+        ("canhub_audits", "counter"),
+        ("canhub_audit_age_seconds", "gauge"),
+        ("canhub_link_event_overruns", "counter"),
+        ("canhub_late_containers", "gauge"),
+        ("canhub_buses", "gauge"),
+        ("canhub_members", "gauge"),
+        ("canhub_frames_handled", "counter"),
+        ("canhub_frames_dropped", "counter"),
+    ] {
+        assert_eq!(metrics.kinds.get(family).map(String::as_str), Some(kind), "{family} in\n{text}");
+    }
+    let value = |name: &str, labels: &[(&str, &str)]| {
+        let sample = metrics.samples.iter().find(|sample| {
+            let has = |(key, value): &(&str, &str)| sample.labels.get(*key).is_some_and(|has| has == value);
+            sample.name == name && labels.iter().all(has)
+        });
+        sample.unwrap_or_else(|| panic!("no {name} {labels:?} in\n{text}")).value
+    };
+    assert_eq!(value("canhub_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), 1.0);
+    assert_eq!(value("canhub_buses", &[]), 1.0);
+    assert_eq!(value("canhub_members", &[("network", &network[..12])]), 1.0);
+    let of_member = [("endpoint", &endpoint[..12]), ("interface", "can0"), ("direction", "in")];
+    assert_eq!(value("canhub_frames_handled_total", &of_member), 11.0);
+    assert_eq!(value("canhub_frames_dropped_total", &of_member), 0.0);
+    let of_hub = [("interface", "vcan-body"), ("direction", "out")];
+    assert_eq!(value("canhub_frames_handled_total", &of_hub), 11.0);
+}
+
+#[test]
+fn a_refused_join_is_counted_apart() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({ "adapter": "can7" }));
+    let (endpoint, sandbox) = (super::bodies::endpoint(1), super::bodies::sandbox(1));
+    rig.kernel.add_sandbox(&sandbox);
+    rig.call("CreateEndpoint", &super::bodies::create_endpoint(&network, &endpoint, json!({}))).ok();
+    rig.call("Join", &super::bodies::join(&network, &endpoint, &sandbox)).refused();
+    assert_eq!(rig.sample("canhub_join_failures_total"), 1.0);
+    assert_eq!(rig.sample("canhub_join_duration_seconds_count"), 0.0);
+    assert_eq!(rig.sample("canhub_problems"), 0.0, "the loop has not looked yet");
+    rig.manager.reconcile(&Memory::default()).unwrap();
+    assert_eq!(rig.sample("canhub_problems"), 1.0);
+}
