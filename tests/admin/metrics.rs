@@ -63,7 +63,7 @@ fn metrics_are_openmetrics_to_the_letter() {
 #[test]
 fn a_refused_join_is_counted_apart() {
     let rig = Rig::new();
-    let network = rig.network(1, json!({ "adapter": "can7" }));
+    let network = rig.network(1, json!({ "adapter": "can7", "adapter-wait": "fail" }));
     let (endpoint, sandbox) = (super::bodies::endpoint(1), super::bodies::sandbox(1));
     rig.kernel.add_sandbox(&sandbox);
     rig.call("CreateEndpoint", &super::bodies::create_endpoint(&network, &endpoint, json!({}))).ok();
