@@ -56,8 +56,8 @@ uninstall: ## takes out what install put in; records in /var/lib/canhub stay
 bench: ## speed beside a plugin that forks `ip` and `cangw`, as ratios
 	@tests/bench
 
-soak: ## the long campaigns: many fuzz cases, many rounds (an hour)
-	@CANHUB_FUZZ_CASES=5000 PROPTEST_CASES=20000 cargo test --locked --release
+soak: ## the long campaigns: storms, cycles, many random calls (about an hour; GUEST=trixie)
+	@tests/soak
 
 # What a guest needs in its shared folder: the program, the tests, the plugin. Used by tests/*.
 guest-files: build

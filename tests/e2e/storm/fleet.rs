@@ -1,6 +1,6 @@
 //! Twenty containers on three buses, and what has to be there of them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use crate::support::{
     docker::{Container, Network, try_docker},
@@ -9,7 +9,7 @@ use crate::support::{
     member::Member,
     report::Kind,
     scene::Scene,
-    shell::within,
+    shell::eventually,
     strangers::Strangers,
 };
 
@@ -18,9 +18,6 @@ const HUBS: [&str; 3] = ["vcan-storm0", "vcan-storm1", "vcan-storm2"];
 const ECUS: usize = 20;
 /// Every so many containers, one is a gateway: on the next bus too.
 const GATEWAYS: usize = 5;
-/// All restart at the same time, on one processor.
-const RESTART_LIMIT: Duration = Duration::from_secs(180);
-
 /// All containers and their buses.
 pub struct Fleet {
     buses: Vec<Network>,
@@ -84,12 +81,11 @@ impl Fleet {
 
     /// Docker has started all containers anew.
     pub fn restarted(&mut self) {
-        let anew = within(RESTART_LIMIT, || {
+        self.ecus = eventually("all containers run again", || {
             let ecus = self.ask_docker()?;
             let old = ecus.iter().zip(&self.ecus).filter(|(new, old)| new.pid == old.pid).count();
             if old == 0 { Ok(ecus) } else { Err(format!("{old} containers are those of before")) }
         });
-        self.ecus = anew.unwrap_or_else(|err| panic!("the containers do not run again: {err}"));
     }
 
     /// No container was restarted since it was looked at last.

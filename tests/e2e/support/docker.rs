@@ -1,11 +1,11 @@
 //! Docker, its networks and its containers.
 
-use std::{fs, os::unix::fs::MetadataExt};
+use std::{fs, os::unix::fs::MetadataExt, time::Duration};
 
 use super::{
     host::{Link, parse_links},
     member::Member,
-    shell::{attempt, eventually, host_folder, run},
+    shell::{attempt, eventually, host_folder, run, within},
 };
 
 /// The image of the tests: busybox, can-utils and the probe.
@@ -23,14 +23,18 @@ pub fn try_docker(args: &[&str]) -> Result<String, String> {
     attempt("docker", args)
 }
 
+/// dockerd starts its containers before it answers: twenty took 130 s on a guest whose neighbours were busy.
+const DOCKERD_PATIENCE: Duration = Duration::from_secs(300);
+
 /// Kills dockerd as a crash would, and waits until another one answers.
 pub fn kill_dockerd() {
     run("systemctl", &["kill", "--signal=KILL", "docker"]);
-    eventually("dockerd is up again", || {
+    let started = within(DOCKERD_PATIENCE, || {
         // It restarts by itself after a pause; asking for it leaves the pause out, and systemd's count of starts too.
         let _ = attempt("systemctl", &["reset-failed", "docker"]);
         attempt("systemctl", &["start", "docker"])
     });
+    started.unwrap_or_else(|err| panic!("dockerd does not come up again: {err}"));
 }
 
 /// Makes the image from the machine's own tools, unless it is there and holds this very probe.
