@@ -66,7 +66,12 @@ impl AdminSocket {
 
 /// The managed plugin's admin socket, as the host sees it.
 fn of_a_plugin(folder: &Path) -> Option<PathBuf> {
-    let folders = fs::read_dir(folder).ok()?.flatten();
+    let folders = match fs::read_dir(folder) {
+        Ok(folders) => folders.flatten(),
+        // What connecting will say, too.
+        Err(err) if err.kind() == io::ErrorKind::PermissionDenied => return Some(folder.join("admin.sock")),
+        Err(_) => return None,
+    };
     folders.map(|folder| folder.path().join("admin.sock")).find(|path| is_there(path))
 }
 

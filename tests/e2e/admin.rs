@@ -130,6 +130,10 @@ fn only_root_may_ask() {
     let refused = asked.expect_err("nobody was answered");
     assert!(refused.contains("only root may ask"), "{refused}");
 
+    if canhub::is_plugin() {
+        // Its socket lies behind doors of Docker's.
+        return;
+    }
     // Should somebody open the doors, the one who asks is looked at all the same.
     let folder = std::path::Path::new(&socket).parent().expect("it is in a folder").display().to_string();
     sh(&format!("chmod 755 {folder} && chmod 666 {socket}"));
