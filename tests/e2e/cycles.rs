@@ -3,7 +3,6 @@
 //! `CANHUB_CYCLES` makes it more than a thousand. dockerd's half is played here, since it needs seconds for what takes canhub milliseconds.
 
 #[path = "../driver/bodies.rs"]
-#[allow(dead_code, reason = "the driver's tests use more of them")]
 mod bodies;
 #[path = "../driver/client.rs"]
 mod client;
