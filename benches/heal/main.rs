@@ -21,8 +21,6 @@ mod client;
 #[path = "../join/daemon.rs"]
 #[allow(dead_code, reason = "the other bench measures more of it")]
 mod daemon;
-#[path = "../join/first.rs"]
-mod first;
 mod wire;
 
 use std::{
@@ -63,7 +61,6 @@ fn main() {
         eprintln!("usage: heal --canhub PATH (as root, on a kernel with vxcan and can-gw)");
         exit(2)
     };
-    first::go();
     let down = || Some(LinkChange { up: Some(false), ..LinkChange::default() });
     let faults: [Fault; 6] = [
         ("hub deleted", Place::Hub, None),

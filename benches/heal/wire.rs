@@ -1,4 +1,7 @@
-//! Frames from the hub into a container, all the time: what opens its sockets again whenever they are lost.
+//! Frames from the hub into a container: what opens its sockets again whenever they are lost.
+//!
+//! While a frame is waited for, nobody sleeps: a guest's clock ticks a hundred times a second, and a sleep of any
+//! length takes one tick or two, which would be most of what is measured.
 
 use std::{
     fs::File,
@@ -15,20 +18,25 @@ use std::{
 use nix::sched::{CloneFlags, setns};
 use socketcan::{CanFrame, CanSocket, EmbeddedFrame, ExtendedId, Socket};
 
-const TICK: Duration = Duration::from_micros(500);
+const TICK: Duration = Duration::from_millis(5);
+/// Longer than the pause between two frames in peace.
+const SILENCE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A sender on the hub and a listener in the container, until dropped.
 pub struct Wire {
     /// What the sender sends now; raised at each fault, so that no frame of before counts.
     round: Arc<AtomicU32>,
+    /// The last round of which a frame arrived.
+    arrived: Arc<AtomicU32>,
     heard: Receiver<(u32, Instant)>,
     ended: Arc<AtomicBool>,
 }
 
 impl Wire {
     pub fn start(hub: &'static str, sandbox: &Path) -> Self {
-        let (round, ended) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+        let (round, arrived) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(u32::MAX)));
+        let ended = Arc::new(AtomicBool::new(false));
         let (tell, heard) = channel();
         let namespace = File::open(sandbox).unwrap();
         {
@@ -39,10 +47,10 @@ impl Wire {
             });
         }
         {
-            let (round, ended) = (round.clone(), ended.clone());
-            thread::spawn(move || send(hub, &round, &ended));
+            let (round, arrived, ended) = (round.clone(), arrived.clone(), ended.clone());
+            thread::spawn(move || send(hub, &round, &arrived, &ended));
         }
-        let wire = Self { round, heard, ended };
+        let wire = Self { round, arrived, heard, ended };
         wire.wait_for(0);
         wire
     }
@@ -60,6 +68,7 @@ impl Wire {
             let (heard, at) =
                 self.heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the bus never heals"));
             if heard == round {
+                self.arrived.store(round, Ordering::SeqCst);
                 return at;
             }
         }
@@ -74,12 +83,10 @@ impl Drop for Wire {
 
 fn listen(tell: &Sender<(u32, Instant)>, ended: &AtomicBool) {
     while !ended.load(Ordering::SeqCst) {
-        let Ok(socket) = CanSocket::open("can0") else {
-            thread::sleep(TICK);
-            continue;
-        };
+        thread::yield_now();
+        let Ok(socket) = CanSocket::open("can0") else { continue };
         // Until it is lost or silent, which a socket on an interface that was deleted is for ever.
-        while let Ok(frame) = socket.read_frame_timeout(Duration::from_millis(20)) {
+        while let Ok(frame) = socket.read_frame_timeout(SILENCE) {
             let round = frame.data().try_into().map(u32::from_be_bytes);
             if round.is_ok_and(|round| tell.send((round, Instant::now())).is_err()) {
                 return;
@@ -88,16 +95,19 @@ fn listen(tell: &Sender<(u32, Instant)>, ended: &AtomicBool) {
     }
 }
 
-fn send(hub: &str, round: &AtomicU32, ended: &AtomicBool) {
+fn send(hub: &str, round: &AtomicU32, heard: &AtomicU32, ended: &AtomicBool) {
     let id = ExtendedId::new(0x1234).unwrap();
     let mut socket = None;
     while !ended.load(Ordering::SeqCst) {
-        let number = round.load(Ordering::SeqCst).to_be_bytes();
-        let frame = CanFrame::new(id, &number).unwrap();
+        let now = round.load(Ordering::SeqCst);
+        let frame = CanFrame::new(id, &now.to_be_bytes()).unwrap();
         let sent = socket.as_ref().is_some_and(|socket: &CanSocket| socket.write_frame(&frame).is_ok());
         if !sent {
             socket = CanSocket::open(hub).ok();
         }
-        thread::sleep(TICK);
+        match heard.load(Ordering::SeqCst) == now {
+            true => thread::sleep(TICK),
+            false => thread::yield_now(),
+        }
     }
 }

@@ -9,7 +9,7 @@ mod fleet;
 use std::{
     cell::RefCell,
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use fault::{Fault, strike};
@@ -23,6 +23,8 @@ use crate::support::{
     shell::{number_from, say, within},
 };
 
+/// The storm of an ordinary run; `make soak` has others.
+const SEED: u64 = 1;
 const FAULTS: usize = 300;
 const CRASHES: usize = 10;
 /// Rules have no events, so the audit has to come soon.
@@ -73,8 +75,7 @@ fn after_a_storm_every_bus_is_whole_and_every_member_hears_every_other() {
     if !is_service("storm::after_a_storm_every_bus_is_whole_and_every_member_hears_every_other") {
         return;
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let seed = number_from("CANHUB_STORM_SEED").unwrap_or(now);
+    let seed = number_from("CANHUB_STORM_SEED").unwrap_or(SEED);
     let faults = number_from("CANHUB_STORM_FAULTS").map_or(FAULTS, |count| count as usize);
     let _configured = Configured::with(&[&format!("CANHUB_AUDIT_INTERVAL={}", AUDIT.as_secs())]);
     let chronicle = Chronicle { seed, events: RefCell::default(), journal: Journal::mark() };
