@@ -78,11 +78,11 @@ fn after_a_storm_every_bus_is_whole_and_every_member_hears_every_other() {
     let seed = number_from("CANHUB_STORM_SEED").unwrap_or(SEED);
     let faults = number_from("CANHUB_STORM_FAULTS").map_or(FAULTS, |count| count as usize);
     let _configured = Configured::with(&[&format!("CANHUB_AUDIT_INTERVAL={}", AUDIT.as_secs())]);
-    let chronicle = Chronicle { seed, events: RefCell::default(), journal: Journal::mark() };
     say(&format!("a storm of {faults} faults: CANHUB_STORM_SEED={seed}"));
 
     let started = Instant::now();
     let mut fleet = Fleet::start();
+    let chronicle = Chronicle { seed, events: RefCell::default(), journal: Journal::mark() };
     calm(&fleet);
     fleet.talks().unwrap_or_else(|err| panic!("before the storm: {err}"));
     let ready = started.elapsed();
