@@ -56,8 +56,10 @@ fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> Stri
         Ownership::Adapter => "adapter",
         Ownership::Shared => "vxcan hub",
     };
-    let rest = format!("  {owner} {}  {}{heal}  heals {}  {well}", bus.hub, bus.frames, short(bus.heals));
-    let name = cut(&bus.network_name, WIDTH - "bus ".len() - rest.chars().count());
+    // What an adapter is known by can be long; its line below has its interface.
+    let hub = cut(&bus.hub, 24);
+    let rest = format!("  {owner} {hub}  {}{heal}  heals {}  {well}", bus.frames, short(bus.heals));
+    let name = cut(&bus.network_name, WIDTH.saturating_sub("bus ".len() + rest.chars().count()));
     let mut text = format!("bus {name}{rest}\n");
     text += &bus.adapter.as_ref().map(controller).unwrap_or_default();
     for step in &bus.steps {
@@ -75,7 +77,8 @@ fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> Stri
         text += &row([&who(member), &member.interface, &inward, &out, &lost, &short(member.heals)]);
     }
     let [inward, out, lost] = rates(before.map(|bus| bus.traffic), bus.traffic, seconds);
-    text += &row(["(the host)", bus.hub.as_str(), &inward, &out, &lost, ""]);
+    let host = bus.adapter.as_ref().map_or(&bus.hub, |adapter| &adapter.interface);
+    text += &row(["(the host)", &cut(host, 15), &inward, &out, &lost, ""]);
     if bus.members.is_empty() {
         text += &wrap(
             "  ",
@@ -216,6 +219,8 @@ mod tests {
         let mut wide =
             bus(&long, vec![member(Some(&long), traffic(u64::from(u32::MAX), 0, u64::from(u32::MAX)))]);
         wide.heal = false;
+        wide.owner = Ownership::Adapter;
+        wide.hub = "path:pci-0000:00:14.0-usb-0:2.1:1.0#1".into();
         wide.problems =
             vec!["adapter can0 is down, so its frames do not reach the bus: bring it up".repeat(3)];
         wide.steps = vec![format!("the hub was missing ({long})")];
