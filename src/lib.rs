@@ -14,6 +14,7 @@
 pub mod adapter;
 pub mod admin;
 pub mod apply;
+pub mod checks;
 pub mod cli;
 pub mod clock;
 pub mod daemon;

@@ -1,0 +1,50 @@
+//! What a check came to.
+
+use serde::{Deserialize, Serialize};
+
+/// Where a finding is shown, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Group {
+    /// The kernel, its modules and limits, and what this process may.
+    System,
+    /// The engine, its networks and containers.
+    Docker,
+    /// Each bus, its members, its adapter.
+    Buses,
+    /// What others or an earlier canhub left behind.
+    Leftovers,
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// As it should be.
+    Pass,
+    /// Works, with less than it could have or with a trap in it; also what could not be looked at.
+    Warning,
+    /// Does not work.
+    Error,
+}
+
+/// One result of one check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Where it is shown.
+    pub group: Group,
+    /// Which check, in words that do not change: `module-can-gw`, `null-ipam`, `bus`.
+    pub check: String,
+    /// What it is about, where a check looks at several things: a network's name, an adapter, a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// How bad it is.
+    pub level: Level,
+    /// What was found and, where it is wrong, why that matters: one sentence.
+    pub sentence: String,
+    /// What mends it, as one types it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+    /// Whether `canhub doctor --fix` does that.
+    pub fixable: bool,
+}
