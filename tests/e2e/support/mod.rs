@@ -4,9 +4,11 @@ pub mod canhub;
 pub mod compose;
 pub mod docker;
 pub mod frames;
+pub mod hardware;
 pub mod host;
 pub mod member;
 #[path = "../../probe/report.rs"]
 pub mod report;
 pub mod scene;
 pub mod shell;
+pub mod slcan;
