@@ -1,7 +1,7 @@
 //! The CAN adapters of the emulated machine (the guest `hardware`): two on one wire, in slots that they can leave.
 
 use super::{
-    host::{ip_link, link},
+    host::{configure_adapter, link},
     shell::{eventually, not_run, run},
 };
 
@@ -51,8 +51,6 @@ impl Adapter {
     /// By hand, as its owner would.
     #[track_caller]
     pub fn configure(&self, bitrate: u32) {
-        ip_link(&["set", self.interface, "down"]);
-        ip_link(&["set", self.interface, "type", "can", "bitrate", &bitrate.to_string()]);
-        ip_link(&["set", self.interface, "up"]);
+        configure_adapter(self.interface, bitrate);
     }
 }

@@ -21,7 +21,7 @@ use nix::{
 use parking_lot::Mutex;
 
 use super::{
-    host::{ip_link, link},
+    host::{configure_adapter, link},
     shell::{eventually, run},
 };
 
@@ -167,9 +167,7 @@ impl Adapter {
     /// By hand, as its owner would.
     #[track_caller]
     pub fn configure(&self, bitrate: u32) {
-        ip_link(&["set", &self.interface, "down"]);
-        ip_link(&["set", &self.interface, "type", "can", "bitrate", &bitrate.to_string()]);
-        ip_link(&["set", &self.interface, "up"]);
+        configure_adapter(&self.interface, bitrate);
     }
 
     /// The controller tells its state, and how many errors it has received and sent.
