@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use crate::support::{
     docker::Container,
-    frames::{all_hear_all, assert_all_hear_all, assert_hears, is_unbroken},
+    frames::{BACKGROUND, compare, from_all, is_unbroken},
     hardware::{Adapter, KV0, KV1, is_there},
-    member::Member,
-    report::{Heard, Kind},
+    member::{Member, Running, list},
+    report::{Heard, Kind, Sent},
     scene::Scene,
-    shell::{attempt, eventually, say},
+    shell::{eventually, say},
 };
 
 const KINDS: [Kind; 3] = [Kind::Classic, Kind::Extended, Kind::Remote];
@@ -29,6 +29,7 @@ impl Wired {
             adapter.configure(BITRATE);
         }
         let scene = Scene::new();
+        scene.undo(|| [KV0, KV1].iter().for_each(Adapter::put_back));
         let bus =
             |adapter: &Adapter| scene.network(&[&format!("adapter={}", adapter.interface), "frames=classic"]);
         let (left, right) = (bus(&KV0), bus(&KV1));
@@ -41,6 +42,28 @@ impl Wired {
     }
 }
 
+/// All hear so many frames of each kind of these senders, each once and in order.
+///
+/// QEMU's wire is faster than any real one: its adapters overrun, and a kernel whose other processor is busy drops
+/// what comes faster than it can hand on. So the senders take their time, as 500 kbit/s would make them.
+fn hear(all: &[&Member], senders: &[&Member], count: u32) -> Result<(), String> {
+    let background = BACKGROUND.to_string();
+    let listen = |member: &&Member| member.try_listen(&["--deaf-to", &background]);
+    let listening: Vec<Running> = all.iter().map(listen).collect::<Result<_, _>>()?;
+    let (kinds, count_arg) = (list(&KINDS), count.to_string());
+    let send =
+        |member: &&Member| member.start_sending(&["--kind", &kinds, "--count", &count_arg, "--gap", "2"]);
+    let sending: Vec<Running> = senders.iter().map(send).collect();
+    for sender in sending {
+        let Sent { sent, own } = sender.try_end()?;
+        assert_eq!((sent, own), (count * KINDS.len() as u32, 0));
+    }
+    for (member, listener) in all.iter().zip(listening) {
+        compare(member, &listener.try_end()?, &from_all(senders, &KINDS, count))?;
+    }
+    Ok(())
+}
+
 #[test]
 fn containers_on_two_adapters_hear_each_other_through_the_wire() {
     if !is_there("hardware::containers_on_two_adapters_hear_each_other_through_the_wire") {
@@ -49,11 +72,10 @@ fn containers_on_two_adapters_hear_each_other_through_the_wire() {
     let wired = Wired::new();
     let [one, two, far] = wired.members();
 
+    let hosts = [KV0, KV1].map(|adapter| Member::host(adapter.interface, 9));
     let started = Instant::now();
-    assert_hears(&one, &[&two, &far, &Member::host(KV1.interface, 9)], &[Kind::Classic], 1000);
-    assert_hears(&far, &[&one, &two, &Member::host(KV0.interface, 8)], &[Kind::Classic], 1000);
-    say(&format!("1,000 frames each way through the wire: {} ms", started.elapsed().as_millis()));
-    assert_all_hear_all(&[&one, &two, &far], &KINDS, 100);
+    hear(&[&one, &two, &far, &hosts[0], &hosts[1]], &[&one, &far], 350).unwrap_or_else(|err| panic!("{err}"));
+    say(&format!("1,050 frames each way at once through the wire: {} ms", started.elapsed().as_millis()));
 }
 
 #[test]
@@ -64,38 +86,41 @@ fn an_adapter_that_is_pulled_out_and_plugged_in_again_carries_the_same_container
     let wired = Wired::new();
     let [one, two, far] = wired.members();
     for round in 1..=ROUNDS {
-        // Somebody on the same host, who must not notice; and frames through the wire all the time.
-        let neighbour = two.try_listen(&["--only", "1"]).expect("the bus works before");
-        let near = one.start_sending(&["--gap", "10"]);
-        let through = far.start_sending(&["--gap", "10"]);
+        // A stream that its neighbour never loses, and that goes through the wire whenever it can.
+        let background = BACKGROUND.to_string();
+        let [neighbour, distant] =
+            [&two, &far].map(|member| member.try_listen(&["--only", &background]).expect("the bus works"));
+        let mut stream = one.clone();
+        stream.number = BACKGROUND;
+        let stream = stream.start_sending(&["--gap", "10"]);
 
         let began = Instant::now();
         KV0.unplug();
         let unplugged = began.elapsed();
-        assert_hears(&two, &[&one], &[Kind::Extended], 50);
+        hear(&[&one, &two], &[&one, &two], 20).unwrap_or_else(|err| panic!("{err}"));
+        let began = Instant::now();
         KV0.plug();
-        let plugged = began.elapsed() - unplugged;
+        let plugged = began.elapsed();
         KV0.configure(BITRATE);
-        let configured = Instant::now();
-        eventually("all hear all again", || all_hear_all(&[&one, &two, &far], &[Kind::Extended], 20));
+        let began = Instant::now();
+        eventually("all hear all again", || hear(&[&one, &two, &far], &[&one, &two, &far], 20));
+        let healed = began.elapsed();
+
+        stream.finish();
+        let Heard { streams, longest_gap_ms, .. } = neighbour.heard();
+        assert!(matches!(&streams[..], [stream] if is_unbroken(stream)), "on the same host: {streams:#?}");
+        let beyond = distant.heard();
+        assert!(matches!(&beyond.streams[..], [stream] if stream.missing > 0), "{beyond:#?}");
         say(&format!(
-            "round {round}: unplugged in {} ms, there again {} ms after the rest, heard again {} ms after the bitrate",
+            "round {round}: unplugged in {} ms, plugged in again in {} ms, seen to be well {} ms after it had its \
+             bitrate; silence beyond the wire {} ms, on the same host {longest_gap_ms} ms",
             unplugged.as_millis(),
             plugged.as_millis(),
-            configured.elapsed().as_millis()
+            healed.as_millis(),
+            beyond.longest_gap_ms,
         ));
-        near.finish();
-        through.finish();
-        let Heard { streams, longest_gap_ms, .. } = neighbour.heard();
-        assert!(
-            matches!(&streams[..], [stream] if is_unbroken(stream)),
-            "on the same host no frame is lost: {streams:#?}"
-        );
-        say(&format!("on the same host the longest silence was {longest_gap_ms} ms"));
     }
     for ecu in &wired.ecus {
-        let alive =
-            attempt("docker", &["inspect", "--format", "{{.State.Pid}} {{.RestartCount}}", &ecu.name]);
-        assert_eq!(alive, Ok(format!("{} 0", ecu.pid)), "the container's first process stays the same");
+        ecu.assert_untouched();
     }
 }

@@ -126,17 +126,17 @@ fn transmit(nodes: &mut [Node], from: usize, frame: &[u8]) {
     if !disturbed.is_empty() {
         // They cannot read it and destroy it with error flags, again and again.
         for node in disturbed {
-            node.tell(b"e1s\r\r");
+            node.error("s");
             node.state(State::Passive, 128, 0);
         }
-        sender.tell(b"e2bB\r");
+        sender.error("bB");
         for (state, errors) in [(State::Warning, 96), (State::Passive, 128), (State::BusOff, 256)] {
             sender.state(state, 0, errors);
         }
         sender.open = false;
     } else if hear.is_empty() {
         // Nobody acknowledges. That alone never makes a controller leave the bus.
-        sender.tell(b"e1a  \r");
+        sender.error("a");
         sender.state(State::Warning, 0, 96);
         sender.state(State::Passive, 0, 128);
     } else {
@@ -150,6 +150,12 @@ impl Node {
     fn tell(&mut self, line: &[u8]) {
         // It may have been unplugged this very moment.
         let _ = self.master.write_all(line);
+    }
+
+    /// `a`: nobody acknowledged; `b`, `B`: another bit than was sent; `s`: bits in a wrong order; and others.
+    fn error(&mut self, kinds: &str) {
+        // The kernel takes lines of four bytes and less for answers, which say nothing to it.
+        self.tell(format!("e{}{kinds:4}\r", kinds.len()).as_bytes());
     }
 
     fn state(&mut self, state: State, received: u32, sent: u32) {
