@@ -12,7 +12,8 @@ use crate::support::{
     shell::{eventually, say},
 };
 
-const KINDS: [Kind; 3] = [Kind::Classic, Kind::Extended, Kind::Remote];
+/// No remote frames: QEMU's adapters break when they receive one that asks for bytes.
+const KINDS: [Kind; 2] = [Kind::Classic, Kind::Extended];
 const BITRATE: u32 = 500_000;
 const ROUNDS: u32 = 3;
 
@@ -44,8 +45,8 @@ impl Wired {
 
 /// All hear so many frames of each kind of these senders, each once and in order.
 ///
-/// QEMU's wire is faster than any real one: its adapters overrun, and a kernel whose other processor is busy drops
-/// what comes faster than it can hand on. So the senders take their time, as 500 kbit/s would make them.
+/// QEMU's wire is faster than any real one, and a kernel whose other processor is busy drops what comes faster than
+/// it can hand on. So the senders take their time, as 500 kbit/s would make them.
 fn hear(all: &[&Member], senders: &[&Member], count: u32) -> Result<(), String> {
     let background = BACKGROUND.to_string();
     let listen = |member: &&Member| member.try_listen(&["--deaf-to", &background]);
@@ -74,8 +75,8 @@ fn containers_on_two_adapters_hear_each_other_through_the_wire() {
 
     let hosts = [KV0, KV1].map(|adapter| Member::host(adapter.interface, 9));
     let started = Instant::now();
-    hear(&[&one, &two, &far, &hosts[0], &hosts[1]], &[&one, &far], 350).unwrap_or_else(|err| panic!("{err}"));
-    say(&format!("1,050 frames each way at once through the wire: {} ms", started.elapsed().as_millis()));
+    hear(&[&one, &two, &far, &hosts[0], &hosts[1]], &[&one, &far], 500).unwrap_or_else(|err| panic!("{err}"));
+    say(&format!("1,000 frames each way at once through the wire: {} ms", started.elapsed().as_millis()));
 }
 
 #[test]
@@ -123,4 +124,26 @@ fn an_adapter_that_is_pulled_out_and_plugged_in_again_carries_the_same_container
     for ecu in &wired.ecus {
         ecu.assert_untouched();
     }
+}
+
+#[test]
+fn error_frames_of_an_adapter_reach_containers_that_ask_for_them() {
+    if !is_there("hardware::error_frames_of_an_adapter_reach_containers_that_ask_for_them") {
+        return;
+    }
+    let wired = Wired::new();
+    let [one, two, far] = wired.members();
+
+    let (errors, _) = one.start_tool("candump -n 1 -T 20000 can0,0~0,#FFFFFFFF");
+    // Its buffer overruns, and does so with every frame until the adapter is another one.
+    for _ in 0..20 {
+        far.run(&["cansend", "can0", "123#R8"]);
+    }
+    let seen = errors.finish();
+    assert!(seen.contains("ERRORFRAME"), "{seen}");
+
+    KV0.unplug();
+    KV0.plug();
+    KV0.configure(BITRATE);
+    eventually("all hear all again", || hear(&[&one, &two, &far], &[&one, &far], 20));
 }

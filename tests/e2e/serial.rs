@@ -78,7 +78,7 @@ fn errors_on_the_wire_reach_containers_that_ask_for_them() {
     let [one, two, far] = wired.members();
     assert_eq!(wired.left.state(), "ERROR-ACTIVE");
 
-    let (errors, _) = one.start_tool("candump -n 1 -T 20000 can0,0:0,#1FFFFFFF");
+    let (errors, _) = one.start_tool("candump -n 1 -T 20000 can0,0~0,#FFFFFFFF");
     wired.left.report(State::Passive, 128, 0);
     let seen = errors.finish();
     assert!(seen.contains("ERRORFRAME"), "{seen}");
@@ -122,7 +122,7 @@ fn a_sender_alone_on_the_wire_becomes_passive_and_stays_on_the_bus() {
     let ecu = scene.container(&scene.network(&["adapter=slcan-alone", "frames=classic"])).member("can0", 1);
 
     // Nobody acknowledges, the counter of sent errors rises.
-    let (errors, _) = ecu.start_tool("candump -e -n 2 -T 20000 can0,0:0,#1FFFFFFF");
+    let (errors, _) = ecu.start_tool("candump -e -n 2 -T 20000 can0,0~0,#FFFFFFFF");
     ecu.run(&["cansend", "can0", "123#DEADBEEF"]);
     becomes(&adapter, "ERROR-PASSIVE");
     let seen = errors.finish();
