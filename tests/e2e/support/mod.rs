@@ -5,6 +5,7 @@ pub mod compose;
 pub mod dice;
 pub mod docker;
 pub mod frames;
+pub mod hardware;
 pub mod host;
 pub mod member;
 #[path = "../../probe/report.rs"]
@@ -12,3 +13,4 @@ pub mod report;
 pub mod scene;
 pub mod shell;
 pub mod strangers;
+pub mod slcan;
