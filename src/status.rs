@@ -44,6 +44,8 @@ pub struct BusStatus {
     pub hub: String,
     /// The adapter that carries the bus, while it is there and has a controller.
     pub adapter: Option<AdapterStatus>,
+    /// Whether it waits for an adapter that is not there; its containers hear each other meanwhile.
+    pub waiting: bool,
     /// Who makes the hub.
     pub owner: Ownership,
     /// `classic`, `fd` or `xl`.

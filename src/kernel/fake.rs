@@ -97,6 +97,8 @@ impl FakeKernel {
         if let Some(link) = self.world.lock().links.get_mut(&(None, index))
             && let Some(controller) = &mut link.controller
         {
+            // `can_update_state_error_stats`.
+            controller.history.bus_off += u32::from(state == BusState::BusOff && controller.state != state);
             controller.state = state;
         }
     }
