@@ -1,6 +1,8 @@
 //! Planning the hub: a vcan of ours, or the adapter that carries the bus.
 
-use super::{Action, Blocks, Bus, Have, Plan, Problem, Scope, Want, links::Repair, links::repair, links::taken};
+use super::{
+    Action, Blocks, Bus, Have, Plan, Problem, Scope, Want, links::Repair, links::repair, links::taken,
+};
 use crate::{
     adapter::Adapter,
     kernel::{BusState, Link},

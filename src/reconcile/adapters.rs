@@ -52,7 +52,7 @@ struct Seen {
 }
 
 impl Adapters {
-    /// Compares what is there with what was. The first look at a bus is no news.
+    /// Compares what is there with what was. That one is there, or waited for, is no news at the first look.
     pub(super) fn look(&mut self, want: &Want, have: &Have, now: Instant) -> Vec<News> {
         let mut news = Vec::new();
         let mut before = std::mem::take(&mut self.0);
@@ -68,11 +68,17 @@ impl Adapters {
             match (before.remove(&bus.network), &mut seen) {
                 (Some(Some(old)), None) => tell(&old.interface, What::Vanished),
                 (Some(None), Some(new)) => tell(&new.interface, What::Appeared),
-                (Some(Some(old)), Some(new)) if old.index != new.index => tell(&new.interface, What::Appeared),
+                (Some(Some(old)), Some(new)) if old.index != new.index => {
+                    tell(&new.interface, What::Appeared)
+                }
                 (Some(Some(old)), Some(new)) => {
                     if let Some(times) = new.bus_offs_since(&old, now) {
                         tell(&new.interface, What::BusOff(times));
                     }
+                }
+                (None, Some(new)) if new.off => {
+                    new.told = Some(now);
+                    tell(&new.interface, What::BusOff(1));
                 }
                 (Some(None), None) | (None, _) => {}
             }

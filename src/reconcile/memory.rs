@@ -184,8 +184,8 @@ impl Memory {
                 continue;
             }
             let over = Event::of_problem(Kind::ProblemOver, model, &problem);
-            // That the adapter appeared says it too.
-            match problem.awaits_adapter && known {
+            // That the adapter appeared, or that the network was deleted, says it too.
+            match problem.awaits_adapter || !known {
                 true => events.count(&over),
                 false => events.tell(over),
             }

@@ -75,7 +75,8 @@ fn an_adapter_has_the_state_that_it_is_in() {
     let sample = |state: &str| value("canhub_adapter_state{", &format!("state=\"{state}\""));
     assert_eq!((sample("waiting"), sample("error-active")), (1.0, 0.0));
 
-    let index = rig.kernel.plug(Identity::default(), Controller { clock: 8_000_000, ..Controller::default() });
+    let index =
+        rig.kernel.plug(Identity::default(), Controller { clock: 8_000_000, ..Controller::default() });
     rig.manager.reconcile(&Memory::default()).unwrap();
     assert_eq!((sample("waiting"), sample("error-active")), (0.0, 1.0));
     rig.kernel.set_state(index, BusState::BusOff);

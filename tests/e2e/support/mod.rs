@@ -12,5 +12,5 @@ pub mod member;
 pub mod report;
 pub mod scene;
 pub mod shell;
-pub mod strangers;
 pub mod slcan;
+pub mod strangers;

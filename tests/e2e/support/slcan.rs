@@ -21,7 +21,7 @@ use nix::{
 use parking_lot::Mutex;
 
 use super::{
-    host::{configure_adapter, link},
+    host::link,
     shell::{eventually, run},
 };
 
@@ -170,12 +170,6 @@ impl Node {
 }
 
 impl Adapter {
-    /// By hand, as its owner would.
-    #[track_caller]
-    pub fn configure(&self, bitrate: u32) {
-        configure_adapter(&self.interface, bitrate);
-    }
-
     /// The controller tells its state, and how many errors it has received and sent.
     pub fn report(&self, state: State, received: u32, sent: u32) {
         let mut nodes = self.wire.0.lock();
@@ -188,10 +182,7 @@ impl Adapter {
     /// As `ip` tells it: `ERROR-ACTIVE`, `BUS-OFF`, …
     #[track_caller]
     pub fn state(&self) -> String {
-        let shown = run("ip", &["-json", "-details", "link", "show", &self.interface]);
-        let links: serde_json::Value =
-            serde_json::from_str(&shown).unwrap_or_else(|err| panic!("{err}: {shown}"));
-        links[0]["linkinfo"]["info_data"]["state"].as_str().unwrap_or_default().to_owned()
+        super::hardware::controller(&self.interface).1
     }
 
     /// Pulls it out; its interface is gone when this returns.
