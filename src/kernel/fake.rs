@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     path::{Path, PathBuf},
 };
 
@@ -14,8 +13,8 @@ use nix::errno::Errno;
 use parking_lot::Mutex;
 
 use super::{
-    BusState, Controller, ControllerChange, Identity, Kernel, KernelError, Link, LinkChange, LinkKind,
-    OWN_INDEX_BASE, PairSpec, Result, Rule, RuleFlags, RuleStatus, Timing,
+    BusState, Controller, ControllerChange, Identity, Kernel, Link, LinkChange, LinkKind, OWN_INDEX_BASE,
+    PairSpec, Result, Rule, RuleFlags, RuleStatus, Timing,
 };
 use crate::names::IfName;
 
@@ -347,7 +346,7 @@ impl Kernel for FakeKernel {
                     refused = true;
                 }
             }
-            if refused { Err(KernelError::Refused(io::Error::from(Errno::ENODEV))) } else { Ok(()) }
+            if refused { Err(Errno::ENODEV.into()) } else { Ok(()) }
         })
     }
 
