@@ -3,9 +3,10 @@
 //! Two pictures of the same buses, a moment apart: what Docker is just doing looks like a fault in one of
 //! them only, and counters tell something only where they grow.
 
-use super::{Finding, Group, Level};
+use super::{Finding, Group, Level, command_in};
 use crate::{
     network::Ownership,
+    plan::LEFTOVER,
     status::{AdapterStatus, BusStatus, MemberStatus, Status},
 };
 
@@ -39,8 +40,9 @@ pub fn forwards(status: &Status) -> bool {
 pub fn of_bus(before: &BusStatus, now: &BusStatus) -> Vec<Finding> {
     let name = &now.network_name;
     let mut findings: Vec<Finding> = Vec::new();
-    // One that came or went meanwhile is somebody at work.
-    let steps: Vec<&String> = now.steps.iter().filter(|step| before.steps.contains(step)).collect();
+    // One that came or went meanwhile is somebody at work. A leftover harms nobody, and is told as one.
+    let stays = |step: &&String| before.steps.contains(step) && !step.starts_with(LEFTOVER);
+    let steps: Vec<&String> = now.steps.iter().filter(stays).collect();
     if !steps.is_empty() {
         let off = if now.heal { "" } else { "; healing is off for it" };
         let sentence = format!("bus {name} is not as it should be: {}{off}", listed(&steps));
@@ -78,8 +80,7 @@ fn of_problem(bus: &str, problem: &str, adapter: Option<&AdapterStatus>) -> Find
         true => Finding::warning(GROUP, check, sentence),
         false => Finding::error(GROUP, check, sentence),
     };
-    // The last of the commands in it is the one that mends.
-    match problem.split('`').skip(1).step_by(2).last() {
+    match command_in(problem) {
         Some(command) => finding.by(command),
         None => finding.by("ip -details link    # shows what there is"),
     }

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::timeout;
 
-use super::{Files, Finding, Group, units};
+use super::{Files, Finding, Group, Level, units};
 use crate::docker::facts::{self, NetworkFacts};
 
 /// Docker answers within milliseconds; one that takes longer than this hangs.
@@ -62,7 +62,13 @@ impl Docker {
             }
         }
         match live_restore {
-            Ok(on) => findings.extend(on.then(|| restoring(files))),
+            Ok(false) => {}
+            Ok(true) => {
+                let plugins = limited(facts::plugins(&self.socket)).await.unwrap_or_default();
+                let managed =
+                    plugins.iter().any(|plugin| plugin.enabled && is_ours(&plugin.name, &self.driver));
+                findings.push(restoring(managed || units_are_sound(files)));
+            }
             Err(err) => findings.push(unknown("live-restore", "Docker's settings cannot be read", &err)),
         }
         findings
@@ -224,10 +230,13 @@ fn given_up(late: &[String]) -> Vec<Finding> {
     late.iter().map(finding).collect()
 }
 
+fn units_are_sound(files: &Files) -> bool {
+    units::look(files).iter().all(|unit| unit.level == Level::Pass)
+}
+
 /// Live-restore asks canhub about each container when dockerd starts, and waits 15 s for each answer that does not come.
-fn restoring(files: &Files) -> Finding {
+fn restoring(in_time: bool) -> Finding {
     let check = "live-restore";
-    let in_time = units::look(files).iter().all(|unit| unit.level == super::Level::Pass);
     match in_time {
         true => Finding::pass(
             GROUP,
@@ -246,7 +255,6 @@ fn restoring(files: &Files) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::Level;
 
     fn networks(json: &str) -> Vec<NetworkFacts> {
         serde_json::from_str(json).unwrap()

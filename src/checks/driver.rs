@@ -24,6 +24,8 @@ use crate::{
 const TIME_LIMIT: Duration = Duration::from_secs(3);
 const GROUP: Group = Group::Docker;
 const CHECK: &str = "driver";
+/// The check's name where the driver is a managed plugin: then units of systemd do not matter.
+pub const MANAGED: &str = "managed-plugin";
 
 /// Where the driver is to be.
 #[derive(Debug, Clone)]
@@ -101,12 +103,14 @@ fn elsewhere(name: &str, managed: Option<&Plugin>, installed: bool) -> Finding {
     let error = |sentence: String| Finding::error(GROUP, CHECK, sentence);
     match managed {
         Some(plugin) if plugin.enabled => {
-            Finding::pass(GROUP, CHECK, format!("the managed plugin {} is enabled", plugin.name))
+            Finding::pass(GROUP, MANAGED, format!("the managed plugin {} is enabled", plugin.name))
         }
-        Some(plugin) => {
-            error(format!("the managed plugin {} is disabled, so no container on a bus starts", plugin.name))
-                .by(format!("docker plugin enable {}", plugin.name))
-        }
+        Some(plugin) => Finding::error(
+            GROUP,
+            MANAGED,
+            format!("the managed plugin {} is disabled, so no container on a bus starts", plugin.name),
+        )
+        .by(format!("docker plugin enable {}", plugin.name)),
         None if installed => error(format!(
             "canhub does not run: Docker finds no driver {name}, and no container on a bus starts"
         ))

@@ -13,7 +13,7 @@ use crate::{
     kernel::{Filter, Link, Rule, RuleFlags, RuleStatus},
     names::NetworkId,
     network::{Alias, Network},
-    plan::is_ours,
+    plan::{LEFTOVER, is_ours},
     rustycan4docker,
     status::{BusStatus, Status},
 };
@@ -93,7 +93,8 @@ pub fn rustycan(files: &Files, known: &[Network]) -> Vec<Finding> {
 
 /// Links of ours that nobody wants.
 pub fn links(status: &Status) -> Finding {
-    match status.leftovers {
+    let of_bus = |bus: &BusStatus| bus.steps.iter().filter(|step| step.starts_with(LEFTOVER)).count();
+    match status.leftovers + status.buses.iter().map(of_bus).sum::<usize>() {
         0 => Finding::pass(GROUP, "leftover-links", "no interface of canhub's is left that nobody wants"),
         count => {
             let sentence = match count {

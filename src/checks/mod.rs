@@ -17,4 +17,5 @@ pub mod system;
 pub mod units;
 
 pub use files::Files;
+pub(crate) use finding::command_in;
 pub use finding::{Finding, Group, Level};

@@ -43,41 +43,55 @@ pub enum Presence {
 /// Looks at each module. `forwards`: containers are on a bus, so that rules have to stand now.
 pub fn look(files: &Files, forwards: bool) -> Vec<Finding> {
     let release = release(files);
-    let mut findings: Vec<Finding> = NEEDED
-        .iter()
-        .map(|(module, without, config)| {
-            let check = format!("module-{module}");
-            let error = |sentence: String| Finding::error(Group::System, &check, sentence);
-            match presence(files, &release, module) {
-                Presence::Loaded => Finding::pass(Group::System, &check, format!("{module} is loaded")),
-                Presence::BuiltIn => Finding::pass(Group::System, &check, format!("{module} is part of the kernel")),
-                Presence::Loadable if *module == GATEWAY && forwards => {
-                    error(format!("{module} is not loaded: {without} until it is"))
-                        .by(format!("modprobe {module}"))
-                        .by_doctor()
-                }
-                Presence::Loadable => {
-                    Finding::pass(Group::System, &check, format!("{module} is there; the first use of it loads it"))
-                }
-                Presence::Absent => {
-                    let (why, fix) = whence(files, &release, module, config);
-                    error(format!("this kernel ({release}) has no {module}, so {without}{why}")).by(fix)
-                }
-                Presence::Unknown if is_upgraded(files, &release) => error(format!(
-                    "{module} is not loaded, and the modules of the running kernel ({release}) are gone from /lib/modules since another kernel was installed: {without}"
-                ))
-                .by("reboot"),
-                Presence::Unknown => Finding::warning(
-                    Group::System,
-                    &check,
-                    format!("whether this kernel ({release}) has {module} cannot be told: there is no /lib/modules/{release}"),
-                )
-                .by(format!("modprobe {module}")),
+    let mut findings = Vec::new();
+    let mut unknown = Vec::new();
+    for (module, without, config) in NEEDED {
+        let check = format!("module-{module}");
+        let pass = |sentence: String| Finding::pass(Group::System, &check, sentence);
+        let error = |sentence: String| Finding::error(Group::System, &check, sentence);
+        findings.push(match presence(files, &release, module) {
+            Presence::Loaded => pass(format!("{module} is loaded")),
+            Presence::BuiltIn => pass(format!("{module} is part of the kernel")),
+            Presence::Loadable if module == GATEWAY && forwards => {
+                error(format!("{module} is not loaded: {without} until it is"))
+                    .by(format!("modprobe {module}"))
+                    .by_doctor()
             }
-        })
-        .collect();
+            Presence::Loadable => pass(format!("{module} is there; the first use of it loads it")),
+            Presence::Absent => {
+                let (why, fix) = whence(files, &release, module, config);
+                error(format!("this kernel ({release}) has no {module}, so {without}{why}")).by(fix)
+            }
+            Presence::Unknown => {
+                unknown.push(module);
+                continue;
+            }
+        });
+    }
+    findings.extend(unlisted(files, &release, &unknown));
     findings.extend(at_boot(files, presence(files, &release, GATEWAY)));
     findings
+}
+
+/// Modules that do not run, where the list of those that could is not there.
+fn unlisted(files: &Files, release: &str, modules: &[&str]) -> Option<Finding> {
+    let first = modules.first()?;
+    let names = modules.join(", ");
+    Some(match is_upgraded(files, release) {
+        true => {
+            let sentence = format!(
+                "{names}: not loaded, and the modules of the running kernel ({release}) are gone from the disk since another kernel was installed"
+            );
+            Finding::error(Group::System, &format!("module-{first}"), sentence).by("reboot")
+        }
+        false => {
+            let sentence = format!(
+                "whether this kernel ({release}) has {names} cannot be told: there is no /lib/modules/{release}"
+            );
+            Finding::warning(Group::System, "modules", sentence)
+                .by(format!("modprobe --all {}", modules.join(" ")))
+        }
+    })
 }
 
 /// The running kernel's release, as `uname -r` prints it.
@@ -283,7 +297,7 @@ mod tests {
         // Nobody knows: no false alarm, and no false peace.
         let dir = tempfile::tempdir().unwrap();
         let findings = look(&Files::under(dir.path()).with("/proc/sys/kernel/osrelease", "6.1.0-1"), false);
-        assert_eq!(of(&findings, "module-can").level, Level::Warning);
+        assert_eq!(of(&findings, "modules").level, Level::Warning);
     }
 
     #[test]

@@ -40,7 +40,10 @@ impl AdminSocket {
         let answer = match timeout(limit, client::ask(&socket, method, path)).await {
             Ok(answer) => answer.map_err(|err| unreachable(&socket, &err))?,
             Err(_) => {
-                let why = format!("canhub did not answer within {} s: journalctl -u canhub", limit.as_secs());
+                let why = format!(
+                    "canhub did not answer within {} s: see `journalctl -u canhub`, or `systemctl restart canhub`",
+                    limit.as_secs()
+                );
                 return Err(Failed::Unreachable(why));
             }
         };

@@ -7,7 +7,12 @@ use tokio::time::{sleep, timeout};
 
 use super::Doctor;
 use crate::{
-    checks::{Files, Finding, Group, buses, docker::Docker, driver::Driver, leftovers, records, system},
+    checks::{
+        Files, Finding, Group, buses, command_in,
+        docker::Docker,
+        driver::{Driver, MANAGED},
+        leftovers, records, system, units,
+    },
     cli::Failed,
     error::Error,
     kernel::{Kernel, Linux, boot_id},
@@ -65,7 +70,8 @@ impl Doctor {
             self.of_buses(picture),
             leftovers::sockets(&self.socket, &admin),
         );
-        let units = crate::checks::units::look(files);
+        let is_managed = of_driver.iter().any(|finding| finding.check == MANAGED);
+        let units = if is_managed { Vec::new() } else { units::look(files) };
         findings.extend(
             [system, backlog, of_driver, in_docker, units, records, of_buses, sockets, rustycan].concat(),
         );
@@ -82,9 +88,10 @@ impl Doctor {
                     Failed::Because(why) | Failed::Unreachable(why) => why,
                     Failed::Found => String::new(),
                 };
+                let fix = command_in(&why).filter(|command| command.starts_with("systemctl"));
+                let fix = fix.unwrap_or("sudo canhub doctor").to_owned();
                 let sentence = format!("canhub could not be asked: {why}");
-                let finding =
-                    Finding::warning(Group::Buses, "daemon", sentence).by("systemctl restart canhub");
+                let finding = Finding::warning(Group::Buses, "daemon", sentence).by(fix);
                 (finding, self.draw().await.map(|status| (Source::Records, status)))
             }
         };
