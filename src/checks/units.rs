@@ -32,11 +32,14 @@ pub fn look(files: &Files) -> Vec<Finding> {
     if !is_installed(files) {
         return Vec::new();
     }
-    if let Some(masked) = [SERVICE, SOCKET].into_iter().find(|unit| is_masked(files, unit)) {
-        let sentence =
-            format!("{masked} is masked, so nothing starts canhub and no container on a bus starts");
-        let unmask =
-            format!("systemctl unmask {SOCKET} {SERVICE} && systemctl enable --now {SOCKET} {SERVICE}");
+    let mut places = [SERVICE, SOCKET]
+        .into_iter()
+        .flat_map(|unit| [(unit, "/etc/systemd/system", ""), (unit, "/run/systemd/system", " --runtime")]);
+    if let Some((unit, _, option)) = places.find(|(unit, folder, _)| is_masked(files, folder, unit)) {
+        let sentence = format!("{unit} is masked, so nothing starts canhub and no container on a bus starts");
+        let unmask = format!(
+            "systemctl unmask{option} {SOCKET} {SERVICE} && systemctl enable --now {SOCKET} {SERVICE}"
+        );
         return vec![Finding::error(Group::Docker, "unit-enabled", sentence).by(unmask)];
     }
     vec![enabled(files), ordered(files)]
@@ -77,10 +80,8 @@ fn ordered(files: &Files) -> Finding {
         .by_doctor()
 }
 
-fn is_masked(files: &Files, unit: &str) -> bool {
-    ["/etc/systemd/system", "/run/systemd/system"].iter().any(|folder| {
-        fs::read_link(files.path(format!("{folder}/{unit}"))).is_ok_and(|to| to.ends_with("dev/null"))
-    })
+fn is_masked(files: &Files, folder: &str, unit: &str) -> bool {
+    fs::read_link(files.path(format!("{folder}/{unit}"))).is_ok_and(|to| to.ends_with("dev/null"))
 }
 
 fn is_enabled(files: &Files, unit: &str) -> bool {

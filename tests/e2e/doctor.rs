@@ -13,8 +13,8 @@ use std::{panic, time::Instant};
 
 use crate::support::{
     canhub::{is_plugin, is_service, says},
-    host::link,
-    shell::{ip_gone, say},
+    host::{ip_link, link},
+    shell::say,
 };
 use machine::{Found, Machine};
 
@@ -94,8 +94,8 @@ fn a_dry_run_says_what_fix_would_do_and_does_nothing() {
     if !is_service("doctor::a_dry_run_says_what_fix_would_do_and_does_nothing") {
         return;
     }
-    let machine = Machine::new();
-    ip_gone(machine::HUB);
+    let _machine = Machine::new();
+    ip_link(&["del", machine::HUB]);
     let shown = says("doctor --dry-run");
     assert!(shown.contains("would heal the buses"), "{shown}");
     assert!(link(machine::HUB).is_none(), "it was healed");

@@ -31,7 +31,10 @@ pub const ROWS: &[Row] = &[
         also: &[],
         by: By::Typing,
         broken: |machine| {
-            machine.does("systemctl mask --quiet --runtime canhub.socket", "systemctl unmask --runtime canhub.socket");
+            machine.does(
+                "systemctl mask --quiet --runtime canhub.socket",
+                "systemctl unmask --runtime canhub.socket",
+            );
         },
     },
     Row {
@@ -58,7 +61,10 @@ pub const ROWS: &[Row] = &[
         also: &[],
         by: By::Typing,
         broken: |machine| {
-            machine.does("docker network create -d canhub -o hub=vcan-typed e2e-doctor", "docker network rm e2e-doctor");
+            machine.does(
+                "docker network create -d canhub -o hub=vcan-typed e2e-doctor",
+                "docker network rm e2e-doctor",
+            );
         },
     },
     Row {
@@ -103,7 +109,8 @@ pub const ROWS: &[Row] = &[
         also: &[],
         by: By::Person,
         broken: |machine| {
-            machine.does("mv /run/docker.sock /run/e2e-docker.sock", "mv /run/e2e-docker.sock /run/docker.sock");
+            machine
+                .does("mv /run/docker.sock /run/e2e-docker.sock", "mv /run/e2e-docker.sock /run/docker.sock");
         },
     },
     Row {

@@ -22,7 +22,7 @@ const LIMIT: &str = "40";
 
 /// A machine with canhub and a bus.
 pub struct Machine {
-    pub scene: Scene,
+    _scene: Scene,
     pub bus: Network,
     pub ecus: [Container; 2],
     /// The program, also while no canhub runs.
@@ -79,7 +79,7 @@ impl Machine {
             ecu.member("can0", 1);
         }
         let program = canhub::program();
-        Self { scene, bus, ecus, program, undo: RefCell::default(), by: RefCell::new("") }
+        Self { _scene: scene, bus, ecus, program, undo: RefCell::default(), by: RefCell::new("") }
     }
 
     /// The host end of the first container's pair.
@@ -146,11 +146,10 @@ impl Machine {
 
     fn asks(&self, args: &str) -> Result<Report, String> {
         let line = format!(
-            "timeout {LIMIT} {} {} doctor --json {args}; echo; echo exit=$?",
+            "timeout {LIMIT} {} {} doctor --json {args}; echo exit=$?",
             self.by.borrow(),
             self.program
-        )
-        .replace("; echo; echo exit=$?", "; code=$?; echo; echo exit=$code");
+        );
         let shown = attempt("sh", &["-c", &line])?;
         let (json, code) = shown.rsplit_once("exit=").ok_or(shown.clone())?;
         let report: Report = serde_json::from_str(json).map_err(|err| format!("{err}: {shown}"))?;
@@ -208,7 +207,11 @@ impl Machine {
         let actions: Vec<String> = report
             .mended
             .iter()
-            .map(|Mend { action, text, .. }| if text.is_empty() { action.clone() } else { format!("{action}: {text}") })
+            .map(
+                |Mend { action, text, .. }| {
+                    if text.is_empty() { action.clone() } else { format!("{action}: {text}") }
+                },
+            )
             .collect();
         Ok(format!("--fix: {}", actions.join("; ")))
     }
@@ -224,7 +227,8 @@ fn named(row: &Row, report: &Report) -> Result<Finding, String> {
     };
     let wrong: Vec<&Finding> = report.findings.iter().filter(|finding| finding.level != "pass").collect();
     let found = wrong.iter().copied().find(names);
-    let others = wrong.iter().any(|finding| finding.check != row.check && !row.also.contains(&&*finding.check));
+    let others =
+        wrong.iter().any(|finding| finding.check != row.check && !row.also.contains(&&*finding.check));
     match found {
         Some(found) if !others => Ok(found.clone()),
         _ => Err(format!("{wrong:#?}")),
