@@ -53,7 +53,7 @@ impl Doctor {
             Driver { socket: self.socket.clone(), name: self.driver(), docker: self.docker_socket.clone() };
         let state_dir = self.state_dir();
         let admin = self.admin.path();
-        let (system, backlog, records, rustycan, in_docker, of_driver, of_buses, sockets) = tokio::join!(
+        let (system, backlog, records, rustycan, units, in_docker, of_driver, of_buses, sockets) = tokio::join!(
             reading(Group::System, "kernel", files, move |files| {
                 [system::look(&files, forwards), system::privileges(&files)].concat()
             }),
@@ -65,13 +65,14 @@ impl Doctor {
             reading(Group::Leftovers, leftovers::RUSTYCAN, files, move |files| {
                 leftovers::rustycan(&files, &Store::observing(state_dir, boot_id()).load().networks)
             }),
+            reading(Group::Docker, "units", files, |files| units::look(&files)),
             docker.look(files),
             driver.look(files),
             self.of_buses(picture),
             leftovers::sockets(&self.socket, &admin),
         );
         let is_managed = of_driver.iter().any(|finding| finding.check == MANAGED);
-        let units = if is_managed { Vec::new() } else { units::look(files) };
+        let units = if is_managed { Vec::new() } else { units };
         findings.extend(
             [system, backlog, of_driver, in_docker, units, records, of_buses, sockets, rustycan].concat(),
         );

@@ -117,7 +117,7 @@ pub const ROWS: &[Row] = &[
         check: "bus",
         level: "error",
         words: &[HUB, "canhub did not make"],
-        fix: "ip",
+        fix: "ip -details link show vcan-doctor",
         also: &[],
         by: By::Person,
         broken: |machine| {
@@ -188,6 +188,21 @@ pub const ROWS: &[Row] = &[
             machine.heals_after();
             machine.undo("rm -f /var/lib/canhub/state.unreadable-*");
             machine.does("echo '{\"version\":1,\"netw' > /var/lib/canhub/state.json", "true");
+        },
+    },
+    Row {
+        name: "the record of an endpoint is rubbish",
+        check: "records",
+        level: "error",
+        words: &["endpoint record", "cannot be read"],
+        fix: "canhub doctor --fix",
+        also: &[],
+        by: By::Doctor,
+        broken: |machine| {
+            machine.does(
+                "echo rubbish > /var/lib/canhub/endpoints/e2e.json",
+                "rm -f /var/lib/canhub/endpoints/e2e.json",
+            );
         },
     },
     Row {
