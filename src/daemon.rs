@@ -121,8 +121,7 @@ async fn listen(path: &Path) -> io::Result<(UnixListener, Option<SocketFile>)> {
 /// take the same links for theirs, and add each rule twice. An abstract socket belongs to the host's network
 /// namespace, which both are in, and is free again the moment its holder ends.
 async fn only_instance(name: &str) -> io::Result<net::UnixListener> {
-    let address = net::SocketAddr::from_abstract_name(format!("canhub/{name}"))?;
-    match net::UnixListener::bind_addr(&address) {
+    match hold_name(name) {
         Err(err) if err.kind() == io::ErrorKind::AddrInUse => {
             let text = format!(
                 "another canhub manages the buses of driver {name} on this host: use either the service or the managed plugin, and stop the other"
@@ -134,6 +133,14 @@ async fn only_instance(name: &str) -> io::Result<net::UnixListener> {
         }
         bound => bound,
     }
+}
+
+/// The right to be the one who changes the buses of this driver name, for as long as it is kept.
+///
+/// # Errors
+/// `AddrInUse` where another has it.
+pub(crate) fn hold_name(name: &str) -> io::Result<net::UnixListener> {
+    net::UnixListener::bind_addr(&net::SocketAddr::from_abstract_name(format!("canhub/{name}"))?)
 }
 
 async fn wake_on_events(manager: Arc<Manager>) {

@@ -7,6 +7,7 @@
 //! audit says so. [`state`] keeps over crashes and reboots what Docker tells only once, and [`docker`] asks
 //! Docker in the background for what it never tells. Whatever happens goes through [`events`]: one line in the
 //! log, one event, one count in [`metrics`]; [`admin`] shows these and the [`status`] of all buses on a socket.
+//! [`checks`] say what is wrong with a machine, for `canhub doctor` and for the daemon's own health.
 //! [`daemon`] wires all of it; [`cli`] is the front door.
 //!
 //! Only [`kernel`] knows netlink, and only the private module `system` holds unsafe code.
@@ -34,6 +35,7 @@ pub mod network;
 pub mod options;
 pub mod plan;
 pub mod reconcile;
+pub mod rustycan4docker;
 pub mod state;
 pub mod status;
 mod system;

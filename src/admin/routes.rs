@@ -31,8 +31,12 @@ pub(super) async fn answer(admin: Admin, allowed: bool, request: Request<Incomin
         let why = "only root and the user that runs canhub may ask here";
         return refused(StatusCode::FORBIDDEN, why).map(Either::Left);
     }
+    if (&parts.method, parts.uri.path()) == (&Method::POST, "/v1/heal") {
+        return heal(&admin).await.map(Either::Left);
+    }
     if parts.method != Method::GET {
-        return refused(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here").map(Either::Left);
+        let why = "only GET is answered here, and POST for /v1/heal";
+        return refused(StatusCode::METHOD_NOT_ALLOWED, why).map(Either::Left);
     }
     match parts.uri.path() {
         "/v1/ready" => ready(&admin.manager).map(Either::Left),
@@ -63,6 +67,13 @@ fn ready(manager: &Manager) -> Response<Full<Bytes>> {
 async fn status(admin: &Admin) -> Response<Full<Bytes>> {
     match admin.read(Manager::status).await {
         Ok(status) => as_json(StatusCode::OK, &status),
+        Err(why) => refused(StatusCode::SERVICE_UNAVAILABLE, &why),
+    }
+}
+
+async fn heal(admin: &Admin) -> Response<Full<Bytes>> {
+    match admin.read(Manager::heal).await {
+        Ok(done) => as_json(StatusCode::OK, &json!({ "done": done })),
         Err(why) => refused(StatusCode::SERVICE_UNAVAILABLE, &why),
     }
 }

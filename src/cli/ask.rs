@@ -18,7 +18,7 @@ use crate::{admin, http::client};
 /// Longer than the daemon takes for anything.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Where dockerd keeps the sockets of managed plugins, each in a folder of its own.
-const PLUGINS: &str = "/run/docker/plugins";
+pub(super) const PLUGINS: &str = "/run/docker/plugins";
 
 /// Where to ask.
 #[derive(Debug, Args)]
@@ -31,13 +31,19 @@ pub(super) struct AdminSocket {
 impl AdminSocket {
     /// Reads one resource.
     pub(super) fn get(&self, path: &str) -> Result<Bytes, Failed> {
+        run(self.ask(Method::GET, path, TIME_LIMIT))?
+    }
+
+    /// Asks for something, and waits so long for the answer.
+    pub(super) async fn ask(&self, method: Method, path: &str, limit: Duration) -> Result<Bytes, Failed> {
         let socket = self.path();
-        let answer = run(async { timeout(TIME_LIMIT, client::ask(&socket, Method::GET, path)).await })?;
-        let answer = match answer {
+        let answer = match timeout(limit, client::ask(&socket, method, path)).await {
             Ok(answer) => answer.map_err(|err| unreachable(&socket, &err))?,
             Err(_) => {
-                let why =
-                    format!("canhub did not answer within {} s: journalctl -u canhub", TIME_LIMIT.as_secs());
+                let why = format!(
+                    "canhub did not answer within {} s: see `journalctl -u canhub`, or `systemctl restart canhub`",
+                    limit.as_secs()
+                );
                 return Err(Failed::Unreachable(why));
             }
         };
@@ -57,7 +63,8 @@ impl AdminSocket {
         run(client::follow(&socket, path, each))?.map_err(|err| unreachable(&socket, &err))
     }
 
-    fn path(&self) -> PathBuf {
+    /// Where the socket is, or ought to be.
+    pub(super) fn path(&self) -> PathBuf {
         let default = || Some(PathBuf::from(admin::SOCKET)).filter(|path| is_there(path));
         let found = self.admin_socket.clone().or_else(default).or_else(|| of_a_plugin(Path::new(PLUGINS)));
         found.unwrap_or_else(|| admin::SOCKET.into())

@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod ask;
+mod doctor;
 mod events;
 mod import;
 mod lines;
@@ -26,6 +27,9 @@ enum Command {
     Serve(serve::Serve),
     /// Show all buses, who is on them, and whether they are well
     Status(status::StatusCommand),
+    /// Look at everything, say what is wrong and how to mend it, and mend it with --fix
+    #[command(visible_alias = "health")]
+    Doctor(doctor::Doctor),
     /// Show what happened: heals, problems, who joined and who left
     Events(events::EventsCommand),
     /// Take over the networks of another plugin
@@ -71,6 +75,7 @@ impl Cli {
         let done = match self.command {
             Command::Serve(serve) => serve.run().map_err(Failed::from),
             Command::Status(status) => status.run(),
+            Command::Doctor(doctor) => doctor.run(),
             Command::Events(events) => events.run(),
             Command::Import(import) => import.run().map_err(Failed::from),
             Command::Completions { shell } => {

@@ -11,6 +11,7 @@
 
 mod cangw;
 mod controller;
+mod disk;
 pub mod fake;
 mod identity;
 mod link;
@@ -30,8 +31,10 @@ use std::{
 pub use controller::{
     BusState, Controller, ControllerChange, ErrorCounters, History, Modes, Timing, TimingLimits, TimingRange,
 };
+pub use disk::{Room, room};
 pub use identity::{Identity, Usb};
 pub use linux::Linux;
+pub use module::request as request_module;
 pub use monitor::{Stir, watch};
 pub use netns::boot_id;
 

@@ -39,6 +39,8 @@ const AT_ONCE: u32 = 5;
 #[derive(Debug, Default)]
 pub struct Memory {
     inner: Mutex<Inner>,
+    /// A person asked for one look: nothing is held back, and problems are not told again.
+    asked_for: bool,
     /// How far a test's clock is ahead, so that nobody has to wait out the pauses.
     #[cfg(test)]
     pub(super) ahead: Mutex<Duration>,
@@ -84,6 +86,11 @@ struct Fault {
 }
 
 impl Memory {
+    /// The memory of one look that a person asked for.
+    pub(super) fn asked_for() -> Self {
+        Self { asked_for: true, ..Self::default() }
+    }
+
     fn now(&self) -> Instant {
         #[cfg(test)]
         return Instant::now() + *self.ahead.lock();
@@ -93,6 +100,9 @@ impl Memory {
 
     /// Takes steps out of the plan that are not to be carried out, or not yet. True where one waits for its time.
     pub(super) fn hold_back(&self, manager: &Manager, model: &Model, plan: &mut Plan) -> bool {
+        if self.asked_for {
+            return false;
+        }
         let mut inner = self.inner.lock();
         let now = self.now();
         let mut pending = false;
@@ -131,6 +141,9 @@ impl Memory {
     /// Takes in how the adapters are. Comes before the steps are held back: what is plugged in again is no fault
     /// that recurs.
     pub(super) fn look_at_adapters(&self, events: &Events, model: &Model, want: &Want, have: &Have) {
+        if self.asked_for {
+            return;
+        }
         let mut inner = self.inner.lock();
         let now = self.now();
         for News { network, interface, what } in inner.adapters.look(want, have, now) {
@@ -166,6 +179,9 @@ impl Memory {
 
     /// Says each problem once, and once more when it is over. True where one is not known to be over yet.
     pub(super) fn tell(&self, events: &Events, model: &Model, problems: &[Problem]) -> bool {
+        if self.asked_for {
+            return false;
+        }
         let mut inner = self.inner.lock();
         let now = self.now();
         let told = std::mem::take(&mut inner.told);

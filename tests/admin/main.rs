@@ -19,6 +19,7 @@ mod ask;
 mod commands;
 mod daemon;
 mod events;
+mod heal;
 mod metrics;
 mod openmetrics;
 mod status;

@@ -31,6 +31,7 @@ mod adapter;
 mod admin;
 mod bad_input;
 mod cycles;
+mod doctor;
 mod giving_way;
 mod hardware;
 mod healing;
