@@ -54,6 +54,15 @@ pub struct BusStatus {
     pub steps: Vec<String>,
     /// What only somebody else can mend, each in a sentence.
     pub problems: Vec<String>,
+    /// The host's interface is there. Where it is not, a bus with an adapter waits for that.
+    #[serde(default)]
+    pub hub_is_there: bool,
+    /// Those of the problems that are its adapter's: the containers hear each other all the same.
+    #[serde(default)]
+    pub adapter_problems: Vec<String>,
+    /// A problem keeps containers from starting on it.
+    #[serde(default)]
+    pub blocked: bool,
     /// Repairs since canhub started, those of members included.
     pub heals: u64,
     /// Frames of the host, or of the adapter.

@@ -8,6 +8,7 @@ use prometheus_client::{
 
 use crate::{
     error::Error,
+    health::{Component, Report},
     manager::{Depth, Manager},
     status::{BusStatus, Count, Traffic},
 };
@@ -16,7 +17,7 @@ use crate::{
 ///
 /// # Errors
 /// When the kernel cannot be read.
-pub(super) fn text(manager: &Manager) -> Result<String, Error> {
+pub(super) fn text(manager: &Manager, health: &Report) -> Result<String, Error> {
     let (buses, _) = manager.survey(Depth::Frames)?;
     let mut registry = Registry::with_prefix("canhub");
     registry.register("build", "This canhub", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -42,6 +43,13 @@ pub(super) fn text(manager: &Manager) -> Result<String, Error> {
         "frames_dropped",
         "Frames that a destination did not take, because it was down or full",
         frames(&buses, |count| count.dropped),
+    );
+    let levels = "0 healthy, 1 degraded, 2 unhealthy or not known yet";
+    registry.register("health", format!("How all is: {levels}"), ConstGauge::new(health.status.as_number()));
+    registry.register(
+        "health_component",
+        format!("How each component is: {levels}"),
+        Series { kind: MetricType::Gauge, samples: components(health) },
     );
     let mut text = String::new();
     // A text in memory takes all that is written to it.
@@ -81,6 +89,14 @@ impl EncodeMetric for Series {
 
 fn labels_of(bus: &BusStatus) -> Labels {
     vec![("network", bus.network.short().to_owned()), ("network_name", bus.network_name.clone())]
+}
+
+fn components(health: &Report) -> Vec<(Labels, u64)> {
+    let sample = |one: &Component| {
+        let labels = vec![("component", one.component.clone()), ("required", one.required.to_string())];
+        (labels, one.status.as_number())
+    };
+    health.components.iter().map(sample).collect()
 }
 
 fn members(buses: &[BusStatus]) -> Vec<(Labels, u64)> {

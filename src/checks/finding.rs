@@ -48,3 +48,42 @@ pub struct Finding {
     /// Whether `canhub doctor --fix` does that.
     pub fixable: bool,
 }
+
+impl Finding {
+    /// As it should be.
+    pub fn pass(group: Group, check: &str, sentence: impl Into<String>) -> Self {
+        Self::new(group, check, Level::Pass, sentence.into())
+    }
+
+    /// Works, with a trap in it; or could not be looked at.
+    pub fn warning(group: Group, check: &str, sentence: impl Into<String>) -> Self {
+        Self::new(group, check, Level::Warning, sentence.into())
+    }
+
+    /// Does not work.
+    pub fn error(group: Group, check: &str, sentence: impl Into<String>) -> Self {
+        Self::new(group, check, Level::Error, sentence.into())
+    }
+
+    fn new(group: Group, check: &str, level: Level, sentence: String) -> Self {
+        Self { group, check: check.into(), subject: None, level, sentence, fix: None, fixable: false }
+    }
+
+    /// Says what it is about.
+    #[must_use]
+    pub fn about(self, subject: impl Into<String>) -> Self {
+        Self { subject: Some(subject.into()), ..self }
+    }
+
+    /// Says what mends it, for a person to type.
+    #[must_use]
+    pub fn by(self, command: impl Into<String>) -> Self {
+        Self { fix: Some(command.into()), ..self }
+    }
+
+    /// `canhub doctor --fix` does it too.
+    #[must_use]
+    pub fn by_doctor(self) -> Self {
+        Self { fixable: true, ..self }
+    }
+}

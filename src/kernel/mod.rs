@@ -11,6 +11,7 @@
 
 mod cangw;
 mod controller;
+mod disk;
 pub mod fake;
 mod identity;
 mod link;
@@ -30,6 +31,7 @@ use std::{
 pub use controller::{
     BusState, Controller, ControllerChange, ErrorCounters, History, Modes, Timing, TimingLimits, TimingRange,
 };
+pub use disk::{Room, room};
 pub use identity::{Identity, Usb};
 pub use linux::Linux;
 pub use monitor::{Stir, watch};
