@@ -129,7 +129,11 @@ mod tests {
         for (bus, level, words) in [
             (on_adapter("error-active"), Level::Pass, "is there and error-active"),
             (on_adapter("error-warning"), Level::Warning, "120 ohms"),
-            (with_problem("error-passive", "nearly all fail"), Level::Warning, "nearly all fail (error counters: transmit 97"),
+            (
+                with_problem("error-passive", "nearly all fail"),
+                Level::Warning,
+                "nearly all fail (error counters: transmit 97",
+            ),
             (with_problem("bus-off", "it left the wire"), Level::Error, "it left the wire"),
             (with_problem("stopped", "adapter can0 is down"), Level::Error, "adapter can0 is down"),
             (on_adapter("sleeping"), Level::Error, "ip link set can0 up"),

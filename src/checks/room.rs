@@ -14,7 +14,10 @@ pub fn room(folder: &Path) -> Option<Finding> {
     let shown = folder.display();
     let error = |sentence| Finding::error(Group::Buses, CHECK, sentence).about(shown.to_string());
     match kernel::room(folder) {
-        Err(err) => Some(error(format!("the state folder {shown} cannot be looked at: {err}")).by(format!("ls -ld {shown}"))),
+        Err(err) => Some(
+            error(format!("the state folder {shown} cannot be looked at: {err}"))
+                .by(format!("ls -ld {shown}")),
+        ),
         Ok(room) => cramped(room).map(|what| {
             error(format!("{what}: no network can be created, and what changes does not outlive a reboot"))
                 .by(format!("df -h {shown}    # then free some space or mount it writable"))

@@ -13,7 +13,10 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::Failed;
-use crate::{admin, http::client};
+use crate::{
+    admin,
+    http::client::{self, Answer},
+};
 
 /// Longer than the daemon takes for anything.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -31,19 +34,32 @@ pub(super) struct AdminSocket {
 impl AdminSocket {
     /// Reads one resource.
     pub(super) fn get(&self, path: &str) -> Result<Bytes, Failed> {
-        let socket = self.path();
-        let answer = run(async { timeout(TIME_LIMIT, client::ask(&socket, Method::GET, path)).await })?;
-        let answer = match answer {
-            Ok(answer) => answer.map_err(|err| unreachable(&socket, &err))?,
-            Err(_) => {
-                let why =
-                    format!("canhub did not answer within {} s: journalctl -u canhub", TIME_LIMIT.as_secs());
-                return Err(Failed::Unreachable(why));
-            }
-        };
+        let answer = self.ask(path)?;
         match answer.status {
             StatusCode::OK => Ok(answer.body),
             _ => Err(Failed::Because(sentence(&answer.body))),
+        }
+    }
+
+    /// Reads one resource whose answer is whole while the service is not, too (503).
+    pub(super) fn get_anyway(&self, path: &str) -> Result<Bytes, Failed> {
+        let answer = self.ask(path)?;
+        match answer.status {
+            StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => Ok(answer.body),
+            _ => Err(Failed::Because(sentence(&answer.body))),
+        }
+    }
+
+    fn ask(&self, path: &str) -> Result<Answer, Failed> {
+        let socket = self.path();
+        let answer = run(async { timeout(TIME_LIMIT, client::ask(&socket, Method::GET, path)).await })?;
+        match answer {
+            Ok(answer) => answer.map_err(|err| unreachable(&socket, &err)),
+            Err(_) => {
+                let why =
+                    format!("canhub did not answer within {} s: journalctl -u canhub", TIME_LIMIT.as_secs());
+                Err(Failed::Unreachable(why))
+            }
         }
     }
 

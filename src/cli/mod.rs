@@ -2,8 +2,10 @@
 
 mod ask;
 mod events;
+mod gate;
 mod import;
 mod lines;
+mod man;
 mod serve;
 mod status;
 
@@ -26,6 +28,8 @@ enum Command {
     Serve(serve::Serve),
     /// Show all buses, who is on them, and whether they are well
     Status(status::StatusCommand),
+    /// Show whether all that canhub needs is well, or wait until it is
+    Health(gate::HealthCommand),
     /// Show what happened: heals, problems, who joined and who left
     Events(events::EventsCommand),
     /// Take over the networks of another plugin
@@ -36,6 +40,9 @@ enum Command {
         /// For which
         shell: Shell,
     },
+    /// Print the man page, or write one for each command into a folder
+    #[command(hide = true)]
+    Man(man::Man),
 }
 
 /// Why a command did not end well.
@@ -71,12 +78,14 @@ impl Cli {
         let done = match self.command {
             Command::Serve(serve) => serve.run().map_err(Failed::from),
             Command::Status(status) => status.run(),
+            Command::Health(health) => health.run(),
             Command::Events(events) => events.run(),
             Command::Import(import) => import.run().map_err(Failed::from),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "canhub", &mut std::io::stdout());
                 Ok(())
             }
+            Command::Man(man) => man.run(Self::command()).map_err(Failed::from),
         };
         let Err(failed) = done else { return ExitCode::SUCCESS };
         if let Failed::Because(why) | Failed::Unreachable(why) = &failed {

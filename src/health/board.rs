@@ -204,14 +204,14 @@ impl Board {
         of_a_survey.map(|(key, entry)| (key.clone(), entry.name.clone())).collect()
     }
 
-    /// Whether something has failed too few times in a row to say so.
-    pub fn suspects(&self) -> bool {
-        self.entries.values().any(|entry| entry.worse > 0)
+    /// Whether one of these has failed too few times in a row to say so.
+    pub fn suspects(&self, of: impl Fn(&Key) -> bool) -> bool {
+        self.entries.iter().any(|(key, entry)| of(key) && entry.worse > 0)
     }
 
-    /// Whether there is something that it was too early to tell of.
-    pub fn is_early(&self) -> bool {
-        self.entries.values().any(|entry| entry.status == Status::Unknown)
+    /// Whether it was too early to tell of one of these.
+    pub fn is_early(&self, of: impl Fn(&Key) -> bool) -> bool {
+        self.entries.iter().any(|(key, entry)| of(key) && entry.status == Status::Unknown)
     }
 
     /// Whether nothing is wrong.
@@ -248,11 +248,14 @@ impl Board {
 
     fn summary(&self) -> String {
         let unwell = self.entries.values().filter(|entry| !entry.status.is_well());
-        let unwell: Vec<String> = unwell.map(|entry| format!("{} is {}", entry.name, entry.status.as_str())).collect();
+        let unwell: Vec<String> =
+            unwell.map(|entry| format!("{} is {}", entry.name, entry.status.as_str())).collect();
         match &unwell[..] {
             [] => "all is well".to_owned(),
             // A log line is not to be as long as a fleet.
-            [first @ .., last] if first.len() < 8 && !first.is_empty() => format!("{} and {last}", first.join(", ")),
+            [first @ .., last] if first.len() < 8 && !first.is_empty() => {
+                format!("{} and {last}", first.join(", "))
+            }
             [one] => one.clone(),
             many => format!("{} and {} more", many[..8].join(", "), many.len() - 8),
         }
@@ -325,9 +328,10 @@ fn sight(outcome: Outcome, need: Need) -> Sight {
             Sight { status, reason: finding.sentence, fix: finding.fix }
         }
         (Outcome::TooEarly(reason), _) => plain(Status::Unknown, reason),
-        (Outcome::Unwatched(reason), Need::Required) => {
-            plain(Status::Unhealthy, format!("the health policy requires it, and it cannot be looked at: {reason}"))
-        }
+        (Outcome::Unwatched(reason), Need::Required) => plain(
+            Status::Unhealthy,
+            format!("the health policy requires it, and it cannot be looked at: {reason}"),
+        ),
         (Outcome::Unwatched(reason), _) => plain(Status::Unwatched, reason),
     }
 }

@@ -120,29 +120,54 @@ struct Looker {
 }
 
 impl Looker {
-    async fn run(self, mut trouble: Reader) {
-        let soon = SOON.min(self.policy.interval);
+    /// Each at its own pace: a Docker that hangs keeps nobody from seeing that a bus is well again.
+    async fn run(self, trouble: Reader) {
+        tokio::join!(self.watch_buses(trouble), self.watch_records(), self.watch_docker());
+    }
+
+    async fn watch_buses(&self, mut trouble: Reader) {
         loop {
-            let (took, (), ()) =
-                tokio::join!(self.look_at_buses(), self.look_at_records(), self.look_at_docker());
-            let rest = (took * REST_FACTOR).max(soon);
-            let (suspects, early, well) = {
-                let board = self.health.board.lock();
-                (board.suspects(), board.is_early(), board.is_well())
-            };
-            let next = match (suspects, early) {
-                (true, _) => soon,
-                (false, true) => EARLY.min(self.policy.interval),
-                (false, false) => self.policy.interval,
-            };
-            let due = tokio::time::Instant::now() + next;
-            sleep(rest).await;
+            let took = self.look_at_buses().await;
+            let due =
+                tokio::time::Instant::now() + self.pause(|key| !matches!(key, Key::State | Key::Docker));
+            let well = self.health.board.lock().is_well();
+            sleep((took * REST_FACTOR).max(self.soon())).await;
             tokio::select! {
                 () = sleep_until(due) => {}
                 // Somebody may wait for it to be well again.
                 () = self.manager.looked(), if !well => {}
                 () = until_trouble(&mut trouble) => {}
             }
+        }
+    }
+
+    async fn watch_records(&self) {
+        loop {
+            self.look_at_records().await;
+            sleep(self.pause(|key| *key == Key::State)).await;
+        }
+    }
+
+    async fn watch_docker(&self) {
+        loop {
+            self.look_at_docker().await;
+            sleep(self.pause(|key| *key == Key::Docker)).await;
+        }
+    }
+
+    fn soon(&self) -> Duration {
+        SOON.min(self.policy.interval)
+    }
+
+    /// Until the next look at these.
+    fn pause(&self, of: impl Fn(&Key) -> bool) -> Duration {
+        let board = self.health.board.lock();
+        if board.suspects(&of) {
+            self.soon()
+        } else if board.is_early(&of) {
+            EARLY.min(self.policy.interval)
+        } else {
+            self.policy.interval
         }
     }
 
@@ -204,12 +229,18 @@ impl Looker {
                 };
                 match problem {
                     None => Outcome::Found(Finding::pass(Group::Docker, "docker-api", "Docker answers")),
-                    Some(why) if self.started.elapsed() < self.watch.docker_grace && self.is_unknown("docker") => {
+                    Some(why)
+                        if self.started.elapsed() < self.watch.docker_grace && self.is_unknown("docker") =>
+                    {
                         Outcome::TooEarly(format!("{why}; it starts after canhub"))
                     }
                     Some(why) => {
-                        let why = format!("{why}; buses of running containers work on, and no container starts or stops");
-                        Outcome::Found(Finding::error(Group::Docker, "docker-api", why).by("systemctl status docker"))
+                        let why = format!(
+                            "{why}; buses of running containers work on, and no container starts or stops"
+                        );
+                        Outcome::Found(
+                            Finding::error(Group::Docker, "docker-api", why).by("systemctl status docker"),
+                        )
                     }
                 }
             }
@@ -270,7 +301,9 @@ fn surveyed(board: &mut Board, status: &Status, took: Duration, now: SystemTime,
         .collect();
     for name in missing {
         let why = match name.strip_prefix("adapter:") {
-            Some(adapter) => format!("the health policy requires the adapter {adapter}, and no network has it"),
+            Some(adapter) => {
+                format!("the health policy requires the adapter {adapter}, and no network has it")
+            }
             None => format!("the health policy requires {name}, and there is no such network"),
         };
         let fix = "docker network create -d canhub --ipam-driver null …    # or mend the health policy";

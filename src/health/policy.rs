@@ -57,12 +57,14 @@ impl Policy {
     /// How much a component matters: what its own name says goes before what `bus:*` says, and that before the defaults.
     pub fn need(&self, component: &str) -> Need {
         let kind = component.split_once(':').map(|(kind, _)| kind);
-        let exactly =
-            self.needs.iter().find(|(pattern, _)| matches!(pattern, Pattern::Exactly(name) if name == component));
+        let exactly = self
+            .needs
+            .iter()
+            .find(|(pattern, _)| matches!(pattern, Pattern::Exactly(name) if name == component));
         let every = || {
-            self.needs.iter().find(
-                |(pattern, _)| matches!(pattern, Pattern::Every(every) if Some(every.as_str()) == kind),
-            )
+            self.needs
+                .iter()
+                .find(|(pattern, _)| matches!(pattern, Pattern::Every(every) if Some(every.as_str()) == kind))
         };
         match exactly.or_else(every) {
             Some((_, need)) => *need,

@@ -19,7 +19,11 @@ pub struct Room {
 ///
 /// # Errors
 /// What the kernel says of the folder.
-#[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "the fields' types differ between C libraries")]
+#[allow(
+    clippy::unnecessary_cast,
+    clippy::useless_conversion,
+    reason = "the fields' types differ between C libraries"
+)]
 pub fn room(folder: &Path) -> io::Result<Room> {
     let disk = statvfs(folder).map_err(io::Error::from)?;
     Ok(Room {

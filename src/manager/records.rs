@@ -19,7 +19,8 @@ impl Manager {
                 let sentence = format!("all records are on the disk, in {}", folder.display());
                 Finding::pass(Group::Buses, "state-folder", sentence)
             }
-            Some(why) => Finding::error(Group::Buses, "state-folder", why.clone()).by(format!("ls -ld {}", folder.display())),
+            Some(why) => Finding::error(Group::Buses, "state-folder", why.clone())
+                .by(format!("ls -ld {}", folder.display())),
         }
     }
 

@@ -19,6 +19,7 @@ mod ask;
 mod commands;
 mod daemon;
 mod events;
+mod health;
 mod metrics;
 mod openmetrics;
 mod status;

@@ -23,15 +23,16 @@ pub fn load(path: Option<&Path>) -> (Policy, Option<String>) {
     };
     let parsed = text.and_then(|text| {
         parse(&text).map_err(|Wrong { at, why }| {
-            let line = text.get(..at.start).unwrap_or(&text).lines().count().max(1);
-            // A value at the start of a line: its own line is not counted by `lines`.
-            let starts_line = text.get(..at.start).is_some_and(|before| before.ends_with('\n'));
-            format!("{} line {}: {why}", file.display(), line + usize::from(starts_line))
+            let line = text.bytes().take(at.start).filter(|byte| *byte == b'\n').count() + 1;
+            format!("{} line {line}: {why}", file.display())
         })
     });
     match parsed {
         Ok(policy) => (policy, None),
-        Err(why) => (Policy::default(), Some(format!("{why}; the defaults hold until canhub is restarted with it mended"))),
+        Err(why) => (
+            Policy::default(),
+            Some(format!("{why}; the defaults hold until canhub is restarted with it mended")),
+        ),
     }
 }
 
@@ -49,7 +50,10 @@ fn parse(text: &str) -> Result<Policy, Wrong> {
     };
     let table = DeTable::parse(text).map_err(syntax)?;
     let mut policy = Policy::default();
-    for (key, value) in table.get_ref() {
+    // In the file's order, so that a complaint is about the later of two.
+    let mut entries: Vec<_> = table.get_ref().iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in entries {
         match key.get_ref().as_ref() {
             "required" => needs(&mut policy, "required", value, Need::Required)?,
             "optional" => needs(&mut policy, "optional", value, Need::Optional)?,
@@ -78,7 +82,9 @@ fn parse(text: &str) -> Result<Policy, Wrong> {
 fn needs(policy: &mut Policy, key: &str, list: &Spanned<DeValue<'_>>, need: Need) -> Result<(), Wrong> {
     let wrong = |at: Range<usize>, value: &dyn std::fmt::Display| Wrong {
         at,
-        why: format!("{key} = {value}: a list of components is allowed, each in quotes: {ALLOWED_COMPONENTS}"),
+        why: format!(
+            "{key} = {value}: a list of components is allowed, each in quotes: {ALLOWED_COMPONENTS}"
+        ),
     };
     let entries = list.get_ref().as_array();
     for entry in entries.ok_or_else(|| wrong(list.span(), &shown(list)))?.iter() {
@@ -104,7 +110,11 @@ fn pattern(text: &str) -> Option<Pattern> {
     }
 }
 
-fn seconds(key: &str, value: &Spanned<DeValue<'_>>, allowed: std::ops::RangeInclusive<u32>) -> Result<Duration, Wrong> {
+fn seconds(
+    key: &str,
+    value: &Spanned<DeValue<'_>>,
+    allowed: std::ops::RangeInclusive<u32>,
+) -> Result<Duration, Wrong> {
     number(key, "a number of seconds", value, allowed).map(|seconds| Duration::from_secs(seconds.into()))
 }
 
@@ -118,7 +128,12 @@ fn number(
     let number = integer.and_then(|digits| u32::from_str_radix(digits.as_str(), digits.radix()).ok());
     number.filter(|number| allowed.contains(number)).ok_or_else(|| Wrong {
         at: value.span(),
-        why: format!("{key} = {}: {what} from {} to {} is allowed", shown(value), allowed.start(), allowed.end()),
+        why: format!(
+            "{key} = {}: {what} from {} to {} is allowed",
+            shown(value),
+            allowed.start(),
+            allowed.end()
+        ),
     })
 }
 
@@ -157,7 +172,10 @@ mod tests {
             (Duration::from_secs(60), Duration::from_secs(2), 3)
         );
         assert_eq!(policy.need("docker"), Need::Required);
-        assert_eq!((policy.need("bus:powertrain"), policy.need("bus:seat")), (Need::Required, Need::Optional));
+        assert_eq!(
+            (policy.need("bus:powertrain"), policy.need("bus:seat")),
+            (Need::Required, Need::Optional)
+        );
         assert_eq!(policy.need("adapter:usb:1d50:606f"), Need::Ignored);
         assert_eq!(loaded("").0, Policy::default());
     }
@@ -173,11 +191,19 @@ mod tests {
             ("time-limit = 301", 1, "time-limit = 301: a number of seconds from 1 to 300"),
             ("failure-threshold = 0", 1, "failure-threshold = 0: a number from 1 to 100"),
             ("interval = 5\nrequired = \"bus:*\"", 2, "required = \"bus:*\": a list of components"),
-            ("optional = [\n  \"docker\",\n  \"bus\",\n]", 3, "optional = \"bus\": a list of components is allowed"),
+            (
+                "optional = [\n  \"docker\",\n  \"bus\",\n]",
+                3,
+                "optional = \"bus\": a list of components is allowed",
+            ),
             ("ignored = [\"bus:po*\"]", 1, "ignored = \"bus:po*\": a list"),
             ("ignored = [7]", 1, "ignored = 7: a list"),
             ("required = [\"docker\"]\nignored = [\"docker\"]", 2, "\"docker\": it is named before"),
-            ("intervall = 30", 1, "there is no key intervall (did you mean interval?); the keys are required,"),
+            (
+                "intervall = 30",
+                1,
+                "there is no key intervall (did you mean interval?); the keys are required,",
+            ),
             ("\n[health]\ninterval = 30", 2, "there is no key health; the keys are"),
             ("interval = 30\ninterval = 30", 2, "this is not TOML: "),
             ("interval = \nx", 1, "this is not TOML: "),
@@ -220,7 +246,7 @@ mod tests {
         assert!(!uncommented.is_empty());
         assert_eq!(loaded(&uncommented).1, None);
         for key in KEYS {
-            assert!(example.contains(&format!("\n{key} = ")) , "{key} is not in docs/health.toml");
+            assert!(example.contains(&format!("\n{key} = ")), "{key} is not in docs/health.toml");
         }
     }
 }
