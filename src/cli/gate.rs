@@ -143,10 +143,10 @@ fn unwell(report: &Report) -> String {
 
 fn line(component: &Component) -> String {
     let need = if component.required { " (required)" } else { "" };
-    let head = format!("{:<9}  {}{need}: ", component.status.as_str(), component.component);
-    let mut text = wrap("", &(head + &component.reason));
+    let status = format!("{:<11}", component.status.as_str());
+    let mut text = wrap(&status, &format!("{}{need}: {}", component.component, component.reason));
     if let Some(fix) = &component.fix {
-        text += &wrap("           > ", fix);
+        text += &wrap(&format!("{:<11}> ", ""), fix);
     }
     text
 }

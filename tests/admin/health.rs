@@ -27,7 +27,7 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Looks often, so that nobody has to wait.
-fn eager() -> Policy {
+pub fn eager() -> Policy {
     Policy {
         interval: Duration::from_millis(30),
         time_limit: Duration::from_millis(250),
@@ -75,7 +75,7 @@ fn component(report: &Value, name: &str) -> Value {
 
 /// Waits until a component is so, and returns the answer.
 #[track_caller]
-fn until(rig: &Rig, name: &str, status: &str) -> (Reply, Value) {
+pub fn until(rig: &Rig, name: &str, status: &str) -> (Reply, Value) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let reply = health(rig);

@@ -206,7 +206,7 @@ mod tests {
             ),
             ("\n[health]\ninterval = 30", 2, "there is no key health; the keys are"),
             ("interval = 30\ninterval = 30", 2, "this is not TOML: "),
-            ("interval = \nx", 1, "this is not TOML: "),
+            ("\ninterval 3\n", 2, "this is not TOML: "),
             ("\u{1F40C} = 3", 1, "this is not TOML: "),
         ] {
             let (policy, complaint) = loaded(text);
