@@ -17,6 +17,13 @@ pub struct Sample {
     pub value: f64,
 }
 
+/// A histogram of one set of labels.
+#[derive(Default)]
+struct Set {
+    buckets: Vec<(f64, f64)>,
+    count: Option<f64>,
+}
+
 impl Exposition {
     pub fn parse(text: &str) -> Result<Self, String> {
         let body = text.strip_suffix("# EOF\n").ok_or("it does not end in # EOF and a line break")?;
@@ -76,7 +83,7 @@ impl Exposition {
     /// Buckets rise, and the last is the count; for each set of labels.
     fn check_histograms(&self) -> Result<(), String> {
         for (family, _) in self.kinds.iter().filter(|(_, kind)| *kind == "histogram") {
-            let mut sets: BTreeMap<String, (Vec<(f64, f64)>, Option<f64>)> = BTreeMap::new();
+            let mut sets: BTreeMap<String, Set> = BTreeMap::new();
             for sample in &self.samples {
                 let mut labels = sample.labels.clone();
                 let bound = labels.remove("le");
@@ -84,13 +91,13 @@ impl Exposition {
                 match sample.name.strip_prefix(family.as_str()) {
                     Some("_bucket") => {
                         let bound = bound.unwrap_or_default().parse().unwrap_or(f64::INFINITY);
-                        sets.entry(set()).or_default().0.push((bound, sample.value));
+                        sets.entry(set()).or_default().buckets.push((bound, sample.value));
                     }
-                    Some("_count") => sets.entry(set()).or_default().1 = Some(sample.value),
+                    Some("_count") => sets.entry(set()).or_default().count = Some(sample.value),
                     _ => {}
                 }
             }
-            for (set, (buckets, count)) in sets {
+            for (set, Set { buckets, count }) in sets {
                 let rise = buckets.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1);
                 let last = buckets.last().copied();
                 if !rise || last.map(|last| (last.0, Some(last.1))) != Some((f64::INFINITY, count)) {

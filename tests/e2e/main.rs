@@ -32,6 +32,7 @@ mod bad_input;
 mod cycles;
 mod giving_way;
 mod healing;
+mod health;
 mod kernel;
 mod late;
 mod lifecycle;
