@@ -21,6 +21,7 @@ use tracing::{info, warn};
 
 use crate::{
     admin::Admin,
+    checks::Files,
     docker,
     driver::server,
     health::{self, Health, Watch},
@@ -92,7 +93,11 @@ pub async fn serve(config: Config) -> io::Result<()> {
     }
     tasks.spawn(admin.serve(config.admin_socket));
     tasks.spawn(wake_on_events(manager.clone()));
-    let watch = Watch { docker: config.docker_socket.clone(), docker_grace: health::DOCKER_GRACE };
+    let watch = Watch {
+        docker: config.docker_socket.clone(),
+        docker_grace: health::DOCKER_GRACE,
+        modules: Files::default(),
+    };
     tasks.spawn(health.watch(manager.clone(), watch));
     if let Some(socket) = config.docker_socket {
         tasks.spawn(docker::run(manager.clone(), socket, instance, config.restart_late));
@@ -133,8 +138,7 @@ async fn listen(path: &Path) -> io::Result<(UnixListener, Option<SocketFile>)> {
 /// take the same links for theirs, and add each rule twice. An abstract socket belongs to the host's network
 /// namespace, which both are in, and is free again the moment its holder ends.
 async fn only_instance(name: &str) -> io::Result<net::UnixListener> {
-    let address = net::SocketAddr::from_abstract_name(format!("canhub/{name}"))?;
-    match net::UnixListener::bind_addr(&address) {
+    match hold_name(name) {
         Err(err) if err.kind() == io::ErrorKind::AddrInUse => {
             let text = format!(
                 "another canhub manages the buses of driver {name} on this host: use either the service or the managed plugin, and stop the other"
@@ -146,6 +150,14 @@ async fn only_instance(name: &str) -> io::Result<net::UnixListener> {
         }
         bound => bound,
     }
+}
+
+/// The right to be the one who changes the buses of this driver name, for as long as it is kept.
+///
+/// # Errors
+/// `AddrInUse` where another has it.
+pub(crate) fn hold_name(name: &str) -> io::Result<net::UnixListener> {
+    net::UnixListener::bind_addr(&net::SocketAddr::from_abstract_name(format!("canhub/{name}"))?)
 }
 
 async fn wake_on_events(manager: Arc<Manager>) {

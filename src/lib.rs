@@ -36,6 +36,7 @@ pub mod network;
 pub mod options;
 pub mod plan;
 pub mod reconcile;
+pub mod rustycan4docker;
 pub mod state;
 pub mod status;
 mod system;

@@ -13,16 +13,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
 pub use memory::Memory;
 
 use crate::{
-    apply::apply,
+    apply::{Done, apply},
     error::Error,
     manager::Manager,
-    plan::{Scope, plan},
+    model::Model,
+    plan::{Scope, Step, plan},
 };
 
 /// A look is followed by a pause of this many times its own length.
@@ -41,6 +43,34 @@ pub struct Outcome {
     pub failed: usize,
     /// Something waits for a grace period or a pause to end, so a look is due before the audit.
     pub pending: bool,
+}
+
+/// What was done about one difference, when a person asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mended {
+    /// The network that it was done for; `None` for a leftover of none.
+    pub network_name: Option<String>,
+    /// Which interface or file it was done to.
+    pub interface: String,
+    /// What was wrong.
+    pub reason: String,
+    /// What was done.
+    pub did: String,
+    /// Why it could not be done.
+    pub err: Option<String>,
+}
+
+impl Mended {
+    fn new(model: &Model, done: &Done<'_>) -> Self {
+        let Step { network, reason, action, .. } = done.step;
+        Self {
+            network_name: network.as_ref().map(|id| model.network_name(id).to_owned()),
+            interface: action.interface().to_owned(),
+            reason: (*reason).to_owned(),
+            did: action.to_string(),
+            err: done.outcome.as_ref().err().map(ToString::to_string),
+        }
+    }
 }
 
 /// Runs for ever: looks when woken and at every audit. `alive` is called after each look.
@@ -82,6 +112,21 @@ impl Manager {
     /// # Errors
     /// When the kernel cannot be read.
     pub fn reconcile(&self, memory: &Memory) -> Result<Outcome, Error> {
+        self.mend(memory, |_, _| {})
+    }
+
+    /// Looks at everything once because a person asked for it, and carries out all that is missing: also where
+    /// healing is off, and without waiting for a grace period or a pause to end.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub fn heal(&self) -> Result<Vec<Mended>, Error> {
+        let mut mended = self.mend_records();
+        self.mend(&Memory::asked_for(), |model, done| mended.push(Mended::new(model, done)))?;
+        Ok(mended)
+    }
+
+    fn mend(&self, memory: &Memory, mut also: impl FnMut(&Model, &Done<'_>)) -> Result<Outcome, Error> {
         for look in 1.. {
             let (want, generation) = {
                 let model = self.model();
@@ -106,9 +151,12 @@ impl Manager {
             let gone = memory.gone_sandboxes(&model, |sandbox| have.sandboxes.contains_key(sandbox));
             self.remember_found(&mut model, &have, &plan.steps);
             let mut outcome = Outcome { pending, ..Outcome::default() };
-            apply(&*self.kernel, &plan.steps, |done| match memory.account(self.events(), &model, &done) {
-                true => outcome.healed += 1,
-                false => outcome.failed += 1,
+            apply(&*self.kernel, &plan.steps, |done| {
+                also(&model, &done);
+                match memory.account(self.events(), &model, &done) {
+                    true => outcome.healed += 1,
+                    false => outcome.failed += 1,
+                }
             });
             drop(model);
             for endpoint in gone {

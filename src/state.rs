@@ -32,6 +32,8 @@ const VERSION: u32 = 1;
 pub struct Store {
     dir: PathBuf,
     boot: String,
+    /// Whether anything is written, moved or removed at all.
+    writes: bool,
     /// What is in memory only because the disk did not take it: why, by the file.
     unsaved: Arc<Mutex<BTreeMap<PathBuf, String>>>,
 }
@@ -75,13 +77,20 @@ struct EndpointRecord {
 impl Store {
     /// A store in a folder, for the boot with this id.
     pub fn new(dir: impl Into<PathBuf>, boot: impl Into<String>) -> Self {
-        Self { dir: dir.into(), boot: boot.into(), unsaved: Arc::default() }
+        Self { dir: dir.into(), boot: boot.into(), unsaved: Arc::default(), writes: true }
+    }
+
+    /// A store that reads and never changes the folder: saving to it does nothing.
+    pub fn observing(dir: impl Into<PathBuf>, boot: impl Into<String>) -> Self {
+        Self { writes: false, ..Self::new(dir, boot) }
     }
 
     /// Reads everything, and never fails: what cannot be read is kept aside and named.
     pub fn load(&self) -> Loaded {
         let mut loaded = Loaded::default();
-        if let Err(err) = fs::create_dir_all(self.endpoint_dir()) {
+        if self.writes
+            && let Err(err) = fs::create_dir_all(self.endpoint_dir())
+        {
             loaded.warnings.push(self.failed(&self.dir, err).to_string());
         }
         match read::<Document>(&self.state_file()) {
@@ -101,14 +110,21 @@ impl Store {
                     }
                 }
             }
-            Ok(Some(document)) => loaded.warnings.push(set_aside(
-                &self.state_file(),
-                &format!("its version is {} and this canhub knows {VERSION}", document.version),
-            )),
-            Err(why) => loaded.warnings.push(set_aside(&self.state_file(), &why)),
+            Ok(Some(document)) => {
+                loaded.warnings.push(self.set_aside(&format!(
+                    "its version is {} and this canhub knows {VERSION}",
+                    document.version
+                )))
+            }
+            Err(why) => loaded.warnings.push(self.set_aside(&why)),
         }
         self.load_endpoints(&mut loaded);
         loaded
+    }
+
+    /// Whether the networks' file is there and makes sense.
+    pub fn is_readable(&self) -> bool {
+        matches!(read::<Document>(&self.state_file()), Ok(Some(document)) if document.version == VERSION)
     }
 
     fn load_endpoints(&self, loaded: &mut Loaded) {
@@ -118,12 +134,18 @@ impl Store {
                 Ok(Some(record)) if record.boot == self.boot && record.version == VERSION => {
                     loaded.endpoints.push(record.endpoint);
                 }
-                Ok(_) => {
+                Ok(_) if self.writes => {
+                    let _ = fs::remove_file(&path);
+                }
+                Ok(_) => {}
+                Err(why) if self.writes => {
+                    loaded.warnings.push(format!("dropped the endpoint record {}: {why}", path.display()));
                     let _ = fs::remove_file(&path);
                 }
                 Err(why) => {
-                    loaded.warnings.push(format!("dropped the endpoint record {}: {why}", path.display()));
-                    let _ = fs::remove_file(&path);
+                    loaded
+                        .warnings
+                        .push(format!("the endpoint record {} cannot be read ({why})", path.display()));
                 }
             }
         }
@@ -134,6 +156,9 @@ impl Store {
     /// # Errors
     /// [`Error::State`] with the file and the reason; the old file then stands as it was.
     pub fn save_networks<'a>(&self, networks: impl IntoIterator<Item = &'a Network>) -> Result<(), Error> {
+        if !self.writes {
+            return Ok(());
+        }
         let record = |network: &Network| {
             let record = NetworkRecord {
                 options: network.raw.clone(),
@@ -160,6 +185,9 @@ impl Store {
     /// # Errors
     /// [`Error::State`] with the file and the reason.
     pub fn save_endpoint(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        if !self.writes {
+            return Ok(());
+        }
         let path = self.endpoint_file(&endpoint.id);
         let record = EndpointRecord { version: VERSION, boot: self.boot.clone(), endpoint: endpoint.clone() };
         let fresh = path.with_extension("new");
@@ -174,6 +202,9 @@ impl Store {
 
     /// Forgets an endpoint. One that is not there is forgotten already.
     pub fn remove_endpoint(&self, id: &EndpointId) {
+        if !self.writes {
+            return;
+        }
         let path = self.endpoint_file(id);
         let _ = fs::remove_file(&path);
         self.unsaved.lock().remove(&path);
@@ -199,6 +230,26 @@ impl Store {
         saved
     }
 
+    /// Renames an unreadable state file, so that nothing of it is lost, and says so.
+    fn set_aside(&self, why: &str) -> String {
+        let path = self.state_file();
+        if !self.writes {
+            return format!("the state file {} cannot be read ({why})", path.display());
+        }
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let aside = path.with_extension(format!("unreadable-{seconds}"));
+        match fs::rename(&path, &aside) {
+            Ok(()) => format!(
+                "the state file {} cannot be read ({why}); it is kept as {}, and what still runs is adopted",
+                path.display(),
+                aside.display()
+            ),
+            Err(err) => {
+                format!("the state file {} cannot be read ({why}) nor set aside ({err})", path.display())
+            }
+        }
+    }
+
     fn failed(&self, path: &Path, source: io::Error) -> Error {
         Error::State { path: path.to_owned(), source }
     }
@@ -222,20 +273,6 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
         Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|err| err.to_string()),
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(err) => Err(err.to_string()),
-    }
-}
-
-/// Renames an unreadable file, so that nothing of it is lost, and says so.
-fn set_aside(path: &Path, why: &str) -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let aside = path.with_extension(format!("unreadable-{seconds}"));
-    match fs::rename(path, &aside) {
-        Ok(()) => format!(
-            "the state file {} cannot be read ({why}); it is kept as {}, and what still runs is adopted",
-            path.display(),
-            aside.display()
-        ),
-        Err(err) => format!("the state file {} cannot be read ({why}) nor set aside ({err})", path.display()),
     }
 }
 
@@ -296,6 +333,26 @@ mod tests {
             assert!(warning.contains(&*aside.to_string_lossy()), "{warning}");
             assert_eq!(fs::read_to_string(aside).unwrap(), rubbish);
         }
+    }
+
+    #[test]
+    fn who_only_observes_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let absent = dir.path().join("absent");
+        assert!(Store::observing(&absent, "boot").load().warnings.is_empty());
+        assert!(!absent.exists());
+
+        let store = Store::new(dir.path(), "boot-1");
+        store.save_endpoint(&endpoint()).unwrap();
+        fs::write(dir.path().join("state.json"), "rubbish").unwrap();
+        let observer = Store::observing(dir.path(), "boot-2");
+        let warnings = observer.load().warnings;
+        assert!(warnings.len() == 1 && warnings[0].contains("cannot be read"), "{warnings:?}");
+        assert!(!observer.is_readable());
+        observer.save_networks([&network()]).unwrap();
+        observer.remove_endpoint(&endpoint().id);
+        assert_eq!(fs::read_to_string(dir.path().join("state.json")).unwrap(), "rubbish");
+        assert_eq!(store.load().endpoints, [endpoint()], "it is of another boot and stays all the same");
     }
 
     #[test]

@@ -6,9 +6,12 @@
 //! - `GET /v1/events`: server-sent events, each a [`crate::events::Told`] as JSON; `?last=N` begins with the
 //!   last N that are kept, `&follow=false` ends after them
 //! - `GET /v1/openapi.json`: all of this for programs, as OpenAPI 3.1
+//! - `POST /v1/heal`: one look that heals all, also where healing is off; `{"done": [...]}`, each a
+//!   [`crate::reconcile::Mended`]
 //! - `GET /metrics`: OpenMetrics text, the one thing that `--metrics-listen` serves over TCP too
 //!
-//! An answer that is no success is `{"error": "one sentence"}`. Nothing here can change anything, and nothing
+//! An answer that is no success is `{"error": "one sentence"}`. Nothing here changes anything but
+//! `/v1/heal`, which does what the reconcile loop does, and nothing
 //! that asks here can hold up the driver: the kernel is read by few at a time, on threads of their own, within
 //! a time limit, and events are dropped for who does not read them.
 

@@ -23,8 +23,8 @@ const JSON: &str = "application/json";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const EVENT_STREAM: &str = "text/event-stream";
 /// What there is, for who asks for something else.
-const PATHS: [&str; 6] =
-    ["/v1/health", "/v1/ready", "/v1/status", "/v1/events", "/v1/openapi.json", "/metrics"];
+const PATHS: [&str; 7] =
+    ["/v1/health", "/v1/heal", "/v1/ready", "/v1/status", "/v1/events", "/v1/openapi.json", "/metrics"];
 /// All paths and answers, for programs.
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
 
@@ -35,8 +35,12 @@ pub(super) async fn answer(admin: Admin, allowed: bool, request: Request<Incomin
         let why = "only root and the user that runs canhub may ask here";
         return refused(StatusCode::FORBIDDEN, why).map(Either::Left);
     }
+    if (&parts.method, parts.uri.path()) == (&Method::POST, "/v1/heal") {
+        return heal(&admin).await.map(Either::Left);
+    }
     if parts.method != Method::GET {
-        return refused(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here").map(Either::Left);
+        let why = "only GET is answered here, and POST for /v1/heal";
+        return refused(StatusCode::METHOD_NOT_ALLOWED, why).map(Either::Left);
     }
     match parts.uri.path() {
         "/v1/health" => health(&admin).map(Either::Left),
@@ -79,6 +83,13 @@ fn health(admin: &Admin) -> Response<Full<Bytes>> {
 async fn status(admin: &Admin) -> Response<Full<Bytes>> {
     match admin.read(Manager::status).await {
         Ok(status) => as_json(StatusCode::OK, &status),
+        Err(why) => refused(StatusCode::SERVICE_UNAVAILABLE, &why),
+    }
+}
+
+async fn heal(admin: &Admin) -> Response<Full<Bytes>> {
+    match admin.read(Manager::heal).await {
+        Ok(done) => as_json(StatusCode::OK, &json!({ "done": done })),
         Err(why) => refused(StatusCode::SERVICE_UNAVAILABLE, &why),
     }
 }

@@ -1,6 +1,6 @@
 //! A bus and its adapter, as a survey found them.
 
-use super::{Finding, Group, Level};
+use super::{Finding, Group, Level, command_in};
 use crate::{network::Ownership, status::BusStatus};
 
 /// The check of an adapter that is not there: a bus that waits for it is as it should be, unless its owner says
@@ -9,6 +9,14 @@ pub const ADAPTER_AWAY: &str = "adapter-away";
 
 fn finding(check: &str, subject: &str, level: Level, sentence: String) -> Finding {
     Finding { level, ..Finding::pass(Group::Buses, check, sentence).about(subject) }
+}
+
+/// The plan's sentences have the command that mends in them.
+fn with_command(finding: Finding) -> Finding {
+    match command_in(&finding.sentence).map(str::to_owned) {
+        Some(command) => finding.by(command),
+        None => finding,
+    }
 }
 
 /// Whether a bus is as it is wanted.
@@ -29,7 +37,7 @@ pub fn bus(bus: &BusStatus) -> Finding {
         return finding(Level::Error, sentence).by("canhub doctor --fix").by_doctor();
     }
     match (own.first(), bus.adapter_problems.first()) {
-        (Some(problem), _) => finding(Level::Error, (*problem).clone()),
+        (Some(problem), _) => with_command(finding(Level::Error, (*problem).clone())),
         (None, Some(problem)) if bus.blocked => finding(Level::Error, problem.clone()),
         (None, Some(problem)) => finding(Level::Warning, problem.clone()),
         (None, None) => {
@@ -63,7 +71,7 @@ pub fn adapter(bus: &BusStatus) -> Option<Finding> {
     match (problem, state) {
         // It still talks, badly.
         (Some(problem), "error-passive") => found("adapter", Level::Warning, problem + &counted),
-        (Some(problem), _) => found("adapter", Level::Error, problem + &counted),
+        (Some(problem), _) => found("adapter", Level::Error, problem + &counted).map(with_command),
         (None, "error-warning") => {
             let sentence = format!(
                 "adapter {} is error-warning: it counted 96 errors or more{counted}; before it gets worse, look at the bitrate, the termination (120 ohms at both ends) and whether anybody else is on the wire to acknowledge its frames",
@@ -77,7 +85,7 @@ pub fn adapter(bus: &BusStatus) -> Option<Finding> {
                 bus.hub,
                 bus.adapter.as_ref().map_or(bus.hub.as_str(), |adapter| adapter.interface.as_str()),
             );
-            found("adapter", Level::Error, sentence)
+            found("adapter", Level::Error, sentence).map(with_command)
         }
         (None, state) => found("adapter", Level::Pass, format!("adapter {} is there and {state}", bus.hub)),
     }
@@ -141,6 +149,8 @@ mod tests {
             let found = adapter(&bus).unwrap();
             assert_eq!(found.level, level, "{found:?}");
             assert!(found.sentence.contains(words), "{found:?}");
+            let command = found.sentence.contains('`').then_some("ip link set can0 up");
+            assert_eq!(found.fix.as_deref(), command, "{found:?}");
             assert_eq!((found.check.as_str(), found.subject.as_deref()), ("adapter", Some("usb:1d50:606f")));
         }
         assert_eq!(adapter(&BusStatus { owner: Ownership::Owned, ..on_adapter("bus-off") }), None);

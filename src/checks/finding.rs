@@ -87,3 +87,8 @@ impl Finding {
         Self { fixable: true, ..self }
     }
 }
+
+/// The command in a sentence, between backticks: where there are several, the last is the one that mends.
+pub(crate) fn command_in(sentence: &str) -> Option<&str> {
+    sentence.split('`').skip(1).step_by(2).last()
+}

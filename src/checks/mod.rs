@@ -1,12 +1,23 @@
 //! What `canhub doctor` looks at, and what the daemon watches as its health: the same checks.
 //!
 //! A check reads and never changes. It comes to [`Finding`]s: one sentence each, with the command that mends
-//! what is wrong, and whether `canhub doctor --fix` can do that.
+//! what is wrong, and whether `canhub doctor --fix` can do that. Files are read under a root ([`Files`]), so
+//! that tests can make a machine in a folder.
 
 mod bus;
+pub mod buses;
+pub mod docker;
+pub mod driver;
+mod files;
 mod finding;
-mod room;
+pub mod leftovers;
+pub mod modules;
+pub mod records;
+pub mod sockets;
+pub mod system;
+pub mod units;
 
 pub use bus::{ADAPTER_AWAY, adapter, bus};
+pub use files::Files;
+pub(crate) use finding::command_in;
 pub use finding::{Finding, Group, Level};
-pub use room::room;

@@ -19,9 +19,9 @@ use crate::{
 };
 
 /// Longer than the daemon takes for anything.
-const TIME_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Where dockerd keeps the sockets of managed plugins, each in a folder of its own.
-const PLUGINS: &str = "/run/docker/plugins";
+pub(super) const PLUGINS: &str = "/run/docker/plugins";
 
 /// Where to ask.
 #[derive(Debug, Args)]
@@ -34,7 +34,12 @@ pub(super) struct AdminSocket {
 impl AdminSocket {
     /// Reads one resource.
     pub(super) fn get(&self, path: &str) -> Result<Bytes, Failed> {
-        let answer = self.ask(path)?;
+        run(self.ask(Method::GET, path, TIME_LIMIT))?
+    }
+
+    /// Asks for something, and waits so long for the answer.
+    pub(super) async fn ask(&self, method: Method, path: &str, limit: Duration) -> Result<Bytes, Failed> {
+        let answer = self.answer(method, path, limit).await?;
         match answer.status {
             StatusCode::OK => Ok(answer.body),
             _ => Err(Failed::Because(sentence(&answer.body))),
@@ -42,22 +47,23 @@ impl AdminSocket {
     }
 
     /// Reads one resource whose answer is whole while the service is not, too (503).
-    pub(super) fn get_anyway(&self, path: &str) -> Result<Bytes, Failed> {
-        let answer = self.ask(path)?;
+    pub(super) fn get_anyway(&self, path: &str, limit: Duration) -> Result<Bytes, Failed> {
+        let answer = run(self.answer(Method::GET, path, limit))??;
         match answer.status {
             StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => Ok(answer.body),
             _ => Err(Failed::Because(sentence(&answer.body))),
         }
     }
 
-    fn ask(&self, path: &str) -> Result<Answer, Failed> {
+    async fn answer(&self, method: Method, path: &str, limit: Duration) -> Result<Answer, Failed> {
         let socket = self.path();
-        let answer = run(async { timeout(TIME_LIMIT, client::ask(&socket, Method::GET, path)).await })?;
-        match answer {
+        match timeout(limit, client::ask(&socket, method, path)).await {
             Ok(answer) => answer.map_err(|err| unreachable(&socket, &err)),
             Err(_) => {
-                let why =
-                    format!("canhub did not answer within {} s: journalctl -u canhub", TIME_LIMIT.as_secs());
+                let why = format!(
+                    "canhub did not answer within {} s: see `journalctl -u canhub`, or `systemctl restart canhub`",
+                    limit.as_secs()
+                );
                 Err(Failed::Unreachable(why))
             }
         }
@@ -73,7 +79,8 @@ impl AdminSocket {
         run(client::follow(&socket, path, each))?.map_err(|err| unreachable(&socket, &err))
     }
 
-    fn path(&self) -> PathBuf {
+    /// Where the socket is, or ought to be.
+    pub(super) fn path(&self) -> PathBuf {
         let default = || Some(PathBuf::from(admin::SOCKET)).filter(|path| is_there(path));
         let found = self.admin_socket.clone().or_else(default).or_else(|| of_a_plugin(Path::new(PLUGINS)));
         found.unwrap_or_else(|| admin::SOCKET.into())

@@ -1,8 +1,8 @@
 //! The command line: one file per command.
 
 mod ask;
+mod doctor;
 mod events;
-mod gate;
 mod import;
 mod lines;
 mod man;
@@ -28,8 +28,9 @@ enum Command {
     Serve(serve::Serve),
     /// Show all buses, who is on them, and whether they are well
     Status(status::StatusCommand),
-    /// Show whether all that canhub needs is well, or wait until it is
-    Health(gate::HealthCommand),
+    /// Look at everything, say what is wrong and how to mend it, and mend it with --fix
+    #[command(visible_alias = "health")]
+    Doctor(doctor::Doctor),
     /// Show what happened: heals, problems, who joined and who left
     Events(events::EventsCommand),
     /// Take over the networks of another plugin
@@ -78,7 +79,7 @@ impl Cli {
         let done = match self.command {
             Command::Serve(serve) => serve.run().map_err(Failed::from),
             Command::Status(status) => status.run(),
-            Command::Health(health) => health.run(),
+            Command::Doctor(doctor) => doctor.run(),
             Command::Events(events) => events.run(),
             Command::Import(import) => import.run().map_err(Failed::from),
             Command::Completions { shell } => {

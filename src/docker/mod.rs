@@ -4,6 +4,7 @@
 //! containers, and holds the container's lock while it calls the driver.
 
 mod client;
+pub(crate) mod facts;
 mod late;
 
 use std::{

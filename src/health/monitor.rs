@@ -19,7 +19,7 @@ use super::{
     policy::Policy,
 };
 use crate::{
-    checks::{self, Finding, Group},
+    checks::{self, Files, Finding, Group, Level},
     docker,
     error::Error,
     events::{Event, Kind, Reader, Told},
@@ -45,6 +45,8 @@ pub struct Watch {
     pub docker: Option<PathBuf>,
     /// For so long after the start a Docker that does not answer has not failed.
     pub docker_grace: Duration,
+    /// Where the kernel's modules are looked for when a bus lacks something.
+    pub modules: Files,
 }
 
 /// How canhub is, as far as was looked.
@@ -173,12 +175,13 @@ impl Looker {
 
     /// Returns how long canhub itself had to work for it.
     async fn look_at_buses(&self) -> Duration {
-        let manager = self.manager.clone();
+        let (manager, modules) = (self.manager.clone(), self.watch.modules.clone());
         let begun = Instant::now();
-        let status = self.slots.survey.work(self.policy.time_limit, move || manager.status()).await;
+        let survey = move || manager.status().map(|status| (lacking(&status, &modules), status));
+        let surveyed = self.slots.survey.work(self.policy.time_limit, survey).await;
         let took = begun.elapsed();
-        self.record(|board, now, changes| match &status {
-            Some(Ok(status)) => surveyed(board, status, took, now, changes),
+        self.record(|board, now, changes| match &surveyed {
+            Some(Ok((lacking, status))) => take_in(board, status, lacking.clone(), took, now, changes),
             failed => {
                 let why = match failed {
                     Some(Err(err)) => blind(err),
@@ -193,7 +196,7 @@ impl Looker {
             }
         });
         self.manager.events().counters().checked("kernel", took);
-        let Some(Ok(status)) = status else { return Duration::ZERO };
+        let Some(Ok((_, status))) = surveyed else { return Duration::ZERO };
         let has_adapter = |bus: &BusStatus| bus.owner == Ownership::Adapter;
         for (kind, any) in
             [("bus", !status.buses.is_empty()), ("adapter", status.buses.iter().any(has_adapter))]
@@ -274,14 +277,31 @@ impl Looker {
     }
 }
 
+/// What the kernel lacks. Asked only where a bus lacks something, which that would explain.
+fn lacking(status: &Status, modules: &Files) -> Option<Finding> {
+    status.buses.iter().find(|bus| !bus.steps.is_empty())?;
+    let found = checks::modules::look(modules, checks::buses::forwards(status));
+    found.into_iter().find(|finding| finding.level == Level::Error)
+}
+
 /// Takes a survey apart: the kernel answered, and so is each bus and each adapter.
-fn surveyed(board: &mut Board, status: &Status, took: Duration, now: SystemTime, changes: &mut Vec<Change>) {
-    let kernel = match status.ready {
-        true => {
+fn take_in(
+    board: &mut Board,
+    status: &Status,
+    lacking: Option<Finding>,
+    took: Duration,
+    now: SystemTime,
+    changes: &mut Vec<Change>,
+) {
+    let kernel = match (lacking, status.ready) {
+        (Some(lacking), _) => Outcome::Found(lacking),
+        (None, true) => {
             let sentence = "interfaces and can-gw rules can be read, and all buses were looked at";
             Outcome::Found(Finding::pass(Group::System, "kernel", sentence))
         }
-        false => Outcome::TooEarly("the buses are still being looked at for the first time".to_owned()),
+        (None, false) => {
+            Outcome::TooEarly("the buses are still being looked at for the first time".to_owned())
+        }
     };
     let mut outcomes = vec![(Key::Kernel, "kernel".to_owned(), kernel)];
     for bus in &status.buses {

@@ -34,6 +34,7 @@ pub use controller::{
 pub use disk::{Room, room};
 pub use identity::{Identity, Usb};
 pub use linux::Linux;
+pub use module::request as request_module;
 pub use monitor::{Stir, watch};
 pub use netns::boot_id;
 

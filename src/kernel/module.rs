@@ -8,6 +8,6 @@ use nix::net::if_::if_nametoindex;
 /// run the host's modprobe for that name, if the caller has `CAP_SYS_MODULE`. dockerd loads its modules
 /// this way too (moby, `libnetwork/internal/modprobe`). The lookup itself always fails, so whether the
 /// module came has to be seen from what it does.
-pub(super) fn request(name: &str) {
+pub fn request(name: &str) {
     let _ = if_nametoindex(name);
 }

@@ -4,16 +4,48 @@ use tracing::warn;
 
 use super::Manager;
 use crate::{
+    error::Error,
     events::{Event, Kind},
     names::NetworkId,
     network::{Alias, Network},
     plan::is_ours,
+    reconcile::Mended,
 };
 
 /// Why something is adopted.
 const UNRECORDED: &str = "it lives and no record knew it";
 
 impl Manager {
+    /// Puts the records in order on the disk: an unreadable one is kept aside and written anew, and networks that
+    /// somebody has added to the file (an import) are taken in.
+    pub(crate) fn mend_records(&self) -> Vec<Mended> {
+        let mut model = self.model.lock();
+        let loaded = self.store.load();
+        let mended = |reason: &str, did: &str, saved: Result<(), Error>| Mended {
+            network_name: None,
+            interface: "state.json".into(),
+            reason: reason.into(),
+            did: did.into(),
+            err: saved.err().map(|err| err.to_string()),
+        };
+        let mut all = Vec::new();
+        for network in loaded.networks {
+            let taken = |known: &Network| known.id == network.id || known.hub() == network.hub();
+            if !model.networks().any(taken) {
+                let did = format!("take in the network {}", network.id.short());
+                all.push(mended("a network was recorded and not known", &did, Ok(())));
+                model.put_network(network);
+            }
+        }
+        for warning in &loaded.warnings {
+            warn!("{warning}");
+            let endpoints = model.endpoints().try_for_each(|endpoint| self.store.save_endpoint(endpoint));
+            let saved = endpoints.and_then(|()| self.store.save_networks(model.networks()));
+            all.push(mended(warning, "write the records anew", saved));
+        }
+        all
+    }
+
     /// Loads the records and adopts every living link whose alias tells of something that no record knows.
     ///
     /// A link whose sandbox is gone is not adopted; the reconcile loop removes it.

@@ -1,7 +1,7 @@
 //! Whether what must outlive the process does.
 
 use super::Manager;
-use crate::checks::{self, Finding, Group};
+use crate::checks::{Finding, Group, records};
 
 impl Manager {
     /// Whether all records are on the disk and there is room for more. What a full disk did not take is tried
@@ -11,15 +11,15 @@ impl Manager {
             self.save_again();
         }
         let folder = self.store.dir();
-        if let Some(finding) = checks::room(folder) {
+        if let Some(finding) = records::no_room(folder) {
             return finding;
         }
         match self.store.unsaved().first() {
             None => {
                 let sentence = format!("all records are on the disk, in {}", folder.display());
-                Finding::pass(Group::Buses, "state-folder", sentence)
+                Finding::pass(Group::Buses, records::CHECK, sentence)
             }
-            Some(why) => Finding::error(Group::Buses, "state-folder", why.clone())
+            Some(why) => Finding::error(Group::Buses, records::CHECK, why.clone())
                 .by(format!("ls -ld {}", folder.display())),
         }
     }

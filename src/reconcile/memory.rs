@@ -35,6 +35,8 @@ const AT_ONCE: u32 = 5;
 #[derive(Debug, Default)]
 pub struct Memory {
     inner: Mutex<Inner>,
+    /// A person asked for one look: nothing is held back, and problems are not told again.
+    asked_for: bool,
     /// How far a test's clock is ahead, so that nobody has to wait out the pauses.
     #[cfg(test)]
     pub(super) ahead: Mutex<Duration>,
@@ -68,6 +70,11 @@ struct Fault {
 }
 
 impl Memory {
+    /// The memory of one look that a person asked for.
+    pub(super) fn asked_for() -> Self {
+        Self { asked_for: true, ..Self::default() }
+    }
+
     fn now(&self) -> Instant {
         #[cfg(test)]
         return Instant::now() + *self.ahead.lock();
@@ -77,6 +84,9 @@ impl Memory {
 
     /// Takes steps out of the plan that are not to be carried out, or not yet. True where one waits for its time.
     pub(super) fn hold_back(&self, manager: &Manager, model: &Model, plan: &mut Plan) -> bool {
+        if self.asked_for {
+            return false;
+        }
         let mut inner = self.inner.lock();
         let now = self.now();
         let mut pending = false;
@@ -114,6 +124,9 @@ impl Memory {
 
     /// Says each problem once, and once more when it is over.
     pub(super) fn tell(&self, events: &Events, model: &Model, problems: Vec<Problem>) {
+        if self.asked_for {
+            return;
+        }
         let told = std::mem::replace(&mut self.inner.lock().told, problems.clone());
         for problem in problems.iter().filter(|problem| !told.contains(problem)) {
             events.tell(Event::of_problem(Kind::Problem, model, problem));

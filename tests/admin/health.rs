@@ -10,6 +10,7 @@ use std::{
 };
 
 use canhub::{
+    checks::Files,
     driver::server,
     health::{Health, Policy, Watch, policy::load},
     kernel::{Controller, Identity, Kernel, fake::FakeKernel},
@@ -45,12 +46,12 @@ fn policy(needs: &str) -> (Policy, Option<String>) {
     (Policy { needs: policy.needs, ..eager() }, complaint)
 }
 
-fn no_docker() -> Watch {
-    Watch { docker: None, docker_grace: Duration::ZERO }
+pub fn no_docker() -> Watch {
+    Watch { docker: None, docker_grace: Duration::ZERO, modules: Files::under("/nowhere") }
 }
 
 fn docker_at(socket: &Path) -> Watch {
-    Watch { docker: Some(socket.to_owned()), docker_grace: Duration::ZERO }
+    Watch { docker: Some(socket.to_owned()), ..no_docker() }
 }
 
 /// A rig that is looked at, and was looked at by the loop once.
@@ -167,6 +168,33 @@ fn a_bus_that_is_broken_makes_all_unhealthy_with_the_reason_and_the_fix() {
     rig.call("DeleteNetwork", &super::bodies::delete_network(&super::bodies::network(1))).ok();
     let (reply, report) = until(&rig, "overall", "healthy");
     assert_eq!((reply.status, component(&report, &name)), (200, Value::Null));
+}
+
+/// A bus that lacks its rules because the kernel has no can-gw is the kernel's fault, and it is said so.
+#[test]
+fn a_kernel_without_a_module_is_told_with_the_package_that_has_it() {
+    let root = tempfile::tempdir().unwrap();
+    let modules = root.path().join("lib/modules/6.1.0-test");
+    std::fs::create_dir_all(&modules).unwrap();
+    std::fs::create_dir_all(root.path().join("proc/sys/kernel")).unwrap();
+    std::fs::write(root.path().join("proc/sys/kernel/osrelease"), "6.1.0-test\n").unwrap();
+    std::fs::write(root.path().join("proc/modules"), "").unwrap();
+    for list in ["modules.dep", "modules.builtin"] {
+        std::fs::write(modules.join(list), "kernel/net/can/can.ko:\n").unwrap();
+    }
+    let watch = Watch { modules: Files::under(root.path()), ..no_docker() };
+    let rig = rig(eager(), watch);
+    rig.network(1, json!({ "hub": "vcan-body", "heal": "off" }));
+    let (_, report) = until(&rig, "overall", "healthy");
+    assert_eq!(component(&report, "kernel")["status"], "healthy", "nobody misses anything");
+    rig.kernel.delete_link(None, rig.link("vcan-body").unwrap().index).unwrap();
+    let (reply, report) = until(&rig, "kernel", "unhealthy");
+    let kernel = component(&report, "kernel");
+    assert_eq!(reply.status, 503);
+    assert!(
+        kernel["reason"].as_str().unwrap().contains("6.1.0-test") && kernel["fix"].is_string(),
+        "{kernel}"
+    );
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod commands;
 mod daemon;
 mod events;
 mod gate;
+mod heal;
 mod health;
 mod metrics;
 mod monitoring;

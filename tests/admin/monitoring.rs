@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use canhub::{
     events::{Event, Kind},
-    health::{Health, Watch},
+    health::Health,
     kernel::{Controller, Identity, Kernel},
     reconcile::Memory,
 };
@@ -29,7 +29,7 @@ type Told = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
 /// What `/metrics` tells when all that makes a sample is there.
 fn told() -> Told {
-    let watch = Watch { docker: None, docker_grace: std::time::Duration::ZERO };
+    let watch = super::health::no_docker();
     let health = Health::new(super::health::eager(), None);
     let rig = Rig::watched(canhub::driver::server::TIME_LIMIT, health, Some(watch), |kernel| kernel);
     let network = rig.network(1, json!({ "hub": "vcan-body" }));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use canhub::{
     events::{Event, Kind},
-    health::{Status, Watch},
+    health::Status,
     kernel::{Controller, Identity, Kernel},
     network::Ownership,
     reconcile::Memory,
@@ -91,7 +91,7 @@ fn every_path_is_described_and_every_described_path_is_there() {
 
 #[test]
 fn the_real_answers_are_as_described() {
-    let watch = Watch { docker: None, docker_grace: std::time::Duration::ZERO };
+    let watch = super::health::no_docker();
     let rig = Rig::watched(
         canhub::driver::server::TIME_LIMIT,
         canhub::health::Health::new(super::health::eager(), None),
@@ -122,6 +122,9 @@ fn the_real_answers_are_as_described() {
     assert_described(&rig, "/v1/status", 200);
     assert_described(&rig, "/v1/events?last=x", 400);
     assert_eq!(get(&rig.admin(), "/v1/openapi.json").json(), description());
+    let done = request(&rig.admin(), "POST", "/v1/heal").json();
+    assert_eq!(done["done"][0]["reason"], "the hub was missing");
+    assert_eq!(faults(&description(), &schema("Healed"), &done), Vec::<String>::new(), "{done}");
 
     rig.manager.events().tell(Event {
         err: Some("no".into()),

@@ -30,6 +30,7 @@ mod adapter;
 mod admin;
 mod bad_input;
 mod cycles;
+mod doctor;
 mod giving_way;
 mod healing;
 mod health;

@@ -1,4 +1,4 @@
-//! Health on the command line: shown once, or waited for, as a gate that a boot has to pass.
+//! `canhub health --wait`: a gate that a boot has to pass. What the daemon's own health says opens it.
 
 use std::{
     thread::sleep,
@@ -7,54 +7,39 @@ use std::{
 
 use clap::Args;
 
-use super::{
+use super::super::{
     Failed,
-    ask::AdminSocket,
+    ask::{AdminSocket, TIME_LIMIT},
     lines::{print, wrap},
 };
 use crate::health::{Component, Report, Status};
 
 /// Between two questions. The daemon only reads what it knows, so this costs next to nothing.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Whatever time is left, an answer is waited for so long.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether to wait until canhub is healthy, and how long.
 #[derive(Debug, Args)]
 pub(super) struct Gate {
-    /// Wait until canhub is healthy or degraded, say what is waited for, and fail when the time is up
-    #[arg(long)]
+    /// Look at nothing, and wait until the daemon says of itself that it is healthy or degraded (docs/health.toml);
+    /// says what is waited for, and fails when the time is up
+    #[arg(long, conflicts_with_all = ["fix", "dry_run"])]
     wait: bool,
     /// How long to wait
     #[arg(long, default_value = "120", value_name = "SECONDS", requires = "wait", value_parser = clap::value_parser!(u64).range(0..=86_400))]
     timeout: u64,
     /// Degraded is not enough
-    #[arg(long)]
+    #[arg(long, requires = "wait")]
     strict: bool,
 }
 
-/// Show whether all that canhub needs is well, or wait until it is
-#[derive(Debug, Args)]
-pub(super) struct HealthCommand {
-    #[command(flatten)]
-    gate: Gate,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    socket: AdminSocket,
-}
-
-impl HealthCommand {
-    pub(super) fn run(self) -> Result<(), Failed> {
-        if self.gate.wait {
-            return self.gate.pass(&self.socket, self.json);
-        }
-        let (report, body) = ask(&self.socket)?;
-        print(&if self.json { body } else { render(&report) });
-        if self.gate.is_open(&report) { Ok(()) } else { Err(Failed::Found) }
-    }
-}
-
 impl Gate {
+    /// Whether there is something to wait for.
+    pub(super) fn waits(&self) -> bool {
+        self.wait
+    }
+
     /// Whether this is what is waited for.
     fn is_open(&self, report: &Report) -> bool {
         report.status == Status::Healthy || (report.status == Status::Degraded && !self.strict)
@@ -72,10 +57,11 @@ impl Gate {
             }
         };
         loop {
-            let asked = ask(socket);
+            let left = deadline.saturating_duration_since(Instant::now());
+            let asked = ask(socket, left.clamp(PATIENCE, TIME_LIMIT));
             match &asked {
                 Ok((report, _)) if self.is_open(report) => {
-                    say(verdict(report));
+                    say(verdict(report) + &unwell(report));
                     if json {
                         print(&asked?.1);
                     }
@@ -117,8 +103,8 @@ impl Gate {
 }
 
 /// The report, and as it came.
-fn ask(socket: &AdminSocket) -> Result<(Report, String), Failed> {
-    let body = socket.get_anyway("/v1/health")?;
+fn ask(socket: &AdminSocket, limit: Duration) -> Result<(Report, String), Failed> {
+    let body = socket.get_anyway("/v1/health", limit)?;
     let report = serde_json::from_slice(&body).map_err(|err| {
         Failed::Because(format!("canhub's answer is not understood; is it of another version? {err}"))
     })?;
@@ -127,14 +113,6 @@ fn ask(socket: &AdminSocket) -> Result<(Report, String), Failed> {
 
 fn verdict(report: &Report) -> String {
     wrap("", &format!("canhub is {}: {}", report.status.as_str(), report.reason))
-}
-
-/// All of it, in 80 columns.
-fn render(report: &Report) -> String {
-    let mut text = verdict(report);
-    text += "\n";
-    report.components.iter().for_each(|component| text += &line(component));
-    text
 }
 
 fn unwell(report: &Report) -> String {
@@ -185,11 +163,10 @@ mod tests {
     #[test]
     fn it_reads_in_80_columns_with_the_fix_and_what_fails_first() {
         let report = report(Status::Unhealthy, Status::Unhealthy);
-        let text = render(&report);
+        let text = unwell(&report);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("bus:body (required): the hub was missing\n"), "{text}");
         assert!(text.contains("> canhub doctor --fix"), "{text}");
-        let unwell = unwell(&report);
-        assert!(unwell.find("bus:body") < unwell.find("docker"), "{unwell}");
+        assert!(text.find("bus:body") < text.find("docker"), "{text}");
     }
 }

@@ -1,0 +1,288 @@
+//! What others or an earlier canhub left behind: sockets, another plugin's records, rules, links.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Files, Finding, Group,
+    sockets::{Behind, knock},
+};
+use crate::{
+    kernel::{Filter, Link, Rule, RuleFlags, RuleStatus},
+    names::NetworkId,
+    network::{Alias, Network},
+    plan::{LEFTOVER, is_ours},
+    rustycan4docker,
+    status::{BusStatus, Status},
+};
+
+const GROUP: Group = Group::Leftovers;
+/// The check's name for sockets.
+pub const SOCKETS: &str = "stale-socket";
+/// The check's name for the other plugin's file.
+pub const RUSTYCAN: &str = "rustycan4docker";
+
+/// Sockets that nobody serves any more. `plugin` and `admin` are ours; those beside `plugin` are others'.
+pub async fn sockets(plugin: &Path, admin: &Path) -> Vec<Finding> {
+    let folder = plugin.parent().unwrap_or(Path::new("/"));
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut paths: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|end| end == "sock")).collect();
+    paths.sort();
+    paths.push(admin.to_owned());
+    let mut stale = Vec::new();
+    for path in &paths {
+        if knock(path).await == Behind::Nobody {
+            stale.push(of_socket(path, plugin, admin));
+        }
+    }
+    if stale.is_empty() {
+        stale.push(Finding::pass(GROUP, SOCKETS, "no socket is left that nobody serves"));
+    }
+    stale
+}
+
+fn of_socket(path: &Path, plugin: &Path, admin: &Path) -> Finding {
+    let shown = path.display().to_string();
+    let remove = format!("rm {shown}");
+    if path == admin {
+        let sentence =
+            format!("nobody serves canhub's admin socket {shown} any more: who asks there gets no answer");
+        return Finding::warning(GROUP, SOCKETS, sentence).about(shown).by(remove).by_doctor();
+    }
+    let sentence = format!(
+        "nobody serves {shown} any more, and Docker waits 15 s for it at each `docker volume` command"
+    );
+    let finding = Finding::warning(GROUP, SOCKETS, sentence).about(shown).by(remove);
+    if path == plugin { finding.by_doctor() } else { finding }
+}
+
+/// rustycan4docker's records, unless canhub has taken over all of them. `known`: canhub's own networks.
+pub fn rustycan(files: &Files, known: &[Network]) -> Vec<Finding> {
+    let on_host = format!("{}/{}", rustycan4docker::FOLDER, rustycan4docker::FILE);
+    let plugins = "/var/lib/docker/plugins";
+    let in_plugins = files.names(plugins).into_iter().map(|id| format!("{plugins}/{id}/rootfs{on_host}"));
+    let paths: Vec<String> = std::iter::once(on_host.clone()).chain(in_plugins).collect();
+    let mut findings: Vec<Finding> = paths
+        .iter()
+        .filter_map(|path| {
+            let networks = rustycan4docker::parse(&files.text(path)?).ok()?;
+            let waiting: Vec<String> = networks
+                .iter()
+                .filter(|network| rustycan4docker::known(network, known).is_none())
+                .map(|network| network.hub().to_string())
+                .collect();
+            let sentence = match waiting.len() {
+                0 => return None,
+                _ => format!(
+                    "rustycan4docker left networks that canhub does not know: buses on {}",
+                    waiting.join(", ")
+                ),
+            };
+            let import = format!("canhub import rustycan4docker {path} && systemctl restart canhub");
+            Some(Finding::warning(GROUP, RUSTYCAN, sentence).about(path).by(import).by_doctor())
+        })
+        .collect();
+    if findings.is_empty() {
+        findings.push(Finding::pass(GROUP, RUSTYCAN, "no network of rustycan4docker waits to be taken over"));
+    }
+    findings
+}
+
+/// Links of ours that nobody wants.
+pub fn links(status: &Status) -> Finding {
+    let of_bus = |bus: &BusStatus| bus.steps.iter().filter(|step| step.starts_with(LEFTOVER)).count();
+    match status.leftovers + status.buses.iter().map(of_bus).sum::<usize>() {
+        0 => Finding::pass(GROUP, "leftover-links", "no interface of canhub's is left that nobody wants"),
+        count => {
+            let sentence = match count {
+                1 => "one interface of canhub's belongs to no container or network any more".to_owned(),
+                several => {
+                    format!("{several} interfaces of canhub's belong to no container or network any more")
+                }
+            };
+            Finding::warning(GROUP, "leftover-links", sentence).by("canhub doctor --fix").by_doctor()
+        }
+    }
+}
+
+/// Rules of somebody else's that touch our links.
+pub fn rules(links: &[Link], rules: &[RuleStatus], buses: &[BusStatus]) -> Vec<Finding> {
+    let by_index: BTreeMap<u32, &Link> = links.iter().map(|link| (link.index, link)).collect();
+    let mut foreign: Vec<Finding> = rules
+        .iter()
+        .filter_map(|status| {
+            let (source, destination) =
+                (by_index.get(&status.rule.source)?, by_index.get(&status.rule.destination)?);
+            let is_foreign = is_foreign(source, destination, status.modifies, buses);
+            is_foreign.then(|| of_rule(source, destination, status))
+        })
+        .collect();
+    if foreign.is_empty() {
+        foreign.push(Finding::pass(
+            GROUP,
+            "foreign-rules",
+            "nobody else has can-gw rules on canhub's interfaces",
+        ));
+    }
+    foreign
+}
+
+fn is_foreign(source: &Link, destination: &Link, modifies: bool, buses: &[BusStatus]) -> bool {
+    if !is_ours(source) && !is_ours(destination) {
+        return false;
+    }
+    let alias = |link: &Link| link.alias.as_deref().and_then(Alias::parse);
+    // Without its alias a link is ours by its index, and whose it is the plan finds out.
+    if [source, destination].into_iter().any(|link| is_ours(link) && alias(link).is_none()) {
+        return false;
+    }
+    let bus_of = |link: &Link| -> Option<NetworkId> {
+        let carried = |bus: &&BusStatus| {
+            let adapter = bus.adapter.as_ref().map(|adapter| adapter.interface.as_str());
+            bus.hub == link.name || adapter == Some(link.name.as_str())
+        };
+        alias(link).map(|alias| alias.network).or_else(|| Some(buses.iter().find(carried)?.network.clone()))
+    };
+    let (from, to) = (bus_of(source), bus_of(destination));
+    // An adapter that is known by a mark, and whose driver tells nothing, cannot be told from a stranger.
+    let unknown = |network: &Option<NetworkId>| {
+        let marked = |bus: &BusStatus| bus.hub.contains(':') && bus.adapter.is_none();
+        buses.iter().any(|bus| Some(&bus.network) == network.as_ref() && marked(bus))
+    };
+    let one_bus = match (&from, &to) {
+        (Some(from), Some(to)) => from == to,
+        _ => unknown(&from) || unknown(&to),
+    };
+    let of_member = [source, destination]
+        .into_iter()
+        .any(|link| alias(link).is_some_and(|alias| alias.endpoint.is_some()));
+    modifies || !one_bus || !of_member
+}
+
+fn of_rule(source: &Link, destination: &Link, status: &RuleStatus) -> Finding {
+    let (from, to) = (&source.name, &destination.name);
+    let sentence = format!(
+        "a can-gw rule that is not canhub's carries frames from {from} to {to}: if nobody wants that, frames come twice or get where they should not"
+    );
+    let fix = match status.modifies {
+        false => delete(from, to, status.rule),
+        true => format!("cangw -L | grep 'A -s {from} -d {to} '    # then the same with -D for -A"),
+    };
+    Finding::warning(GROUP, "foreign-rules", sentence).about(format!("{from} to {to}")).by(fix)
+}
+
+/// The words with which `cangw` deletes a rule.
+fn delete(from: &str, to: &str, rule: Rule) -> String {
+    let mut words = format!("cangw -D -s {from} -d {to}");
+    let flags = [
+        (RuleFlags::FD, " -X"),
+        (RuleFlags::ECHO, " -e"),
+        (RuleFlags::SRC_TSTAMP, " -t"),
+        (RuleFlags::IIF_TX_OK, " -i"),
+    ];
+    flags.iter().filter(|(flag, _)| rule.flags.contains(*flag)).for_each(|(_, word)| words.push_str(word));
+    if rule.filter != Filter::default() {
+        words.push_str(&format!(" -f {:X}:{:X}", rule.filter.id, rule.filter.mask));
+    }
+    if let Some(hops) = rule.max_hops {
+        words.push_str(&format!(" -l {hops}"));
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{checks::Level, kernel::LinkKind};
+
+    #[tokio::test]
+    async fn a_dead_socket_is_named_and_only_ours_is_removed_for_you() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let [sound] = &sockets(&at("canhub.sock"), &at("admin")).await[..] else { panic!("one") };
+        assert_eq!(sound.level, Level::Pass);
+        for name in ["canhub.sock", "other.sock", "admin"] {
+            drop(std::os::unix::net::UnixListener::bind(at(name)).unwrap());
+        }
+        let live = std::os::unix::net::UnixListener::bind(at("live.sock")).unwrap();
+        let stale = sockets(&at("canhub.sock"), &at("admin")).await;
+        drop(live);
+        let fixable: Vec<bool> = stale.iter().map(|finding| finding.fixable).collect();
+        assert_eq!(fixable, [true, false, true], "{stale:#?}");
+        assert!(stale[0].sentence.contains("15 s") && stale[2].sentence.contains("admin socket"));
+        assert_eq!(stale[1].fix, Some(format!("rm {}", at("other.sock").display())));
+    }
+
+    #[test]
+    fn networks_of_rustycan4docker_are_named_until_they_are_imported() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::under(dir.path());
+        assert_eq!(rustycan(&files, &[])[0].level, Level::Pass);
+        let text = r#"{"aa11": {"device": "vcan", "peer": "vcanp", "canid": "0"}}"#;
+        let path = "/var/lib/docker/network/files/rustycan4docker-networks.json";
+        let files = files.with(path, text);
+        let found = rustycan(&files, &[]).remove(0);
+        assert_eq!(
+            (found.level, found.fixable, found.subject.as_deref()),
+            (Level::Warning, true, Some(path))
+        );
+        assert!(found.sentence.contains("vcan0"), "{}", found.sentence);
+        assert_eq!(rustycan(&files, &rustycan4docker::parse(text).unwrap())[0].level, Level::Pass);
+    }
+
+    fn link(index: u32, name: &str, alias: Option<&str>) -> Link {
+        Link {
+            index,
+            name: name.into(),
+            kind: if name.starts_with("ch") { LinkKind::Vxcan } else { LinkKind::Vcan },
+            mtu: 72,
+            up: true,
+            alias: alias.map(str::to_owned),
+            peer: None,
+            txqueuelen: 1000,
+            controller: None,
+        }
+    }
+
+    #[test]
+    fn rules_between_members_of_one_bus_are_ours_and_all_others_on_our_links_are_not() {
+        let net = "a1".repeat(32);
+        let hub = format!("canhub net={net} name=can0 frames=fd");
+        let end = |id: &str| format!("{hub} ep={} if=can0", id.repeat(32));
+        let links = [
+            link(1, "vcan7", Some(&hub)),
+            link(2, "ch2", Some(&end("b2"))),
+            link(3, "ch3", Some(&end("c3"))),
+            link(4, "foreign", None),
+            link(5, "stranger", Some("uplink")),
+        ];
+        let rule = |source, destination, modifies| RuleStatus {
+            rule: Rule {
+                source,
+                destination,
+                flags: RuleFlags::ECHO | RuleFlags::FD,
+                filter: Filter { id: 0x123, mask: 0x7ff },
+                max_hops: Some(1),
+            },
+            handled: 0,
+            dropped: 0,
+            modifies,
+        };
+        let ours = [rule(1, 2, false), rule(2, 1, false), rule(2, 3, false), rule(4, 5, false)];
+        let [sound] = &rules(&links, &ours, &[])[..] else { panic!("one") };
+        assert_eq!(sound.level, Level::Pass);
+        for (rule, why) in [
+            (rule(1, 4, false), "from our hub to a foreign link"),
+            (rule(4, 2, false), "from a foreign link to a member"),
+            (rule(2, 3, true), "it modifies frames"),
+        ] {
+            let findings = rules(&links, &[rule], &[]);
+            assert_eq!((findings[0].level, findings[0].fixable), (Level::Warning, false), "{why}");
+        }
+        let foreign = rules(&links, &[rule(1, 4, false)], &[]).remove(0);
+        assert_eq!(foreign.fix.as_deref(), Some("cangw -D -s vcan7 -d foreign -X -e -f 123:7FF -l 1"));
+    }
+}

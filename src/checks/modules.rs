@@ -1,0 +1,320 @@
+//! Kernel modules: is each there, and if not, which package brings it.
+
+use super::{Files, Finding, Group};
+
+/// What a bus needs, what of it, and the kernel's word for it when one builds a kernel.
+const NEEDED: [(&str, &str, &str); 5] = [
+    ("can", "no program can use CAN at all", "CONFIG_CAN"),
+    ("can-raw", "programs cannot open CAN sockets", "CONFIG_CAN_RAW"),
+    ("can-gw", "no frame gets from one container to another", "CONFIG_CAN_GW"),
+    ("vcan", "no bus can be made on the host", "CONFIG_CAN_VCAN"),
+    ("vxcan", "no container can get an interface", "CONFIG_CAN_VXCAN"),
+];
+/// The one that no use of it loads.
+const GATEWAY: &str = "can-gw";
+/// Where systemd looks for modules to load at boot.
+const LOADED_AT_BOOT: [&str; 5] = [
+    "/etc/modules-load.d",
+    "/run/modules-load.d",
+    "/usr/local/lib/modules-load.d",
+    "/usr/lib/modules-load.d",
+    "/lib/modules-load.d",
+];
+/// The file that `--fix` writes.
+pub const AT_BOOT_FILE: &str = "/etc/modules-load.d/canhub.conf";
+/// What it writes there: what the packages install.
+pub const AT_BOOT_TEXT: &str = include_str!("../../plugin/modules-load.conf");
+
+/// How a kernel has a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It runs.
+    Loaded,
+    /// It is part of the kernel itself.
+    BuiltIn,
+    /// It is on the disk.
+    Loadable,
+    /// The kernel has none.
+    Absent,
+    /// The kernel's list of modules is not there to tell.
+    Unknown,
+}
+
+/// Looks at each module. `forwards`: containers are on a bus, so that rules have to stand now.
+pub fn look(files: &Files, forwards: bool) -> Vec<Finding> {
+    let release = release(files);
+    let mut findings = Vec::new();
+    let mut unknown = Vec::new();
+    for (module, without, config) in NEEDED {
+        let check = format!("module-{module}");
+        let pass = |sentence: String| Finding::pass(Group::System, &check, sentence);
+        let error = |sentence: String| Finding::error(Group::System, &check, sentence);
+        findings.push(match presence(files, &release, module) {
+            Presence::Loaded => pass(format!("{module} is loaded")),
+            Presence::BuiltIn => pass(format!("{module} is part of the kernel")),
+            Presence::Loadable if module == GATEWAY && forwards => {
+                error(format!("{module} is not loaded: {without} until it is"))
+                    .by(format!("modprobe {module}"))
+                    .by_doctor()
+            }
+            Presence::Loadable => pass(format!("{module} is there; the first use of it loads it")),
+            Presence::Absent => {
+                let (why, fix) = whence(files, &release, module, config);
+                error(format!("this kernel ({release}) has no {module}, so {without}{why}")).by(fix)
+            }
+            Presence::Unknown => {
+                unknown.push(module);
+                continue;
+            }
+        });
+    }
+    findings.extend(unlisted(files, &release, &unknown));
+    findings.extend(at_boot(files, presence(files, &release, GATEWAY)));
+    findings
+}
+
+/// Modules that do not run, where the list of those that could is not there.
+fn unlisted(files: &Files, release: &str, modules: &[&str]) -> Option<Finding> {
+    let first = modules.first()?;
+    let names = modules.join(", ");
+    Some(match is_upgraded(files, release) {
+        true => {
+            let sentence = format!(
+                "{names}: not loaded, and the modules of the running kernel ({release}) are gone from the disk since another kernel was installed"
+            );
+            Finding::error(Group::System, &format!("module-{first}"), sentence).by("reboot")
+        }
+        false => {
+            let sentence = format!(
+                "whether this kernel ({release}) has {names} cannot be told: there is no /lib/modules/{release}"
+            );
+            Finding::warning(Group::System, "modules", sentence)
+                .by(format!("modprobe --all {}", modules.join(" ")))
+        }
+    })
+}
+
+/// The running kernel's release, as `uname -r` prints it.
+pub fn release(files: &Files) -> String {
+    files.text("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".into())
+}
+
+/// How the running kernel has a module.
+pub fn presence(files: &Files, release: &str, module: &str) -> Presence {
+    let name = module.replace('-', "_");
+    let begins = format!("{name} ");
+    let loaded = files.text("/proc/modules").unwrap_or_default();
+    if loaded.lines().any(|line| line.starts_with(&begins)) {
+        return Presence::Loaded;
+    }
+    if files.has(format!("/sys/module/{name}")) {
+        return Presence::BuiltIn;
+    }
+    let lists = |file: &str| {
+        let text = files.text(format!("/lib/modules/{release}/{file}"))?;
+        Some(text.lines().any(|line| is_of(line, &name)))
+    };
+    match (lists("modules.builtin"), lists("modules.dep")) {
+        (Some(true), _) => Presence::BuiltIn,
+        (_, Some(true)) => Presence::Loadable,
+        (None, None) => Presence::Unknown,
+        _ => Presence::Absent,
+    }
+}
+
+/// Whether a line of modules.dep or modules.builtin begins with the file of this module.
+fn is_of(line: &str, name: &str) -> bool {
+    let file = line.split(':').next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+    // can-gw.ko, can-gw.ko.xz, can-gw.ko.zst
+    file.split_once(".ko").is_some_and(|(stem, _)| stem.replace('-', "_") == name)
+}
+
+/// The kernel that runs has no modules on the disk, and another one has.
+fn is_upgraded(files: &Files, release: &str) -> bool {
+    files.names("/lib/modules").iter().any(|other| other != release)
+}
+
+fn at_boot(files: &Files, gateway: Presence) -> Option<Finding> {
+    if !matches!(gateway, Presence::Loaded | Presence::Loadable) {
+        return None;
+    }
+    let loads = |text: &str| text.lines().any(|line| line.trim().replace('_', "-") == GATEWAY);
+    let mut texts = LOADED_AT_BOOT.iter().flat_map(|folder| {
+        let names = files.names(folder).into_iter().filter(|name| name.ends_with(".conf"));
+        names.filter_map(move |name| files.text(format!("{folder}/{name}")))
+    });
+    let check = "modules-at-boot";
+    Some(if texts.any(|text| loads(&text)) || files.text("/etc/modules").is_some_and(|text| loads(&text)) {
+        Finding::pass(Group::System, check, format!("{GATEWAY} is loaded at each boot"))
+    } else {
+        let sentence = format!(
+            "nothing loads {GATEWAY} at boot: canhub has to ask the kernel for it when the first container joins, which fails where it lacks CAP_SYS_MODULE"
+        );
+        Finding::warning(Group::System, check, sentence)
+            .by(format!("echo {GATEWAY} > {AT_BOOT_FILE}"))
+            .by_doctor()
+    })
+}
+
+/// Why a module is missing, as the end of a sentence, and how to get it.
+fn whence(files: &Files, release: &str, module: &str, config: &str) -> (&'static str, String) {
+    let system = files.text("/etc/os-release").unwrap_or_default();
+    let is = |name: &str| {
+        let words =
+            system.lines().filter_map(|line| line.strip_prefix("ID=").or(line.strip_prefix("ID_LIKE=")));
+        words.flat_map(|words| words.split(['"', ' ', '\''])).any(|word| word == name)
+    };
+    let has = |mark: &str| release.contains(mark);
+    if has("microsoft") {
+        return (
+            "; the kernel of WSL2 is built without CAN",
+            format!("build WSL2's kernel with {config}=m and name it in .wslconfig"),
+        );
+    }
+    if has("linuxkit") {
+        return (
+            "; the virtual machine of Docker Desktop is built without CAN",
+            "use Docker Engine on a Linux machine instead".into(),
+        );
+    }
+    if has("rpt") || has("rpi") || has("-v7") || has("-v8") {
+        return (
+            if module == "vxcan" { "; Raspberry Pi kernels have vxcan since September 2026" } else { "" },
+            "apt update && apt full-upgrade && reboot".into(),
+        );
+    }
+    if is("ubuntu") {
+        return ("", "apt install linux-modules-extra-$(uname -r)".into());
+    }
+    if is("debian") && has("cloud") {
+        return (
+            "; Debian's cloud kernel is built without CAN",
+            "apt install linux-image-$(dpkg --print-architecture) && reboot".into(),
+        );
+    }
+    if is("debian") {
+        return ("", "apt install --reinstall linux-image-$(uname -r)".into());
+    }
+    if is("fedora") || is("rhel") || is("centos") {
+        return (
+            "",
+            "dnf install kernel-modules-extra-$(uname -r) kernel-modules-internal-$(uname -r)".into(),
+        );
+    }
+    (
+        "",
+        format!(
+            "install your distribution's package of further kernel modules, or build the kernel with {config}=m"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::Level;
+
+    const RELEASE: &str = "6.12.1-amd64";
+
+    fn machine(dir: &tempfile::TempDir) -> Files {
+        Files::under(dir.path())
+            .with("/proc/sys/kernel/osrelease", &format!("{RELEASE}\n"))
+            .with("/proc/modules", "can_raw 1 0 - Live 0x0\ncan 2 1 can_raw, Live 0x0\n")
+            .with(&format!("/lib/modules/{RELEASE}/modules.builtin"), "kernel/drivers/net/can/vcan.ko\n")
+            .with(
+                &format!("/lib/modules/{RELEASE}/modules.dep"),
+                "kernel/net/can/can-gw.ko.xz: kernel/net/can/can.ko.xz\nkernel/drivers/net/can/vxcan.ko.zst:\n",
+            )
+            .with("/usr/lib/modules-load.d/canhub.conf", "# words\ncan-gw\n")
+            .with("/etc/os-release", "ID=debian\n")
+    }
+
+    fn of<'a>(findings: &'a [Finding], check: &str) -> &'a Finding {
+        findings
+            .iter()
+            .find(|finding| finding.check == check)
+            .unwrap_or_else(|| panic!("{check}: {findings:#?}"))
+    }
+
+    #[test]
+    fn a_kernel_that_has_all_passes_whether_loaded_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = machine(&dir);
+        let presences =
+            ["can", "can-raw", "can-gw", "vcan", "vxcan"].map(|name| presence(&files, RELEASE, name));
+        use Presence::{BuiltIn, Loadable, Loaded};
+        assert_eq!(presences, [Loaded, Loaded, Loadable, BuiltIn, Loadable]);
+        let findings = look(&files, false);
+        assert!(findings.iter().all(|finding| finding.level == Level::Pass), "{findings:#?}");
+        assert_eq!(findings.len(), 6);
+    }
+
+    #[test]
+    fn a_gateway_that_is_not_loaded_is_an_error_once_containers_need_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let findings = look(&machine(&dir), true);
+        let gateway = of(&findings, "module-can-gw");
+        assert_eq!((gateway.level, gateway.fixable), (Level::Error, true));
+        assert_eq!(gateway.fix.as_deref(), Some("modprobe can-gw"));
+    }
+
+    #[test]
+    fn a_missing_module_is_named_with_the_package_that_brings_it() {
+        for (release, system, fix) in [
+            ("6.8.0-31-generic", "ID=ubuntu\nID_LIKE=debian\n", "linux-modules-extra-$(uname -r)"),
+            ("6.8.0", "ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", "linux-modules-extra-$(uname -r)"),
+            ("6.12.1-amd64", "ID=debian\n", "--reinstall linux-image-$(uname -r)"),
+            ("6.12.1-cloud-amd64", "ID=debian\n", "apt install linux-image-$(dpkg"),
+            ("6.9.1-200.fc40", "ID=fedora\n", "kernel-modules-extra"),
+            ("5.14.0-1.el9", "ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", "kernel-modules-extra"),
+            ("6.6.1+rpt-rpi-v8", "ID=debian\n", "full-upgrade"),
+            ("5.15.1-microsoft-standard-WSL2", "ID=ubuntu\n", ".wslconfig"),
+            ("6.6.1-linuxkit", "ID=alpine\n", "Docker Engine"),
+            ("6.6.1", "ID=gentoo\n", "CONFIG_CAN_VXCAN"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let files = Files::under(dir.path())
+                .with("/proc/sys/kernel/osrelease", release)
+                .with(&format!("/lib/modules/{release}/modules.dep"), "kernel/net/can/can-gw.ko:\n")
+                .with("/etc/os-release", system);
+            let findings = look(&files, false);
+            let vxcan = of(&findings, "module-vxcan");
+            assert_eq!((vxcan.level, vxcan.fixable), (Level::Error, false));
+            assert!(vxcan.sentence.contains("no container can get an interface"), "{}", vxcan.sentence);
+            assert!(vxcan.fix.as_ref().is_some_and(|text| text.contains(fix)), "{release}: {:?}", vxcan.fix);
+        }
+    }
+
+    #[test]
+    fn a_kernel_whose_modules_were_replaced_wants_a_reboot() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::under(dir.path())
+            .with("/proc/sys/kernel/osrelease", "6.1.0-1")
+            .with("/lib/modules/6.1.0-2/modules.dep", "");
+        let findings = look(&files, false);
+        let can = of(&findings, "module-can");
+        assert_eq!((can.level, can.fix.as_deref()), (Level::Error, Some("reboot")));
+        // Nobody knows: no false alarm, and no false peace.
+        let dir = tempfile::tempdir().unwrap();
+        let findings = look(&Files::under(dir.path()).with("/proc/sys/kernel/osrelease", "6.1.0-1"), false);
+        assert_eq!(of(&findings, "modules").level, Level::Warning);
+    }
+
+    #[test]
+    fn a_gateway_that_no_boot_loads_is_a_trap() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = machine(&dir).with("/usr/lib/modules-load.d/canhub.conf", "#can-gw\ncan\n");
+        let findings = look(&files, false);
+        let boot = of(&findings, "modules-at-boot");
+        assert_eq!((boot.level, boot.fixable), (Level::Warning, true));
+        let files = files.with("/etc/modules-load.d/mine.conf", "can_gw\n");
+        assert_eq!(of(&look(&files, false), "modules-at-boot").level, Level::Pass);
+    }
+
+    #[test]
+    fn what_fix_writes_loads_what_is_needed() {
+        for (module, ..) in NEEDED {
+            assert!(AT_BOOT_TEXT.lines().any(|line| line == module), "{module}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! canhub's records: can they be read, and can more be written.
+
+use std::{fs, io, path::Path};
+
+use super::{Finding, Group};
+use crate::{
+    kernel::{Room, boot_id, room},
+    state::Store,
+};
+
+/// Less than this, and a record may not fit.
+const LITTLE: u64 = 256 << 10;
+pub(crate) const CHECK: &str = "records";
+
+/// Looks at the state folder.
+pub fn look(folder: &Path) -> Vec<Finding> {
+    let shown = folder.display().to_string();
+    let about = |finding: Finding| vec![finding.about(shown.clone())];
+    match fs::read_dir(folder) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            return about(Finding::pass(Group::Buses, CHECK, format!("no records yet in {shown}")));
+        }
+        Err(err) if err.kind() == io::ErrorKind::PermissionDenied => {
+            let sentence = format!("canhub's records in {shown} cannot be seen: only root may");
+            return about(Finding::warning(Group::Buses, CHECK, sentence).by("sudo canhub doctor"));
+        }
+        Err(err) => {
+            let sentence = format!(
+                "canhub's records in {shown} cannot be read ({err}): after a reboot no bus comes back"
+            );
+            return about(Finding::error(Group::Buses, CHECK, sentence).by(format!("ls -ld {shown}")));
+        }
+        Ok(_) => {}
+    }
+    let mut findings: Vec<Finding> = no_room(folder).into_iter().collect();
+    for warning in Store::observing(folder, boot_id()).load().warnings {
+        let sentence = format!("{warning}: what it held is not known after the next start of canhub");
+        findings.push(Finding::error(Group::Buses, CHECK, sentence).by("canhub doctor --fix").by_doctor());
+    }
+    if findings.is_empty() {
+        findings.push(Finding::pass(
+            Group::Buses,
+            CHECK,
+            format!("records in {shown} can be read and written"),
+        ));
+    }
+    findings.into_iter().map(|finding| finding.about(shown.clone())).collect()
+}
+
+/// What keeps the disk from taking more records, found without writing one; `None`: nothing. The daemon's own
+/// component `state` looks at it all the time.
+pub fn no_room(folder: &Path) -> Option<Finding> {
+    let shown = folder.display().to_string();
+    match room(folder) {
+        Ok(room) => cramped(&shown, room),
+        Err(err) => {
+            let sentence = format!("the state folder {shown} cannot be looked at: {err}");
+            Some(Finding::error(Group::Buses, CHECK, sentence).by(format!("ls -ld {shown}")))
+        }
+    }
+}
+
+fn cramped(folder: &str, room: Room) -> Option<Finding> {
+    let error = |sentence| Some(Finding::error(Group::Buses, CHECK, sentence));
+    if room.read_only {
+        let sentence = format!(
+            "{folder} is mounted read-only: no network can be created, and nothing new outlives a reboot"
+        );
+        return error(sentence)?.by(format!("mount -o remount,rw $(findmnt -no TARGET -T {folder})")).into();
+    }
+    if room.bytes < LITTLE || room.files == Some(0) {
+        let sentence = format!(
+            "the disk of {folder} is full: no network can be created, and nothing new outlives a reboot"
+        );
+        return error(sentence)?.by(format!("df -h {folder}    # then free some space")).into();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::Level;
+
+    #[test]
+    fn records_that_can_be_read_pass_and_rubbish_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(look(&dir.path().join("none"))[0].level, Level::Pass);
+        assert_eq!(look(dir.path())[0].level, Level::Pass);
+        fs::write(dir.path().join("state.json"), "{\"version\":").unwrap();
+        let [finding] = &look(dir.path())[..] else { panic!("one finding") };
+        assert_eq!((finding.level, finding.fixable), (Level::Error, true));
+        assert!(finding.sentence.contains("state.json") && finding.sentence.contains("EOF"), "{finding:?}");
+        assert!(dir.path().join("state.json").exists(), "looking changes nothing");
+    }
+
+    #[test]
+    fn a_file_where_the_folder_should_be_is_an_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(look(file.path())[0].level, Level::Error);
+    }
+
+    #[test]
+    fn a_disk_without_room_is_named() {
+        let room = Room { bytes: 1 << 30, files: Some(9), read_only: false };
+        let words = |room: Room| cramped("/x", room).map(|finding| finding.sentence).unwrap_or_default();
+        assert_eq!(words(room), "");
+        assert_eq!(words(Room { files: None, ..room }), "");
+        assert!(
+            no_room(Path::new("/nowhere"))
+                .is_some_and(|found| found.sentence.contains("cannot be looked at"))
+        );
+        assert!(words(Room { bytes: 4096, ..room }).contains("is full"));
+        assert!(words(Room { files: Some(0), ..room }).contains("is full"));
+        assert!(words(Room { read_only: true, ..room }).contains("read-only"));
+    }
+}

@@ -1,0 +1,200 @@
+//! The kernel: its version, its modules, and limits that frames meet in it. Also what this process may.
+
+use std::{thread::sleep, time::Duration};
+
+use super::{Files, Finding, Group, modules};
+
+/// Rules for CAN FD came with this one.
+const OLDEST: (u32, u32) = (5, 4);
+/// The kernel's own.
+const BACKLOG: u32 = 1000;
+/// `CAP_NET_ADMIN` and `CAP_SYS_ADMIN`, as bits of `CapEff`.
+const CAPABILITIES: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
+
+/// All that can be told at once. `forwards`: containers are on a bus, so that rules have to stand now.
+pub fn look(files: &Files, forwards: bool) -> Vec<Finding> {
+    let mut findings = vec![kernel(files)];
+    findings.extend(modules::look(files, forwards));
+    findings.extend(max_hops(files));
+    findings
+}
+
+fn kernel(files: &Files) -> Finding {
+    let release = modules::release(files);
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(major), Some(minor)) if (major, minor) < OLDEST => Finding::error(
+            Group::System,
+            "kernel",
+            format!(
+                "Linux {release} is too old: its can-gw has no rules for CAN FD, which came with {}.{}",
+                OLDEST.0, OLDEST.1
+            ),
+        )
+        .by("upgrade the kernel and reboot"),
+        _ => Finding::pass(Group::System, "kernel", format!("Linux {release}")),
+    }
+}
+
+/// What can-gw was loaded with. Nothing of ours depends on it, since each of our rules has its own limit.
+fn max_hops(files: &Files) -> Option<Finding> {
+    let hops = files.text("/sys/module/can_gw/parameters/max_hops")?;
+    let check = "max-hops";
+    Some(match hops.as_str() {
+        "1" => Finding::pass(Group::System, check, "can-gw sends a frame on once (max_hops=1)"),
+        _ => Finding::warning(
+            Group::System,
+            check,
+            format!("can-gw was loaded with max_hops={hops}: canhub's buses do not depend on it, but rules of others can send frames round in circles, and back to who sent them"),
+        )
+        .by("grep -r max_hops /etc/modprobe.d    # remove it there, then reboot"),
+    })
+}
+
+/// Frames that processors dropped because too many waited: looks twice, so far apart.
+pub fn backlog(files: &Files, apart: Duration) -> Vec<Finding> {
+    let Some(limit) =
+        files.text("/proc/sys/net/core/netdev_max_backlog").and_then(|text| text.parse::<u32>().ok())
+    else {
+        return Vec::new();
+    };
+    let before = softnet_drops(files);
+    sleep(apart);
+    let after = softnet_drops(files);
+    let lost = after.saturating_sub(before);
+    let check = "backlog";
+    let larger = |size: u32| format!("sysctl -w net.core.netdev_max_backlog={size}");
+    vec![if limit < BACKLOG {
+        let sentence = format!(
+            "net.core.netdev_max_backlog is only {limit} (usually {BACKLOG}): a burst of more than {limit} frames, times the containers that hear them, is lost in the kernel and no sender is told"
+        );
+        Finding::warning(Group::System, check, sentence).by(larger(BACKLOG))
+    } else if lost > 0 {
+        let sentence = format!(
+            "the kernel dropped {lost} packets within the last moment because its queue was full (net.core.netdev_max_backlog={limit}): bursts of frames are being lost, and no sender is told"
+        );
+        Finding::warning(Group::System, check, sentence)
+            .by(larger(limit.saturating_mul(10).min(20_000).max(limit)))
+    } else if after > 0 {
+        let sentence = format!(
+            "{limit} packets may wait for a processor; {after} were dropped since the boot, none now"
+        );
+        Finding::pass(Group::System, check, sentence)
+    } else {
+        Finding::pass(
+            Group::System,
+            check,
+            format!("{limit} packets may wait for a processor; none was dropped"),
+        )
+    }]
+}
+
+/// The second column of each processor's line, in hexadecimal.
+fn softnet_drops(files: &Files) -> u64 {
+    let text = files.text("/proc/net/softnet_stat").unwrap_or_default();
+    let column = |line: &str| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok();
+    text.lines().filter_map(column).sum()
+}
+
+/// What the one who asks may not see.
+pub fn privileges(files: &Files) -> Vec<Finding> {
+    let status = files.text("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let Some(mask) = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()) else {
+        return Vec::new();
+    };
+    let missing: Vec<&str> =
+        CAPABILITIES.iter().filter(|(bit, _)| mask & (1 << bit) == 0).map(|(_, name)| *name).collect();
+    let check = "privileges";
+    vec![if missing.is_empty() {
+        Finding::pass(Group::System, check, "all can be seen (CAP_NET_ADMIN, CAP_SYS_ADMIN)")
+    } else {
+        let sentence = format!(
+            "not all can be seen without {}: the interfaces inside containers, canhub's records and its answers are left out",
+            missing.join(" and ")
+        );
+        Finding::warning(Group::System, check, sentence).by("sudo canhub doctor")
+    }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::Level;
+
+    fn files(dir: &tempfile::TempDir) -> Files {
+        Files::under(dir.path())
+    }
+
+    #[test]
+    fn an_old_kernel_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        for (release, level) in [
+            ("4.19.0-27-amd64", Level::Error),
+            ("5.3.0", Level::Error),
+            ("5.4.0", Level::Pass),
+            ("7.2.7-um", Level::Pass),
+            ("strange", Level::Pass),
+        ] {
+            let finding = kernel(&files(&dir).with("/proc/sys/kernel/osrelease", release));
+            assert_eq!(finding.level, level, "{release}");
+            assert!(finding.sentence.contains(release));
+        }
+    }
+
+    #[test]
+    fn an_odd_hop_limit_is_named_and_an_ordinary_one_passes() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(max_hops(&files(&dir)), None, "can-gw is not loaded");
+        let of =
+            |hops: &str| max_hops(&files(&dir).with("/sys/module/can_gw/parameters/max_hops", hops)).unwrap();
+        assert_eq!(of("1\n").level, Level::Pass);
+        let odd = of("2\n");
+        assert_eq!((odd.level, odd.fixable), (Level::Warning, false));
+        assert!(odd.sentence.contains("max_hops=2"));
+    }
+
+    #[test]
+    fn only_drops_of_now_are_a_warning() {
+        let dir = tempfile::tempdir().unwrap();
+        let with = |limit: &str, dropped: &str| {
+            files(&dir).with("/proc/sys/net/core/netdev_max_backlog", limit).with(
+                "/proc/net/softnet_stat",
+                &format!("00000a01 {dropped} 00000000\n0000ffff 00000001 00000000\n"),
+            )
+        };
+        let look = |files: &Files| backlog(files, Duration::ZERO).remove(0);
+        let old = look(&with("1000", "0000000f"));
+        assert_eq!(old.level, Level::Pass);
+        assert!(old.sentence.contains("16 were dropped"), "{}", old.sentence);
+        let tiny = look(&with("16", "00000000"));
+        assert_eq!(tiny.level, Level::Warning);
+        assert!(tiny.sentence.contains("only 16") && tiny.fix.is_some_and(|fix| fix.ends_with("=1000")));
+
+        // Meanwhile, frames are lost.
+        let files = with("1000", "00000000");
+        let path = files.path("/proc/net/softnet_stat");
+        let losing = std::thread::spawn(move || {
+            sleep(Duration::from_millis(100));
+            std::fs::write(path, "00000a01 00000010 00000000\n").unwrap();
+        });
+        let growing = backlog(&files, Duration::from_millis(400)).remove(0);
+        losing.join().unwrap();
+        assert_eq!(growing.level, Level::Warning);
+        assert!(growing.sentence.contains("dropped 15 packets"), "{}", growing.sentence);
+    }
+
+    #[test]
+    fn who_is_not_root_is_told_what_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |mask: &str| {
+            privileges(&files(&dir).with("/proc/self/status", &format!("Name:\tx\nCapEff:\t{mask}\n")))
+                .remove(0)
+        };
+        assert_eq!(of("000001ffffffffff").level, Level::Pass);
+        let partly = of("0000000000001000");
+        assert_eq!(partly.level, Level::Warning);
+        assert!(partly.sentence.contains("without CAP_SYS_ADMIN:"), "{}", partly.sentence);
+        assert!(of("0").sentence.contains("CAP_NET_ADMIN and CAP_SYS_ADMIN"));
+    }
+}

@@ -1,0 +1,209 @@
+//! All checks at once, each with a time limit: what hangs is one finding and holds up nothing.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use hyper::Method;
+use tokio::time::{sleep, timeout};
+
+use super::Doctor;
+use crate::{
+    checks::{
+        Files, Finding, Group, buses, command_in,
+        docker::Docker,
+        driver::{Driver, MANAGED},
+        leftovers, records, system, units,
+    },
+    cli::Failed,
+    error::Error,
+    kernel::{Kernel, Linux, boot_id},
+    manager::Manager,
+    state::Store,
+    status::Status,
+};
+
+/// Everything that is read takes milliseconds; a kernel or a disk that takes longer hangs.
+const TIME_LIMIT: Duration = Duration::from_secs(8);
+/// canhub answers within milliseconds.
+const DAEMON_LIMIT: Duration = Duration::from_secs(4);
+/// Between two looks at what should not grow and should not stay.
+const SAMPLE: Duration = Duration::from_secs(1);
+
+/// Where a picture of the buses comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The daemon drew it.
+    Daemon,
+    /// Drawn here, by the same plan, from the records and the kernel.
+    Records,
+}
+
+/// By group, and within a group in the order of the checks.
+fn sorted(mut findings: Vec<Finding>) -> Vec<Finding> {
+    findings.sort_by_key(|finding| finding.group);
+    findings
+}
+
+impl Doctor {
+    /// Looks at everything.
+    pub(super) async fn examine(&self, files: &Files) -> Vec<Finding> {
+        let (mut findings, picture) = self.first_picture().await;
+        let forwards = picture.as_ref().is_ok_and(|(_, status)| buses::forwards(status));
+        let docker = Docker { socket: self.docker_socket.clone(), driver: self.driver() };
+        let driver =
+            Driver { socket: self.socket.clone(), name: self.driver(), docker: self.docker_socket.clone() };
+        let state_dir = self.state_dir();
+        let admin = self.admin.path();
+        let (system, backlog, records, rustycan, in_docker, of_driver, of_buses, sockets) = tokio::join!(
+            reading(Group::System, "kernel", files, move |files| {
+                [system::look(&files, forwards), system::privileges(&files)].concat()
+            }),
+            reading(Group::System, "backlog", files, |files| system::backlog(&files, SAMPLE)),
+            reading(Group::Buses, "records", files, {
+                let folder = state_dir.clone();
+                move |_| records::look(&folder)
+            }),
+            reading(Group::Leftovers, leftovers::RUSTYCAN, files, move |files| {
+                leftovers::rustycan(&files, &Store::observing(state_dir, boot_id()).load().networks)
+            }),
+            docker.look(files),
+            driver.look(files),
+            self.of_buses(picture),
+            leftovers::sockets(&self.socket, &admin),
+        );
+        let is_managed = of_driver.iter().any(|finding| finding.check == MANAGED);
+        let units = if is_managed { Vec::new() } else { units::look(files) };
+        findings.extend(
+            [system, backlog, of_driver, in_docker, units, records, of_buses, sockets, rustycan].concat(),
+        );
+        sorted(findings)
+    }
+
+    /// The buses as the daemon sees them; where it does not answer, as its records and the kernel tell.
+    async fn first_picture(&self) -> (Vec<Finding>, Result<(Source, Status), String>) {
+        let asked = self.ask_daemon().await;
+        let (told, picture) = match asked {
+            Ok(status) => (daemon(&status), Ok((Source::Daemon, status))),
+            Err(failed) => {
+                let why = match failed {
+                    Failed::Because(why) | Failed::Unreachable(why) => why,
+                    Failed::Found => String::new(),
+                };
+                let fix = command_in(&why).filter(|command| command.starts_with("systemctl"));
+                let fix = fix.unwrap_or("sudo canhub doctor").to_owned();
+                let sentence = format!("canhub could not be asked: {why}");
+                let finding = Finding::warning(Group::Buses, "daemon", sentence).by(fix);
+                (finding, self.draw().await.map(|status| (Source::Records, status)))
+            }
+        };
+        (vec![told], picture)
+    }
+
+    async fn ask_daemon(&self) -> Result<Status, Failed> {
+        let body = self.admin.ask(Method::GET, "/v1/status", DAEMON_LIMIT).await?;
+        serde_json::from_slice(&body)
+            .map_err(|err| Failed::Because(format!("it is of another version ({err})")))
+    }
+
+    /// The same picture without the daemon. Nothing is changed.
+    async fn draw(&self) -> Result<Status, String> {
+        let (driver, folder) = (self.driver(), self.state_dir());
+        blocking(move || draw(&driver, folder)).await?
+    }
+
+    async fn of_buses(&self, picture: Result<(Source, Status), String>) -> Vec<Finding> {
+        let (source, first) = match picture {
+            Ok(picture) => picture,
+            Err(why) => {
+                let sentence = format!("the buses could not be looked at: {why}");
+                return vec![Finding::warning(Group::Buses, "bus", sentence).by("sudo canhub doctor")];
+            }
+        };
+        let mut second = None;
+        if !first.buses.is_empty() {
+            sleep(SAMPLE).await;
+            second = match source {
+                Source::Daemon => self.ask_daemon().await.ok(),
+                Source::Records => self.draw().await.ok(),
+            };
+        }
+        let second = second.unwrap_or_else(|| first.clone());
+        let mut findings = buses::look(&first, &second);
+        findings.push(leftovers::links(&second));
+        let driver = self.driver();
+        let rules = blocking(move || {
+            let kernel = Linux::new(&driver);
+            let failed = |err| Error::kernel("list interfaces and can-gw rules".into(), err).to_string();
+            Ok(leftovers::rules(
+                &kernel.links().map_err(failed)?,
+                &kernel.rules().map_err(failed)?,
+                &second.buses,
+            ))
+        });
+        match rules.await.and_then(|looked: Result<_, String>| looked) {
+            Ok(rules) => findings.extend(rules),
+            Err(why) => {
+                let sentence = format!("foreign can-gw rules could not be looked for: {why}");
+                findings.push(Finding::warning(Group::Leftovers, "foreign-rules", sentence).by("cangw -L"));
+            }
+        }
+        findings
+    }
+}
+
+fn draw(driver: &str, folder: PathBuf) -> Result<Status, String> {
+    // Without the records all that lives would look like a leftover.
+    if let Err(err) = std::fs::read_dir(&folder)
+        && err.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(format!("the records in {} cannot be read ({err})", folder.display()));
+    }
+    let store = Store::observing(folder, boot_id());
+    let manager = Manager::new(Arc::new(Linux::new(driver)), store, true);
+    manager.status().map_err(|err| err.to_string())
+}
+
+fn daemon(status: &Status) -> Finding {
+    let Status { version, heal, buses, .. } = status;
+    let check = "daemon";
+    let own = env!("CARGO_PKG_VERSION");
+    if version != own {
+        let sentence = format!(
+            "the canhub that runs is version {version}, and this program is {own}: it was upgraded and not restarted"
+        );
+        return Finding::warning(Group::Buses, check, sentence)
+            .by("systemctl restart canhub    # buses go on meanwhile");
+    }
+    let count = match buses.len() {
+        1 => "1 bus".to_owned(),
+        count => format!("{count} buses"),
+    };
+    let heal = if *heal { "on" } else { "off, by --no-heal" };
+    Finding::pass(Group::Buses, check, format!("canhub {version} runs with {count}; healing is {heal}"))
+}
+
+/// A check that reads, on a thread of its own.
+async fn reading(
+    group: Group,
+    check: &'static str,
+    files: &Files,
+    look: impl FnOnce(Files) -> Vec<Finding> + Send + 'static,
+) -> Vec<Finding> {
+    let files = files.clone();
+    blocking(move || look(files)).await.unwrap_or_else(|why| {
+        vec![
+            Finding::error(group, check, format!("this could not be looked at: {why}"))
+                .by("dmesg | tail -n 50"),
+        ]
+    })
+}
+
+/// Work that may hang with the kernel, or an error when it takes too long.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    match timeout(TIME_LIMIT, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_)) => Err("this check met a bug of its own".into()),
+        Err(_) => Err(format!("the kernel or a disk did not answer within {} s", TIME_LIMIT.as_secs())),
+    }
+}

@@ -1,0 +1,283 @@
+//! `--fix`: what is safe to do about a finding, and only with what is canhub's.
+//!
+//! Never restarts Docker or canhub, and deletes no network and no rule of somebody else's.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use hyper::Method;
+use serde::Deserialize;
+
+use super::{
+    Doctor,
+    examine::blocking,
+    report::{Mend, Outcome},
+};
+use crate::{
+    checks::{
+        Files, Finding, leftovers,
+        modules::{self, AT_BOOT_FILE, AT_BOOT_TEXT, Presence},
+        sockets::{Behind, knock},
+        units::{ORDER_FILE, ORDER_TEXT},
+    },
+    cli::Failed,
+    daemon::hold_name,
+    kernel::{Linux, boot_id, request_module},
+    manager::Manager,
+    reconcile::Mended,
+    rustycan4docker,
+    state::Store,
+};
+
+/// A look at thousands of rules, and their repair.
+const HEAL_LIMIT: Duration = Duration::from_secs(30);
+
+/// Something to do, in the order in which it is to be done.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Remedy {
+    LoadModule(String),
+    LoadAtBoot,
+    RemoveSocket(PathBuf),
+    Import(PathBuf),
+    Heal,
+    Order,
+    Enable,
+}
+
+impl Remedy {
+    /// What helps against a finding that says it can be fixed.
+    pub(super) fn of(finding: &Finding) -> Option<Self> {
+        if !finding.fixable {
+            return None;
+        }
+        let subject = || finding.subject.clone().map(PathBuf::from);
+        match finding.check.as_str() {
+            "modules-at-boot" => Some(Self::LoadAtBoot),
+            "bus" | "records" | "leftover-links" => Some(Self::Heal),
+            "unit-enabled" => Some(Self::Enable),
+            "unit-order" => Some(Self::Order),
+            leftovers::SOCKETS => subject().map(Self::RemoveSocket),
+            leftovers::RUSTYCAN => subject().map(Self::Import),
+            check => check.strip_prefix("module-").map(|module| Self::LoadModule(module.to_owned())),
+        }
+    }
+
+    fn describe(&self) -> String {
+        match self {
+            Self::LoadModule(module) => format!("load the kernel module {module}"),
+            Self::LoadAtBoot => format!("write {AT_BOOT_FILE}, so that the modules are loaded at boot"),
+            Self::RemoveSocket(path) => format!("remove the stale socket {}", path.display()),
+            Self::Import(path) => format!("take over the networks in {}", path.display()),
+            Self::Heal => "heal the buses and put the records in order".into(),
+            Self::Order => format!("write {ORDER_FILE}, so that canhub comes before Docker"),
+            Self::Enable => "enable canhub's units".into(),
+        }
+    }
+}
+
+impl Doctor {
+    /// Mends what the findings say can be mended, or says what that would be.
+    pub(super) async fn mend(&self, files: &Files, findings: &[Finding]) -> Vec<Mend> {
+        let mut remedies: BTreeSet<Remedy> = findings.iter().filter_map(Remedy::of).collect();
+        if remedies.iter().any(|remedy| matches!(remedy, Remedy::Import(_))) {
+            // It takes in what was imported.
+            remedies.insert(Remedy::Heal);
+        }
+        let mut done = Vec::new();
+        for remedy in remedies {
+            let action = remedy.describe();
+            if self.dry_run {
+                done.push(Mend { action, outcome: Outcome::Would, text: None });
+                continue;
+            }
+            match remedy {
+                Remedy::Heal => match self.heal().await {
+                    Ok(mended) => done.extend(of_heal(action, mended)),
+                    Err(why) => done.push(Mend::new(action, Err(why))),
+                },
+                Remedy::RemoveSocket(path) => done.push(Mend::new(action, remove_socket(&path).await)),
+                other => {
+                    let (files, state_dir) = (files.clone(), self.state_dir());
+                    let outcome = blocking(move || at_once(&other, &files, &state_dir)).await;
+                    done.push(Mend::new(action, outcome.and_then(|outcome| outcome)));
+                }
+            }
+        }
+        done
+    }
+
+    /// By the daemon where it runs, else here under the name that only one may hold: never two writers of rules.
+    async fn heal(&self) -> Result<Vec<Mended>, String> {
+        #[derive(Deserialize)]
+        struct Answer {
+            done: Vec<Mended>,
+        }
+        match self.admin.ask(Method::POST, "/v1/heal", HEAL_LIMIT).await {
+            Ok(body) => {
+                let answer: Result<Answer, _> = serde_json::from_slice(&body);
+                answer.map(|answer| answer.done).map_err(|err| format!("canhub is of another version: {err}"))
+            }
+            Err(Failed::Because(why)) => Err(why),
+            Err(Failed::Unreachable(_) | Failed::Found) => {
+                let (driver, folder) = (self.driver(), self.state_dir());
+                blocking(move || heal_here(&driver, &folder)).await?
+            }
+        }
+    }
+}
+
+fn heal_here(driver: &str, folder: &Path) -> Result<Vec<Mended>, String> {
+    let _held = hold_name(driver).map_err(|err| match err.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "canhub runs and does not answer, and only one may mend: systemctl restart canhub".to_owned()
+        }
+        _ => err.to_string(),
+    })?;
+    if !folder.is_dir() {
+        return Err(format!(
+            "there are no records in {}; name the folder with --state-dir",
+            folder.display()
+        ));
+    }
+    let unreadable = Store::observing(folder, boot_id()).load().warnings;
+    let manager = Manager::new(Arc::new(Linux::new(driver)), Store::new(folder, boot_id()), true);
+    let mut mended = manager.heal().map_err(|err| err.to_string())?;
+    // Loading kept what was unreadable aside already.
+    mended.extend(unreadable.into_iter().map(|warning| Mended {
+        network_name: None,
+        interface: "state.json".into(),
+        reason: warning,
+        did: "keep it aside".into(),
+        err: None,
+    }));
+    Ok(mended)
+}
+
+fn of_heal(action: String, mended: Vec<Mended>) -> Vec<Mend> {
+    if mended.is_empty() {
+        return vec![Mend { action, outcome: Outcome::Done, text: Some("nothing was left to do".into()) }];
+    }
+    let one = |Mended { network_name, interface, reason, did, err }: Mended| {
+        let bus = network_name.map(|name| format!(" of bus {name}")).unwrap_or_default();
+        let action = format!("{did}{bus}: {reason} ({interface})");
+        Mend::new(action, err.map_or(Ok(()), Err))
+    };
+    mended.into_iter().map(one).collect()
+}
+
+async fn remove_socket(path: &Path) -> Result<(), String> {
+    // Somebody may have come meanwhile.
+    match knock(path).await {
+        Behind::Nobody => fs::remove_file(path).map_err(|err| err.to_string()),
+        Behind::Nothing => Ok(()),
+        Behind::Somebody | Behind::Unknown => Err("somebody serves it now".into()),
+    }
+}
+
+fn at_once(remedy: &Remedy, files: &Files, state_dir: &Path) -> Result<(), String> {
+    match remedy {
+        Remedy::LoadModule(module) => load_module(files, module),
+        Remedy::LoadAtBoot => write(files, AT_BOOT_FILE, AT_BOOT_TEXT),
+        Remedy::Import(path) => {
+            let text = fs::read_to_string(path).map_err(|err| err.to_string())?;
+            let networks = rustycan4docker::parse(&text)?;
+            rustycan4docker::import(&Store::new(state_dir, boot_id()), &networks).map(drop)
+        }
+        Remedy::Order => {
+            write(files, ORDER_FILE, ORDER_TEXT)?;
+            systemctl(&["daemon-reload"])
+        }
+        Remedy::Enable => {
+            let socket = ["/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"]
+                .iter()
+                .any(|folder| files.has(format!("{folder}/systemd/system/canhub.socket")));
+            let units: &[&str] =
+                if socket { &["canhub.socket", "canhub.service"] } else { &["canhub.service"] };
+            systemctl(&[&["enable", "--quiet"], units].concat())
+        }
+        Remedy::Heal | Remedy::RemoveSocket(_) => Ok(()),
+    }
+}
+
+fn load_module(files: &Files, module: &str) -> Result<(), String> {
+    request_module(module);
+    match modules::presence(files, &modules::release(files), module) {
+        Presence::Loaded | Presence::BuiltIn => Ok(()),
+        _ => Err(format!("the kernel did not load it; `modprobe {module}` says why (only root may)")),
+    }
+}
+
+fn write(files: &Files, path: &str, text: &str) -> Result<(), String> {
+    let at = files.path(path);
+    let written = at.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&at, text));
+    written.map_err(|err| err.to_string())
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a person waits here, not Docker, and units are systemd's alone to enable"
+)]
+fn systemctl(args: &[&str]) -> Result<(), String> {
+    let output = Command::new("systemctl").args(args).output().map_err(|err| format!("systemctl: {err}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::Group;
+
+    #[test]
+    fn each_finding_that_says_it_can_be_fixed_has_a_remedy() {
+        for check in [
+            "module-can-gw",
+            "modules-at-boot",
+            "bus",
+            "records",
+            "leftover-links",
+            "unit-enabled",
+            "unit-order",
+            leftovers::SOCKETS,
+            leftovers::RUSTYCAN,
+        ] {
+            let finding = Finding::error(Group::System, check, "").about("/x");
+            assert_eq!(Remedy::of(&finding), None, "{check} does not say so");
+            assert!(Remedy::of(&finding.by_doctor()).is_some(), "{check}");
+        }
+        assert_eq!(Remedy::of(&Finding::error(Group::Docker, "engine", "").by_doctor()), None);
+    }
+
+    #[test]
+    fn what_is_imported_is_then_healed_and_modules_come_first() {
+        let order = [Remedy::LoadModule("can-gw".into()), Remedy::Import("/x".into()), Remedy::Heal];
+        assert!(order.is_sorted());
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_served_again_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(remove_socket(&path).await.is_err() && path.exists());
+        drop(listener);
+        assert_eq!(remove_socket(&path).await, Ok(()));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn files_are_written_where_there_was_no_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::under(dir.path());
+        at_once(&Remedy::LoadAtBoot, &files, Path::new("/nowhere")).unwrap();
+        assert_eq!(files.text(AT_BOOT_FILE).as_deref(), Some(AT_BOOT_TEXT.trim()));
+    }
+}

@@ -1,0 +1,260 @@
+//! What a doctor says: to a person in 80 columns, to a program as JSON.
+
+use serde::Serialize;
+
+use super::worst;
+use crate::{
+    checks::{Finding, Group, Level},
+    cli::lines::wrap,
+};
+
+/// All of it. `docs/doctor.schema.json` describes it.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    /// Of this program.
+    version: &'static str,
+    /// How bad the worst finding is.
+    worst: Level,
+    /// How many are errors.
+    pub(super) errors: usize,
+    /// How many are warnings.
+    warnings: usize,
+    /// What was mended before the findings were made, or would be.
+    mended: Vec<Mend>,
+    /// What there is.
+    findings: Vec<Finding>,
+}
+
+/// Something that was mended, or would be.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Mend {
+    /// What was done.
+    pub(super) action: String,
+    /// What became of it.
+    pub(super) outcome: Outcome,
+    /// Why not, where it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) text: Option<String>,
+}
+
+/// What became of an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Outcome {
+    /// It was done.
+    Done,
+    /// It could not be done.
+    Failed,
+    /// It would be done without `--dry-run`.
+    Would,
+}
+
+impl Mend {
+    pub(super) fn new(action: String, outcome: Result<(), String>) -> Self {
+        match outcome {
+            Ok(()) => Self { action, outcome: Outcome::Done, text: None },
+            Err(why) => Self { action, outcome: Outcome::Failed, text: Some(why) },
+        }
+    }
+}
+
+/// ECMA-48, "SGR".
+const BOLD: &str = "\x1b[1m";
+const RED: &str = "\x1b[31m";
+const YELLOW: &str = "\x1b[33m";
+const GREEN: &str = "\x1b[32m";
+const PLAIN: &str = "\x1b[0m";
+
+const GROUPS: [(Group, &str); 4] = [
+    (Group::System, "System"),
+    (Group::Docker, "Docker"),
+    (Group::Buses, "Buses"),
+    (Group::Leftovers, "Leftovers"),
+];
+
+impl Report {
+    pub(super) fn new(findings: Vec<Finding>, mended: Vec<Mend>) -> Self {
+        let count = |level| findings.iter().filter(|finding| finding.level == level).count();
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            worst: worst(&findings),
+            errors: count(Level::Error),
+            warnings: count(Level::Warning),
+            mended,
+            findings,
+        }
+    }
+
+    /// For a person.
+    pub(super) fn render(&self, colours: bool) -> String {
+        let paint = |colour: &str, text: &str| match colours {
+            true => format!("{colour}{text}{PLAIN}"),
+            false => text.to_owned(),
+        };
+        let mut text = String::new();
+        if !self.mended.is_empty() {
+            text += &(paint(BOLD, "Mended") + "\n");
+            for Mend { action, outcome, text: why } in &self.mended {
+                let (sign, colour) = match outcome {
+                    Outcome::Done => ("✔", GREEN),
+                    Outcome::Failed => ("✘", RED),
+                    Outcome::Would => ("would", YELLOW),
+                };
+                let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+                text += &wrap(&format!("  {sign} "), &format!("{action}{why}")).replacen(
+                    sign,
+                    &paint(colour, sign),
+                    1,
+                );
+            }
+            text.push('\n');
+        }
+        for (group, title) in GROUPS {
+            let mut of_group = self.findings.iter().filter(|finding| finding.group == group).peekable();
+            if of_group.peek().is_some() {
+                text += &(paint(BOLD, title) + "\n");
+            }
+            for finding in of_group {
+                let (sign, colour) = match finding.level {
+                    Level::Pass => ("✔", GREEN),
+                    Level::Warning => ("!", YELLOW),
+                    Level::Error => ("✘", RED),
+                };
+                text +=
+                    &wrap(&format!("  {sign} "), &finding.sentence).replacen(sign, &paint(colour, sign), 1);
+                // A command is typed as it stands: it is not wrapped.
+                if let Some(fix) = finding.fix.as_ref().filter(|_| finding.level != Level::Pass) {
+                    text += &format!("      fix: {}\n", paint(BOLD, fix));
+                }
+            }
+        }
+        text.push('\n');
+        text + &wrap("", &self.verdict())
+    }
+
+    /// The last line: how it is, and the next step.
+    fn verdict(&self) -> String {
+        let fixable = self.findings.iter().filter(|finding| finding.fixable).count();
+        let counted = |count: usize, one: &str| match count {
+            1 => format!("1 {one}"),
+            count => format!("{count} {one}s"),
+        };
+        let found = match (self.errors, self.warnings) {
+            (0, 0) => return "All is well.".into(),
+            (0, warnings) => format!("Nothing is broken; {}.", counted(warnings, "warning")),
+            (errors, 0) => format!("{}.", counted(errors, "error")),
+            (errors, warnings) => format!("{}, {}.", counted(errors, "error"), counted(warnings, "warning")),
+        };
+        let next = match (fixable, self.errors + self.warnings) {
+            (0, _) => "Each fix above is a command to type as root.".to_owned(),
+            (fixable, all) if fixable == all => "`sudo canhub doctor --fix` mends it all.".to_owned(),
+            (fixable, _) => format!("`sudo canhub doctor --fix` mends {fixable}; the others are for you."),
+        };
+        format!("{found} {next}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let long = "word ".repeat(40);
+        let findings = vec![
+            Finding::pass(Group::System, "kernel", "Linux 6.12"),
+            Finding::error(Group::Docker, "driver", long).about("canhub").by("systemctl start canhub"),
+            Finding::warning(Group::Leftovers, leftovers(), "stale").by("rm /x").by_doctor(),
+        ];
+        let mended = vec![
+            Mend::new("load the kernel module can-gw".into(), Ok(())),
+            Mend::new("remove /x".into(), Err("busy".into())),
+        ];
+        Report::new(findings, mended)
+    }
+
+    fn leftovers() -> &'static str {
+        crate::checks::leftovers::SOCKETS
+    }
+
+    #[test]
+    fn a_report_fits_80_columns_and_has_no_colour_where_none_is_wanted() {
+        let text = report().render(false);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(!text.contains('\x1b'));
+        for words in [
+            "System\n  ✔ Linux 6.12\n",
+            "\n      fix: systemctl start canhub\n",
+            "  ✘ remove /x: busy\n",
+            "\n1 error, 1 warning. `sudo canhub doctor --fix` mends 1; the others are for you.\n",
+        ] {
+            assert!(text.contains(words), "{words:?} is not in\n{text}");
+        }
+        assert!(report().render(true).contains("\x1b[31m✘\x1b[0m word"));
+    }
+
+    #[test]
+    fn the_last_line_is_the_next_step() {
+        let of = |finding: Finding| Report::new(vec![finding], Vec::new()).verdict();
+        assert_eq!(of(Finding::pass(Group::System, "kernel", "")), "All is well.");
+        let trap = Finding::warning(Group::System, "kernel", "");
+        assert!(of(trap.clone()).starts_with("Nothing is broken; 1 warning. Each fix"));
+        assert!(of(trap.by_doctor()).ends_with("mends it all."));
+    }
+
+    #[test]
+    fn json_is_as_its_schema_says() {
+        let schema: serde_json::Value =
+            serde_json::from_str(include_str!("../../../docs/doctor.schema.json")).unwrap();
+        let sound = Report::new(vec![Finding::pass(Group::Buses, "bus", "x")], Vec::new());
+        for report in [report(), sound] {
+            let value = serde_json::to_value(&report).unwrap();
+            assert_eq!(schema::faults(&schema, &value, "$"), Vec::<String>::new());
+        }
+        // The check itself finds what is wrong.
+        let mut wrong = serde_json::to_value(report()).unwrap();
+        wrong["findings"][0]["level"] = "odd".into();
+        wrong["mended"][0]["more"] = 1.into();
+        wrong["errors"] = "two".into();
+        assert_eq!(schema::faults(&schema, &wrong, "$").len(), 3);
+    }
+
+    /// As much of JSON Schema (2020-12) as the file uses.
+    mod schema {
+        use serde_json::Value;
+
+        pub(super) fn faults(schema: &Value, value: &Value, at: &str) -> Vec<String> {
+            let mut faults = Vec::new();
+            let is = |kind: &str| match kind {
+                "object" => value.is_object(),
+                "array" => value.is_array(),
+                "string" => value.is_string(),
+                "integer" => value.is_u64() || value.is_i64(),
+                "boolean" => value.is_boolean(),
+                other => panic!("the check does not know the type {other}"),
+            };
+            if schema["type"].as_str().is_some_and(|kind| !is(kind)) {
+                faults.push(format!("{at} is not of type {}", schema["type"]));
+            }
+            if schema["enum"].as_array().is_some_and(|all| !all.contains(value)) {
+                faults.push(format!("{at} is none of {}", schema["enum"]));
+            }
+            if let Some(object) = value.as_object() {
+                for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                    if !object.contains_key(name) {
+                        faults.push(format!("{at} has no {name}"));
+                    }
+                }
+                for (name, value) in object {
+                    match schema["properties"].get(name) {
+                        Some(schema) => faults.extend(self::faults(schema, value, &format!("{at}.{name}"))),
+                        None => faults.push(format!("{at} has a {name} that the schema does not know")),
+                    }
+                }
+            }
+            for (index, value) in value.as_array().into_iter().flatten().enumerate() {
+                faults.extend(self::faults(&schema["items"], value, &format!("{at}[{index}]")));
+            }
+            faults
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What rustycan4docker left: its file of networks, and how they become canhub's.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::{error::Error, names::NetworkId, network::Network, options::RawOptions, state::Store};
+
+/// The file's name.
+pub const FILE: &str = "rustycan4docker-networks.json";
+/// Where it keeps that file, on the host or in its own root as a managed plugin.
+pub const FOLDER: &str = "/var/lib/docker/network/files";
+
+/// One network in its file; older versions kept the id as a number.
+#[derive(Debug, Deserialize)]
+struct Record {
+    device: String,
+    peer: String,
+    canid: serde_json::Value,
+}
+
+/// Reads its file.
+///
+/// # Errors
+/// Why it is not one.
+pub fn parse(text: &str) -> Result<Vec<Network>, String> {
+    let records: BTreeMap<NetworkId, Record> = serde_json::from_str(text).map_err(|err| err.to_string())?;
+    let network = |(id, record): (NetworkId, Record)| {
+        let canid = record.canid.as_str().map_or_else(|| record.canid.to_string(), str::to_owned);
+        let options: RawOptions =
+            [("vxcan.dev", record.device), ("vxcan.peer", record.peer), ("vxcan.id", canid)]
+                .map(|(key, value)| (key.to_owned(), value))
+                .into();
+        Network::new(id, options)
+    };
+    records.into_iter().map(network).collect()
+}
+
+/// The network of canhub's that has this one's id or its interface already.
+pub fn known<'a>(network: &Network, all: &'a [Network]) -> Option<&'a Network> {
+    all.iter().find(|known| known.id == network.id || known.hub() == network.hub())
+}
+
+/// Adds networks to canhub's records. Returns those that were there already.
+///
+/// # Errors
+/// When the records cannot be read or written.
+pub fn import(store: &Store, networks: &[Network]) -> Result<Vec<(Network, Network)>, String> {
+    let loaded = store.load();
+    if let Some(warning) = loaded.warnings.first() {
+        return Err(warning.clone());
+    }
+    let (mut all, mut skipped) = (loaded.networks, Vec::new());
+    for network in networks {
+        match known(network, &all) {
+            Some(known) => skipped.push((network.clone(), known.clone())),
+            None => all.push(network.clone()),
+        }
+    }
+    store.save_networks(&all).map_err(|err: Error| err.to_string())?;
+    Ok(skipped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: &str = r#"{"aa11": {"device": "vcan", "peer": "vcanp", "canid": "0"}, "bb22": {"device": "can", "peer": "can", "canid": 1}}"#;
+
+    #[test]
+    fn a_file_as_rustycan4docker_writes_it_is_understood() {
+        let networks = parse(TWO).unwrap();
+        let hubs: Vec<String> = networks.iter().map(|network| network.hub().to_string()).collect();
+        assert_eq!(hubs, ["vcan0", "can1"]);
+    }
+
+    #[test]
+    fn another_file_is_refused() {
+        assert!(parse("[]").is_err());
+        assert!(
+            parse(r#"{"aa11": {"device": "a/b", "peer": "p", "canid": "0"}}"#)
+                .unwrap_err()
+                .contains("vxcan.dev")
+        );
+    }
+
+    #[test]
+    fn importing_twice_adds_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path(), "boot");
+        let networks = parse(TWO).unwrap();
+        assert_eq!(import(&store, &networks).unwrap(), []);
+        assert_eq!(store.load().networks, networks);
+        assert_eq!(import(&store, &networks).unwrap().len(), 2);
+        assert_eq!(store.load().networks, networks);
+    }
+}

@@ -1,0 +1,114 @@
+//! Many machines that are broken in one way each, and what `canhub doctor` calls it.
+//!
+//! A row breaks something for real, and doctor has to name that, and nothing else, with the right fix. What
+//! `--fix` can mend is gone afterwards; what a person has to type is typed as doctor prints it, where that is
+//! possible here. Each row puts back what it broke, whatever became of it.
+
+mod docker_rows;
+mod kernel_rows;
+mod machine;
+mod rows;
+
+use std::{panic, time::Instant};
+
+use crate::support::{
+    canhub::{is_plugin, is_service, says},
+    host::{ip_link, link},
+    shell::say,
+};
+use machine::{Found, Machine};
+
+/// One broken set-up.
+pub struct Row {
+    /// What is broken, as a person would say it.
+    name: &'static str,
+    /// What doctor is to find.
+    check: &'static str,
+    level: &'static str,
+    /// What its sentence has to say.
+    words: &'static [&'static str],
+    /// What its fix has to say.
+    fix: &'static str,
+    /// What else is then wrong with the machine, by the way.
+    also: &'static [&'static str],
+    /// Who mends it.
+    by: By,
+    /// Breaks it, and says how to undo that.
+    broken: fn(&Machine),
+}
+
+/// Who mends what is broken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// `canhub doctor --fix`.
+    Doctor,
+    /// A person, with the command that doctor prints.
+    Typing,
+    /// A person, with more than a command; the row undoes it.
+    Person,
+}
+
+/// The whole table. A bus-off adapter has its row where there is a wire: see [`rows::ROWS`].
+fn table() -> impl Iterator<Item = &'static Row> {
+    [rows::ROWS, kernel_rows::ROWS, docker_rows::ROWS].into_iter().flatten()
+}
+
+#[test]
+fn a_table_of_broken_set_ups_is_named_and_mended() {
+    if !is_service("doctor::a_table_of_broken_set_ups_is_named_and_mended") {
+        return;
+    }
+    let started = Instant::now();
+    let machine = Machine::new();
+    machine.is_sound().unwrap_or_else(|err| panic!("a sound machine: {err}"));
+    let sound = machine.shown();
+
+    let mut lines = Vec::new();
+    let mut failures = Vec::new();
+    for row in table() {
+        let since = Instant::now();
+        let done = panic::catch_unwind(panic::AssertUnwindSafe(|| machine.goes_through(row)));
+        machine.put_back();
+        let seconds = since.elapsed().as_secs_f32();
+        match done {
+            Ok(Ok(Found { sentence, fix, mended })) => lines.push(format!(
+                "{} ({seconds:.1} s)\n    {} {}\n    fix: {fix}\n    {mended}",
+                row.name, row.level, sentence
+            )),
+            Ok(Err(why)) => failures.push(format!("{}: {why}", row.name)),
+            Err(_) => failures.push(format!("{}: it could not be made; see the panic above", row.name)),
+        }
+    }
+    if let Err(why) = machine.is_sound() {
+        failures.push(format!("after all of it: {why}"));
+    }
+    say(&format!("a sound machine:\n{sound}"));
+    say(&lines.join("\n"));
+    say(&format!("{} set-ups were named, in {} s", lines.len(), started.elapsed().as_secs()));
+    assert!(failures.is_empty(), "{} of {}: {failures:#?}", failures.len(), table().count());
+    assert!(lines.len() >= 25);
+}
+
+#[test]
+fn a_dry_run_says_what_fix_would_do_and_does_nothing() {
+    if !is_service("doctor::a_dry_run_says_what_fix_would_do_and_does_nothing") {
+        return;
+    }
+    let _machine = Machine::new();
+    ip_link(&["del", machine::HUB]);
+    let shown = says("doctor --dry-run");
+    assert!(shown.contains("would heal the buses"), "{shown}");
+    assert!(link(machine::HUB).is_none(), "it was healed");
+    let shown = says("doctor --fix");
+    assert!(shown.contains("make the vcan") && shown.contains("the hub was missing"), "{shown}");
+    assert!(link(machine::HUB).is_some(), "{shown}");
+}
+
+#[test]
+fn a_managed_plugin_that_runs_is_sound() {
+    if !is_plugin() {
+        return;
+    }
+    let machine = Machine::new();
+    machine.is_sound().unwrap_or_else(|err| panic!("{err}"));
+}

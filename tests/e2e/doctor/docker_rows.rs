@@ -1,0 +1,149 @@
+//! Docker, its networks, and the units.
+
+use super::{By, Row};
+
+const DAEMON_JSON: &str = "/etc/docker/daemon.json";
+/// canhub's unit as it is installed.
+const UNIT: &str = "/usr/local/lib/systemd/system/canhub.service";
+
+pub const ROWS: &[Row] = &[
+    Row {
+        name: "canhub's units are not enabled",
+        check: "unit-enabled",
+        level: "warning",
+        words: &["canhub.socket and canhub.service are not enabled"],
+        fix: "systemctl enable canhub.socket canhub.service",
+        also: &[],
+        by: By::Doctor,
+        broken: |machine| {
+            machine.does(
+                "systemctl disable --quiet canhub.socket canhub.service",
+                "systemctl enable --quiet canhub.socket canhub.service",
+            );
+        },
+    },
+    Row {
+        name: "canhub's unit is masked",
+        check: "unit-enabled",
+        level: "error",
+        words: &["canhub.socket is masked"],
+        fix: "systemctl unmask",
+        also: &[],
+        by: By::Typing,
+        broken: |machine| {
+            machine.does(
+                "systemctl mask --quiet --runtime canhub.socket",
+                "systemctl unmask --runtime canhub.socket",
+            );
+        },
+    },
+    Row {
+        name: "canhub's unit is not ordered before Docker's",
+        check: "unit-order",
+        level: "warning",
+        words: &["not ordered before docker.service"],
+        fix: "Before=docker.service",
+        also: &[],
+        by: By::Doctor,
+        broken: |machine| {
+            machine.does(
+                &format!("grep -v '^Before=' {UNIT} > /etc/systemd/system/canhub.service && systemctl daemon-reload"),
+                "rm -rf /etc/systemd/system/canhub.service /etc/systemd/system/canhub.service.d; systemctl daemon-reload",
+            );
+        },
+    },
+    Row {
+        name: "a network with addresses",
+        check: "null-ipam",
+        level: "warning",
+        words: &["network e2e-doctor gives IP addresses"],
+        fix: "docker network rm e2e-doctor && docker network create -d canhub --ipam-driver null -o hub=vcan-typed e2e-doctor",
+        also: &[],
+        by: By::Typing,
+        broken: |machine| {
+            machine.does(
+                "docker network create -d canhub -o hub=vcan-typed e2e-doctor",
+                "docker network rm e2e-doctor",
+            );
+        },
+    },
+    Row {
+        name: "Docker gave up on a container because canhub came late",
+        check: "late-containers",
+        level: "error",
+        words: &["container e2e-late is down", "canhub was not there"],
+        fix: "docker start e2e-late",
+        also: &[],
+        by: By::Typing,
+        broken: |machine| {
+            let create = format!(
+                "docker create --name e2e-late --restart always --network {} can-tools sleep infinity",
+                machine.bus.name
+            );
+            machine.does(&create, "docker rm --force e2e-late");
+            machine.undo("systemctl start canhub.socket canhub");
+            machine.does(
+                "systemctl stop canhub.socket canhub; ! docker start e2e-late && systemctl start canhub.socket canhub",
+                "true",
+            );
+        },
+    },
+    Row {
+        name: "Docker hangs",
+        check: "engine",
+        level: "error",
+        words: &["Docker does not answer", "within 5 s"],
+        fix: "systemctl status docker",
+        also: &[],
+        by: By::Person,
+        broken: |machine| {
+            machine.does("systemctl kill --signal=STOP docker", "systemctl kill --signal=CONT docker");
+        },
+    },
+    Row {
+        name: "Docker's socket is not there",
+        check: "engine",
+        level: "error",
+        words: &["Docker does not run", "/run/docker.sock"],
+        fix: "systemctl start docker",
+        also: &[],
+        by: By::Person,
+        broken: |machine| {
+            machine
+                .does("mv /run/docker.sock /run/e2e-docker.sock", "mv /run/e2e-docker.sock /run/docker.sock");
+        },
+    },
+    Row {
+        name: "live-restore, and nothing starts canhub before Docker",
+        check: "live-restore",
+        level: "warning",
+        words: &["live-restore is on", "15 s"],
+        fix: "systemctl enable canhub.socket canhub.service",
+        also: &["unit-enabled"],
+        by: By::Typing,
+        broken: |machine| {
+            let old = std::fs::read_to_string(DAEMON_JSON).expect("the guest has one");
+            machine.undo(&format!("printf %s '{old}' > {DAEMON_JSON}; systemctl reload docker"));
+            machine.does(
+                &format!("jq '. + {{\"live-restore\": true}}' {DAEMON_JSON} > /run/e2e.json && cat /run/e2e.json > {DAEMON_JSON} && systemctl reload docker"),
+                "true",
+            );
+            machine.does(
+                "systemctl disable --quiet canhub.socket canhub.service",
+                "systemctl enable --quiet canhub.socket canhub.service",
+            );
+        },
+    },
+    Row {
+        name: "Docker does not run",
+        check: "engine",
+        level: "error",
+        words: &["Docker does not run"],
+        fix: "systemctl start docker",
+        also: &[],
+        by: By::Typing,
+        broken: |machine| {
+            machine.does("systemctl stop docker.socket docker", "systemctl start docker.socket docker");
+        },
+    },
+];

@@ -1,0 +1,127 @@
+//! The kernel and its limits, canhub itself, and who asks.
+
+use super::{By, Row, machine::HUB};
+
+/// Where this kernel has can-gw on the disk.
+const GATEWAY: &str = "$(find /lib/modules/$(uname -r) -name 'can-gw.ko*')";
+
+pub const ROWS: &[Row] = &[
+    Row {
+        name: "can-gw is not loaded, and containers are on a bus",
+        check: "module-can-gw",
+        level: "error",
+        words: &["can-gw is not loaded", "no frame gets from one container to another"],
+        fix: "modprobe can-gw",
+        also: &["bus"],
+        by: By::Doctor,
+        broken: |machine| {
+            machine.heals_after();
+            machine.does("rmmod can_gw", "modprobe can-gw");
+        },
+    },
+    Row {
+        name: "this kernel has no can-gw",
+        check: "module-can-gw",
+        level: "error",
+        words: &["has no can-gw", "no frame gets from one container to another"],
+        fix: "linux-image-$(uname -r)",
+        also: &["bus"],
+        by: By::Person,
+        broken: |machine| {
+            machine.heals_after();
+            machine.does(
+                &format!("file={GATEWAY}; echo $file > /run/e2e-gw.path; mv $file /run/e2e-gw.ko && depmod && rmmod can_gw"),
+                "mv /run/e2e-gw.ko $(cat /run/e2e-gw.path); depmod; modprobe can-gw",
+            );
+        },
+    },
+    Row {
+        name: "nothing loads can-gw at boot",
+        check: "modules-at-boot",
+        level: "warning",
+        words: &["nothing loads can-gw at boot"],
+        fix: "/etc/modules-load.d/canhub.conf",
+        also: &[],
+        by: By::Doctor,
+        broken: |machine| {
+            machine.does(
+                "mv /usr/local/lib/modules-load.d/canhub.conf /run/e2e-modules.conf",
+                "mv /run/e2e-modules.conf /usr/local/lib/modules-load.d/canhub.conf; rm -f /etc/modules-load.d/canhub.conf",
+            );
+        },
+    },
+    Row {
+        name: "can-gw was loaded with another hop limit",
+        check: "max-hops",
+        level: "warning",
+        words: &["max_hops=3"],
+        fix: "/etc/modprobe.d",
+        also: &["bus"],
+        by: By::Person,
+        broken: |machine| {
+            machine.heals_after();
+            machine.does("rmmod can_gw && modprobe can-gw max_hops=3", "rmmod can_gw && modprobe can-gw");
+        },
+    },
+    Row {
+        name: "the kernel's queue is tiny",
+        check: "backlog",
+        level: "warning",
+        words: &["netdev_max_backlog is only 10"],
+        fix: "sysctl -w net.core.netdev_max_backlog=1000",
+        also: &[],
+        by: By::Typing,
+        broken: |machine| {
+            machine.does(
+                "sysctl -qw net.core.netdev_max_backlog=10",
+                "sysctl -qw net.core.netdev_max_backlog=1000",
+            );
+        },
+    },
+    Row {
+        name: "somebody asks who is not root",
+        check: "privileges",
+        level: "warning",
+        words: &["CAP_NET_ADMIN and CAP_SYS_ADMIN", "left out"],
+        fix: "sudo canhub doctor",
+        also: &["driver", "engine", "daemon", "bus", "records"],
+        by: By::Person,
+        broken: |machine| machine.as_nobody(),
+    },
+    Row {
+        name: "canhub does not run",
+        check: "driver",
+        level: "error",
+        words: &["canhub does not run"],
+        fix: "systemctl enable --now canhub.socket canhub.service",
+        also: &["daemon"],
+        by: By::Typing,
+        broken: |machine| machine.without_canhub(),
+    },
+    Row {
+        name: "canhub does not run, and the hub was deleted",
+        check: "bus",
+        level: "error",
+        words: &["the hub was missing", HUB],
+        fix: "canhub doctor --fix",
+        also: &["driver", "daemon"],
+        by: By::Doctor,
+        broken: |machine| {
+            machine.heals_after();
+            machine.without_canhub();
+            machine.does(&format!("ip link del {HUB}"), "true");
+        },
+    },
+    Row {
+        name: "canhub hangs",
+        check: "driver",
+        level: "error",
+        words: &["canhub does not answer", "within 3 s"],
+        fix: "systemctl restart canhub",
+        also: &["daemon"],
+        by: By::Person,
+        broken: |machine| {
+            machine.does("systemctl kill --signal=STOP canhub", "systemctl kill --signal=CONT canhub");
+        },
+    },
+];

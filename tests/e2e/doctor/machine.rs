@@ -1,0 +1,246 @@
+//! The machine that is broken and mended: two containers on a bus that nobody heals unasked.
+
+use std::{cell::RefCell, fs, path::Path, time::Duration};
+
+use serde::Deserialize;
+
+use super::{By, Row};
+use crate::support::{
+    canhub,
+    docker::{Container, Network},
+    host::rules,
+    scene::Scene,
+    shell::{attempt, run, sh, within},
+};
+
+/// The bus's hub.
+pub const HUB: &str = "vcan-doctor";
+/// How long a machine may take to be as it was, or as broken as it is to be.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// Nothing hangs a doctor, not even a Docker and a canhub that hang.
+const LIMIT: &str = "40";
+
+/// A machine with canhub and a bus.
+pub struct Machine {
+    _scene: Scene,
+    pub bus: Network,
+    pub ecus: [Container; 2],
+    /// The program, also while no canhub runs.
+    program: String,
+    /// Lines of shell; the last one first.
+    undo: RefCell<Vec<String>>,
+    /// Who asks: a command before the program.
+    by: RefCell<&'static str>,
+}
+
+/// What doctor said of a row.
+pub struct Found {
+    pub sentence: String,
+    pub fix: String,
+    pub mended: String,
+}
+
+/// `canhub doctor --json`.
+#[derive(Debug, Deserialize)]
+struct Report {
+    errors: usize,
+    mended: Vec<Mend>,
+    findings: Vec<Finding>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Mend {
+    action: String,
+    outcome: String,
+    #[serde(default)]
+    text: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Finding {
+    check: String,
+    level: String,
+    sentence: String,
+    #[serde(default)]
+    fix: String,
+    fixable: bool,
+}
+
+impl Machine {
+    /// A sound one.
+    pub fn new() -> Self {
+        let scene = Scene::new();
+        // Rows stop canhub and Docker; what Docker forgets meanwhile is collected later.
+        scene.allow_collection();
+        let bus = scene.network(&[&format!("hub={HUB}"), "heal=off"]);
+        let always = ["--network", &bus.name, "--restart", "always"];
+        let ecus = [(), ()].map(|()| scene.container_with(&always));
+        for ecu in &ecus {
+            ecu.member("can0", 1);
+        }
+        let program = canhub::program();
+        Self { _scene: scene, bus, ecus, program, undo: RefCell::default(), by: RefCell::new("") }
+    }
+
+    /// The host end of the first container's pair.
+    pub fn host_end(&self) -> String {
+        self.ecus[0].host_end("can0").ifname
+    }
+
+    /// A rule between the two containers, in `cangw`'s words.
+    pub fn rule(&self) -> String {
+        let (from, to) = (self.host_end(), self.ecus[1].host_end("can0").ifname);
+        let wanted = format!("-s {from} -d {to}");
+        rules().into_iter().find(|rule| rule.contains(&wanted)).expect("the rule stands")
+    }
+
+    /// As root in the first container.
+    pub fn inside(&self, line: &str) {
+        run("docker", &["exec", "--privileged", &self.ecus[0].name, "sh", "-c", line]);
+    }
+
+    /// Breaks something, and remembers the line that undoes it.
+    #[track_caller]
+    pub fn does(&self, line: &str, undo: &str) {
+        self.undo(undo);
+        sh(line);
+    }
+
+    /// Remembers a line that undoes something.
+    pub fn undo(&self, line: &str) {
+        self.undo.borrow_mut().push(line.into());
+    }
+
+    /// Whatever a row left: doctor heals it.
+    pub fn heals_after(&self) {
+        self.undo(&format!("{} doctor --fix >/dev/null || true", self.program));
+    }
+
+    /// Stops canhub until the row ends.
+    pub fn without_canhub(&self) {
+        self.undo("systemctl start canhub.socket && systemctl start canhub");
+        canhub::stop();
+    }
+
+    /// A socket that nobody serves.
+    pub fn dead_socket(&self, path: &str) {
+        fs::create_dir_all(Path::new(path).parent().expect("it has a folder")).expect("root may");
+        self.undo(&format!("rm -f {path}"));
+        drop(std::os::unix::net::UnixListener::bind(path).unwrap_or_else(|err| panic!("{path}: {err}")));
+    }
+
+    /// It is not root who asks.
+    pub fn as_nobody(&self) {
+        *self.by.borrow_mut() = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+    }
+
+    /// Undoes what a row did, each step whatever became of the one before.
+    pub fn put_back(&self) {
+        *self.by.borrow_mut() = "";
+        for line in self.undo.take().iter().rev() {
+            if let Err(err) = attempt("sh", &["-c", line]) {
+                println!("could not be undone: {err}");
+            }
+        }
+    }
+
+    fn asks(&self, args: &str) -> Result<Report, String> {
+        let line = format!(
+            "timeout {LIMIT} {} {} doctor --json {args}; echo exit=$?",
+            self.by.borrow(),
+            self.program
+        );
+        let shown = attempt("sh", &["-c", &line])?;
+        let (json, code) = shown.rsplit_once("exit=").ok_or(shown.clone())?;
+        let report: Report = serde_json::from_str(json).map_err(|err| format!("{err}: {shown}"))?;
+        let expected = if report.errors > 0 { "1" } else { "0" };
+        match code == expected {
+            true => Ok(report),
+            false => Err(format!("it ended with {code}: {json}")),
+        }
+    }
+
+    /// What it prints for people.
+    pub fn shown(&self) -> String {
+        sh(&format!("{} doctor || [ $? = 1 ]", self.program))
+    }
+
+    /// No warning, no error, and the exit code says so.
+    pub fn is_sound(&self) -> Result<(), String> {
+        within(PATIENCE, || {
+            let report = self.asks("")?;
+            let wrong: Vec<_> = report.findings.iter().filter(|finding| finding.level != "pass").collect();
+            if wrong.is_empty() { Ok(()) } else { Err(format!("{wrong:#?}")) }
+        })
+    }
+
+    /// Breaks the machine as the row says; doctor names it, and it is mended as the row says.
+    pub fn goes_through(&self, row: &Row) -> Result<Found, String> {
+        (row.broken)(self);
+        // The machine may still be busy with the row before.
+        let found = within(PATIENCE, || named(row, &self.asks("")?))?;
+        if found.fixable != (row.by == By::Doctor) {
+            return Err(format!("fixable is {}: {found:?}", found.fixable));
+        }
+        let mended = match row.by {
+            By::Doctor => self.mends(row)?,
+            By::Typing => {
+                sh(&found.fix);
+                within(PATIENCE, || gone(row, &self.asks("")?))?;
+                "mended by typing that".to_owned()
+            }
+            By::Person => "for a person".to_owned(),
+        };
+        Ok(Found { sentence: found.sentence, fix: found.fix, mended })
+    }
+
+    fn mends(&self, row: &Row) -> Result<String, String> {
+        let report = self.asks("--fix")?;
+        let failed = report.mended.iter().find(|mend| mend.outcome != "done");
+        if let Some(failed) = failed {
+            return Err(format!("it could not mend it: {failed:?}"));
+        }
+        if report.mended.is_empty() {
+            return Err("it mended nothing".into());
+        }
+        gone(row, &report)?;
+        let actions: Vec<String> = report
+            .mended
+            .iter()
+            .map(
+                |Mend { action, text, .. }| {
+                    if text.is_empty() { action.clone() } else { format!("{action}: {text}") }
+                },
+            )
+            .collect();
+        Ok(format!("--fix: {}", actions.join("; ")))
+    }
+}
+
+/// The finding that names what is broken, if nothing else is found.
+fn named(row: &Row, report: &Report) -> Result<Finding, String> {
+    let names = |finding: &&Finding| {
+        finding.check == row.check
+            && finding.level == row.level
+            && row.words.iter().all(|word| finding.sentence.contains(word))
+            && finding.fix.contains(row.fix)
+    };
+    let wrong: Vec<&Finding> = report.findings.iter().filter(|finding| finding.level != "pass").collect();
+    let found = wrong.iter().copied().find(names);
+    let others =
+        wrong.iter().any(|finding| finding.check != row.check && !row.also.contains(&&*finding.check));
+    match found {
+        Some(found) if !others => Ok(found.clone()),
+        _ => Err(format!("{wrong:#?}")),
+    }
+}
+
+/// What was broken is found no more.
+fn gone(row: &Row, report: &Report) -> Result<(), String> {
+    let still: Vec<&Finding> = report
+        .findings
+        .iter()
+        .filter(|finding| finding.level != "pass" && !row.also.contains(&&*finding.check))
+        .collect();
+    if still.is_empty() { Ok(()) } else { Err(format!("it is still there: {still:#?}")) }
+}
