@@ -10,6 +10,7 @@ COPY src src
 COPY tests tests
 COPY benches benches
 COPY plugin plugin
+COPY docs docs
 COPY Makefile ./
 RUN make plugin
 

@@ -47,7 +47,12 @@ install: ## into PREFIX, with units for systemd
 	install -D -m 644 plugin/systemd/canhub.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.socket
 	sed 's|@BINDIR@|$(PREFIX)/bin|' plugin/systemd/canhub.service.in > target/canhub.service
 	install -D -m 644 target/canhub.service $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.service
+	sed 's|@BINDIR@|$(PREFIX)/bin|' plugin/systemd/canhub-boot-check.service.in > target/canhub-boot-check.service
+	install -D -m 644 target/canhub-boot-check.service $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-boot-check.service
 	install -D -m 644 plugin/modules-load.conf $(DESTDIR)$(PREFIX)/lib/modules-load.d/canhub.conf
+	@# The program writes its own man pages; one that was built for another machine cannot do so here.
+	@install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	@$(OUT)/canhub man $(DESTDIR)$(PREFIX)/share/man/man1 || echo "no man pages: $(OUT)/canhub does not run here"
 	@echo "Installed. Start it now and at every boot, before Docker:"
 	@echo "  systemctl daemon-reload && systemctl enable --now canhub.socket canhub.service"
 
@@ -55,6 +60,8 @@ uninstall: ## takes out what install put in; records in /var/lib/canhub stay
 	@echo "If it runs: systemctl disable --now canhub.socket canhub.service"
 	rm -f $(DESTDIR)$(PREFIX)/bin/canhub
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.service
+	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-boot-check.service
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/canhub.1 $(DESTDIR)$(PREFIX)/share/man/man1/canhub-*.1
 	rm -f $(DESTDIR)$(PREFIX)/lib/modules-load.d/canhub.conf
 
 bench: ## speed beside a plugin that forks `ip` and `cangw`, as ratios

@@ -21,8 +21,10 @@ use tracing::{info, warn};
 
 use crate::{
     admin::Admin,
+    checks::Files,
     docker,
     driver::server,
+    health::{self, Health, Watch},
     http::socket::{self, SocketFile},
     kernel::{self, Linux},
     manager::Manager,
@@ -45,8 +47,10 @@ pub struct Config {
     pub admin_socket: PathBuf,
     /// Where metrics are served over TCP, if anywhere.
     pub metrics_listen: Option<SocketAddr>,
-    /// The Docker API's socket, asked in the background.
-    pub docker_socket: PathBuf,
+    /// The Docker API's socket, asked in the background; `None`: Docker is not asked.
+    pub docker_socket: Option<PathBuf>,
+    /// Where the health policy is; `None`: where it usually is, if anywhere.
+    pub health_policy: Option<PathBuf>,
     /// Whether to start containers that Docker could not start while canhub was not there.
     pub restart_late: bool,
     /// How often to look when nothing woke the loop.
@@ -78,13 +82,26 @@ pub async fn serve(config: Config) -> io::Result<()> {
     };
 
     let mut tasks = JoinSet::new();
-    let admin = Admin::new(manager.clone());
+    let (policy, complaint) = health::policy::load(config.health_policy.as_deref());
+    if let Some(why) = &complaint {
+        warn!("{why}");
+    }
+    let health = Arc::new(Health::new(policy, complaint));
+    let admin = Admin::new(manager.clone(), health.clone());
     if let Some(address) = config.metrics_listen {
         tasks.spawn(admin.clone().serve_metrics(address));
     }
     tasks.spawn(admin.serve(config.admin_socket));
     tasks.spawn(wake_on_events(manager.clone()));
-    tasks.spawn(docker::run(manager.clone(), config.docker_socket.clone(), instance, config.restart_late));
+    let watch = Watch {
+        docker: config.docker_socket.clone(),
+        docker_grace: health::DOCKER_GRACE,
+        modules: Files::default(),
+    };
+    tasks.spawn(health.watch(manager.clone(), watch));
+    if let Some(socket) = config.docker_socket {
+        tasks.spawn(docker::run(manager.clone(), socket, instance, config.restart_late));
+    }
     let (validated, mut is_validated) = watch::channel(false);
     let alive = move || {
         validated.send_replace(true);

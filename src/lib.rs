@@ -7,7 +7,7 @@
 //! audit says so. [`state`] keeps over crashes and reboots what Docker tells only once, and [`docker`] asks
 //! Docker in the background for what it never tells. Whatever happens goes through [`events`]: one line in the
 //! log, one event, one count in [`metrics`]; [`admin`] shows these and the [`status`] of all buses on a socket.
-//! [`checks`] say what is wrong with a machine, for `canhub doctor` and for the daemon's own health.
+//! [`health`] watches what canhub needs and makes one word of it, by the [`checks`] that a person can run too.
 //! [`daemon`] wires all of it; [`cli`] is the front door.
 //!
 //! Only [`kernel`] knows netlink, and only the private module `system` holds unsafe code.
@@ -24,6 +24,7 @@ pub mod driver;
 pub mod endpoint;
 pub mod error;
 pub mod events;
+pub mod health;
 mod http;
 pub mod kernel;
 pub mod logs;

@@ -7,6 +7,7 @@ mod adapter;
 mod adopt;
 mod join;
 mod learn;
+mod records;
 mod survey;
 
 use std::{
@@ -56,6 +57,8 @@ pub struct Manager {
     events: Events,
     /// When all was last compared with what is wanted.
     audited: Mutex<Option<Instant>>,
+    /// Wakes whoever waits for that.
+    looked: Notify,
     /// When canhub started.
     since: SystemTime,
     /// Containers that Docker gave up on because canhub was not there.
@@ -75,6 +78,7 @@ impl Manager {
             heal,
             events: Events::default(),
             audited: Mutex::default(),
+            looked: Notify::new(),
             since: SystemTime::now(),
             late: Mutex::default(),
         };
@@ -110,6 +114,12 @@ impl Manager {
     pub(crate) fn audited(&self) {
         *self.audited.lock() = Some(Instant::now());
         self.events.counters().audited();
+        self.looked.notify_one();
+    }
+
+    /// Resolves when all was compared with what is wanted, and what is healed was healed.
+    pub(crate) async fn looked(&self) {
+        self.looked.notified().await;
     }
 
     /// The model, for reading.

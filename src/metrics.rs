@@ -2,7 +2,7 @@
 //!
 //! Only what cannot be read anywhere later is kept here; frames are counted by can-gw, and read when asked for.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -17,6 +17,12 @@ type ByReason = Family<[(&'static str, &'static str); 1], Counter>;
 /// A Join takes about a millisecond; dockerd gives up after 30 s.
 const JOIN_SECONDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
 
+/// A check takes milliseconds, and as long as the policy lets it when it hangs.
+const CHECK_SECONDS: [f64; 8] = [0.001, 0.0025, 0.01, 0.05, 0.25, 1.0, 5.0, 30.0];
+
+/// Histograms by the kind of component: kernel, docker, state, bus, adapter.
+type ByKind = Family<[(&'static str, &'static str); 1], Histogram, fn() -> Histogram>;
+
 /// What was counted since the start.
 pub struct Counters {
     heals: ByReason,
@@ -27,6 +33,7 @@ pub struct Counters {
     problems: Gauge,
     audits: Counter,
     overruns: Counter,
+    checks: ByKind,
 }
 
 impl Default for Counters {
@@ -40,6 +47,7 @@ impl Default for Counters {
             problems: Gauge::default(),
             audits: Counter::default(),
             overruns: Counter::default(),
+            checks: Family::new_with_constructor(|| Histogram::new(CHECK_SECONDS)),
         }
     }
 }
@@ -71,6 +79,11 @@ impl Counters {
     /// Everything was compared with what is wanted.
     pub(crate) fn audited(&self) {
         self.audits.inc();
+    }
+
+    /// The health of something was looked at. `kind` is one of a few words.
+    pub(crate) fn checked(&self, kind: &'static str, took: Duration) {
+        self.checks.get_or_create(&[("kind", kind)]).observe(took.as_secs_f64());
     }
 
     /// The kernel had to drop link events.
@@ -107,6 +120,8 @@ impl Counters {
         );
         let overruns = "Times that the kernel dropped link events because they came too fast";
         registry.register("link_event_overruns", overruns, self.overruns.clone());
+        let checks = "How long the checks of health took; those of all buses are one look";
+        registry.register_with_unit("health_check_duration", checks, Unit::Seconds, self.checks.clone());
     }
 }
 

@@ -9,10 +9,12 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use atomic_write_file::AtomicWriteFile;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -32,6 +34,8 @@ pub struct Store {
     boot: String,
     /// Whether anything is written, moved or removed at all.
     writes: bool,
+    /// What is in memory only because the disk did not take it: why, by the file.
+    unsaved: Arc<Mutex<BTreeMap<PathBuf, String>>>,
 }
 
 /// What a state folder held.
@@ -73,7 +77,7 @@ struct EndpointRecord {
 impl Store {
     /// A store in a folder, for the boot with this id.
     pub fn new(dir: impl Into<PathBuf>, boot: impl Into<String>) -> Self {
-        Self { dir: dir.into(), boot: boot.into(), writes: true }
+        Self { dir: dir.into(), boot: boot.into(), unsaved: Arc::default(), writes: true }
     }
 
     /// A store that reads and never changes the folder: saving to it does nothing.
@@ -177,7 +181,8 @@ impl Store {
             serde_json::to_writer_pretty(&mut file, &document)?;
             file.commit()
         };
-        write().map_err(|err| self.failed(&path, err))
+        let written = write();
+        self.saved(path, written)
     }
 
     /// Writes one endpoint, so that it outlives this process.
@@ -196,17 +201,38 @@ impl Store {
             fs::write(&fresh, serde_json::to_vec(&record)?)?;
             fs::rename(&fresh, &path)
         };
-        write().map_err(|err| {
-            let _ = fs::remove_file(&fresh);
-            self.failed(&path, err)
-        })
+        let written = write().inspect_err(|_| drop(fs::remove_file(&fresh)));
+        self.saved(path, written)
     }
 
     /// Forgets an endpoint. One that is not there is forgotten already.
     pub fn remove_endpoint(&self, id: &EndpointId) {
-        if self.writes {
-            let _ = fs::remove_file(self.endpoint_file(id));
+        if !self.writes {
+            return;
         }
+        let path = self.endpoint_file(id);
+        let _ = fs::remove_file(&path);
+        self.unsaved.lock().remove(&path);
+    }
+
+    /// What is in memory only because the disk did not take it when it was last written: one sentence for each file.
+    pub fn unsaved(&self) -> Vec<String> {
+        self.unsaved.lock().values().cloned().collect()
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Remembers whether a file is on the disk as it should be.
+    fn saved(&self, path: PathBuf, written: io::Result<()>) -> Result<(), Error> {
+        let saved = written.map_err(|err| self.failed(&path, err));
+        match &saved {
+            Ok(()) => drop(self.unsaved.lock().remove(&path)),
+            Err(err) => drop(self.unsaved.lock().insert(path, err.to_string())),
+        }
+        saved
     }
 
     /// Renames an unreadable state file, so that nothing of it is lost, and says so.
@@ -342,6 +368,9 @@ mod tests {
         let err = store.save_networks([&network()]).unwrap_err().to_string();
         assert!(err.contains("state.json") && err.contains("--state-dir"), "{err}");
         assert!(store.save_endpoint(&endpoint()).is_err());
+        assert_eq!(store.unsaved().len(), 2, "{:?}", store.unsaved());
+        store.remove_endpoint(&endpoint().id);
+        assert_eq!(store.unsaved().len(), 1, "an endpoint that left needs no record");
         assert_eq!(store.load().warnings.len(), 2, "the folder, and the file in it");
     }
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{Admin, scrape, stream::EventStream};
 use crate::{
+    health::Status,
     http::server::{of_type, whole},
     manager::Manager,
 };
@@ -22,7 +23,10 @@ const JSON: &str = "application/json";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const EVENT_STREAM: &str = "text/event-stream";
 /// What there is, for who asks for something else.
-const PATHS: [&str; 4] = ["/v1/ready", "/v1/status", "/v1/events", "/metrics"];
+const PATHS: [&str; 7] =
+    ["/v1/health", "/v1/heal", "/v1/ready", "/v1/status", "/v1/events", "/v1/openapi.json", "/metrics"];
+/// All paths and answers, for programs.
+const OPENAPI: &str = include_str!("../../docs/openapi.json");
 
 /// Answers a request on the admin socket.
 pub(super) async fn answer(admin: Admin, allowed: bool, request: Request<Incoming>) -> Response<Body> {
@@ -39,6 +43,8 @@ pub(super) async fn answer(admin: Admin, allowed: bool, request: Request<Incomin
         return refused(StatusCode::METHOD_NOT_ALLOWED, why).map(Either::Left);
     }
     match parts.uri.path() {
+        "/v1/health" => health(&admin).map(Either::Left),
+        "/v1/openapi.json" => whole(StatusCode::OK, JSON, OPENAPI).map(Either::Left),
         "/v1/ready" => ready(&admin.manager).map(Either::Left),
         "/v1/status" => status(&admin).await.map(Either::Left),
         "/v1/events" => events(&admin, parts.uri.query().unwrap_or_default()),
@@ -64,6 +70,16 @@ fn ready(manager: &Manager) -> Response<Full<Bytes>> {
     }
 }
 
+/// What was found out is read, and nothing is looked at: who asks waits for nobody.
+fn health(admin: &Admin) -> Response<Full<Bytes>> {
+    let report = admin.health.report();
+    let status = match report.status {
+        Status::Unhealthy | Status::Unknown => StatusCode::SERVICE_UNAVAILABLE,
+        Status::Unwatched | Status::Healthy | Status::Degraded => StatusCode::OK,
+    };
+    as_json(status, &report)
+}
+
 async fn status(admin: &Admin) -> Response<Full<Bytes>> {
     match admin.read(Manager::status).await {
         Ok(status) => as_json(StatusCode::OK, &status),
@@ -79,7 +95,8 @@ async fn heal(admin: &Admin) -> Response<Full<Bytes>> {
 }
 
 async fn metrics(admin: &Admin) -> Response<Full<Bytes>> {
-    match admin.read(scrape::text).await {
+    let health = admin.health.report();
+    match admin.read(move |manager| scrape::text(manager, &health)).await {
         Ok(text) => whole(StatusCode::OK, OPENMETRICS, text),
         Err(why) => refused(StatusCode::SERVICE_UNAVAILABLE, &why),
     }

@@ -8,6 +8,7 @@ use prometheus_client::{
 
 use crate::{
     error::Error,
+    health::{Component, Report},
     manager::{Depth, Manager},
     status::{BusStatus, Count, Traffic},
 };
@@ -16,7 +17,7 @@ use crate::{
 ///
 /// # Errors
 /// When the kernel cannot be read.
-pub(super) fn text(manager: &Manager) -> Result<String, Error> {
+pub(super) fn text(manager: &Manager, health: &Report) -> Result<String, Error> {
     let (buses, _) = manager.survey(Depth::Frames)?;
     let mut registry = Registry::with_prefix("canhub");
     registry.register("build", "This canhub", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -46,6 +47,13 @@ pub(super) fn text(manager: &Manager) -> Result<String, Error> {
     for (name, help, series) in adapters(&buses) {
         registry.register(name, help, series);
     }
+    let levels = "0 healthy, 1 degraded, 2 unhealthy or not known yet";
+    registry.register("health", format!("How all is: {levels}"), ConstGauge::new(health.status.as_number()));
+    registry.register(
+        "health_component",
+        format!("How each component is: {levels}"),
+        Series { kind: MetricType::Gauge, samples: components(health) },
+    );
     let mut text = String::new();
     // A text in memory takes all that is written to it.
     let _ = encode(&mut text, &registry);
@@ -86,6 +94,14 @@ fn labels_of(bus: &BusStatus) -> Labels {
     vec![("network", bus.network.short().to_owned()), ("network_name", bus.network_name.clone())]
 }
 
+fn components(health: &Report) -> Vec<(Labels, u64)> {
+    let sample = |one: &Component| {
+        let labels = vec![("component", one.component.clone()), ("required", one.required.to_string())];
+        (labels, one.status.as_number())
+    };
+    health.components.iter().map(sample).collect()
+}
+
 fn members(buses: &[BusStatus]) -> Vec<(Labels, u64)> {
     let joined =
         |bus: &BusStatus| bus.members.iter().filter(|member| member.stage.sandbox().is_some()).count();
@@ -99,7 +115,7 @@ const STATES: [&str; 7] =
 /// What the controllers of adapters tell. One that is not there is waiting, and has no other series.
 fn adapters(buses: &[BusStatus]) -> [(&'static str, &'static str, Series); 4] {
     let [mut states, mut errors, mut bus_offs, mut restarts] = [const { Vec::new() }; 4];
-    for bus in buses.iter().filter(|bus| bus.waiting || bus.adapter.is_some()) {
+    for bus in buses.iter().filter(|bus| bus.waits() || bus.adapter.is_some()) {
         let interface = bus.adapter.as_ref().map_or(&bus.hub, |adapter| &adapter.interface);
         let labels = [labels_of(bus), vec![("interface", interface.clone())]].concat();
         let now = bus.adapter.as_ref().map_or("waiting", |adapter| &adapter.state);

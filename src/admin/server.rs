@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::routes;
 use crate::{
     error::Error,
+    health::Health,
     http::{
         server::{self, Limits},
         socket,
@@ -37,15 +38,16 @@ const LIMITS: Limits =
 #[derive(Clone)]
 pub struct Admin {
     pub(super) manager: Arc<Manager>,
+    pub(super) health: Arc<Health>,
     surveys: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
 }
 
 impl Admin {
-    /// For this manager.
-    pub fn new(manager: Arc<Manager>) -> Self {
+    /// For this manager and its health.
+    pub fn new(manager: Arc<Manager>, health: Arc<Health>) -> Self {
         let semaphore = |size| Arc::new(Semaphore::new(size));
-        Self { manager, surveys: semaphore(SURVEYS), listeners: semaphore(LISTENERS) }
+        Self { manager, health, surveys: semaphore(SURVEYS), listeners: semaphore(LISTENERS) }
     }
 
     /// Serves the admin socket for ever. Without it canhub works all the same, so a failure is only told.

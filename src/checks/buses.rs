@@ -187,7 +187,7 @@ mod tests {
     fn bus(change: Value) -> BusStatus {
         let count = json!({"handled": 5, "dropped": 0});
         let mut bus = json!({
-            "network": "a1".repeat(32), "network_name": "garage", "hub": "vcan7", "adapter": null, "waiting": false, "owner": "owned",
+            "network": "a1".repeat(32), "network_name": "garage", "hub": "vcan7", "adapter": null, "owner": "owned",
             "frames": "fd", "heal": true, "steps": [], "problems": [], "heals": 0,
             "frames_in": count, "frames_out": count,
             "members": [{

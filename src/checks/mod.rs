@@ -4,6 +4,7 @@
 //! what is wrong, and whether `canhub doctor --fix` can do that. Files are read under a root ([`Files`]), so
 //! that tests can make a machine in a folder.
 
+mod bus;
 pub mod buses;
 pub mod docker;
 pub mod driver;
@@ -18,6 +19,7 @@ pub mod sockets;
 pub mod system;
 pub mod units;
 
+pub use bus::{ADAPTER_AWAY, adapter, bus};
 pub use files::Files;
 pub(crate) use finding::command_in;
 pub use finding::{Finding, Group, Level};

@@ -10,9 +10,9 @@ use crate::{
 
 /// Less than this, and a record may not fit.
 const LITTLE: u64 = 256 << 10;
-const CHECK: &str = "records";
+pub(crate) const CHECK: &str = "records";
 
-/// Looks at the state folder. A check of the daemon's own component `state`, too.
+/// Looks at the state folder.
 pub fn look(folder: &Path) -> Vec<Finding> {
     let shown = folder.display().to_string();
     let about = |finding: Finding| vec![finding.about(shown.clone())];
@@ -32,8 +32,7 @@ pub fn look(folder: &Path) -> Vec<Finding> {
         }
         Ok(_) => {}
     }
-    let mut findings: Vec<Finding> =
-        room(folder).ok().and_then(|room| cramped(&shown, room)).into_iter().collect();
+    let mut findings: Vec<Finding> = no_room(folder).into_iter().collect();
     for warning in Store::observing(folder, boot_id()).load().warnings {
         let sentence = format!("{warning}: what it held is not known after the next start of canhub");
         findings.push(Finding::error(Group::Buses, CHECK, sentence).by("canhub doctor --fix").by_doctor());
@@ -46,6 +45,19 @@ pub fn look(folder: &Path) -> Vec<Finding> {
         ));
     }
     findings.into_iter().map(|finding| finding.about(shown.clone())).collect()
+}
+
+/// What keeps the disk from taking more records, found without writing one; `None`: nothing. The daemon's own
+/// component `state` looks at it all the time.
+pub fn no_room(folder: &Path) -> Option<Finding> {
+    let shown = folder.display().to_string();
+    match room(folder) {
+        Ok(room) => cramped(&shown, room),
+        Err(err) => {
+            let sentence = format!("the state folder {shown} cannot be looked at: {err}");
+            Some(Finding::error(Group::Buses, CHECK, sentence).by(format!("ls -ld {shown}")))
+        }
+    }
 }
 
 fn cramped(folder: &str, room: Room) -> Option<Finding> {
@@ -94,6 +106,10 @@ mod tests {
         let words = |room: Room| cramped("/x", room).map(|finding| finding.sentence).unwrap_or_default();
         assert_eq!(words(room), "");
         assert_eq!(words(Room { files: None, ..room }), "");
+        assert!(
+            no_room(Path::new("/nowhere"))
+                .is_some_and(|found| found.sentence.contains("cannot be looked at"))
+        );
         assert!(words(Room { bytes: 4096, ..room }).contains("is full"));
         assert!(words(Room { files: Some(0), ..room }).contains("is full"));
         assert!(words(Room { read_only: true, ..room }).contains("read-only"));

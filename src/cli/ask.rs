@@ -13,10 +13,13 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::Failed;
-use crate::{admin, http::client};
+use crate::{
+    admin,
+    http::client::{self, Answer},
+};
 
 /// Longer than the daemon takes for anything.
-const TIME_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Where dockerd keeps the sockets of managed plugins, each in a folder of its own.
 pub(super) const PLUGINS: &str = "/run/docker/plugins";
 
@@ -36,20 +39,33 @@ impl AdminSocket {
 
     /// Asks for something, and waits so long for the answer.
     pub(super) async fn ask(&self, method: Method, path: &str, limit: Duration) -> Result<Bytes, Failed> {
+        let answer = self.answer(method, path, limit).await?;
+        match answer.status {
+            StatusCode::OK => Ok(answer.body),
+            _ => Err(Failed::Because(sentence(&answer.body))),
+        }
+    }
+
+    /// Reads one resource whose answer is whole while the service is not, too (503).
+    pub(super) fn get_anyway(&self, path: &str, limit: Duration) -> Result<Bytes, Failed> {
+        let answer = run(self.answer(Method::GET, path, limit))??;
+        match answer.status {
+            StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => Ok(answer.body),
+            _ => Err(Failed::Because(sentence(&answer.body))),
+        }
+    }
+
+    async fn answer(&self, method: Method, path: &str, limit: Duration) -> Result<Answer, Failed> {
         let socket = self.path();
-        let answer = match timeout(limit, client::ask(&socket, method, path)).await {
-            Ok(answer) => answer.map_err(|err| unreachable(&socket, &err))?,
+        match timeout(limit, client::ask(&socket, method, path)).await {
+            Ok(answer) => answer.map_err(|err| unreachable(&socket, &err)),
             Err(_) => {
                 let why = format!(
                     "canhub did not answer within {} s: see `journalctl -u canhub`, or `systemctl restart canhub`",
                     limit.as_secs()
                 );
-                return Err(Failed::Unreachable(why));
+                Err(Failed::Unreachable(why))
             }
-        };
-        match answer.status {
-            StatusCode::OK => Ok(answer.body),
-            _ => Err(Failed::Because(sentence(&answer.body))),
         }
     }
 

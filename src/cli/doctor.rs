@@ -2,6 +2,7 @@
 
 mod examine;
 mod fix;
+mod gate;
 mod report;
 
 use std::{
@@ -36,9 +37,11 @@ pub(super) struct Doctor {
     /// Say what --fix would do, and do nothing
     #[arg(long)]
     dry_run: bool,
-    /// As JSON (docs/doctor.schema.json)
+    /// As JSON (docs/doctor.schema.json; with --wait as /v1/health)
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    gate: gate::Gate,
     /// The plugin socket; its file name is the driver's name
     #[arg(
         long,
@@ -59,6 +62,9 @@ pub(super) struct Doctor {
 
 impl Doctor {
     pub(super) fn run(self) -> Result<(), Failed> {
+        if self.gate.waits() {
+            return self.gate.pass(&self.admin, self.json);
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(BLOCKING_THREADS)

@@ -5,7 +5,10 @@ use std::{fmt::Write as _, ops::ControlFlow};
 use clap::Args;
 
 use super::{Failed, ask::AdminSocket, lines};
-use crate::events::{Entry, KEPT, Told};
+use crate::{
+    events::{Entry, KEPT, Told},
+    health::Status,
+};
 
 /// Show what happened
 #[derive(Debug, Args)]
@@ -94,6 +97,9 @@ fn line(entry: &Entry) -> String {
         None => add("endpoint", event.endpoint.as_ref().map(|id| id.short())),
     }
     add("interface", event.interface.as_deref());
+    add("component", event.component.as_deref());
+    add("from", event.from.map(Status::as_str));
+    add("to", event.to.map(Status::as_str));
     add("reason", event.reason.as_deref());
     add("did", event.did.as_deref());
     add("times", event.times.map(|times| times.to_string()).as_deref());

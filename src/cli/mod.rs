@@ -5,6 +5,7 @@ mod doctor;
 mod events;
 mod import;
 mod lines;
+mod man;
 mod serve;
 mod status;
 
@@ -40,6 +41,9 @@ enum Command {
         /// For which
         shell: Shell,
     },
+    /// Print the man page, or write one for each command into a folder
+    #[command(hide = true)]
+    Man(man::Man),
 }
 
 /// Why a command did not end well.
@@ -82,6 +86,7 @@ impl Cli {
                 clap_complete::generate(shell, &mut Self::command(), "canhub", &mut std::io::stdout());
                 Ok(())
             }
+            Command::Man(man) => man.run(Self::command()).map_err(Failed::from),
         };
         let Err(failed) = done else { return ExitCode::SUCCESS };
         if let Failed::Because(why) | Failed::Unreachable(why) = &failed {

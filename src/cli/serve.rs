@@ -31,9 +31,12 @@ pub(super) struct Serve {
     /// Serve metrics over TCP too, to whoever connects; off unless given, as 127.0.0.1:9477
     #[arg(long, env = "CANHUB_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
     metrics_listen: Option<SocketAddr>,
-    /// Docker's API, asked in the background for names and lost options; may be absent
+    /// Docker's API, asked in the background for names and lost options; may be absent, and `none` asks nobody
     #[arg(long, env = "CANHUB_DOCKER_SOCKET", default_value = "/run/docker.sock", value_name = "PATH")]
     docker_socket: PathBuf,
+    /// What has to be well for canhub to be healthy [default: /etc/canhub/health.toml, if it is there]
+    #[arg(long, env = "CANHUB_HEALTH_POLICY", value_name = "PATH")]
+    health_policy: Option<PathBuf>,
     /// Seconds between two looks when no event asked for one
     #[arg(long, env = "CANHUB_AUDIT_INTERVAL", default_value = "30", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     audit_interval: u64,
@@ -60,7 +63,8 @@ impl Serve {
             state_dir: self.state_dir,
             admin_socket: self.admin_socket,
             metrics_listen: self.metrics_listen,
-            docker_socket: self.docker_socket,
+            docker_socket: Some(self.docker_socket).filter(|path| path.as_os_str() != "none"),
+            health_policy: self.health_policy,
             audit_interval: Duration::from_secs(self.audit_interval),
             heal: !self.no_heal,
             restart_late: self.restart_late,

@@ -17,6 +17,11 @@ pub(super) async fn post(socket: &Path, path: &str) -> io::Result<()> {
     ask(socket, Method::POST, path).await.map(drop)
 }
 
+/// Asks whether it answers at all (Docker Engine API, "Ping").
+pub(super) async fn ping(socket: &Path) -> io::Result<()> {
+    ask(socket, Method::GET, "/_ping").await.map(drop)
+}
+
 async fn ask(socket: &Path, method: Method, path: &str) -> io::Result<Bytes> {
     let answer = client::ask(socket, method, path).await?;
     match answer.status.is_success() {

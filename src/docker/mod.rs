@@ -87,6 +87,14 @@ pub async fn run(manager: Arc<Manager>, socket: PathBuf, driver: String, restart
     }
 }
 
+/// Whether Docker's API answers. It may take for ever.
+///
+/// # Errors
+/// Why not.
+pub(crate) async fn ping(socket: &Path) -> io::Result<()> {
+    client::ping(socket).await
+}
+
 async fn networks(manager: &Manager, socket: &Path) -> io::Result<Vec<DockerNetwork>> {
     let listed: Vec<Listed> = client::get(socket, "/networks").await?;
     let mut networks = Vec::new();

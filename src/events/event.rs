@@ -8,6 +8,7 @@ use tracing::{field, info, warn};
 use crate::{
     apply::Done,
     endpoint::Endpoint,
+    health::Status,
     model::Model,
     names::{EndpointId, NetworkId},
     plan::{Problem, Step},
@@ -49,6 +50,8 @@ pub enum Kind {
     NetworkCollected,
     /// Something of ours that lived, and that no record knew.
     Adopted,
+    /// The health of a component, or of all together, is another than it was.
+    StatusChanged,
 }
 
 impl Kind {
@@ -73,6 +76,7 @@ impl Kind {
             Self::EndpointCollected => "endpoint collected",
             Self::NetworkCollected => "network collected",
             Self::Adopted => "adopted",
+            Self::StatusChanged => "health changed",
         }
     }
 }
@@ -98,6 +102,15 @@ pub struct Event {
     /// The interface that it is about, or `rules`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
+    /// Whose health changed: `bus:body`, `docker`; `overall` for all together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component: Option<String>,
+    /// What it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Status>,
+    /// What it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Status>,
     /// What was wrong. Of heals one of a fixed set, so that they can be counted by it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Cow<'static, str>>,
@@ -125,6 +138,9 @@ impl Event {
             endpoint: None,
             container: None,
             interface: None,
+            component: None,
+            from: None,
+            to: None,
             reason: None,
             did: None,
             times: None,
@@ -195,6 +211,9 @@ impl Event {
                     endpoint = self.endpoint.as_ref().map(EndpointId::short),
                     container = self.container.as_deref(),
                     interface = self.interface.as_deref(),
+                    component = self.component.as_deref(),
+                    from = self.from.map(Status::as_str),
+                    to = self.to.map(Status::as_str),
                     reason,
                     did = self.did.as_deref().map(field::display),
                     times = self.times,
@@ -210,6 +229,7 @@ impl Event {
             | Kind::Problem
             | Kind::AdapterVanished
             | Kind::BusOff => line!(warn),
+            Kind::StatusChanged if self.to > self.from => line!(warn),
             _ => line!(info),
         }
     }

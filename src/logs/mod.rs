@@ -23,6 +23,12 @@ pub enum LogFormat {
     Journald,
 }
 
+/// Only for people, and only for those who like them (no-color.org).
+fn colours() -> bool {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stdout().is_terminal() && !unwanted
+}
+
 /// Installs the log for the whole process. `CANHUB_LOG` sets levels, as `info` or `canhub=debug`.
 pub fn init(format: LogFormat) {
     let journal = match format {
@@ -33,9 +39,7 @@ pub fn init(format: LogFormat) {
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match (journal, format) {
         (Some(journal), _) => journal.boxed(),
         (None, LogFormat::Json) => fmt::layer().json().flatten_event(true).with_writer(stdout).boxed(),
-        (None, _) => {
-            fmt::layer().with_target(false).with_ansi(stdout().is_terminal()).with_writer(stdout).boxed()
-        }
+        (None, _) => fmt::layer().with_target(false).with_ansi(colours()).with_writer(stdout).boxed(),
     };
     let filter = EnvFilter::try_from_env("CANHUB_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // A second call (in tests) leaves the first one's log in place.

@@ -11,8 +11,8 @@ use crate::{
     error::Error,
     kernel::{Link, RuleStatus},
     model::Model,
-    network::Hub,
-    plan::{Have, Scope, Want, carriers, plan},
+    network::{Hub, Ownership},
+    plan::{Blocks, Have, Scope, Want, carriers, plan},
     status::{AdapterStatus, BusStatus, Count, MemberStatus, Status, Traffic},
 };
 
@@ -100,12 +100,14 @@ impl Manager {
                 network_name: model.network_name(&network.id).to_owned(),
                 hub: hub.to_string(),
                 adapter: None,
-                waiting: false,
                 owner: hub.ownership(),
                 frames: network.options.frames.as_str().to_owned(),
                 heal: self.heals(network),
                 steps: Vec::new(),
                 problems: Vec::new(),
+                hub_is_there: false,
+                adapter_problems: Vec::new(),
+                blocked: false,
                 heals: self.events.heals_of_network(&network.id),
                 traffic: Traffic::default(),
                 members: members.remove(&network.id).unwrap_or_default(),
@@ -123,7 +125,7 @@ fn fill(bus: &mut BusStatus, hub: &Hub, have: &Have, frames: &FramesByEnd) {
             have.own_hub(&bus.network, name.as_str()).or_else(|| have.named(name.as_str()))
         }
     };
-    bus.waiting = matches!(hub, Hub::Adapter(_)) && link.is_none();
+    bus.hub_is_there = link.is_some();
     bus.traffic = link.map(|link| frames.of(link.index)).unwrap_or_default();
     bus.adapter = link.and_then(adapter);
     for member in &mut bus.members {
@@ -161,6 +163,10 @@ fn compare(buses: &mut [BusStatus], want: &Want, have: &Have) -> usize {
     }
     for problem in plan.problems {
         if let Some(bus) = buses.iter_mut().find(|bus| bus.network == problem.network) {
+            bus.blocked |= matches!(problem.blocks, Blocks::Join | Blocks::Network);
+            if bus.owner == Ownership::Adapter && problem.endpoint.is_none() {
+                bus.adapter_problems.push(problem.text.clone());
+            }
             bus.problems.push(problem.text);
         }
     }

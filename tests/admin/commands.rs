@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{bodies, rig::Rig};
 
 /// What a command printed, its complaint, and how it ended.
-fn canhub(socket: &Path, args: &[&str]) -> (String, String, i32) {
+pub fn canhub(socket: &Path, args: &[&str]) -> (String, String, i32) {
     let run = Command::new(env!("CARGO_BIN_EXE_canhub"))
         .args(args)
         .env("CANHUB_ADMIN_SOCKET", socket)

@@ -13,7 +13,7 @@ use std::{
 use super::{ask::get, process::Daemon};
 
 /// Waits for the admin socket.
-fn has_admin(daemon: &Daemon) {
+pub fn has_admin(daemon: &Daemon) {
     daemon.answers();
     let deadline = Instant::now() + Duration::from_secs(20);
     while UnixStream::connect(&daemon.admin).is_err() {

@@ -43,6 +43,8 @@ fn metrics_are_openmetrics_to_the_letter() {
         ("canhub_members", "gauge"),
         ("canhub_frames_handled", "counter"),
         ("canhub_frames_dropped", "counter"),
+        ("canhub_health", "gauge"),
+        ("canhub_health_component", "gauge"),
     ] {
         assert_eq!(metrics.kinds.get(family).map(String::as_str), Some(kind), "{family} in\n{text}");
     }

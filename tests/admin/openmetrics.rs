@@ -17,6 +17,13 @@ pub struct Sample {
     pub value: f64,
 }
 
+/// A histogram of one set of labels.
+#[derive(Default)]
+struct Set {
+    buckets: Vec<(f64, f64)>,
+    count: Option<f64>,
+}
+
 impl Exposition {
     pub fn parse(text: &str) -> Result<Self, String> {
         let body = text.strip_suffix("# EOF\n").ok_or("it does not end in # EOF and a line break")?;
@@ -73,21 +80,29 @@ impl Exposition {
         Ok(exposition)
     }
 
-    /// Buckets rise, and the last is the count.
+    /// Buckets rise, and the last is the count; for each set of labels.
     fn check_histograms(&self) -> Result<(), String> {
         for (family, _) in self.kinds.iter().filter(|(_, kind)| *kind == "histogram") {
-            let named = |suffix: &str| {
-                let name = format!("{family}{suffix}");
-                self.samples.iter().filter(move |sample| sample.name == name)
-            };
-            let buckets: Vec<(f64, f64)> = named("_bucket")
-                .map(|bucket| (bucket.labels["le"].parse().unwrap_or(f64::INFINITY), bucket.value))
-                .collect();
-            let rise = buckets.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1);
-            let count = named("_count").next().map(|count| count.value);
-            let last = buckets.last().copied();
-            if !rise || last.map(|last| (last.0, Some(last.1))) != Some((f64::INFINITY, count)) {
-                return Err(format!("{family}: {buckets:?}, and its count is {count:?}"));
+            let mut sets: BTreeMap<String, Set> = BTreeMap::new();
+            for sample in &self.samples {
+                let mut labels = sample.labels.clone();
+                let bound = labels.remove("le");
+                let set = || format!("{family}{labels:?}");
+                match sample.name.strip_prefix(family.as_str()) {
+                    Some("_bucket") => {
+                        let bound = bound.unwrap_or_default().parse().unwrap_or(f64::INFINITY);
+                        sets.entry(set()).or_default().buckets.push((bound, sample.value));
+                    }
+                    Some("_count") => sets.entry(set()).or_default().count = Some(sample.value),
+                    _ => {}
+                }
+            }
+            for (set, Set { buckets, count }) in sets {
+                let rise = buckets.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1);
+                let last = buckets.last().copied();
+                if !rise || last.map(|last| (last.0, Some(last.1))) != Some((f64::INFINITY, count)) {
+                    return Err(format!("{set}: {buckets:?}, and its count is {count:?}"));
+                }
             }
         }
         Ok(())
@@ -163,4 +178,11 @@ fn the_reader_forgives_nothing() {
     ] {
         assert!(Exposition::parse(&good.replacen(from, to, 1)).is_err(), "{from:?} became {to:?}");
     }
+    let buckets = |first: u32, all: u32, count: u32| {
+        format!(
+            "# HELP a Help.\n# TYPE a histogram\na_bucket{{k=\"x\",le=\"1.0\"}} {first}\na_bucket{{k=\"x\",le=\"+Inf\"}} {all}\na_count{{k=\"x\"}} {count}\n# EOF\n"
+        )
+    };
+    assert!(Exposition::parse(&buckets(1, 2, 2)).is_ok());
+    assert!(Exposition::parse(&buckets(3, 2, 2)).is_err() && Exposition::parse(&buckets(1, 2, 3)).is_err());
 }

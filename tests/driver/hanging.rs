@@ -1,6 +1,15 @@
 //! A kernel that can be made to hang.
 
-use std::{path::Path, sync::Arc, time::Duration};
+#![allow(dead_code, reason = "tests/admin uses more of it")]
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use canhub::{
     kernel::{
@@ -18,9 +27,21 @@ pub struct Hanging {
     kernel: Arc<FakeKernel>,
     hangs: Mutex<bool>,
     freed: Condvar,
+    waiting: AtomicUsize,
 }
 
 impl Hanging {
+    /// Around the kernel in memory.
+    pub fn around(kernel: Arc<FakeKernel>) -> Arc<Self> {
+        let (hangs, freed, waiting) = (Mutex::new(false), Condvar::new(), AtomicUsize::new(0));
+        Arc::new(Self { kernel, hangs, freed, waiting })
+    }
+
+    /// How many calls wait now.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
     /// Whether calls wait from now on.
     pub fn set(&self, hangs: bool) {
         *self.hangs.lock() = hangs;
@@ -31,9 +52,11 @@ impl Hanging {
 impl Kernel for Hanging {
     fn links(&self) -> Result<Vec<Link>> {
         let mut hangs = self.hangs.lock();
+        self.waiting.fetch_add(1, Ordering::SeqCst);
         while *hangs {
             self.freed.wait(&mut hangs);
         }
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
         drop(hangs);
         self.kernel.links()
     }
@@ -91,7 +114,7 @@ impl Kernel for Hanging {
 pub fn rig(limit: Duration) -> (Rig, Arc<Hanging>) {
     let mut switch = None;
     let rig = Rig::limited(limit, |kernel| {
-        let hanging = Arc::new(Hanging { kernel, hangs: Mutex::new(false), freed: Condvar::new() });
+        let hanging = Hanging::around(kernel);
         switch = Some(hanging.clone());
         hanging
     });

@@ -14,6 +14,7 @@ use std::{
 use canhub::{
     admin::Admin,
     driver::server,
+    health::{Health, Policy, Watch},
     kernel::{Kernel, Link, fake::FakeKernel},
     manager::Manager,
     plan::is_ours,
@@ -31,6 +32,7 @@ use super::{
 pub struct Rig {
     pub kernel: Arc<FakeKernel>,
     pub manager: Arc<Manager>,
+    pub health: Arc<Health>,
     dir: tempfile::TempDir,
     server: Option<Server>,
 }
@@ -51,10 +53,20 @@ impl Rig {
         limit: Duration,
         wrap: impl FnOnce(Arc<FakeKernel>) -> Arc<K>,
     ) -> Self {
+        Self::watched(limit, Health::new(Policy::default(), None), None, wrap)
+    }
+
+    /// With its health, which is watched where it is said how.
+    pub fn watched<K: Kernel + 'static>(
+        limit: Duration,
+        health: Health,
+        watch: Option<Watch>,
+        wrap: impl FnOnce(Arc<FakeKernel>) -> Arc<K>,
+    ) -> Self {
         let kernel = Arc::new(FakeKernel::new());
-        let dir = tempfile::tempdir().unwrap();
-        let (manager, server) = start(dir.path(), wrap(kernel.clone()), limit);
-        Self { kernel, manager, dir, server: Some(server) }
+        let (dir, health) = (tempfile::tempdir().unwrap(), Arc::new(health));
+        let (manager, server) = start(dir.path(), wrap(kernel.clone()), limit, health.clone(), watch);
+        Self { kernel, manager, health, dir, server: Some(server) }
     }
 
     /// Ends the driver and starts a new one on the same host: the kernel's state and the folder stay.
@@ -66,7 +78,8 @@ impl Rig {
     pub fn restart_after(&mut self, meanwhile: impl FnOnce(&Path)) {
         self.stop();
         meanwhile(&self.state());
-        let (manager, server) = start(self.dir.path(), self.kernel.clone(), server::TIME_LIMIT);
+        let (kernel, health) = (self.kernel.clone(), self.health.clone());
+        let (manager, server) = start(self.dir.path(), kernel, server::TIME_LIMIT, health, None);
         (self.manager, self.server) = (manager, Some(server));
     }
 
@@ -172,7 +185,13 @@ impl Drop for Rig {
     }
 }
 
-fn start<K: Kernel + 'static>(dir: &Path, kernel: Arc<K>, limit: Duration) -> (Arc<Manager>, Server) {
+fn start<K: Kernel + 'static>(
+    dir: &Path,
+    kernel: Arc<K>,
+    limit: Duration,
+    health: Arc<Health>,
+    watch: Option<Watch>,
+) -> (Arc<Manager>, Server) {
     let socket = dir.join("canhub.sock");
     let _ = fs::remove_file(&socket);
     let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
@@ -186,7 +205,10 @@ fn start<K: Kernel + 'static>(dir: &Path, kernel: Arc<K>, limit: Duration) -> (A
         runtime.block_on(async {
             let listener = UnixListener::from_std(listener).unwrap();
             let mut tasks = JoinSet::new();
-            tasks.spawn(Admin::new(served.clone()).serve(bound));
+            tasks.spawn(Admin::new(served.clone(), health.clone()).serve(bound));
+            if let Some(watch) = watch {
+                tasks.spawn(health.watch(served.clone(), watch));
+            }
             server::serve(listener, served, limit, async { drop(stopped.await) }).await;
         });
         runtime.shutdown_timeout(Duration::from_secs(1));

@@ -35,6 +35,7 @@ mod doctor;
 mod giving_way;
 mod hardware;
 mod healing;
+mod health;
 mod kernel;
 mod late;
 mod lifecycle;

@@ -1,0 +1,172 @@
+//! `canhub health --wait`: a gate that a boot has to pass. What the daemon's own health says opens it.
+
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+
+use super::super::{
+    Failed,
+    ask::{AdminSocket, TIME_LIMIT},
+    lines::{print, wrap},
+};
+use crate::health::{Component, Report, Status};
+
+/// Between two questions. The daemon only reads what it knows, so this costs next to nothing.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Whatever time is left, an answer is waited for so long.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whether to wait until canhub is healthy, and how long.
+#[derive(Debug, Args)]
+pub(super) struct Gate {
+    /// Look at nothing, and wait until the daemon says of itself that it is healthy or degraded (docs/health.toml);
+    /// says what is waited for, and fails when the time is up
+    #[arg(long, conflicts_with_all = ["fix", "dry_run"])]
+    wait: bool,
+    /// How long to wait
+    #[arg(long, default_value = "120", value_name = "SECONDS", requires = "wait", value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    timeout: u64,
+    /// Degraded is not enough
+    #[arg(long, requires = "wait")]
+    strict: bool,
+}
+
+impl Gate {
+    /// Whether there is something to wait for.
+    pub(super) fn waits(&self) -> bool {
+        self.wait
+    }
+
+    /// Whether this is what is waited for.
+    fn is_open(&self, report: &Report) -> bool {
+        report.status == Status::Healthy || (report.status == Status::Degraded && !self.strict)
+    }
+
+    /// Waits. Each time that there is another thing to wait for, it is printed; with `json` only the last report is.
+    pub(super) fn pass(&self, socket: &AdminSocket, json: bool) -> Result<(), Failed> {
+        let deadline = Instant::now() + Duration::from_secs(self.timeout);
+        let mut last: Option<Report> = None;
+        let mut said = String::new();
+        let mut say = |text: String| {
+            if !json && text != said {
+                print(&text);
+                said = text;
+            }
+        };
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let asked = ask(socket, left.clamp(PATIENCE, TIME_LIMIT));
+            match &asked {
+                Ok((report, _)) if self.is_open(report) => {
+                    say(verdict(report) + &unwell(report));
+                    if json {
+                        print(&asked?.1);
+                    }
+                    return Ok(());
+                }
+                Ok((report, _)) => {
+                    say(wrap(
+                        "waiting: ",
+                        &format!("canhub is {}: {}", report.status.as_str(), report.reason),
+                    ));
+                    last = Some(report.clone());
+                }
+                // A socket that only root may open does not become another by waiting.
+                Err(Failed::Because(_)) => return asked.map(drop),
+                Err(Failed::Unreachable(why)) => say(wrap("waiting: ", why)),
+                Err(Failed::Found) => {}
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(self.closed(asked, last, json));
+            }
+            sleep(PAUSE.min(left));
+        }
+    }
+
+    /// The time is up: what is still wrong, and why.
+    fn closed(&self, asked: Result<(Report, String), Failed>, last: Option<Report>, json: bool) -> Failed {
+        match (asked, last) {
+            (Ok((report, body)), _) => {
+                let head = format!("still {} after {} s\n", report.status.as_str(), self.timeout);
+                print(&if json { body } else { head + &unwell(&report) });
+                Failed::Found
+            }
+            // It was there, and is not any more: a daemon that ended or hangs has failed.
+            (Err(Failed::Unreachable(why)), Some(_)) => Failed::Because(why),
+            (Err(failed), _) => failed,
+        }
+    }
+}
+
+/// The report, and as it came.
+fn ask(socket: &AdminSocket, limit: Duration) -> Result<(Report, String), Failed> {
+    let body = socket.get_anyway("/v1/health", limit)?;
+    let report = serde_json::from_slice(&body).map_err(|err| {
+        Failed::Because(format!("canhub's answer is not understood; is it of another version? {err}"))
+    })?;
+    Ok((report, String::from_utf8_lossy(&body).into_owned() + "\n"))
+}
+
+fn verdict(report: &Report) -> String {
+    wrap("", &format!("canhub is {}: {}", report.status.as_str(), report.reason))
+}
+
+fn unwell(report: &Report) -> String {
+    report.unwell().into_iter().map(line).collect()
+}
+
+fn line(component: &Component) -> String {
+    let need = if component.required { " (required)" } else { "" };
+    let status = format!("{:<11}", component.status.as_str());
+    let mut text = wrap(&status, &format!("{}{need}: {}", component.component, component.reason));
+    if let Some(fix) = &component.fix {
+        text += &wrap(&format!("{:<11}> ", ""), fix);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(status: Status, bus: Status) -> Report {
+        let component = |component: &str, status, required, reason: &str, fix: Option<&str>| Component {
+            component: component.into(),
+            status,
+            required,
+            reason: reason.into(),
+            fix: fix.map(str::to_owned),
+            last_check: None,
+            since: "then".into(),
+            took_us: None,
+            failures: 0,
+        };
+        let components = vec![
+            component("docker", Status::Degraded, false, &"word ".repeat(40), None),
+            component("bus:body", bus, true, "the hub was missing", Some("canhub doctor --fix")),
+        ];
+        Report { status, since: "then".into(), reason: "bus:body is unhealthy".into(), components }
+    }
+
+    #[test]
+    fn the_gate_lets_degraded_through_unless_it_is_strict() {
+        let gate = |strict| Gate { wait: true, timeout: 1, strict };
+        let open = |strict, status| gate(strict).is_open(&report(status, Status::Healthy));
+        assert!(open(false, Status::Healthy) && open(false, Status::Degraded) && open(true, Status::Healthy));
+        assert!(!open(false, Status::Unhealthy) && !open(true, Status::Degraded));
+    }
+
+    #[test]
+    fn it_reads_in_80_columns_with_the_fix_and_what_fails_first() {
+        let report = report(Status::Unhealthy, Status::Unhealthy);
+        let text = unwell(&report);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.contains("bus:body (required): the hub was missing\n"), "{text}");
+        assert!(text.contains("> canhub doctor --fix"), "{text}");
+        assert!(text.find("bus:body") < text.find("docker"), "{text}");
+    }
+}

@@ -1,0 +1,340 @@
+//! What the looks came to, folded by the policy. Nothing here asks anybody, nor the clock.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    component::{Component, Report, Status},
+    policy::{Need, Policy},
+};
+use crate::{
+    checks::{ADAPTER_AWAY, Finding, Level},
+    clock::rfc3339,
+    names::NetworkId,
+};
+
+/// What a component is, whatever it is called at the moment. In the order of the report.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// The kernel, and canhub's own look at all buses.
+    Kernel,
+    /// Docker's API.
+    Docker,
+    /// canhub's records.
+    State,
+    /// The health policy, where something is wrong with it.
+    Policy,
+    /// A network.
+    Bus(NetworkId),
+    /// The adapter of a network.
+    Adapter(NetworkId),
+    /// A bus or adapter that the policy wants by this name, and that nobody has made.
+    Missing(String),
+}
+
+impl Key {
+    /// The kind, for metrics: one of a few words.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Docker => "docker",
+            Self::State => "state",
+            Self::Policy => "policy",
+            Self::Bus(_) | Self::Missing(_) => "bus",
+            Self::Adapter(_) => "adapter",
+        }
+    }
+
+    fn is_of_a_survey(&self) -> bool {
+        matches!(self, Self::Bus(_) | Self::Adapter(_) | Self::Missing(_))
+    }
+}
+
+/// What one look came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// A check's result.
+    Found(Finding),
+    /// It is too early to tell, for this reason.
+    TooEarly(String),
+    /// It cannot be looked at from here, for this reason.
+    Unwatched(String),
+}
+
+/// A component, or all together, is not as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Which; `None`: all together.
+    pub key: Option<Key>,
+    /// What it is called.
+    pub component: String,
+    /// What it was.
+    pub from: Status,
+    /// What it is.
+    pub to: Status,
+    /// Why.
+    pub reason: String,
+}
+
+/// What is known of one component.
+#[derive(Debug, Clone)]
+struct Entry {
+    name: String,
+    need: Need,
+    status: Status,
+    since: SystemTime,
+    reason: String,
+    fix: Option<String>,
+    last_check: Option<SystemTime>,
+    took: Option<Duration>,
+    /// Looks in a row that found it not healthy.
+    failures: u32,
+    /// Looks in a row that found it worse than its status says.
+    worse: u32,
+}
+
+/// What is known of all.
+#[derive(Debug)]
+pub struct Board {
+    policy: Policy,
+    entries: BTreeMap<Key, Entry>,
+    overall: Status,
+    since: SystemTime,
+    /// What all together was last told to be.
+    told: Status,
+}
+
+impl Board {
+    /// Nothing is known yet.
+    pub fn new(policy: Policy, now: SystemTime) -> Self {
+        let mut board = Self {
+            policy,
+            entries: BTreeMap::new(),
+            overall: Status::Unhealthy,
+            since: now,
+            told: Status::Unknown,
+        };
+        for (key, name) in [(Key::Kernel, "kernel"), (Key::Docker, "docker"), (Key::State, "state")] {
+            board.entry(key, name, now);
+        }
+        board.overall = board.fold();
+        board
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    fn entry(&mut self, key: Key, name: &str, now: SystemTime) -> &mut Entry {
+        let need = self.policy.need(name);
+        let entry = self.entries.entry(key).or_insert_with(|| Entry {
+            name: String::new(),
+            need,
+            status: Status::Unknown,
+            since: now,
+            reason: "it was not looked at yet".to_owned(),
+            fix: None,
+            last_check: None,
+            took: None,
+            failures: 0,
+            worse: 0,
+        });
+        // Docker tells a network's name some time after its id.
+        if entry.name != name {
+            name.clone_into(&mut entry.name);
+        }
+        entry.need = need;
+        entry
+    }
+
+    /// Takes in what a look came to; the change, where it makes one.
+    pub fn record(
+        &mut self,
+        key: Key,
+        name: &str,
+        outcome: Outcome,
+        took: Option<Duration>,
+        now: SystemTime,
+    ) -> Option<Change> {
+        let threshold = self.policy.threshold;
+        let entry = self.entry(key.clone(), name, now);
+        (entry.last_check, entry.took) = (Some(now), took.or(entry.took));
+        let Sight { status, reason, fix } = sight(outcome, entry.need);
+        entry.failures = if status.is_well() { 0 } else { entry.failures.saturating_add(1) };
+        if status == Status::Unknown && entry.status != Status::Unknown {
+            // What was known once is not forgotten because a look came too early.
+            return None;
+        }
+        entry.worse = if status > entry.status { entry.worse.saturating_add(1) } else { 0 };
+        if status > entry.status && entry.worse < threshold && entry.status != Status::Unwatched {
+            if entry.status == Status::Unknown {
+                (entry.reason, entry.fix) = (reason, fix);
+            }
+            return None;
+        }
+        (entry.reason, entry.fix) = (reason, fix);
+        if status == entry.status {
+            return None;
+        }
+        let from = std::mem::replace(&mut entry.status, status);
+        (entry.since, entry.worse) = (now, 0);
+        // That a component that was never looked at is well is no news.
+        let news = !(from == Status::Unknown && status.is_well());
+        let change = || Change {
+            key: Some(key),
+            component: entry.name.clone(),
+            from,
+            to: status,
+            reason: entry.reason.clone(),
+        };
+        news.then(change)
+    }
+
+    /// Forgets the buses and adapters that a survey did not meet.
+    pub fn retain(&mut self, met: impl Fn(&Key) -> bool) {
+        self.entries.retain(|key, _| !key.is_of_a_survey() || met(key));
+    }
+
+    /// The buses and adapters that are known, and what they are called.
+    pub fn surveyed(&self) -> Vec<(Key, String)> {
+        let of_a_survey = self.entries.iter().filter(|(key, _)| key.is_of_a_survey());
+        of_a_survey.map(|(key, entry)| (key.clone(), entry.name.clone())).collect()
+    }
+
+    /// Whether one of these has failed too few times in a row to say so.
+    pub fn suspects(&self, of: impl Fn(&Key) -> bool) -> bool {
+        self.entries.iter().any(|(key, entry)| of(key) && entry.worse > 0)
+    }
+
+    /// Whether it was too early to tell of one of these.
+    pub fn is_early(&self, of: impl Fn(&Key) -> bool) -> bool {
+        self.entries.iter().any(|(key, entry)| of(key) && entry.status == Status::Unknown)
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_well(&self) -> bool {
+        self.overall.is_well()
+    }
+
+    /// Makes one word of all; the change, where it is another.
+    pub fn conclude(&mut self, now: SystemTime) -> Option<Change> {
+        let status = self.fold();
+        if status != self.overall {
+            (self.overall, self.since) = (status, now);
+        }
+        // Until everything that is required was looked at there is nothing to tell.
+        let early = |entry: &Entry| entry.need == Need::Required && entry.status == Status::Unknown;
+        if status == self.told || self.entries.values().any(early) {
+            return None;
+        }
+        let from = std::mem::replace(&mut self.told, status);
+        Some(Change { key: None, component: "overall".to_owned(), from, to: status, reason: self.summary() })
+    }
+
+    fn fold(&self) -> Status {
+        let counting = || self.entries.values().filter(|entry| entry.need != Need::Ignored);
+        let fails = |entry: &Entry| entry.need == Need::Required && entry.status >= Status::Unknown;
+        if counting().any(fails) {
+            Status::Unhealthy
+        } else if counting().any(|entry| !entry.status.is_well()) {
+            Status::Degraded
+        } else {
+            Status::Healthy
+        }
+    }
+
+    fn summary(&self) -> String {
+        let unwell = self.entries.values().filter(|entry| !entry.status.is_well());
+        let unwell: Vec<String> =
+            unwell.map(|entry| format!("{} is {}", entry.name, entry.status.as_str())).collect();
+        match &unwell[..] {
+            [] => "all is well".to_owned(),
+            // A log line is not to be as long as a fleet.
+            [first @ .., last] if first.len() < 8 && !first.is_empty() => {
+                format!("{} and {last}", first.join(", "))
+            }
+            [one] => one.clone(),
+            many => format!("{} and {} more", many[..8].join(", "), many.len() - 8),
+        }
+    }
+
+    /// All as `/v1/health` tells it.
+    pub fn report(&self) -> Report {
+        let mut components: Vec<(&Key, Component)> =
+            self.entries.iter().map(|(key, entry)| (key, entry.component())).collect();
+        components.sort_by(|(one_key, one), (other_key, other)| {
+            (one_key.kind_order(), &one.component).cmp(&(other_key.kind_order(), &other.component))
+        });
+        Report {
+            status: self.overall,
+            since: rfc3339(self.since),
+            reason: self.summary(),
+            components: components.into_iter().map(|(_, component)| component).collect(),
+        }
+    }
+}
+
+impl Key {
+    fn kind_order(&self) -> u8 {
+        match self {
+            Self::Kernel => 0,
+            Self::Docker => 1,
+            Self::State => 2,
+            Self::Policy => 3,
+            Self::Bus(_) => 4,
+            Self::Adapter(_) => 5,
+            Self::Missing(_) => 6,
+        }
+    }
+}
+
+impl Entry {
+    fn component(&self) -> Component {
+        Component {
+            component: self.name.clone(),
+            status: self.status,
+            required: self.need == Need::Required,
+            reason: self.reason.clone(),
+            fix: self.fix.clone(),
+            last_check: self.last_check.map(rfc3339),
+            since: rfc3339(self.since),
+            took_us: self.took.map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
+            failures: self.failures,
+        }
+    }
+}
+
+/// How a component looks at one look.
+struct Sight {
+    status: Status,
+    reason: String,
+    fix: Option<String>,
+}
+
+fn sight(outcome: Outcome, need: Need) -> Sight {
+    let plain = |status, reason| Sight { status, reason, fix: None };
+    match (outcome, need) {
+        (_, Need::Ignored) => plain(Status::Unwatched, "the health policy says to ignore it".to_owned()),
+        (Outcome::Found(finding), need) => {
+            let has_to_be_there = need == Need::Required && finding.check == ADAPTER_AWAY;
+            let status = match finding.level {
+                Level::Pass => Status::Healthy,
+                Level::Warning if !has_to_be_there => Status::Degraded,
+                Level::Warning | Level::Error => Status::Unhealthy,
+            };
+            Sight { status, reason: finding.sentence, fix: finding.fix }
+        }
+        (Outcome::TooEarly(reason), _) => plain(Status::Unknown, reason),
+        (Outcome::Unwatched(reason), Need::Required) => plain(
+            Status::Unhealthy,
+            format!("the health policy requires it, and it cannot be looked at: {reason}"),
+        ),
+        (Outcome::Unwatched(reason), _) => plain(Status::Unwatched, reason),
+    }
+}
+
+#[cfg(test)]
+mod tests;

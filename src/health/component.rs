@@ -1,0 +1,110 @@
+//! What `/v1/health` says: plain values, as JSON has them.
+//!
+//! A field may come; none changes its meaning while the path says `v1`.
+
+use serde::{Deserialize, Serialize};
+
+/// How something is. The later, the worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Nobody looks at it: it cannot be looked at from here, or the policy says so. It counts for nothing.
+    Unwatched,
+    /// As it should be.
+    Healthy,
+    /// It works, with less than was asked for.
+    Degraded,
+    /// It was not looked at yet, or it is too early to tell. It counts as not healthy.
+    Unknown,
+    /// It does not work.
+    Unhealthy,
+}
+
+impl Status {
+    /// As JSON and the log have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unwatched => "unwatched",
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Unknown => "unknown",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_well(self) -> bool {
+        self <= Self::Healthy
+    }
+
+    /// As metrics have it: 0 healthy or unwatched, 1 degraded, 2 unhealthy or unknown.
+    pub fn as_number(self) -> u64 {
+        match self {
+            Self::Unwatched | Self::Healthy => 0,
+            Self::Degraded => 1,
+            Self::Unknown | Self::Unhealthy => 2,
+        }
+    }
+}
+
+/// All that was found out, and what it comes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// `unhealthy` where a required component is unhealthy or unknown, else `degraded` where any component is
+    /// not healthy, else `healthy`.
+    pub status: Status,
+    /// When this came to be, as RFC 3339 has it, in UTC.
+    pub since: String,
+    /// One sentence: all is well, or which components are not.
+    pub reason: String,
+    /// One for each thing that is watched.
+    pub components: Vec<Component>,
+}
+
+/// One thing that is watched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Component {
+    /// `kernel`, `docker`, `state`, `policy`; `bus:NAME` with the network's name, `adapter:NAME` with what
+    /// the network's option `adapter` says.
+    pub component: String,
+    /// How it is.
+    pub status: Status,
+    /// Whether all is unhealthy without it.
+    pub required: bool,
+    /// One sentence: why it is so.
+    pub reason: String,
+    /// What mends it, as one types it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+    /// When it was last looked at; `None` until then.
+    pub last_check: Option<String>,
+    /// When it came to be so.
+    pub since: String,
+    /// How long the last look took, in microseconds.
+    pub took_us: Option<u64>,
+    /// So many looks in a row found it not healthy. It counts as failed from the policy's threshold on.
+    pub failures: u32,
+}
+
+impl Report {
+    /// The components that are not well, the worst and the required ones first.
+    pub fn unwell(&self) -> Vec<&Component> {
+        let mut unwell: Vec<_> = self.components.iter().filter(|one| !one.status.is_well()).collect();
+        unwell.sort_by_key(|one| (!one.required, std::cmp::Reverse(one.status)));
+        unwell
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_one_word_everywhere() {
+        use Status::{Degraded, Healthy, Unhealthy, Unknown, Unwatched};
+        for status in [Unwatched, Healthy, Degraded, Unknown, Unhealthy] {
+            assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
+        }
+        assert!(Unwatched.is_well() && Healthy.is_well() && !Unknown.is_well() && !Degraded.is_well());
+    }
+}

@@ -1,0 +1,400 @@
+//! The one task that looks, and the one thing that who asks reads.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::Semaphore,
+    task::spawn_blocking,
+    time::{sleep, sleep_until, timeout},
+};
+
+use super::{
+    board::{Board, Change, Key, Outcome},
+    component::Report,
+    policy::Policy,
+};
+use crate::{
+    checks::{self, Files, Finding, Group, Level},
+    docker,
+    error::Error,
+    events::{Event, Kind, Reader, Told},
+    manager::Manager,
+    names::NetworkId,
+    network::Ownership,
+    status::{BusStatus, Status},
+};
+
+/// Docker starts after canhub, and answers nothing while it starts its containers: so long that is no failure.
+pub const DOCKER_GRACE: Duration = Duration::from_secs(120);
+/// A check that failed for the first time is repeated so soon, and no two looks are nearer to each other.
+const SOON: Duration = Duration::from_secs(1);
+/// How soon to look again at what it was too early to tell of.
+const EARLY: Duration = Duration::from_secs(5);
+/// A look is followed by a pause of at least this many times its own length.
+const REST_FACTOR: u32 = 4;
+
+/// What is watched beside the kernel and the records.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    /// Docker's API; `None`: canhub was given none, as in the managed plugin.
+    pub docker: Option<PathBuf>,
+    /// For so long after the start a Docker that does not answer has not failed.
+    pub docker_grace: Duration,
+    /// Where the kernel's modules are looked for when a bus lacks something.
+    pub modules: Files,
+}
+
+/// How canhub is, as far as was looked.
+pub struct Health {
+    board: Mutex<Board>,
+}
+
+impl Health {
+    /// Nothing is known yet. `complaint` is what is wrong with the policy's file.
+    pub fn new(policy: Policy, complaint: Option<String>) -> Self {
+        let now = SystemTime::now();
+        let mut board = Board::new(policy, now);
+        if let Some(why) = complaint {
+            let finding = Finding::warning(Group::System, "health-policy", why);
+            let _ = board.record(Key::Policy, "policy", Outcome::Found(finding), None, now);
+        }
+        Self { board: Mutex::new(board) }
+    }
+
+    /// What is known now. It waits for nobody.
+    pub fn report(&self) -> Report {
+        self.board.lock().report()
+    }
+
+    /// Looks for ever.
+    pub async fn watch(self: Arc<Self>, manager: Arc<Manager>, watch: Watch) {
+        let started = Instant::now();
+        let (policy, trouble) = (self.board.lock().policy().clone(), manager.events().listen(0));
+        let looker = Looker { health: self, manager, watch, policy, started, slots: Slots::default() };
+        looker.run(trouble).await;
+    }
+}
+
+/// One thread for each check that may hang: while one does, no second is started.
+#[derive(Default)]
+struct Slots {
+    survey: Slot,
+    records: Slot,
+}
+
+struct Slot(Arc<Semaphore>);
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+impl Slot {
+    /// Works on a thread of its own; `None`: it has not ended in time, or that of an earlier look still has not.
+    async fn work<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let permit = self.0.clone().try_acquire_owned().ok()?;
+        let work = move || {
+            // It goes with the work, not with the one who waits.
+            let _permit = permit;
+            work()
+        };
+        timeout(limit, spawn_blocking(work)).await.ok()?.ok()
+    }
+}
+
+struct Looker {
+    health: Arc<Health>,
+    manager: Arc<Manager>,
+    watch: Watch,
+    policy: Policy,
+    started: Instant,
+    slots: Slots,
+}
+
+impl Looker {
+    /// Each at its own pace: a Docker that hangs keeps nobody from seeing that a bus is well again.
+    async fn run(self, trouble: Reader) {
+        tokio::join!(self.watch_buses(trouble), self.watch_records(), self.watch_docker());
+    }
+
+    async fn watch_buses(&self, mut trouble: Reader) {
+        loop {
+            let took = self.look_at_buses().await;
+            let due =
+                tokio::time::Instant::now() + self.pause(|key| !matches!(key, Key::State | Key::Docker));
+            let well = self.health.board.lock().is_well();
+            sleep((took * REST_FACTOR).max(self.soon())).await;
+            tokio::select! {
+                () = sleep_until(due) => {}
+                // Somebody may wait for it to be well again.
+                () = self.manager.looked(), if !well => {}
+                () = until_trouble(&mut trouble) => {}
+            }
+        }
+    }
+
+    async fn watch_records(&self) {
+        loop {
+            self.look_at_records().await;
+            sleep(self.pause(|key| *key == Key::State)).await;
+        }
+    }
+
+    async fn watch_docker(&self) {
+        loop {
+            self.look_at_docker().await;
+            sleep(self.pause(|key| *key == Key::Docker)).await;
+        }
+    }
+
+    fn soon(&self) -> Duration {
+        SOON.min(self.policy.interval)
+    }
+
+    /// Until the next look at these.
+    fn pause(&self, of: impl Fn(&Key) -> bool) -> Duration {
+        let board = self.health.board.lock();
+        if board.suspects(&of) {
+            self.soon()
+        } else if board.is_early(&of) {
+            EARLY.min(self.policy.interval)
+        } else {
+            self.policy.interval
+        }
+    }
+
+    /// Returns how long canhub itself had to work for it.
+    async fn look_at_buses(&self) -> Duration {
+        let (manager, modules) = (self.manager.clone(), self.watch.modules.clone());
+        let begun = Instant::now();
+        let survey = move || manager.status().map(|status| (lacking(&status, &modules), status));
+        let surveyed = self.slots.survey.work(self.policy.time_limit, survey).await;
+        let took = begun.elapsed();
+        self.record(|board, now, changes| match &surveyed {
+            Some(Ok((lacking, status))) => take_in(board, status, lacking.clone(), took, now, changes),
+            failed => {
+                let why = match failed {
+                    Some(Err(err)) => blind(err),
+                    _ => late("the kernel, or canhub's own look at it,", self.policy.time_limit),
+                };
+                let sentence = format!("{}; the buses are as they were last seen", why.sentence);
+                changes.extend(board.record(Key::Kernel, "kernel", Outcome::Found(why), Some(took), now));
+                for (key, name) in board.surveyed() {
+                    let unseen = Finding::error(Group::Buses, "bus", sentence.clone());
+                    changes.extend(board.record(key, &name, Outcome::Found(unseen), Some(took), now));
+                }
+            }
+        });
+        self.manager.events().counters().checked("kernel", took);
+        let Some(Ok((_, status))) = surveyed else { return Duration::ZERO };
+        let has_adapter = |bus: &BusStatus| bus.owner == Ownership::Adapter;
+        for (kind, any) in
+            [("bus", !status.buses.is_empty()), ("adapter", status.buses.iter().any(has_adapter))]
+        {
+            if any {
+                self.manager.events().counters().checked(kind, took);
+            }
+        }
+        took
+    }
+
+    async fn look_at_records(&self) {
+        let manager = self.manager.clone();
+        let begun = Instant::now();
+        let found = self.slots.records.work(self.policy.time_limit, move || manager.records()).await;
+        let found = found.unwrap_or_else(|| late("the disk of the state folder", self.policy.time_limit));
+        self.found("state", Key::State, Outcome::Found(found), begun.elapsed());
+    }
+
+    async fn look_at_docker(&self) {
+        let begun = Instant::now();
+        let outcome = match &self.watch.docker {
+            None => {
+                let why = "canhub runs without Docker's API, as the managed plugin does, so it does not watch Docker";
+                Outcome::Unwatched(why.to_owned())
+            }
+            Some(socket) => {
+                let asked = timeout(self.policy.time_limit, docker::ping(socket)).await;
+                let problem = match asked {
+                    Ok(Ok(())) => None,
+                    Ok(Err(err)) => Some(format!("Docker does not answer on {}: {err}", socket.display())),
+                    Err(_) => Some(late("Docker", self.policy.time_limit).sentence),
+                };
+                match problem {
+                    None => Outcome::Found(Finding::pass(Group::Docker, "docker-api", "Docker answers")),
+                    Some(why)
+                        if self.started.elapsed() < self.watch.docker_grace && self.is_unknown("docker") =>
+                    {
+                        Outcome::TooEarly(format!("{why}; it starts after canhub"))
+                    }
+                    Some(why) => {
+                        let why = format!(
+                            "{why}; buses of running containers work on, and no container starts or stops"
+                        );
+                        Outcome::Found(
+                            Finding::error(Group::Docker, "docker-api", why).by("systemctl status docker"),
+                        )
+                    }
+                }
+            }
+        };
+        self.found("docker", Key::Docker, outcome, begun.elapsed());
+    }
+
+    fn is_unknown(&self, name: &str) -> bool {
+        let report = self.health.report();
+        report.components.iter().any(|one| one.component == name && one.status == super::Status::Unknown)
+    }
+
+    fn found(&self, name: &'static str, key: Key, outcome: Outcome, took: Duration) {
+        if !matches!(outcome, Outcome::Unwatched(_)) {
+            self.manager.events().counters().checked(key.kind(), took);
+        }
+        self.record(|board, now, changes| changes.extend(board.record(key, name, outcome, Some(took), now)));
+    }
+
+    /// Writes to the board, and tells what changed by it.
+    fn record(&self, write: impl FnOnce(&mut Board, SystemTime, &mut Vec<Change>)) {
+        let mut changes = Vec::new();
+        {
+            let (mut board, now) = (self.health.board.lock(), SystemTime::now());
+            write(&mut board, now, &mut changes);
+            changes.extend(board.conclude(now));
+        }
+        for change in changes {
+            self.manager.events().tell(event(change));
+        }
+    }
+}
+
+/// What the kernel lacks. Asked only where a bus lacks something, which that would explain.
+fn lacking(status: &Status, modules: &Files) -> Option<Finding> {
+    status.buses.iter().find(|bus| !bus.steps.is_empty())?;
+    let found = checks::modules::look(modules, checks::buses::forwards(status));
+    found.into_iter().find(|finding| finding.level == Level::Error)
+}
+
+/// Takes a survey apart: the kernel answered, and so is each bus and each adapter.
+fn take_in(
+    board: &mut Board,
+    status: &Status,
+    lacking: Option<Finding>,
+    took: Duration,
+    now: SystemTime,
+    changes: &mut Vec<Change>,
+) {
+    let kernel = match (lacking, status.ready) {
+        (Some(lacking), _) => Outcome::Found(lacking),
+        (None, true) => {
+            let sentence = "interfaces and can-gw rules can be read, and all buses were looked at";
+            Outcome::Found(Finding::pass(Group::System, "kernel", sentence))
+        }
+        (None, false) => {
+            Outcome::TooEarly("the buses are still being looked at for the first time".to_owned())
+        }
+    };
+    let mut outcomes = vec![(Key::Kernel, "kernel".to_owned(), kernel)];
+    for bus in &status.buses {
+        let found = Outcome::Found(checks::bus(bus));
+        outcomes.push((Key::Bus(bus.network.clone()), format!("bus:{}", bus.network_name), found));
+        if let Some(found) = checks::adapter(bus) {
+            let name = format!("adapter:{}", bus.hub);
+            outcomes.push((Key::Adapter(bus.network.clone()), name, Outcome::Found(found)));
+        }
+    }
+    distinguish(&mut outcomes);
+    let missing: Vec<String> = board
+        .policy()
+        .required_by_name()
+        .filter(|wanted| !outcomes.iter().any(|(_, name, _)| name == wanted))
+        .map(str::to_owned)
+        .collect();
+    for name in missing {
+        let why = match name.strip_prefix("adapter:") {
+            Some(adapter) => {
+                format!("the health policy requires the adapter {adapter}, and no network has it")
+            }
+            None => format!("the health policy requires {name}, and there is no such network"),
+        };
+        let fix = "docker network create -d canhub --ipam-driver null …    # or mend the health policy";
+        let finding = Finding::error(Group::Buses, "bus", why).by(fix);
+        outcomes.push((Key::Missing(name.clone()), name, Outcome::Found(finding)));
+    }
+    board.retain(|key| outcomes.iter().any(|(met, ..)| met == key));
+    for (key, name, outcome) in outcomes {
+        changes.extend(board.record(key, &name, outcome, Some(took), now));
+    }
+}
+
+/// Two networks of one name, which Docker allows, are told apart by their ids.
+fn distinguish(outcomes: &mut [(Key, String, Outcome)]) {
+    for at in 0..outcomes.len() {
+        let (before, rest) = outcomes.split_at_mut(at);
+        let Some((key, name, _)) = rest.first_mut() else { return };
+        if let Key::Bus(id) | Key::Adapter(id) = key
+            && before.iter().any(|(_, known, _)| known == name)
+        {
+            name.push('@');
+            name.push_str(id.short());
+        }
+    }
+}
+
+fn blind(err: &Error) -> Finding {
+    Finding::error(Group::System, "kernel", err.to_string()).by("canhub doctor")
+}
+
+fn late(who: &str, limit: Duration) -> Finding {
+    let sentence = format!("{who} did not answer within {} s", limit.as_secs_f64());
+    Finding::error(Group::System, "time-limit", sentence)
+}
+
+fn event(change: Change) -> Event {
+    let network: Option<NetworkId> = match change.key {
+        Some(Key::Bus(id) | Key::Adapter(id)) => Some(id),
+        _ => None,
+    };
+    let name = change.component.strip_prefix("bus:").filter(|_| network.is_some()).map(str::to_owned);
+    Event {
+        network,
+        network_name: name,
+        component: Some(change.component),
+        from: Some(change.from),
+        to: Some(change.to),
+        reason: Some(change.reason.into()),
+        ..Event::new(Kind::StatusChanged)
+    }
+}
+
+/// Resolves when something happened that health may depend on.
+async fn until_trouble(trouble: &mut Reader) {
+    while let Some(told) = trouble.next().await {
+        let matters = match told {
+            Told::Event(entry) => matches!(
+                entry.event.kind,
+                Kind::Problem
+                    | Kind::ProblemOver
+                    | Kind::HealFailed
+                    | Kind::KeepsComingBack
+                    | Kind::NetworkCreated
+                    | Kind::NetworkDeleted
+            ),
+            Told::Missed { .. } => true,
+        };
+        if matters {
+            return;
+        }
+    }
+    // canhub ends.
+    std::future::pending().await
+}

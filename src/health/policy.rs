@@ -1,0 +1,117 @@
+//! What has to be well, how often it is looked at, and how patiently.
+
+mod file;
+
+use std::time::Duration;
+
+pub use file::load;
+
+/// Where the policy is looked for, unless said otherwise.
+pub const FILE: &str = "/etc/canhub/health.toml";
+
+/// How much a component matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// All is unhealthy without it.
+    Required,
+    /// All is degraded without it.
+    Optional,
+    /// It counts for nothing.
+    Ignored,
+}
+
+/// Which components a line of the policy is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pattern {
+    /// The one of this name.
+    Exactly(String),
+    /// All of a kind: `bus` for `bus:*`.
+    Every(String),
+}
+
+/// The policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// What was said about components, in the file's order.
+    pub needs: Vec<(Pattern, Need)>,
+    /// Between two looks.
+    pub interval: Duration,
+    /// What has not answered by then does not answer.
+    pub time_limit: Duration,
+    /// So many looks in a row have to find it failed.
+    pub threshold: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            needs: Vec::new(),
+            interval: Duration::from_secs(30),
+            time_limit: Duration::from_secs(5),
+            threshold: 2,
+        }
+    }
+}
+
+impl Policy {
+    /// How much a component matters: what its own name says goes before what `bus:*` says, and that before the defaults.
+    pub fn need(&self, component: &str) -> Need {
+        let kind = component.split_once(':').map(|(kind, _)| kind);
+        let exactly = self
+            .needs
+            .iter()
+            .find(|(pattern, _)| matches!(pattern, Pattern::Exactly(name) if name == component));
+        let every = || {
+            self.needs
+                .iter()
+                .find(|(pattern, _)| matches!(pattern, Pattern::Every(every) if Some(every.as_str()) == kind))
+        };
+        match exactly.or_else(every) {
+            Some((_, need)) => *need,
+            None => match kind.unwrap_or(component) {
+                "kernel" | "state" | "bus" => Need::Required,
+                _ => Need::Optional,
+            },
+        }
+    }
+
+    /// The buses and adapters that have to be there, by name.
+    pub fn required_by_name(&self) -> impl Iterator<Item = &str> {
+        self.needs.iter().filter_map(|(pattern, need)| match (pattern, need) {
+            (Pattern::Exactly(name), Need::Required) if name.contains(':') => Some(name.as_str()),
+            _ => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_file_the_buses_and_what_they_stand_on_are_required() {
+        let policy = Policy::default();
+        for (component, need) in [
+            ("kernel", Need::Required),
+            ("state", Need::Required),
+            ("bus:body", Need::Required),
+            ("docker", Need::Optional),
+            ("adapter:can0", Need::Optional),
+            ("policy", Need::Optional),
+        ] {
+            assert_eq!(policy.need(component), need, "{component}");
+        }
+    }
+
+    #[test]
+    fn a_name_goes_before_its_kind_whatever_comes_first() {
+        let every = (Pattern::Every("bus".into()), Need::Optional);
+        let one = (Pattern::Exactly("bus:body".into()), Need::Required);
+        for needs in [vec![every.clone(), one.clone()], vec![one, every]] {
+            let policy = Policy { needs, ..Policy::default() };
+            assert_eq!((policy.need("bus:body"), policy.need("bus:seat")), (Need::Required, Need::Optional));
+            assert_eq!(policy.need("adapter:body"), Need::Optional);
+            assert_eq!(policy.required_by_name().collect::<Vec<_>>(), ["bus:body"]);
+        }
+    }
+}

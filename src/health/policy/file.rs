@@ -1,0 +1,252 @@
+//! `health.toml`: read, and refused with the line that is wrong.
+
+use std::{fs, io, ops::Range, path::Path, time::Duration};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{FILE, Need, Pattern, Policy};
+
+const KEYS: [&str; 6] = ["required", "optional", "ignored", "interval", "time-limit", "failure-threshold"];
+const ALLOWED_COMPONENTS: &str =
+    "kernel, docker, state, bus:NAME, bus:*, adapter:NAME or adapter:* (NAME as in `canhub health`)";
+
+/// The policy of a file, or the defaults and one sentence about what is wrong with it: a device in the field
+/// is not to stay down for a typing error. Without a path it is [`FILE`], which need not be there.
+pub fn load(path: Option<&Path>) -> (Policy, Option<String>) {
+    let file = path.unwrap_or(Path::new(FILE));
+    let text = match fs::read_to_string(file) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound && path.is_none() => return Default::default(),
+        read => read.map_err(|err| format!("{} cannot be read: {err}", file.display())),
+    };
+    let parsed = text.and_then(|text| {
+        parse(&text).map_err(|Wrong { at, why }| {
+            let line = text.bytes().take(at.start).filter(|byte| *byte == b'\n').count() + 1;
+            format!("{} line {line}: {why}", file.display())
+        })
+    });
+    match parsed {
+        Ok(policy) => (policy, None),
+        Err(why) => (
+            Policy::default(),
+            Some(format!("{why}; the defaults hold until canhub is restarted with it mended")),
+        ),
+    }
+}
+
+/// What is wrong, and where in the text.
+#[derive(Debug)]
+struct Wrong {
+    at: Range<usize>,
+    why: String,
+}
+
+fn parse(text: &str) -> Result<Policy, Wrong> {
+    let syntax = |err: toml::de::Error| Wrong {
+        at: err.span().unwrap_or_default(),
+        why: format!("this is not TOML: {}", err.message()),
+    };
+    let table = DeTable::parse(text).map_err(syntax)?;
+    let mut policy = Policy::default();
+    // In the file's order, so that a complaint is about the later of two.
+    let mut entries: Vec<_> = table.get_ref().iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in entries {
+        match key.get_ref().as_ref() {
+            "required" => needs(&mut policy, "required", value, Need::Required)?,
+            "optional" => needs(&mut policy, "optional", value, Need::Optional)?,
+            "ignored" => needs(&mut policy, "ignored", value, Need::Ignored)?,
+            "interval" => policy.interval = seconds("interval", value, 1..=86_400)?,
+            "time-limit" => policy.time_limit = seconds("time-limit", value, 1..=300)?,
+            "failure-threshold" => {
+                policy.threshold = number("failure-threshold", "a number", value, 1..=100)?;
+            }
+            other => {
+                let nearest = KEYS
+                    .iter()
+                    .map(|known| (strsim::damerau_levenshtein(other, known), known))
+                    .min()
+                    .filter(|(distance, _)| *distance <= 3)
+                    .map(|(_, known)| format!(" (did you mean {known}?)"))
+                    .unwrap_or_default();
+                let why = format!("there is no key {other}{nearest}; the keys are {}", KEYS.join(", "));
+                return Err(Wrong { at: key.span(), why });
+            }
+        }
+    }
+    Ok(policy)
+}
+
+fn needs(policy: &mut Policy, key: &str, list: &Spanned<DeValue<'_>>, need: Need) -> Result<(), Wrong> {
+    let wrong = |at: Range<usize>, value: &dyn std::fmt::Display| Wrong {
+        at,
+        why: format!(
+            "{key} = {value}: a list of components is allowed, each in quotes: {ALLOWED_COMPONENTS}"
+        ),
+    };
+    let entries = list.get_ref().as_array();
+    for entry in entries.ok_or_else(|| wrong(list.span(), &shown(list)))?.iter() {
+        let pattern = entry.get_ref().as_str().and_then(pattern);
+        let pattern = pattern.ok_or_else(|| wrong(entry.span(), &shown(entry)))?;
+        if policy.needs.iter().any(|(known, _)| *known == pattern) {
+            let why = format!("{key} = {}: it is named before, and can be in one list only", shown(entry));
+            return Err(Wrong { at: entry.span(), why });
+        }
+        policy.needs.push((pattern, need));
+    }
+    Ok(())
+}
+
+fn pattern(text: &str) -> Option<Pattern> {
+    match text.split_once(':') {
+        Some((kind @ ("bus" | "adapter"), "*")) => Some(Pattern::Every(kind.to_owned())),
+        Some(("bus" | "adapter", name)) if !name.is_empty() && !name.contains('*') => {
+            Some(Pattern::Exactly(text.to_owned()))
+        }
+        None if ["kernel", "docker", "state"].contains(&text) => Some(Pattern::Exactly(text.to_owned())),
+        _ => None,
+    }
+}
+
+fn seconds(
+    key: &str,
+    value: &Spanned<DeValue<'_>>,
+    allowed: std::ops::RangeInclusive<u32>,
+) -> Result<Duration, Wrong> {
+    number(key, "a number of seconds", value, allowed).map(|seconds| Duration::from_secs(seconds.into()))
+}
+
+fn number(
+    key: &str,
+    what: &str,
+    value: &Spanned<DeValue<'_>>,
+    allowed: std::ops::RangeInclusive<u32>,
+) -> Result<u32, Wrong> {
+    let integer = value.get_ref().as_integer();
+    let number = integer.and_then(|digits| u32::from_str_radix(digits.as_str(), digits.radix()).ok());
+    number.filter(|number| allowed.contains(number)).ok_or_else(|| Wrong {
+        at: value.span(),
+        why: format!(
+            "{key} = {}: {what} from {} to {} is allowed",
+            shown(value),
+            allowed.start(),
+            allowed.end()
+        ),
+    })
+}
+
+/// A value, about as it was written.
+fn shown(value: &Spanned<DeValue<'_>>) -> String {
+    match value.get_ref() {
+        DeValue::String(text) => format!("{text:?}"),
+        DeValue::Integer(digits) => digits.to_string(),
+        DeValue::Float(digits) => digits.to_string(),
+        DeValue::Boolean(yes) => yes.to_string(),
+        other => format!("({})", other.type_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loaded(text: &str) -> (Policy, Option<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("health.toml");
+        fs::write(&file, text).unwrap();
+        let (policy, complaint) = load(Some(&file));
+        (policy, complaint.map(|why| why.replace(&*dir.path().to_string_lossy(), "DIR")))
+    }
+
+    #[test]
+    fn all_that_can_be_said_is_understood() {
+        let (policy, complaint) = loaded(
+            "required = [\"docker\", \"bus:powertrain\"]\noptional = ['bus:*']\nignored = [\"adapter:usb:1d50:606f\"]\n\
+             interval = 60\ntime-limit = 2\nfailure-threshold = 3\n",
+        );
+        assert_eq!(complaint, None);
+        assert_eq!(
+            (policy.interval, policy.time_limit, policy.threshold),
+            (Duration::from_secs(60), Duration::from_secs(2), 3)
+        );
+        assert_eq!(policy.need("docker"), Need::Required);
+        assert_eq!(
+            (policy.need("bus:powertrain"), policy.need("bus:seat")),
+            (Need::Required, Need::Optional)
+        );
+        assert_eq!(policy.need("adapter:usb:1d50:606f"), Need::Ignored);
+        assert_eq!(loaded("").0, Policy::default());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_line_key_value_and_what_is_allowed() {
+        for (text, line, words) in [
+            ("interval = 0", 1, "interval = 0: a number of seconds from 1 to 86400 is allowed"),
+            ("\n\ninterval = \"x\"", 3, "interval = \"x\": a number of seconds"),
+            ("interval = -3", 1, "interval = -3: a number"),
+            ("interval = 99999999999999999999", 1, "interval = 99999999999999999999: a number"),
+            ("interval = 1.5", 1, "interval = 1.5: a number"),
+            ("time-limit = 301", 1, "time-limit = 301: a number of seconds from 1 to 300"),
+            ("failure-threshold = 0", 1, "failure-threshold = 0: a number from 1 to 100"),
+            ("interval = 5\nrequired = \"bus:*\"", 2, "required = \"bus:*\": a list of components"),
+            (
+                "optional = [\n  \"docker\",\n  \"bus\",\n]",
+                3,
+                "optional = \"bus\": a list of components is allowed",
+            ),
+            ("ignored = [\"bus:po*\"]", 1, "ignored = \"bus:po*\": a list"),
+            ("ignored = [7]", 1, "ignored = 7: a list"),
+            ("required = [\"docker\"]\nignored = [\"docker\"]", 2, "\"docker\": it is named before"),
+            (
+                "intervall = 30",
+                1,
+                "there is no key intervall (did you mean interval?); the keys are required,",
+            ),
+            ("\n[health]\ninterval = 30", 2, "there is no key health; the keys are"),
+            ("interval = 30\ninterval = 30", 2, "this is not TOML: "),
+            ("\ninterval 3\n", 2, "this is not TOML: "),
+            ("\u{1F40C} = 3", 1, "this is not TOML: "),
+        ] {
+            let (policy, complaint) = loaded(text);
+            assert_eq!(policy, Policy::default(), "{text}");
+            let why = complaint.unwrap_or_else(|| panic!("{text:?} was taken"));
+            assert!(why.starts_with(&format!("DIR/health.toml line {line}: ")), "{text:?}: {why}");
+            assert!(why.contains(words) && why.contains("the defaults hold"), "{text:?}: {why}");
+        }
+    }
+
+    #[test]
+    fn only_a_file_that_was_asked_for_has_to_be_there() {
+        let (policy, complaint) = load(Some(Path::new("/nowhere/health.toml")));
+        assert_eq!(policy, Policy::default());
+        assert!(complaint.is_some_and(|why| why.starts_with("/nowhere/health.toml cannot be read: ")));
+    }
+
+    #[test]
+    fn the_example_in_docs_is_what_holds_without_a_file() {
+        let example = include_str!("../../../docs/health.toml");
+        let (policy, complaint) = loaded(example);
+        assert_eq!(complaint, None);
+        let defaults = Policy::default();
+        assert_eq!(
+            (policy.interval, policy.time_limit, policy.threshold),
+            (defaults.interval, defaults.time_limit, defaults.threshold)
+        );
+        for component in ["kernel", "docker", "state", "bus:any", "adapter:any"] {
+            assert_eq!(policy.need(component), defaults.need(component), "{component}");
+        }
+        // What stands in comments is right too, and every key is there.
+        let uncommented: String = example
+            .lines()
+            .filter_map(|line| line.strip_prefix("#: "))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        assert!(!uncommented.is_empty());
+        assert_eq!(loaded(&uncommented).1, None);
+        for key in KEYS {
+            assert!(example.contains(&format!("\n{key} = ")), "{key} is not in docs/health.toml");
+        }
+    }
+}

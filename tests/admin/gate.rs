@@ -1,0 +1,203 @@
+//! `canhub health`, alone and as the gate of a boot; the man page; colours.
+
+#![allow(clippy::disallowed_methods, reason = "a test may start the program that it is about")]
+
+use std::{
+    fs,
+    io::Read,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use canhub::{driver::server, health::Health, kernel::Kernel, reconcile::Memory};
+use serde_json::{Value, json};
+
+use super::{
+    ask::get,
+    commands::canhub,
+    health::{eager, no_docker, until},
+    process::Daemon,
+    rig::Rig,
+};
+
+fn rig() -> Rig {
+    let watch = no_docker();
+    Rig::watched(server::TIME_LIMIT, Health::new(eager(), None), Some(watch), |kernel| kernel)
+}
+
+#[test]
+fn without_patience_it_shows_how_things_are_in_80_columns() {
+    let rig = rig();
+    rig.manager.reconcile(&Memory::default()).unwrap();
+    rig.network(1, json!({ "adapter": "can7" }));
+    until(&rig, "overall", "degraded");
+    let now = ["health", "--wait", "--timeout", "0"];
+    let (shown, complaint, code) = canhub(&rig.admin(), &now);
+    assert_eq!((complaint.as_str(), code), ("", 0), "{shown}");
+    assert!(shown.starts_with("canhub is degraded: "), "{shown}");
+    assert!(shown.contains("degraded   adapter:can7: waiting for adapter can7"), "{shown}");
+    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+
+    rig.network(2, json!({ "hub": "vcan-body", "heal": "off" }));
+    rig.kernel.delete_link(None, rig.link("vcan-body").unwrap().index).unwrap();
+    until(&rig, "overall", "unhealthy");
+    let (shown, complaint, code) = canhub(&rig.admin(), &now);
+    assert_eq!((complaint.as_str(), code), ("", 1), "{shown}");
+    assert!(
+        shown.contains("the hub was missing (vcan-body)") && shown.contains("> canhub doctor --fix"),
+        "{shown}"
+    );
+    let (shown, _, code) = canhub(&rig.admin(), &[&now[..], &["--json"]].concat());
+    assert_eq!(
+        (serde_json::from_str::<Value>(&shown).unwrap()["status"].clone(), code),
+        (json!("unhealthy"), 1)
+    );
+}
+
+#[test]
+fn the_gate_opens_when_it_is_healthy_and_says_what_it_waits_for_once() {
+    let rig = rig();
+    let admin = rig.admin();
+    let gate = thread::spawn(move || canhub(&admin, &["health", "--wait", "--timeout", "60"]));
+    thread::sleep(Duration::from_millis(1500));
+    assert!(!gate.is_finished(), "the buses were not looked at yet");
+    rig.manager.reconcile(&Memory::default()).unwrap();
+    let (shown, complaint, code) = gate.join().unwrap();
+    assert_eq!((complaint.as_str(), code), ("", 0), "{shown}");
+    assert!(shown.ends_with("canhub is healthy: all is well\n"), "{shown}");
+    let waiting: Vec<&str> = shown.lines().filter(|line| line.starts_with("waiting: ")).collect();
+    assert!(waiting.iter().any(|line| line.contains("kernel is unknown")), "{shown}");
+    let mut once = waiting.clone();
+    once.dedup();
+    assert_eq!(waiting, once, "the same is said again and again");
+}
+
+#[test]
+fn the_gate_stays_closed_and_says_why() {
+    let rig = rig();
+    rig.network(1, json!({ "hub": "vcan-body", "heal": "off" }));
+    rig.kernel.delete_link(None, rig.link("vcan-body").unwrap().index).unwrap();
+    rig.manager.reconcile(&Memory::default()).unwrap();
+    until(&rig, "overall", "unhealthy");
+    let started = Instant::now();
+    let (shown, complaint, code) = canhub(&rig.admin(), &["health", "--wait", "--timeout", "1"]);
+    assert_eq!((complaint.as_str(), code), ("", 1), "{shown}");
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(shown.contains("still unhealthy after 1 s\n"), "{shown}");
+    assert!(
+        shown.contains("the hub was missing (vcan-body)") && !shown.contains("healthy    kernel"),
+        "{shown}"
+    );
+    let (shown, _, code) = canhub(&rig.admin(), &["health", "--wait", "--timeout", "0", "--json"]);
+    assert_eq!(
+        (serde_json::from_str::<Value>(&shown).unwrap()["status"].clone(), code),
+        (json!("unhealthy"), 1)
+    );
+
+    // Degraded is good enough, unless it is not.
+    rig.call("DeleteNetwork", &super::bodies::delete_network(&super::bodies::network(1))).ok();
+    rig.network(2, json!({ "adapter": "can7" }));
+    until(&rig, "overall", "degraded");
+    let (shown, _, code) = canhub(&rig.admin(), &["health", "--wait", "--timeout", "1"]);
+    assert_eq!(code, 0, "{shown}");
+    let (shown, _, code) = canhub(&rig.admin(), &["health", "--wait", "--timeout", "1", "--strict"]);
+    assert_eq!(code, 1, "{shown}");
+    assert!(
+        shown.contains("still degraded after 1 s") && shown.contains("waiting for adapter can7"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_daemon_that_never_came_is_another_exit_code() {
+    let started = Instant::now();
+    let (shown, complaint, code) =
+        canhub(Path::new("/nowhere/admin.sock"), &["health", "--wait", "--timeout", "1"]);
+    assert_eq!(code, 3, "{shown}");
+    assert!(started.elapsed() >= Duration::from_secs(1), "it did not wait");
+    assert!(shown.starts_with("waiting: canhub does not run"), "{shown}");
+    assert!(complaint.contains("systemctl start canhub"), "{complaint}");
+    assert_eq!(
+        canhub(Path::new("/nowhere/admin.sock"), &["health", "--timeout", "5"]).2,
+        2,
+        "without --wait"
+    );
+}
+
+/// A device in the field is not to stay down for a typing error.
+#[test]
+fn a_daemon_with_a_bad_policy_serves_and_says_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = dir.path().join("health.toml");
+    fs::write(&policy, "# a comment\nintervall = 3\n").unwrap();
+    let mut daemon = Daemon::start_with(dir.path(), &["--health-policy", policy.to_str().unwrap()]);
+    super::daemon::has_admin(&daemon);
+    let report: Value = serde_json::from_str(&get(&daemon.admin, "/v1/health").body).unwrap();
+    let components = report["components"].as_array().unwrap();
+    let told = components.iter().find(|one| one["component"] == "policy").unwrap();
+    let words = format!("{} line 2: there is no key intervall (did you mean interval?)", policy.display());
+    assert!(told["reason"].as_str().unwrap().contains(&words), "{told}");
+    assert_eq!((&told["status"], &told["required"]), (&json!("degraded"), &json!(false)));
+    daemon.signal("-TERM");
+    assert!(daemon.end().success());
+    let mut log = String::new();
+    daemon.child.stdout.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.contains(&words), "{log}");
+    assert!(!log.contains('\x1b'), "colours in a pipe: {log:?}");
+}
+
+#[test]
+fn the_man_pages_are_made_of_the_commands() {
+    let nowhere = Path::new("/nowhere/admin.sock");
+    let (page, complaint, code) = canhub(nowhere, &["man"]);
+    assert_eq!((complaint.as_str(), code), ("", 0));
+    assert!(page.contains(".TH canhub 1") && page.contains("canhub\\-status(1)"), "{page}");
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("man1");
+    assert_eq!(canhub(nowhere, &["man", folder.to_str().unwrap()]).2, 0);
+    let text =
+        |page: &str| fs::read_to_string(folder.join(page)).unwrap_or_else(|err| panic!("{page}: {err}"));
+    assert!(text("canhub-doctor.1").contains("\\-\\-timeout"));
+    assert!(text("canhub-serve.1").contains("CANHUB_HEALTH_POLICY"));
+    assert!(text("canhub.1").contains("canhub\\-events(1)"));
+    assert!(!folder.join("canhub-man.1").exists(), "a hidden command has a page");
+}
+
+/// What the daemon writes to a terminal, until it is ended.
+fn log_on_a_terminal(no_color: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let name = at("plugin.sock").replace("plugin", &format!("tty{}", no_color.len()));
+    let serve = format!(
+        "timeout --signal=TERM 2 {} serve --no-heal --log-format text --socket {name} --admin-socket {} --state-dir {} --docker-socket none",
+        env!("CARGO_BIN_EXE_canhub"),
+        at("admin.sock"),
+        at("state"),
+    );
+    let run = Command::new("script")
+        .args(["--quiet", "--return", "--command", &serve, "/dev/null"])
+        .env("NO_COLOR", no_color)
+        .env("TERM", "xterm-256color")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert!(log.contains("listening"), "{log}");
+    log
+}
+
+/// no-color.org: present and not empty.
+#[test]
+fn a_log_has_colours_on_a_terminal_only_and_not_where_they_are_unwanted() {
+    if Command::new("script").arg("--version").output().is_err() {
+        eprintln!("NOT RUN: there is no script(1) to make a terminal");
+        return;
+    }
+    assert!(log_on_a_terminal("").contains('\x1b'), "this test cannot fail");
+    let plain = log_on_a_terminal("1");
+    assert!(!plain.contains('\x1b'), "{plain:?}");
+    let (help, ..) = canhub(Path::new("/nowhere"), &["--help"]);
+    assert!(!help.contains('\x1b') && help.contains("health"), "{help:?}");
+}
