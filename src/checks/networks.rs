@@ -12,7 +12,7 @@ pub(super) fn addresses(driver: &str, networks: &[NetworkFacts]) -> Vec<Finding>
         .filter(|network| network.ipam.driver != "null" && network.enable_ipv4)
         .map(|network| {
             let sentence = format!(
-                "network {} gives IP addresses to CAN interfaces: each such network takes a subnet from Docker's pool, and with frames=classic its containers do not start",
+                "network {} gives out IP addresses, which CAN has no use for: it takes a subnet from Docker's pool, and Docker 27 and older put an address on each CAN interface",
                 network.name
             );
             Finding::warning(Group::Docker, check, sentence).about(&network.name).by(again(network, &network.driver))
