@@ -3,6 +3,7 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 GUESTS ?= trixie sid
+HARDWARE ?= hardware
 
 TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # One static program serves everywhere: in the plugin's empty rootfs, in guests, on any distribution.
@@ -11,11 +12,11 @@ STATIC_FLAGS := --release --locked --target $(TARGET) --target-dir target/static
 # Under sudo there may be no rustc; `make install` then takes what `make build` left.
 OUT := $(if $(TARGET),target/static/$(TARGET)/release,$(firstword $(wildcard target/static/*/release)))
 
-.PHONY: help build demo test check plugin install uninstall bench soak guest-files clean
+.PHONY: help build demo test test-hardware check plugin install uninstall bench soak guest-files clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
-	@echo "  Options: PREFIX=$(PREFIX) DESTDIR= GUESTS=\"$(GUESTS)\" NATIVE=1 (demo)"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+	@echo "  Options: PREFIX=$(PREFIX) DESTDIR= GUESTS=\"$(GUESTS)\" HARDWARE=$(HARDWARE) (test; HARDWARE= for none) NATIVE=1 (demo)"
 
 build: ## the program: one static file
 	@if ! command -v cargo >/dev/null && test -x $(OUT)/canhub; then \
@@ -29,7 +30,10 @@ demo: build ## two containers talk over a bus, the machine reboots, they talk ag
 	@CANHUB=$(OUT)/canhub tests/demo
 
 test: ## everything: unit tests here, the rest on real kernels and engines in guests
-	@GUESTS="$(GUESTS)" tests/run
+	@GUESTS="$(GUESTS)" HARDWARE="$(HARDWARE)" tests/run
+
+test-hardware: ## only the guest with CAN adapters, which are unplugged and plugged in again
+	@tests/run hardware
 
 check: ## format, lints, documents, unit tests: what needs no guest
 	@tests/check

@@ -58,7 +58,7 @@ fn advice(doing: &str, source: &KernelError) -> &'static str {
             "; the kernel module can-gw is missing: `modprobe can-gw`, or install the package that brings it (Debian: the linux-image itself, Ubuntu: linux-modules-extra-$(uname -r))"
         }
         Refusal::NotSupported if doing.starts_with("configure") => {
-            "; its driver cannot do one of these: `ip -details link show` lists what it knows"
+            "; its driver cannot do all of these: `ip -details link show` lists what it knows; leave out what it does not"
         }
         Refusal::Other if doing.starts_with("configure") => {
             "; its driver refuses these: `ip -details link show` lists its clock and limits"

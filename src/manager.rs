@@ -168,6 +168,11 @@ impl Manager {
         let created =
             self.store.save_networks(model.networks()).and_then(|()| self.make_hub(&mut model, &id));
         if let Err(err) = created {
+            if let (Hub::Adapter(adapter), Some(tried)) = (&hub, model.network(&id))
+                && let Err(err) = self.leave_as_found(tried, adapter)
+            {
+                warn!(network = id.short(), interface = %hub, %err, "the adapter could not be left as it was found");
+            }
             // Not removed and put back: a provisional network may have members already.
             match before {
                 Some(network) => model.put_network(network),

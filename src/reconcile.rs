@@ -4,6 +4,7 @@
 //! look costs in proportion to the host, so the pause after it does too: a storm of events cannot make
 //! canhub eat a processor.
 
+mod adapters;
 mod memory;
 #[cfg(test)]
 mod tests;
@@ -146,11 +147,12 @@ impl Manager {
                     model.arrived(&member.endpoint);
                 }
             }
-            let pending = memory.hold_back(self, &model, &mut plan);
-            memory.tell(self.events(), &model, plan.problems.clone());
+            memory.look_at_adapters(self.events(), &model, &want, &have);
+            let held_back = memory.hold_back(self, &model, &mut plan);
+            let unsettled = memory.tell(self.events(), &model, &plan.problems);
             let gone = memory.gone_sandboxes(&model, |sandbox| have.sandboxes.contains_key(sandbox));
             self.remember_found(&mut model, &have, &plan.steps);
-            let mut outcome = Outcome { pending, ..Outcome::default() };
+            let mut outcome = Outcome { pending: held_back || unsettled, ..Outcome::default() };
             apply(&*self.kernel, &plan.steps, |done| {
                 also(&model, &done);
                 match memory.account(self.events(), &model, &done) {
@@ -158,6 +160,7 @@ impl Manager {
                     false => outcome.failed += 1,
                 }
             });
+            memory.tell_arrivals(self.events(), &model);
             drop(model);
             for endpoint in gone {
                 self.collect_endpoint(&endpoint, "its sandbox is gone");

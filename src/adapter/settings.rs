@@ -164,11 +164,14 @@ impl Settings {
             return Self { txqueuelen: self.txqueuelen.map(|_| link.txqueuelen), ..Self::default() };
         };
         let of = |asked: Option<u32>, now: Option<u32>| asked.and(now);
+        // A controller with a list of bitrates has no sample point to tell.
+        let point =
+            |timing: &Option<Timing>| timing.map(|timing| timing.sample_point).filter(|point| *point > 0);
         Self {
             bitrate: of(self.bitrate, timing.map(|timing| timing.bitrate)),
-            sample_point: of(self.bitrate, timing.map(|timing| timing.sample_point)),
+            sample_point: of(self.bitrate, point(timing)),
             dbitrate: of(self.dbitrate, data_timing.map(|timing| timing.bitrate)),
-            dsample_point: of(self.dbitrate, data_timing.map(|timing| timing.sample_point)),
+            dsample_point: of(self.dbitrate, point(data_timing)),
             restart_ms: of(self.restart_ms, Some(*restart_ms)),
             modes_mask: self.modes_mask,
             modes: *modes & self.modes_mask,
@@ -287,6 +290,14 @@ mod tests {
             found.asked().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
         assert_eq!(words, ["berr-reporting=on", "bitrate=500000", "sample-point=0.875", "txqueuelen=10"]);
         assert!(found.change_for(&adapter()).unwrap().is_empty());
+
+        // One on a serial line.
+        let mut listed = adapter();
+        let controller = listed.controller.as_mut().unwrap();
+        controller.timing = Some(Timing { bitrate: 125_000, sample_point: 0, quanta: 1 });
+        controller.range = TimingRange { limits: None, bitrates: vec![125_000, 250_000] };
+        let words = settings(&[("bitrate", "250000")]).unwrap().found(&listed).asked();
+        assert_eq!(words.into_iter().collect::<Vec<_>>(), [("bitrate".to_owned(), "125000".to_owned())]);
     }
 
     #[test]

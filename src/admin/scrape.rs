@@ -44,6 +44,9 @@ pub(super) fn text(manager: &Manager, health: &Report) -> Result<String, Error> 
         "Frames that a destination did not take, because it was down or full",
         frames(&buses, |count| count.dropped),
     );
+    for (name, help, series) in adapters(&buses) {
+        registry.register(name, help, series);
+    }
     let levels = "0 healthy, 1 degraded, 2 unhealthy or not known yet";
     registry.register("health", format!("How all is: {levels}"), ConstGauge::new(health.status.as_number()));
     registry.register(
@@ -105,18 +108,52 @@ fn members(buses: &[BusStatus]) -> Vec<(Labels, u64)> {
     buses.iter().map(|bus| (labels_of(bus), joined(bus) as u64)).collect()
 }
 
+/// All states that an adapter can be in, so that each has a series from the start.
+const STATES: [&str; 7] =
+    ["waiting", "error-active", "error-warning", "error-passive", "bus-off", "stopped", "sleeping"];
+
+/// What the controllers of adapters tell. One that is not there is waiting, and has no other series.
+fn adapters(buses: &[BusStatus]) -> [(&'static str, &'static str, Series); 4] {
+    let [mut states, mut errors, mut bus_offs, mut restarts] = [const { Vec::new() }; 4];
+    for bus in buses.iter().filter(|bus| bus.waiting || bus.adapter.is_some()) {
+        let interface = bus.adapter.as_ref().map_or(&bus.hub, |adapter| &adapter.interface);
+        let labels = [labels_of(bus), vec![("interface", interface.clone())]].concat();
+        let now = bus.adapter.as_ref().map_or("waiting", |adapter| &adapter.state);
+        for state in STATES {
+            states.push((with(&labels, "state", state), u64::from(state == now)));
+        }
+        let Some(adapter) = &bus.adapter else { continue };
+        for (direction, count) in [("tx", adapter.tx_errors), ("rx", adapter.rx_errors)] {
+            errors.extend(count.map(|count| (with(&labels, "direction", direction), count.into())));
+        }
+        bus_offs.push((labels.clone(), adapter.bus_offs.into()));
+        restarts.push((labels, adapter.restarts.into()));
+    }
+    let gauge = |samples| Series { kind: MetricType::Gauge, samples };
+    let counter = |samples| Series { kind: MetricType::Counter, samples };
+    [
+        ("adapter_state", "1 for the state that the adapter is in, 0 for the others", gauge(states)),
+        ("adapter_errors", "The controller's error counters, where its driver tells them", gauge(errors)),
+        ("adapter_bus_offs", "Times that it left the wire since it was plugged in", counter(bus_offs)),
+        ("adapter_restarts", "Times that it was restarted since", counter(restarts)),
+    ]
+}
+
+fn with(labels: &Labels, name: &'static str, value: &str) -> Labels {
+    [labels.as_slice(), &[(name, value.to_owned())]].concat()
+}
+
 /// Two series for each member, and two for the hub, which has no endpoint.
 fn frames(buses: &[BusStatus], pick: impl Fn(Count) -> u64) -> Series {
     let mut samples = Vec::new();
     let mut add = |labels: &Labels, traffic: Traffic| {
         for (direction, count) in [("in", traffic.frames_in), ("out", traffic.frames_out)] {
-            let labels = [labels.as_slice(), &[("direction", direction.to_owned())]].concat();
-            samples.push((labels, pick(count)));
+            samples.push((with(labels, "direction", direction), pick(count)));
         }
     };
     for bus in buses {
         let of_bus = labels_of(bus);
-        add(&[of_bus.as_slice(), &[("interface", bus.hub.to_string())]].concat(), bus.traffic);
+        add(&with(&of_bus, "interface", &bus.hub), bus.traffic);
         for member in &bus.members {
             let of_member = [
                 ("endpoint", member.endpoint.short().to_owned()),

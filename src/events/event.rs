@@ -30,6 +30,12 @@ pub enum Kind {
     Problem,
     /// It is wrong no more.
     ProblemOver,
+    /// The adapter of a bus is not there any more; the bus waits for it.
+    AdapterVanished,
+    /// It is there again, or another one in its place, and was made part of the bus.
+    AdapterAppeared,
+    /// An adapter met so many errors that it left the wire.
+    BusOff,
     /// CreateNetwork.
     NetworkCreated,
     /// DeleteNetwork.
@@ -60,6 +66,9 @@ impl Kind {
             Self::HealedForGood => "healed for good; it had kept coming back",
             Self::Problem => "a problem",
             Self::ProblemOver => "no longer a problem",
+            Self::AdapterVanished => "adapter vanished",
+            Self::AdapterAppeared => "healed: the adapter appeared and carries its bus",
+            Self::BusOff => "bus-off: the adapter met so many errors that it left the wire",
             Self::NetworkCreated => "network created",
             Self::NetworkDeleted => "network deleted",
             Self::Joined => "joined",
@@ -215,7 +224,11 @@ impl Event {
             };
         }
         match self.kind {
-            Kind::HealFailed | Kind::KeepsComingBack | Kind::Problem => line!(warn),
+            Kind::HealFailed
+            | Kind::KeepsComingBack
+            | Kind::Problem
+            | Kind::AdapterVanished
+            | Kind::BusOff => line!(warn),
             Kind::StatusChanged if self.to > self.from => line!(warn),
             _ => line!(info),
         }

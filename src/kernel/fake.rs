@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     path::{Path, PathBuf},
 };
 
@@ -14,8 +13,8 @@ use nix::errno::Errno;
 use parking_lot::Mutex;
 
 use super::{
-    BusState, Controller, ControllerChange, Identity, Kernel, KernelError, Link, LinkChange, LinkKind,
-    OWN_INDEX_BASE, PairSpec, Result, Rule, RuleFlags, RuleStatus, Timing,
+    BusState, Controller, ControllerChange, Identity, Kernel, Link, LinkChange, LinkKind, OWN_INDEX_BASE,
+    PairSpec, Result, Rule, RuleFlags, RuleStatus, Timing,
 };
 use crate::names::IfName;
 
@@ -97,6 +96,8 @@ impl FakeKernel {
         if let Some(link) = self.world.lock().links.get_mut(&(None, index))
             && let Some(controller) = &mut link.controller
         {
+            // `can_update_state_error_stats`.
+            controller.history.bus_off += u32::from(state == BusState::BusOff && controller.state != state);
             controller.state = state;
         }
     }
@@ -345,7 +346,7 @@ impl Kernel for FakeKernel {
                     refused = true;
                 }
             }
-            if refused { Err(KernelError::Refused(io::Error::from(Errno::ENODEV))) } else { Ok(()) }
+            if refused { Err(Errno::ENODEV.into()) } else { Ok(()) }
         })
     }
 

@@ -175,8 +175,7 @@ impl Kernel for Linux {
         let refused = RouteSocket::open()?.changes(named.map(cangw::Request::Delete), 0)?;
         let is_gone = |err: &KernelError| {
             // gw.c answers EINVAL when no rule is equal, ENODEV when an interface is gone.
-            let no_match =
-                matches!(err, KernelError::Refused(err) if err.raw_os_error() == Some(Errno::EINVAL as i32));
+            let no_match = matches!(err, KernelError::Refused { errno, .. } if errno.raw_os_error() == Some(Errno::EINVAL as i32));
             no_match || matches!(err.refusal(), Refusal::Gone | Refusal::NotSupported)
         };
         refused.into_iter().map(|(_, err)| err).find(|err| !is_gone(err)).map_or(Ok(()), Err)

@@ -243,9 +243,15 @@ pub trait Kernel: Send + Sync + 'static {
 /// What the kernel answered instead of doing it.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// The kernel refused; the errno tells why.
-    #[error("{0}")]
-    Refused(#[source] io::Error),
+    /// The kernel refused; the errno tells why, and sometimes its own words (`NETLINK_EXT_ACK`).
+    #[error("{errno}{}", said(.words))]
+    Refused {
+        /// Why, in a number.
+        #[source]
+        errno: io::Error,
+        /// Why, in words.
+        words: Option<String>,
+    },
     /// An answer that makes no sense.
     #[error("unexpected netlink answer: {0}")]
     Unexpected(String),
@@ -253,6 +259,10 @@ pub enum KernelError {
 
 /// What a kernel call returns.
 pub type Result<T, E = KernelError> = std::result::Result<T, E>;
+
+fn said(words: &Option<String>) -> String {
+    words.as_ref().map(|words| format!(", the kernel says \"{words}\"")).unwrap_or_default()
+}
 
 /// The refusals that canhub acts upon or explains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -275,7 +285,7 @@ impl KernelError {
     /// Which kind of refusal it is.
     pub fn refusal(&self) -> Refusal {
         use nix::errno::Errno;
-        let Self::Refused(err) = self else { return Refusal::Other };
+        let Self::Refused { errno: err, .. } = self else { return Refusal::Other };
         match err.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EPERM | Errno::EACCES) => Refusal::NotPermitted,
             Some(Errno::EOPNOTSUPP) => Refusal::NotSupported,
@@ -289,12 +299,12 @@ impl KernelError {
 
 impl From<io::Error> for KernelError {
     fn from(err: io::Error) -> Self {
-        Self::Refused(err)
+        Self::Refused { errno: err, words: None }
     }
 }
 
 impl From<nix::errno::Errno> for KernelError {
     fn from(errno: nix::errno::Errno) -> Self {
-        Self::Refused(errno.into())
+        io::Error::from(errno).into()
     }
 }

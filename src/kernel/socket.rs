@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use rtnetlink::{
     packet_core::{
         NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkHeader,
-        NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+        NetlinkMessage, NetlinkPayload, NetlinkSerializable, NlasIterator, parse_string,
     },
     sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
 };
@@ -27,6 +27,9 @@ const DUMP_TRIES: usize = 10;
 /// The kernel fills at most 32 KiB per dump datagram (`netlink_dump` in `net/netlink/af_netlink.c`).
 const RECEIVE_BYTES: usize = 64 * 1024;
 const HEADER_BYTES: usize = 16;
+/// include/uapi/linux/netlink.h.
+const NLM_F_ACK_TLVS: u16 = 0x200;
+const NLMSGERR_ATTR_MSG: u16 = 1;
 
 /// A socket in the namespace of the thread that opened it.
 pub(super) struct RouteSocket {
@@ -49,6 +52,7 @@ impl RouteSocket {
         socket.set_non_blocking(true)?;
         // Answers come without a copy of the request, so that a full batch of refusals fits the buffer.
         socket.set_cap_ack(true)?;
+        socket.set_ext_ack(true)?;
         Ok(Self { socket, buffer: Vec::with_capacity(RECEIVE_BYTES) })
     }
 
@@ -102,7 +106,7 @@ impl RouteSocket {
                 interrupted |= reply.flags & NLM_F_DUMP_INTR != 0;
                 match reply.kind {
                     NLMSG_DONE => Ok(ControlFlow::Break(())),
-                    NLMSG_ERROR => error_code(reply.payload).map(|()| ControlFlow::Break(())),
+                    NLMSG_ERROR => reply.verdict().map(|()| ControlFlow::Break(())),
                     kind => {
                         found.extend(parse(kind, reply.payload));
                         Ok(ControlFlow::Continue(()))
@@ -120,7 +124,7 @@ impl RouteSocket {
         self.send(batch)?;
         self.receive(|reply| {
             if reply.kind == NLMSG_ERROR
-                && let Err(err) = error_code(reply.payload)
+                && let Err(err) = reply.verdict()
             {
                 refused.push((reply.sequence.saturating_sub(1) as usize, err));
             }
@@ -180,12 +184,27 @@ fn next_reply(bytes: &[u8]) -> Option<(Reply<'_>, &[u8])> {
     Some((reply, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
 
-/// `struct nlmsgerr` begins with the negative errno, or zero for an ACK.
-fn error_code(payload: &[u8]) -> Result<()> {
-    match u32_at(payload, 0).map(|code| code as i32) {
-        Some(0) => Ok(()),
-        Some(code) => Err(KernelError::Refused(io::Error::from_raw_os_error(code.wrapping_neg()))),
-        None => Err(KernelError::Unexpected("a cut error message".into())),
+impl Reply<'_> {
+    /// `struct nlmsgerr` begins with the negative errno, or zero for an ACK.
+    fn verdict(&self) -> Result<()> {
+        match u32_at(self.payload, 0).map(|code| code as i32) {
+            Some(0) => Ok(()),
+            Some(code) => {
+                let errno = io::Error::from_raw_os_error(code.wrapping_neg());
+                Err(KernelError::Refused { errno, words: self.words() })
+            }
+            None => Err(KernelError::Unexpected("a cut error message".into())),
+        }
+    }
+
+    /// The kernel's own words for a refusal, behind the header of the request.
+    fn words(&self) -> Option<String> {
+        if self.flags & NLM_F_ACK_TLVS == 0 {
+            return None;
+        }
+        let mut attributes = NlasIterator::new(self.payload.get(4 + HEADER_BYTES..)?).filter_map(Result::ok);
+        let words = attributes.find(|nla| nla.kind() == NLMSGERR_ATTR_MSG)?;
+        parse_string(words.value()).ok().filter(|words| !words.is_empty())
     }
 }
 
@@ -208,7 +227,7 @@ mod tests {
         ) {
             let bytes: usize = replies(&datagram).map(|reply| HEADER_BYTES + reply.payload.len()).sum();
             proptest::prop_assert!(bytes <= datagram.len());
-            let _ = error_code(&datagram);
+            let _ = replies(&datagram).map(|reply| reply.verdict()).collect::<Vec<_>>();
         }
 
         #[test]
@@ -222,7 +241,7 @@ mod tests {
             }
             let mut count = 0;
             for reply in replies(&datagram) {
-                let _ = error_code(reply.payload);
+                let _ = reply.verdict();
                 count += 1;
             }
             proptest::prop_assert!(count * HEADER_BYTES <= datagram.len());

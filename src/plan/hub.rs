@@ -1,6 +1,8 @@
 //! Planning the hub: a vcan of ours, or the adapter that carries the bus.
 
-use super::{Action, Blocks, Bus, Have, Plan, Scope, Want, links::Repair, links::repair, links::taken};
+use super::{
+    Action, Blocks, Bus, Have, Plan, Problem, Scope, Want, links::Repair, links::repair, links::taken,
+};
 use crate::{
     adapter::Adapter,
     kernel::{BusState, Link},
@@ -98,7 +100,8 @@ fn plan_adapter(
         }
         [] => {
             let blocks = if bus.adapter_wait { Blocks::Nothing } else { Blocks::Join };
-            plan.problems.push(bus.problem(None, blocks, waiting(bus, adapter)));
+            let problem = bus.problem(None, blocks, waiting(bus, adapter));
+            plan.problems.push(Problem { awaits_adapter: true, ..problem });
             None
         }
         ref several => {
@@ -185,7 +188,7 @@ fn troubled(link: &Link) -> Option<String> {
             Some(format!("adapter {name} is error-passive: nearly all of its frames fail; {usual}"))
         }
         BusState::BusOff if controller.restart_ms == 0 => Some(format!(
-            "adapter {name} is bus-off: it met so many errors that it left the wire, and nothing restarts it; {usual}; then run `ip link set {name} type can restart`, or create the network with -o restart-ms=100"
+            "adapter {name} is bus-off: it met so many errors that it left the wire, and nothing restarts it; {usual}; then run `ip link set {name} down && ip link set {name} up`, or create the network with -o restart-ms=100"
         )),
         BusState::BusOff => Some(format!(
             "adapter {name} is bus-off: it met so many errors that it left the wire; the kernel restarts it after {} ms; {usual}",

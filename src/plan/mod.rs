@@ -186,6 +186,8 @@ pub struct Problem {
     pub endpoint: Option<EndpointId>,
     /// What cannot succeed meanwhile.
     pub blocks: Blocks,
+    /// It is over once an adapter is plugged in.
+    pub awaits_adapter: bool,
     /// One sentence: what is wrong and what to do.
     pub text: String,
 }
@@ -251,7 +253,13 @@ impl Bus {
     }
 
     fn problem(&self, endpoint: Option<&EndpointId>, blocks: Blocks, text: String) -> Problem {
-        Problem { network: self.network.clone(), endpoint: endpoint.cloned(), blocks, text }
+        Problem {
+            network: self.network.clone(),
+            endpoint: endpoint.cloned(),
+            blocks,
+            awaits_adapter: false,
+            text,
+        }
     }
 }
 

@@ -90,6 +90,11 @@ impl Rig {
             .collect()
     }
 
+    /// Lets so many seconds pass.
+    fn later(&self, seconds: u64) {
+        *self.memory.ahead.lock() += Duration::from_secs(seconds);
+    }
+
     fn take_down(&self, number: u8) {
         let down = LinkChange { up: Some(false), ..LinkChange::default() };
         self.kernel.change_link(None, self.host_end(number).unwrap(), &down).unwrap();
@@ -136,9 +141,20 @@ fn a_problem_is_an_event_when_it_comes_and_one_when_it_goes() {
         rig.look();
         assert_eq!((told(Kind::Problem), told(Kind::ProblemOver)), (1, 0));
     }
-    rig.kernel.add_foreign("can7", LinkKind::Can);
+    let index = rig.kernel.add_foreign("can7", LinkKind::Can);
     rig.look();
-    assert_eq!((told(Kind::Problem), told(Kind::ProblemOver)), (1, 1));
+    assert_eq!((told(Kind::Problem), told(Kind::AdapterAppeared), told(Kind::ProblemOver)), (1, 1, 0));
+
+    let bring = |up| {
+        rig.kernel.change_link(None, index, &LinkChange { up: Some(up), ..LinkChange::default() }).unwrap();
+        rig.look()
+    };
+    bring(false);
+    assert_eq!(told(Kind::Problem), 2, "it is down");
+    assert!(bring(true).pending, "it may come back at once");
+    rig.later(5);
+    assert!(!rig.look().pending);
+    assert_eq!((told(Kind::Problem), told(Kind::ProblemOver)), (2, 1));
 }
 
 #[test]
@@ -189,7 +205,7 @@ fn rules_to_a_hub_that_could_not_be_made_are_not_healed_yet() {
     rig.kernel.fail_after(4, 105);
     assert_eq!(rig.look(), Outcome { healed: 0, failed: 1, pending: false });
     assert_eq!(rig.look(), Outcome { healed: 0, failed: 0, pending: true });
-    *rig.memory.ahead.lock() += Duration::from_secs(1);
+    rig.later(1);
     assert_eq!(rig.look(), Outcome { healed: 2, failed: 0, pending: false });
 }
 

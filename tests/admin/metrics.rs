@@ -1,6 +1,9 @@
 //! `/metrics`, held to the letter of OpenMetrics.
 
-use canhub::{kernel::Kernel, reconcile::Memory};
+use canhub::{
+    kernel::{BusState, Controller, Identity, Kernel},
+    reconcile::Memory,
+};
 use serde_json::json;
 
 use super::{ask::get, openmetrics::Exposition, rig::Rig};
@@ -60,6 +63,28 @@ fn metrics_are_openmetrics_to_the_letter() {
     assert_eq!(value("canhub_frames_dropped_total", &of_member), 0.0);
     let of_hub = [("interface", "vcan-body"), ("direction", "out")];
     assert_eq!(value("canhub_frames_handled_total", &of_hub), 11.0);
+}
+
+#[test]
+fn an_adapter_has_the_state_that_it_is_in() {
+    let rig = Rig::new();
+    rig.network(1, json!({ "adapter": "can0", "bitrate": "500000" }));
+    let value = |name: &str, label: &str| -> f64 {
+        let text = get(&rig.admin(), "/metrics").body;
+        let line = text.lines().find(|line| line.starts_with(name) && line.contains(label));
+        line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok()).unwrap_or_else(|| panic!("{text}"))
+    };
+    let sample = |state: &str| value("canhub_adapter_state{", &format!("state=\"{state}\""));
+    assert_eq!((sample("waiting"), sample("error-active")), (1.0, 0.0));
+
+    let index =
+        rig.kernel.plug(Identity::default(), Controller { clock: 8_000_000, ..Controller::default() });
+    rig.manager.reconcile(&Memory::default()).unwrap();
+    assert_eq!((sample("waiting"), sample("error-active")), (0.0, 1.0));
+    rig.kernel.set_state(index, BusState::BusOff);
+    assert_eq!((sample("bus-off"), sample("error-active")), (1.0, 0.0));
+    assert_eq!(value("canhub_adapter_bus_offs_total{", "can0"), 1.0);
+    assert_eq!(value("canhub_adapter_restarts_total{", "can0"), 0.0);
 }
 
 #[test]

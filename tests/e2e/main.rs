@@ -3,7 +3,8 @@
 //! Runs as root on a machine where canhub is installed and serves, normally a guest of `tests/guest`:
 //!
 //! ```text
-//! /host/e2e --test-threads=1 --skip reboot_             every topic
+//! /host/e2e --test-threads=1 --skip reboot_ --skip hardware::    every topic
+//! /host/e2e --test-threads=1 hardware::                 in the guest `hardware`, with CAN adapters to unplug
 //! /host/e2e --test-threads=1 traffic:: lifecycle::      two of them
 //! /host/e2e --test-threads=1 reboot_before              then reboot the machine, then:
 //! /host/e2e --test-threads=1 reboot_after
@@ -32,6 +33,7 @@ mod bad_input;
 mod cycles;
 mod doctor;
 mod giving_way;
+mod hardware;
 mod healing;
 mod health;
 mod kernel;
@@ -39,6 +41,8 @@ mod late;
 mod lifecycle;
 mod reboot;
 mod restart;
+mod serial;
 mod storm;
 mod support;
 mod traffic;
+mod wired;

@@ -50,6 +50,10 @@ impl Listen {
 pub fn run(args: &Listen) -> io::Result<()> {
     let mut socket = socket::open(&args.interface)?;
     args.filter(&socket)?;
+    if args.deaf_to.or(args.only).is_some() {
+        // What came in before the filter stood.
+        while socket::receive(&socket, Duration::ZERO)?.is_some() {}
+    }
     let told = Told::to_stop();
     line("ready")?;
 

@@ -49,7 +49,11 @@ fn head(status: &Status) -> String {
 }
 
 fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> String {
-    let well = if bus.is_well() { "well" } else { "NOT WELL" };
+    let well = match bus.is_well() {
+        true => "well",
+        false if bus.waiting => "WAITING",
+        false => "NOT WELL",
+    };
     let heal = if bus.heal { "" } else { "  healing off" };
     let owner = match bus.owner {
         Ownership::Owned => "hub",
@@ -160,12 +164,12 @@ mod tests {
             network_name: name.into(),
             hub: "fifteen-bytes-x".into(),
             adapter: None,
+            waiting: false,
             owner: Ownership::Owned,
             frames: "classic".into(),
             heal: true,
             steps: vec![],
             problems: vec![],
-            hub_is_there: true,
             adapter_problems: vec![],
             blocked: false,
             heals: 3,

@@ -147,12 +147,15 @@ fn an_adapter_without_settings_is_its_operators() {
     assert!(problems.len() == 1 && problems[0].contains("has no bitrate"), "{problems:?}");
     let own = ControllerChange { timing: Some((83_333, None)), ..Default::default() };
     rig.kernel.configure(index, &own, true).unwrap();
-    assert_eq!((rig.look(), rig.problems()), (Outcome::default(), vec![]));
+    rig.look();
+    assert_eq!(rig.problems(), [""; 0]);
+    rig.later(5);
+    assert_eq!(rig.look(), Outcome::default());
 }
 
 #[test]
 fn what_is_wrong_on_the_wire_is_said_in_words() {
-    for (restart_ms, word) in [("0", "type can restart"), ("100", "after 100 ms")] {
+    for (restart_ms, word) in [("0", "ip link set can0 up"), ("100", "after 100 ms")] {
         let rig = Rig::new(&[("adapter", "can0"), ("bitrate", "500000"), ("restart-ms", restart_ms)]);
         let index = rig.plug("1");
         rig.look();
@@ -162,6 +165,49 @@ fn what_is_wrong_on_the_wire_is_said_in_words() {
         rig.kernel.set_state(index, BusState::ErrorPassive);
         assert!(rig.problems()[0].contains("error-passive"));
     }
+}
+
+#[test]
+fn an_adapter_that_comes_back_is_one_line_and_no_fault_that_recurs() {
+    let rig = Rig::new(&[("adapter", "can0"), ("bitrate", "500000")]);
+    rig.look();
+    for time in 1..=10 {
+        let index = rig.plug("2");
+        assert_eq!(rig.look().healed, 2, "set up and its rules, the {time}th time too");
+        rig.kernel.delete_link(None, index).unwrap();
+        rig.look();
+    }
+    let told = rig.told();
+    let count = |kind| told.iter().filter(|event| event.kind == kind).count();
+    assert_eq!((count(Kind::AdapterAppeared), count(Kind::AdapterVanished)), (10, 10));
+    assert_eq!((count(Kind::Healed), count(Kind::KeepsComingBack)), (0, 0));
+    let appeared = told.iter().find(|event| event.kind == Kind::AdapterAppeared).unwrap();
+    assert_eq!(appeared.interface.as_deref(), Some("can0"));
+    let did = appeared.did.as_deref().unwrap();
+    assert!(did.contains("configure the adapter can0") && did.contains("can-gw rules"), "{did}");
+    assert_eq!(rig.manager.events().heals_of_network(&network()), 20);
+}
+
+#[test]
+fn going_bus_off_is_told_once_a_minute_with_how_often() {
+    let rig = Rig::new(&[("adapter", "can0"), ("bitrate", "500000"), ("restart-ms", "100")]);
+    let index = rig.plug("1");
+    rig.look();
+    let told = || -> Vec<Option<u32>> {
+        rig.told().into_iter().filter(|event| event.kind == Kind::BusOff).map(|event| event.times).collect()
+    };
+    for _ in 0..3 {
+        rig.kernel.set_state(index, BusState::BusOff);
+        rig.look();
+        rig.kernel.set_state(index, BusState::ErrorActive);
+        rig.look();
+    }
+    assert_eq!(told(), [Some(1)]);
+    let problems = rig.told().into_iter().filter(|event| event.kind == Kind::Problem);
+    assert_eq!(problems.filter(|event| event.reason.as_deref().unwrap().contains("bus-off")).count(), 1);
+    rig.later(60);
+    rig.look();
+    assert_eq!(told(), [Some(1), Some(2)]);
 }
 
 #[test]

@@ -125,6 +125,13 @@ impl Container {
         Member::inside(&self.name, self.pid, interface, number)
     }
 
+    /// Its first process is the one that it had, and Docker never restarted it.
+    #[track_caller]
+    pub fn assert_untouched(&self) {
+        let alive = try_docker(&["inspect", "--format", "{{.State.Pid}} {{.RestartCount}}", &self.name]);
+        assert_eq!(alive, Ok(format!("{} 0", self.pid)), "{}: its first process stays the same", self.name);
+    }
+
     /// Its interfaces.
     pub fn links(&self) -> Vec<Link> {
         parse_links(&self.run(&["ip", "-j", "link"]))

@@ -73,6 +73,16 @@ pub fn gateway_is_a_module() -> bool {
     fs::read_to_string("/proc/modules").is_ok_and(|modules| modules.contains("can_gw "))
 }
 
+/// Configures an adapter by hand, as its owner would, and brings it up.
+#[track_caller]
+pub fn configure_adapter(name: &str, bitrate: u32) {
+    ip_link(&["set", name, "down"]);
+    ip_link(&["set", name, "type", "can", "bitrate", &bitrate.to_string()]);
+    // Containers do not wait for a wire that is slower than they are, and ten frames, the default, are soon queued.
+    ip_link(&["set", name, "txqueuelen", "4096"]);
+    ip_link(&["set", name, "up"]);
+}
+
 /// All can-gw rules, as `cangw` would make them again. Empty where can-gw is not loaded.
 pub fn rules() -> Vec<String> {
     // Its exit status after a list is a number of bytes, so it tells nothing.

@@ -5,10 +5,12 @@ pub mod compose;
 pub mod dice;
 pub mod docker;
 pub mod frames;
+pub mod hardware;
 pub mod host;
 pub mod member;
 #[path = "../../probe/report.rs"]
 pub mod report;
 pub mod scene;
 pub mod shell;
+pub mod slcan;
 pub mod strangers;

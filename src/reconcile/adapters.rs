@@ -1,0 +1,117 @@
+//! What became of adapters since the last look: one is gone, one has come, one was off the bus. What is wrong with
+//! one now is a problem of the plan's.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    kernel::{BusState, Link},
+    names::NetworkId,
+    network::Hub,
+    plan::{Have, Want, carriers},
+};
+
+/// With `restart-ms` an adapter on a broken wire is bus-off many times a second; so often that is told at most.
+const BUS_OFF_TOLD: Duration = Duration::from_secs(60);
+
+/// What happened to the adapter of a bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct News {
+    pub(super) network: NetworkId,
+    /// The adapter's name then or now.
+    pub(super) interface: String,
+    pub(super) what: What,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// It was there and is not any more.
+    Vanished,
+    /// It is there again, or another one in its place.
+    Appeared,
+    /// It left the wire, so often since that was last told.
+    BusOff(u32),
+}
+
+/// The adapters of all buses, as they were told of last.
+#[derive(Debug, Default)]
+pub(super) struct Adapters(BTreeMap<NetworkId, Option<Seen>>);
+
+#[derive(Debug, Clone)]
+struct Seen {
+    index: u32,
+    interface: String,
+    off: bool,
+    /// As the kernel counts them.
+    bus_offs: u32,
+    /// How often since that was told.
+    untold: u32,
+    told: Option<Instant>,
+}
+
+impl Adapters {
+    /// Compares what is there with what was. That one is there, or waited for, is no news at the first look.
+    pub(super) fn look(&mut self, want: &Want, have: &Have, now: Instant) -> Vec<News> {
+        let mut news = Vec::new();
+        let mut before = std::mem::take(&mut self.0);
+        for bus in &want.buses {
+            let Hub::Adapter(adapter) = &bus.hub else { continue };
+            let mut seen = match carriers(adapter, have)[..] {
+                [link] => Some(Seen::new(link)),
+                _ => None,
+            };
+            let mut tell = |interface: &str, what| {
+                news.push(News { network: bus.network.clone(), interface: interface.to_owned(), what });
+            };
+            match (before.remove(&bus.network), &mut seen) {
+                (Some(Some(old)), None) => tell(&old.interface, What::Vanished),
+                (Some(None), Some(new)) => tell(&new.interface, What::Appeared),
+                (Some(Some(old)), Some(new)) if old.index != new.index => {
+                    tell(&new.interface, What::Appeared)
+                }
+                (Some(Some(old)), Some(new)) => {
+                    if let Some(times) = new.bus_offs_since(&old, now) {
+                        tell(&new.interface, What::BusOff(times));
+                    }
+                }
+                (None, Some(new)) if new.off => {
+                    new.told = Some(now);
+                    tell(&new.interface, What::BusOff(1));
+                }
+                (Some(None), None) | (None, _) => {}
+            }
+            self.0.insert(bus.network.clone(), seen);
+        }
+        news
+    }
+}
+
+impl Seen {
+    fn new(link: &Link) -> Self {
+        let controller = link.controller.as_deref();
+        Self {
+            index: link.index,
+            interface: link.name.clone(),
+            off: controller.is_some_and(|controller| controller.state == BusState::BusOff),
+            bus_offs: controller.map_or(0, |controller| controller.history.bus_off),
+            untold: 0,
+            told: None,
+        }
+    }
+
+    /// How often it went bus-off since that was told, if it is time to tell.
+    fn bus_offs_since(&mut self, old: &Self, now: Instant) -> Option<u32> {
+        // A driver that does not count is at least seen.
+        let seen = u32::from(self.off && !old.off);
+        self.untold = old.untold + self.bus_offs.saturating_sub(old.bus_offs).max(seen);
+        let due = old.told.is_none_or(|told| now.duration_since(told) >= BUS_OFF_TOLD);
+        if self.untold == 0 || !due {
+            self.told = old.told;
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+}

@@ -1,0 +1,268 @@
+//! Adapters on serial lines, on a wire of our own: unplugged, replugged, with errors and another bitrate.
+
+use crate::support::{
+    canhub::{self, says},
+    docker::{Container, Network},
+    frames::{all_hear_all, assert_all_hear_all, assert_hears},
+    hardware::controller,
+    host::{Journal, configure_adapter, ip_link, link},
+    member::Member,
+    report::Kind,
+    scene::Scene,
+    shell::{eventually, run, say},
+    slcan::{Adapter, State, Wire},
+};
+
+const KINDS: [Kind; 3] = [Kind::Classic, Kind::Extended, Kind::Remote];
+
+/// A bus that this adapter carries at that bitrate.
+#[track_caller]
+fn bus(scene: &Scene, adapter: &str, bitrate: u32) -> Network {
+    let (adapter, bitrate) = (format!("adapter={adapter}"), format!("bitrate={bitrate}"));
+    scene.network(&[&adapter, &bitrate, "frames=classic", "txqueuelen=4096"])
+}
+
+/// Two adapters on one wire, each with a bus, and three containers on them.
+struct Wired {
+    scene: Scene,
+    wire: Wire,
+    left: Adapter,
+    right: Adapter,
+    ecus: [Container; 3],
+}
+
+impl Wired {
+    fn new() -> Self {
+        Self::with_bitrates(500_000, 500_000)
+    }
+
+    fn with_bitrates(left_bitrate: u32, right_bitrate: u32) -> Self {
+        let wire = Wire::default();
+        let [left, right] = ["slcan-left", "slcan-right"].map(|name| wire.plug(name));
+        let scene = Scene::new();
+        let buses = [bus(&scene, "slcan-left", left_bitrate), bus(&scene, "slcan-right", right_bitrate)];
+        let ecus = [&buses[0], &buses[0], &buses[1]].map(|bus| scene.container(bus));
+        Self { scene, wire, left, right, ecus }
+    }
+
+    /// Two on the left, one on the right.
+    fn members(&self) -> [Member; 3] {
+        [0, 1, 2].map(|at| self.ecus[at].member("can0", at as u8 + 1))
+    }
+}
+
+#[test]
+fn containers_on_two_adapters_hear_each_other_through_the_wire() {
+    let wired = Wired::new();
+    let [one, two, far] = wired.members();
+    let hosts = [Member::host("slcan-left", 8), Member::host("slcan-right", 9)];
+    assert_all_hear_all(&[&one, &two, &far, &hosts[0], &hosts[1]], &KINDS, 50);
+}
+
+#[test]
+fn an_adapter_that_is_pulled_out_and_plugged_in_again_carries_the_same_containers() {
+    let Wired { scene, wire, left, right, ecus } = Wired::new();
+    let [one, two, far] = [0, 1, 2].map(|at| ecus[at].member("can0", at as u8 + 1));
+    let mut left = left;
+    for round in 1..=3 {
+        left.unplug();
+        assert_hears(&one, &[&two], &KINDS, 50);
+
+        let journal = Journal::mark();
+        left = wire.plug("slcan-left");
+        eventually("all hear all again", || all_hear_all(&[&one, &two, &far], &[Kind::Classic], 20));
+        assert_eq!(controller("slcan-left"), (Some(500_000), "ERROR-ACTIVE".into()));
+        let told = journal.since();
+        let lines: Vec<&str> = told.lines().filter(|line| line.contains("healed")).collect();
+        assert!(matches!(&lines[..], [line] if line.contains("the adapter appeared")), "one line: {told}");
+        say(&format!("replugged {round}"));
+    }
+    for ecu in &ecus {
+        ecu.assert_untouched();
+    }
+    drop(scene);
+    drop((left, right));
+}
+
+#[test]
+fn errors_on_the_wire_reach_containers_that_ask_for_them() {
+    let wired = Wired::new();
+    let [one, two, far] = wired.members();
+    assert_eq!(wired.left.state(), "ERROR-ACTIVE");
+
+    let (errors, _) = one.start_tool("candump -n 1 -T 20000 can0,0~0,#FFFFFFFF");
+    wired.left.report(State::Passive, 128, 0);
+    let seen = errors.finish();
+    assert!(seen.contains("ERRORFRAME"), "{seen}");
+    assert_eq!(wired.left.state(), "ERROR-PASSIVE");
+    wired.left.report(State::Active, 0, 0);
+    assert_eq!(wired.left.state(), "ERROR-ACTIVE");
+    assert_hears(&one, &[&two, &far], &KINDS, 20);
+}
+
+/// Waits for a state of the controller, as `ip` tells it.
+#[track_caller]
+fn becomes(adapter: &Adapter, wanted: &str) {
+    eventually(&format!("{} is {wanted}", adapter.interface), || match adapter.state() {
+        state if state == wanted => Ok(()),
+        state => Err(state),
+    });
+}
+
+#[test]
+fn another_bitrate_on_the_wire_is_told_in_words() {
+    let journal = Journal::mark();
+    let wired = Wired::with_bitrates(500_000, 250_000);
+    let [one, ..] = wired.members();
+    one.run(&["cansend", "can0", "123#DEADBEEF"]);
+    becomes(&wired.left, "BUS-OFF");
+    becomes(&wired.right, "ERROR-PASSIVE");
+
+    let words = [
+        "slcan-left is bus-off",
+        "slcan-right is error-passive",
+        "another bitrate than the others on the wire",
+        "missing termination (120 ohms at both ends)",
+    ];
+    // Lines are broken where a person reads them.
+    let shown = says("status").split_whitespace().collect::<Vec<_>>().join(" ");
+    // That a controller is error-passive has no event; the audit finds it.
+    let told = eventually("the log tells both", || {
+        let told = journal.since();
+        if words.iter().all(|word| told.contains(word)) { Ok(told) } else { Err(told) }
+    });
+    for word in words {
+        assert!(shown.contains(word) && told.contains(word), "{word:?} is not in:\n{shown}\nor in:\n{told}");
+    }
+    assert!(told.contains("bus-off: the adapter met so many errors"), "{told}");
+    for word in
+        ["slcan-left is bus-off at 500000 bit/s", "slcan-right is error-passive at 250000 bit/s", "NOT WELL"]
+    {
+        assert!(shown.contains(word), "{word:?} is not in:\n{shown}");
+    }
+    assert!(shown.contains("ip link set slcan-left down && ip link set slcan-left up"), "{shown}");
+
+    // As it says: the right bitrate, and up again.
+    let Wired { scene, left, right, .. } = wired;
+    scene.remove_all();
+    let buses = [bus(&scene, "slcan-left", 500_000), bus(&scene, "slcan-right", 500_000)];
+    let ecus = [&buses[0], &buses[1]].map(|bus| scene.container(bus));
+    for adapter in [&left, &right] {
+        ip_link(&["set", &adapter.interface, "down"]);
+        ip_link(&["set", &adapter.interface, "up"]);
+        becomes(adapter, "ERROR-ACTIVE");
+    }
+    let [one, far] = [0, 1].map(|at| ecus[at].member("can0", at as u8 + 1));
+    eventually("both hear both", || all_hear_all(&[&one, &far], &KINDS, 20));
+    drop(scene);
+    drop((left, right));
+}
+
+#[test]
+fn a_sender_alone_on_the_wire_becomes_passive_and_stays_on_the_bus() {
+    let wire = Wire::default();
+    let adapter = wire.plug("slcan-alone");
+    let scene = Scene::new();
+    // A bus of FD frames lets errors through just as well.
+    let bus = scene.network(&["adapter=slcan-alone", "bitrate=500000"]);
+    let ecu = scene.container(&bus).member("can0", 1);
+
+    // Nobody acknowledges, the counter of sent errors rises.
+    let (errors, _) = ecu.start_tool("candump -e -n 2 -T 20000 can0,0~0,#FFFFFFFF");
+    ecu.run(&["cansend", "can0", "123#DEADBEEF"]);
+    becomes(&adapter, "ERROR-PASSIVE");
+    let seen = errors.finish();
+    assert!(seen.contains("no-acknowledgement-on-tx"), "{seen}");
+    drop(scene);
+    drop(adapter);
+}
+
+#[test]
+fn what_its_operator_sets_stays_unless_the_options_ask_for_something_else() {
+    let wire = Wire::default();
+    let adapter = wire.plug("slcan-own");
+    configure_adapter("slcan-own", 125_000);
+    let scene = Scene::new();
+    let own = scene.network(&["adapter=slcan-own", "frames=classic"]);
+    let _ecu = scene.container(&own);
+    assert_eq!(controller("slcan-own").0, Some(125_000));
+    configure_adapter("slcan-own", 250_000);
+    // Somebody else's fault is healed, so canhub has looked since.
+    let hub = scene.network(&[]).hub();
+    ip_link(&["set", &hub, "down"]);
+    eventually("canhub looks", || match link(&hub) {
+        Some(link) if link.is_up() => Ok(()),
+        link => Err(format!("{link:?}")),
+    });
+    assert_eq!(controller("slcan-own").0, Some(250_000));
+    scene.remove_all();
+    assert_eq!(controller("slcan-own"), (Some(250_000), "ERROR-ACTIVE".into()));
+
+    let _asked = bus(&scene, "slcan-own", 500_000);
+    assert_eq!(controller("slcan-own").0, Some(500_000));
+    // Between two steps canhub would bring it up, and what is up cannot be set up.
+    let canhub = canhub::pid();
+    run("kill", &["-STOP", &canhub]);
+    configure_adapter("slcan-own", 250_000);
+    run("kill", &["-CONT", &canhub]);
+    eventually("the bitrate is as asked again", || match controller("slcan-own") {
+        (Some(500_000), state) if state == "ERROR-ACTIVE" => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    scene.remove_all();
+    assert_eq!(controller("slcan-own"), (Some(250_000), "ERROR-ACTIVE".into()), "as it was found");
+    drop(scene);
+    drop(adapter);
+}
+
+#[test]
+fn what_the_adapter_cannot_do_is_refused_by_name() {
+    let wire = Wire::default();
+    let adapter = wire.plug("slcan-poor");
+    let scene = Scene::new();
+    for (options, words) in [
+        (
+            &["bitrate=123456"][..],
+            &["slcan-poor", "bitrate=123456", "it knows only 10000", "1000000 bit/s"][..],
+        ),
+        (&["bitrate=500000", "one-shot=on"], &["slcan-poor", "one-shot", "listen-only"]),
+        (&["bitrate=500000", "dbitrate=2000000"], &["dbitrate=2000000", "no FD frames"]),
+        (&["bitrate=500000", "termination=120"], &["termination=120", "cannot be switched"]),
+        // Nothing of these reaches the adapter.
+        (&["bitrate=fast"], &["bitrate=fast", "like 500000"]),
+        (&["bitrate=500000", "sample-point=87.5"], &["sample-point=87.5", "like 0.875"]),
+        (&["sample-point=0.8"], &["sample-point=0.8", "without bitrate"]),
+        (&["bitrate=500000", "dbitrate=250000"], &["dbitrate=250000", "slower"]),
+        (&["dsample-point=0.8"], &["dsample-point=0.8", "without dbitrate"]),
+        (&["restart-ms=soon"], &["restart-ms=soon", "milliseconds"]),
+        (&["fd-non-iso=1"], &["fd-non-iso=1", "on and off"]),
+        (&["listen-only=yes"], &["listen-only=yes", "on and off"]),
+        (&["loopback=yes"], &["loopback=yes", "on and off"]),
+        (&["one-shot=2"], &["one-shot=2", "on and off"]),
+        (&["triple-sampling=3"], &["triple-sampling=3", "on and off"]),
+        (&["berr-reporting=loud"], &["berr-reporting=loud", "on and off"]),
+        (&["presume-ack=maybe"], &["presume-ack=maybe", "on and off"]),
+        (&["termination=lots"], &["termination=lots", "ohms"]),
+        (&["txqueuelen=-1"], &["txqueuelen=-1", "frames"]),
+        (&["adapter-wait=no"], &["adapter-wait=no", "on and fail"]),
+        (&["hub=vcan-too"], &["hub=vcan-too", "exclude each other"]),
+        (&["bitrat=500000"], &["bitrat=500000", "did you mean bitrate?"]),
+        // Only the kernel knows this, when it is asked for: the adapter is put back. A bitrate cannot be taken away.
+        (
+            &["bitrate=500000", "restart-ms=100"],
+            &["slcan-poor", "restart-ms 100", "restart from Bus Off", "leave out"],
+        ),
+    ] {
+        assert_eq!(controller("slcan-poor"), (None, "STOPPED".into()), "it was touched");
+        let options: Vec<&str> =
+            ["adapter=slcan-poor"].iter().chain(options).flat_map(|option| ["-o", option]).collect();
+        let refused = scene.try_network(canhub::driver(), &options).expect_err("it cannot be had");
+        for word in words {
+            assert!(refused.contains(word), "{options:?}: {word:?} is not in: {refused}");
+        }
+    }
+    assert_eq!(controller("slcan-poor"), (Some(500_000), "STOPPED".into()));
+    scene.assert_nothing_is_left();
+    drop(scene);
+    drop(adapter);
+}

@@ -1,0 +1,125 @@
+//! The CAN adapters of the emulated machine (the guest `hardware`): two on one wire, in slots that they can leave.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread::{self, JoinHandle, sleep},
+    time::{Duration, Instant},
+};
+
+use super::{
+    host::link,
+    shell::{eventually, not_run, run},
+};
+
+/// An adapter that can be unplugged.
+pub struct Adapter {
+    /// For the machine.
+    id: &'static str,
+    /// The interface that it is, where both are in when the machine boots.
+    pub interface: &'static str,
+    /// Its slot on the PCI bus.
+    slot: &'static str,
+}
+
+/// In slot 10 of the PCI bus.
+pub const KV0: Adapter = Adapter { id: "kv0", interface: "can0", slot: "0000:00:10.0" };
+/// In slot 14.
+pub const KV1: Adapter = Adapter { id: "kv1", interface: "can1", slot: "0000:00:14.0" };
+
+/// In bit/s, of all tests of adapters.
+pub const BITRATE: u32 = 500_000;
+
+/// Whether this machine has them. False, and said so, on any other.
+#[must_use]
+pub fn is_there(test: &str) -> bool {
+    let there = fs::exists("/usr/local/sbin/adapter").unwrap_or(false);
+    if !there {
+        not_run(test, "it needs the adapters of the guest `hardware`");
+    }
+    there
+}
+
+/// The bitrate and the state of a controller, as `ip` tells them.
+#[track_caller]
+pub fn controller(interface: &str) -> (Option<u64>, String) {
+    let shown = run("ip", &["-json", "-details", "link", "show", interface]);
+    let links: serde_json::Value =
+        serde_json::from_str(&shown).unwrap_or_else(|err| panic!("{err}: {shown}"));
+    let data = &links[0]["linkinfo"]["info_data"];
+    // Of a driver that has a list of bitrates `ip` tells it in another place.
+    let bitrate = data["bittiming"]["bitrate"].as_u64().or(data["bittiming_bitrate"].as_u64());
+    let bitrate = bitrate.filter(|bitrate| *bitrate > 0);
+    (bitrate, data["state"].as_str().unwrap_or_default().to_owned())
+}
+
+/// The name of the interface in the adapter's slot, if it is plugged in.
+pub fn in_slot(adapter: &Adapter) -> Option<String> {
+    let interfaces = fs::read_dir("/sys/class/net").ok()?.flatten();
+    let of = |interface: &Path| fs::canonicalize(interface.join("device")).ok();
+    let found = interfaces
+        .map(|entry| entry.path())
+        .find(|path| of(path).is_some_and(|device: PathBuf| device.ends_with(adapter.slot)))?;
+    Some(found.file_name()?.to_string_lossy().into_owned())
+}
+
+/// Waits in the background for an interface to appear, and tells when it did.
+pub fn when_there(interface: &str) -> JoinHandle<Instant> {
+    let path = Path::new("/sys/class/net").join(interface);
+    thread::spawn(move || {
+        let began = Instant::now();
+        while !path.exists() && began.elapsed() < Duration::from_secs(60) {
+            sleep(Duration::from_millis(1));
+        }
+        Instant::now()
+    })
+}
+
+impl Adapter {
+    /// The option that knows it by its place.
+    pub fn path(&self) -> String {
+        format!("path:pci-{}", self.slot)
+    }
+
+    /// The options of a network that it carries.
+    pub fn options(&self) -> [&'static str; 4] {
+        let adapter = if self.interface == "can0" { "adapter=can0" } else { "adapter=can1" };
+        // Ten frames, the queue's usual length, are soon there: containers do not wait for a wire slower than they.
+        [adapter, "bitrate=500000", "frames=classic", "txqueuelen=4096"]
+    }
+
+    /// Takes it out; it is gone when this returns.
+    #[track_caller]
+    pub fn unplug(&self) {
+        run("adapter", &["unplug", self.id]);
+        eventually(&format!("{} goes with its adapter", self.interface), || match link(self.interface) {
+            None => Ok(()),
+            Some(link) => Err(format!("{link:?}")),
+        });
+    }
+
+    /// Puts it back; its interface is there when this returns.
+    #[track_caller]
+    pub fn plug(&self) {
+        run("adapter", &["plug", self.id]);
+        eventually(&format!("{} comes with its adapter", self.interface), || {
+            link(self.interface).map(|_| ()).ok_or_else(|| "it is not there".into())
+        });
+    }
+
+    /// As [`Adapter::plug`], whatever its interface is called.
+    #[track_caller]
+    pub fn plug_anywhere(&self) {
+        run("adapter", &["plug", self.id]);
+        eventually("an interface comes with the adapter", || {
+            in_slot(self).ok_or_else(|| "none is there".into())
+        });
+    }
+
+    /// For the tests after one that failed while it was out.
+    pub fn put_back(&self) {
+        if link(self.interface).is_none() {
+            self.plug();
+        }
+    }
+}

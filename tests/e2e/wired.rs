@@ -1,0 +1,103 @@
+//! CAN hardware over reboots: adapters in another order, and one that is plugged in late. `tests/suite` turns the
+//! machine; each part begins with `reboot_`, so that an ordinary run leaves it out.
+
+use std::{fs, thread::sleep, time::Duration};
+
+use crate::{
+    hardware::hear,
+    support::{
+        canhub::says,
+        docker::{Container, IMAGE, docker, try_docker},
+        hardware::{BITRATE, KV0, KV1, controller, in_slot},
+        host::Journal,
+        member::Member,
+        scene::prepare,
+        shell::{eventually, run, say},
+    },
+};
+
+const LEFT: &str = "e2e-wired-left";
+const RIGHT: &str = "e2e-wired-right";
+const MEMBERS: [(&str, &str); 3] =
+    [("e2e-wired-one", LEFT), ("e2e-wired-two", LEFT), ("e2e-wired-far", RIGHT)];
+/// So long after the boot the missing adapter is plugged in.
+const LATE: Duration = Duration::from_secs(60);
+
+#[test]
+fn reboot_wired_before() {
+    prepare();
+    for (name, adapter) in [(LEFT, &KV0), (RIGHT, &KV1)] {
+        let driver = crate::support::canhub::driver();
+        let make = ["network", "create", "--driver", driver, "--ipam-driver", "null"];
+        let identity = format!("adapter={}", adapter.path());
+        let bitrate = format!("bitrate={BITRATE}");
+        let options = ["-o", &*identity, "-o", &bitrate, "-o", "frames=classic", "-o", "txqueuelen=4096"];
+        docker(&[&make, &options[..], &[name]].concat());
+    }
+    for (name, bus) in MEMBERS {
+        let run = ["run", "--detach", "--restart", "always", "--name", name, "--network", bus];
+        docker(&[&run[..], &[IMAGE, "sleep", "infinity"]].concat());
+    }
+    let [one, two, far] = members();
+    hear(&[&one, &two, &far], &[&one, &two, &far], 20).unwrap_or_else(|err| panic!("{err}"));
+    run("sync", &[]);
+}
+
+/// Their names swapped; what they are known by did not.
+#[test]
+fn reboot_wired_swapped() {
+    prepare();
+    assert_eq!((in_slot(&KV0).as_deref(), in_slot(&KV1).as_deref()), (Some("can1"), Some("can0")));
+    let [one, two, far] = members();
+    hear(&[&one, &two, &far], &[&one, &two, &far], 50).unwrap_or_else(|err| panic!("{err}"));
+    // The host's side of the left bus is the adapter in the left one's slot.
+    let (left, right) = (Member::host("can1", 8), Member::host("can0", 9));
+    hear(&[&one, &two, &left, &right], &[&one], 20).unwrap_or_else(|err| panic!("{err}"));
+    let status: serde_json::Value = serde_json::from_str(&says("status --json")).expect("it is JSON");
+    let carrier = |name: &str| {
+        let buses = status["buses"].as_array().cloned().unwrap_or_default();
+        let bus = buses.into_iter().find(|bus| bus["network_name"] == name);
+        bus.map(|bus| bus["adapter"]["interface"].clone()).unwrap_or_default()
+    };
+    assert_eq!((carrier(LEFT), carrier(RIGHT)), ("can1".into(), "can0".into()), "{status:#}");
+}
+
+/// The left one was not plugged in when the machine booted.
+#[test]
+fn reboot_wired_missing() {
+    prepare();
+    assert_eq!(in_slot(&KV0), None);
+    let [one, two, far] = members();
+    hear(&[&one, &two], &[&one, &two], 20).unwrap_or_else(|err| panic!("{err}"));
+    hear(&[&far], &[&far], 20).unwrap_or_else(|err| panic!("{err}"));
+    let shown = says("status");
+    assert!(shown.contains(&format!("waiting for adapter {}", KV0.path())), "{shown}");
+
+    let uptime = fs::read_to_string("/proc/uptime").expect("/proc is mounted");
+    let uptime = uptime.split('.').next().and_then(|seconds| seconds.parse().ok()).expect("it is a number");
+    sleep(LATE.saturating_sub(Duration::from_secs(uptime)));
+    let before: Vec<Container> = MEMBERS.iter().map(|(name, _)| Container::running(name)).collect();
+    let journal = Journal::mark();
+    KV0.plug_anywhere();
+    eventually("all hear all", || hear(&[&one, &two, &far], &[&one, &two, &far], 20));
+    let interface = in_slot(&KV0).expect("it is plugged in");
+    assert_eq!(controller(&interface), (Some(u64::from(BITRATE)), "ERROR-ACTIVE".into()));
+    before.iter().for_each(Container::assert_untouched);
+    let told = journal.since();
+    assert_eq!(told.lines().filter(|line| line.contains("healed")).count(), 1, "{told}");
+    say(&told);
+
+    docker(&[&["rm", "--force"], &MEMBERS.map(|(name, _)| name)[..]].concat());
+    docker(&["network", "rm", LEFT, RIGHT]);
+}
+
+fn members() -> [Member; 3] {
+    [0, 1, 2].map(|at| {
+        let (name, _) = MEMBERS[at];
+        eventually(&format!("{name} runs"), || {
+            let state = try_docker(&["inspect", "--format", "{{.State.Running}} {{.State.Error}}", name])?;
+            if state.starts_with("true") { Ok(()) } else { Err(state) }
+        });
+        Container::running(name).member("can0", at as u8 + 1)
+    })
+}
