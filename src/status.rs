@@ -44,6 +44,9 @@ pub struct BusStatus {
     pub hub: String,
     /// The adapter that carries the bus, while it is there and has a controller.
     pub adapter: Option<AdapterStatus>,
+    /// Whether it waits for an adapter that is not there; its containers hear each other meanwhile.
+    #[serde(default)]
+    pub waiting: bool,
     /// Who makes the hub.
     pub owner: Ownership,
     /// `classic`, `fd` or `xl`.
@@ -54,9 +57,6 @@ pub struct BusStatus {
     pub steps: Vec<String>,
     /// What only somebody else can mend, each in a sentence.
     pub problems: Vec<String>,
-    /// The host's interface is there. Where it is not, a bus with an adapter waits for that.
-    #[serde(default)]
-    pub hub_is_there: bool,
     /// Those of the problems that are its adapter's: the containers hear each other all the same.
     #[serde(default)]
     pub adapter_problems: Vec<String>,
@@ -136,11 +136,6 @@ impl Status {
 }
 
 impl BusStatus {
-    /// Whether it waits for an adapter that is not there; its containers hear each other meanwhile.
-    pub fn waits(&self) -> bool {
-        self.owner == Ownership::Adapter && !self.hub_is_there
-    }
-
     /// Whether it is as it is wanted.
     pub fn is_well(&self) -> bool {
         self.steps.is_empty() && self.problems.is_empty()

@@ -115,7 +115,7 @@ const STATES: [&str; 7] =
 /// What the controllers of adapters tell. One that is not there is waiting, and has no other series.
 fn adapters(buses: &[BusStatus]) -> [(&'static str, &'static str, Series); 4] {
     let [mut states, mut errors, mut bus_offs, mut restarts] = [const { Vec::new() }; 4];
-    for bus in buses.iter().filter(|bus| bus.waits() || bus.adapter.is_some()) {
+    for bus in buses.iter().filter(|bus| bus.waiting || bus.adapter.is_some()) {
         let interface = bus.adapter.as_ref().map_or(&bus.hub, |adapter| &adapter.interface);
         let labels = [labels_of(bus), vec![("interface", interface.clone())]].concat();
         let now = bus.adapter.as_ref().map_or("waiting", |adapter| &adapter.state);

@@ -59,7 +59,7 @@ pub fn adapter(bus: &BusStatus) -> Option<Finding> {
     }
     let found = |check, level, sentence| Some(finding(check, &bus.hub, level, sentence));
     let problem = bus.adapter_problems.first().cloned();
-    if bus.waits() {
+    if bus.waiting {
         let waiting = || format!("adapter {} is not there", bus.hub);
         return found(ADAPTER_AWAY, Level::Warning, problem.unwrap_or_else(waiting));
     }
@@ -115,7 +115,7 @@ mod tests {
             heal: true,
             steps: vec![],
             problems: vec![],
-            hub_is_there: true,
+            waiting: false,
             adapter_problems: vec![],
             blocked: false,
             heals: 0,
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_bus_without_its_adapter_works_with_less_and_one_that_lets_nobody_on_does_not() {
-        let waiting = BusStatus { hub_is_there: false, adapter: None, ..with_problem("", "waiting for it") };
+        let waiting = BusStatus { waiting: true, adapter: None, ..with_problem("", "waiting for it") };
         assert_eq!(bus(&waiting).level, Level::Warning);
         let found = adapter(&waiting).unwrap();
         assert_eq!((found.check.as_str(), found.level), (ADAPTER_AWAY, Level::Warning));

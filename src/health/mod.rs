@@ -1,13 +1,15 @@
 //! Whether all that canhub needs is well: looked at in the background, told at once to whoever asks.
 //!
-//! The [`monitor`] looks at the kernel with all buses, at Docker and at the state folder, each on its own and
-//! within a time limit. The [`board`] keeps what each look came to, and by the [`policy`] makes of it the
-//! [`Report`] that `/v1/health` gives: who asks reads the last results and waits for nobody.
+//! One task ([`Health::watch`]) looks at the kernel with all buses, at Docker and at the state folder, each on
+//! its own and within a time limit. The [`Board`] keeps what each look came to, and by the [`policy`] makes of it
+//! the [`Report`] that `/v1/health` gives: who asks reads the last results and waits for nobody.
 
 mod board;
 mod component;
 mod monitor;
 pub mod policy;
+mod slot;
+mod survey;
 
 pub use board::{Board, Change, Key, Outcome};
 pub use component::{Component, Report, Status};

@@ -7,26 +7,24 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{
-    sync::Semaphore,
-    task::spawn_blocking,
-    time::{sleep, sleep_until, timeout},
-};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::{
     board::{Board, Change, Key, Outcome},
     component::Report,
     policy::Policy,
+    slot::Slot,
+    survey::{lacking, take_in},
 };
 use crate::{
-    checks::{self, Files, Finding, Group, Level},
+    checks::{Files, Finding, Group},
     docker,
     error::Error,
     events::{Event, Kind, Reader, Told},
     manager::Manager,
     names::NetworkId,
     network::Ownership,
-    status::{BusStatus, Status},
+    status::BusStatus,
 };
 
 /// Docker starts after canhub, and answers nothing while it starts its containers: so long that is no failure.
@@ -85,31 +83,6 @@ impl Health {
 struct Slots {
     survey: Slot,
     records: Slot,
-}
-
-struct Slot(Arc<Semaphore>);
-
-impl Default for Slot {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(1)))
-    }
-}
-
-impl Slot {
-    /// Works on a thread of its own; `None`: it has not ended in time, or that of an earlier look still has not.
-    async fn work<T: Send + 'static>(
-        &self,
-        limit: Duration,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Option<T> {
-        let permit = self.0.clone().try_acquire_owned().ok()?;
-        let work = move || {
-            // It goes with the work, not with the one who waits.
-            let _permit = permit;
-            work()
-        };
-        timeout(limit, spawn_blocking(work)).await.ok()?.ok()
-    }
 }
 
 struct Looker {
@@ -277,79 +250,6 @@ impl Looker {
     }
 }
 
-/// What the kernel lacks. Asked only where a bus lacks something, which that would explain.
-fn lacking(status: &Status, modules: &Files) -> Option<Finding> {
-    status.buses.iter().find(|bus| !bus.steps.is_empty())?;
-    let found = checks::modules::look(modules, checks::buses::forwards(status));
-    found.into_iter().find(|finding| finding.level == Level::Error)
-}
-
-/// Takes a survey apart: the kernel answered, and so is each bus and each adapter.
-fn take_in(
-    board: &mut Board,
-    status: &Status,
-    lacking: Option<Finding>,
-    took: Duration,
-    now: SystemTime,
-    changes: &mut Vec<Change>,
-) {
-    let kernel = match (lacking, status.ready) {
-        (Some(lacking), _) => Outcome::Found(lacking),
-        (None, true) => {
-            let sentence = "interfaces and can-gw rules can be read, and all buses were looked at";
-            Outcome::Found(Finding::pass(Group::System, "kernel", sentence))
-        }
-        (None, false) => {
-            Outcome::TooEarly("the buses are still being looked at for the first time".to_owned())
-        }
-    };
-    let mut outcomes = vec![(Key::Kernel, "kernel".to_owned(), kernel)];
-    for bus in &status.buses {
-        let found = Outcome::Found(checks::bus(bus));
-        outcomes.push((Key::Bus(bus.network.clone()), format!("bus:{}", bus.network_name), found));
-        if let Some(found) = checks::adapter(bus) {
-            let name = format!("adapter:{}", bus.hub);
-            outcomes.push((Key::Adapter(bus.network.clone()), name, Outcome::Found(found)));
-        }
-    }
-    distinguish(&mut outcomes);
-    let missing: Vec<String> = board
-        .policy()
-        .required_by_name()
-        .filter(|wanted| !outcomes.iter().any(|(_, name, _)| name == wanted))
-        .map(str::to_owned)
-        .collect();
-    for name in missing {
-        let why = match name.strip_prefix("adapter:") {
-            Some(adapter) => {
-                format!("the health policy requires the adapter {adapter}, and no network has it")
-            }
-            None => format!("the health policy requires {name}, and there is no such network"),
-        };
-        let fix = "docker network create -d canhub --ipam-driver null …    # or mend the health policy";
-        let finding = Finding::error(Group::Buses, "bus", why).by(fix);
-        outcomes.push((Key::Missing(name.clone()), name, Outcome::Found(finding)));
-    }
-    board.retain(|key| outcomes.iter().any(|(met, ..)| met == key));
-    for (key, name, outcome) in outcomes {
-        changes.extend(board.record(key, &name, outcome, Some(took), now));
-    }
-}
-
-/// Two networks of one name, which Docker allows, are told apart by their ids.
-fn distinguish(outcomes: &mut [(Key, String, Outcome)]) {
-    for at in 0..outcomes.len() {
-        let (before, rest) = outcomes.split_at_mut(at);
-        let Some((key, name, _)) = rest.first_mut() else { return };
-        if let Key::Bus(id) | Key::Adapter(id) = key
-            && before.iter().any(|(_, known, _)| known == name)
-        {
-            name.push('@');
-            name.push_str(id.short());
-        }
-    }
-}
-
 fn blind(err: &Error) -> Finding {
     Finding::error(Group::System, "kernel", err.to_string()).by("canhub doctor")
 }
@@ -384,6 +284,9 @@ async fn until_trouble(trouble: &mut Reader) {
                 entry.event.kind,
                 Kind::Problem
                     | Kind::ProblemOver
+                    | Kind::AdapterVanished
+                    | Kind::AdapterAppeared
+                    | Kind::BusOff
                     | Kind::HealFailed
                     | Kind::KeepsComingBack
                     | Kind::NetworkCreated

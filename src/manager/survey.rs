@@ -100,12 +100,12 @@ impl Manager {
                 network_name: model.network_name(&network.id).to_owned(),
                 hub: hub.to_string(),
                 adapter: None,
+                waiting: false,
                 owner: hub.ownership(),
                 frames: network.options.frames.as_str().to_owned(),
                 heal: self.heals(network),
                 steps: Vec::new(),
                 problems: Vec::new(),
-                hub_is_there: false,
                 adapter_problems: Vec::new(),
                 blocked: false,
                 heals: self.events.heals_of_network(&network.id),
@@ -125,7 +125,7 @@ fn fill(bus: &mut BusStatus, hub: &Hub, have: &Have, frames: &FramesByEnd) {
             have.own_hub(&bus.network, name.as_str()).or_else(|| have.named(name.as_str()))
         }
     };
-    bus.hub_is_there = link.is_some();
+    bus.waiting = matches!(hub, Hub::Adapter(_)) && link.is_none();
     bus.traffic = link.map(|link| frames.of(link.index)).unwrap_or_default();
     bus.adapter = link.and_then(adapter);
     for member in &mut bus.members {

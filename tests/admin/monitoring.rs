@@ -23,9 +23,8 @@ fn told() -> Told {
     let network = rig.network(1, json!({ "hub": "vcan-body" }));
     rig.member(&network, 1);
     rig.network(2, json!({ "adapter": "can7" }));
-    let errors = Some(ErrorCounters::default());
-    let controller = Controller { clock: 8_000_000, errors, ..Controller::default() };
-    rig.kernel.plug(Identity::default(), controller);
+    let errors = Some(ErrorCounters { tx: 1, rx: 2 });
+    rig.kernel.plug(Identity::default(), Controller { errors, ..Controller::default() });
     rig.network(3, json!({ "adapter": "can0" }));
     rig.kernel.delete_link(None, rig.link("vcan-body").unwrap().index).unwrap();
     rig.manager.reconcile(&Memory::default()).unwrap();

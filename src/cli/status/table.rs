@@ -51,7 +51,7 @@ fn head(status: &Status) -> String {
 fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> String {
     let well = match bus.is_well() {
         true => "well",
-        false if bus.waits() => "WAITING",
+        false if bus.waiting => "WAITING",
         false => "NOT WELL",
     };
     let heal = if bus.heal { "" } else { "  healing off" };
@@ -164,12 +164,12 @@ mod tests {
             network_name: name.into(),
             hub: "fifteen-bytes-x".into(),
             adapter: None,
+            waiting: false,
             owner: Ownership::Owned,
             frames: "classic".into(),
             heal: true,
             steps: vec![],
             problems: vec![],
-            hub_is_there: true,
             adapter_problems: vec![],
             blocked: false,
             heals: 3,

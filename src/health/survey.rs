@@ -1,0 +1,99 @@
+//! A survey of all buses, taken apart into components.
+
+use std::time::{Duration, SystemTime};
+
+use super::board::{Board, Change, Key, Outcome};
+use crate::{
+    checks::{self, Files, Finding, Group, Level},
+    status::Status,
+};
+
+/// What the kernel lacks. Asked only where a bus lacks something, which that would explain.
+pub(super) fn lacking(status: &Status, modules: &Files) -> Option<Finding> {
+    status.buses.iter().find(|bus| !bus.steps.is_empty())?;
+    let found = checks::modules::look(modules, checks::buses::forwards(status));
+    found.into_iter().find(|finding| finding.level == Level::Error)
+}
+
+/// Takes a survey apart: the kernel answered, and so is each bus and each adapter.
+pub(super) fn take_in(
+    board: &mut Board,
+    status: &Status,
+    lacking: Option<Finding>,
+    took: Duration,
+    now: SystemTime,
+    changes: &mut Vec<Change>,
+) {
+    let kernel = match (lacking, status.ready) {
+        (Some(lacking), _) => Outcome::Found(lacking),
+        (None, true) => {
+            let sentence = "interfaces and can-gw rules can be read, and all buses were looked at";
+            Outcome::Found(Finding::pass(Group::System, "kernel", sentence))
+        }
+        (None, false) => {
+            Outcome::TooEarly("the buses are still being looked at for the first time".to_owned())
+        }
+    };
+    let mut outcomes = vec![(Key::Kernel, "kernel".to_owned(), kernel)];
+    for bus in &status.buses {
+        let found = Outcome::Found(checks::bus(bus));
+        outcomes.push((Key::Bus(bus.network.clone()), format!("bus:{}", bus.network_name), found));
+        if let Some(found) = checks::adapter(bus) {
+            let name = format!("adapter:{}", bus.hub);
+            outcomes.push((Key::Adapter(bus.network.clone()), name, Outcome::Found(found)));
+        }
+    }
+    distinguish(&mut outcomes);
+    let missing: Vec<String> = board
+        .policy()
+        .required_by_name()
+        .filter(|wanted| !outcomes.iter().any(|(_, name, _)| name == wanted))
+        .map(str::to_owned)
+        .collect();
+    for name in missing {
+        let why = match name.strip_prefix("adapter:") {
+            Some(adapter) => {
+                format!("the health policy requires the adapter {adapter}, and no network has it")
+            }
+            None => format!("the health policy requires {name}, and there is no such network"),
+        };
+        let fix = "docker network create -d canhub --ipam-driver null …    # or mend the health policy";
+        let finding = Finding::error(Group::Buses, "bus", why).by(fix);
+        outcomes.push((Key::Missing(name.clone()), name, Outcome::Found(finding)));
+    }
+    board.retain(|key| outcomes.iter().any(|(met, ..)| met == key));
+    for (key, name, outcome) in outcomes {
+        changes.extend(board.record(key, &name, outcome, Some(took), now));
+    }
+}
+
+/// Two networks of one name, which Docker allows, are told apart by their ids.
+fn distinguish(outcomes: &mut [(Key, String, Outcome)]) {
+    for at in 0..outcomes.len() {
+        let (before, rest) = outcomes.split_at_mut(at);
+        let Some((key, name, _)) = rest.first_mut() else { return };
+        if let Key::Bus(id) | Key::Adapter(id) = key
+            && before.iter().any(|(_, known, _)| known == name)
+        {
+            name.push('@');
+            name.push_str(id.short());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_networks_of_one_name_are_told_apart() {
+        let bus = |id: &str, name: &str| {
+            let key = Key::Bus(id.repeat(32).try_into().unwrap());
+            (key, name.to_owned(), Outcome::TooEarly(String::new()))
+        };
+        let mut outcomes = [bus("a1", "bus:body"), bus("b2", "bus:body"), bus("c3", "bus:seat")];
+        distinguish(&mut outcomes);
+        let names = outcomes.map(|(_, name, _)| name);
+        assert_eq!(names, ["bus:body", "bus:body@b2b2b2b2b2b2", "bus:seat"]);
+    }
+}
