@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::worst;
 use crate::{
-    checks::{Finding, Group, Level},
+    checks::{Finding, Group, Level, system::PRIVILEGES},
     cli::lines::{WIDTH, wrap},
 };
 
@@ -141,10 +141,13 @@ impl Report {
         };
         let found = match (self.errors, self.warnings) {
             (0, 0) => return "All is well.".into(),
-            (0, warnings) => format!("Nothing is broken; {}.", counted(warnings, "warning")),
+            (0, warnings) => format!("Nothing is found broken; {}.", counted(warnings, "warning")),
             (errors, 0) => format!("{}.", counted(errors, "error")),
             (errors, warnings) => format!("{}, {}.", counted(errors, "error"), counted(warnings, "warning")),
         };
+        if self.findings.iter().any(|finding| finding.check == PRIVILEGES && finding.level != Level::Pass) {
+            return format!("{found} Not all could be seen: `sudo canhub doctor` sees it.");
+        }
         let next = match (fixable, self.errors + self.warnings) {
             (0, _) => "Each fix above is a command to type as root.".to_owned(),
             (fixable, all) if fixable == all => "`sudo canhub doctor --fix` mends it all.".to_owned(),
@@ -233,8 +236,10 @@ mod tests {
         let of = |finding: Finding| Report::new(vec![finding], Vec::new()).verdict();
         assert_eq!(of(Finding::pass(Group::System, "kernel", "")), "All is well.");
         let trap = Finding::warning(Group::System, "kernel", "");
-        assert!(of(trap.clone()).starts_with("Nothing is broken; 1 warning. Each fix"));
+        assert!(of(trap.clone()).starts_with("Nothing is found broken; 1 warning. Each fix"));
         assert!(of(trap.by_doctor()).ends_with("mends it all."));
+        let half = Finding::warning(Group::System, PRIVILEGES, "");
+        assert!(of(half).ends_with("`sudo canhub doctor` sees it."));
     }
 
     #[test]
