@@ -1,7 +1,7 @@
 //! The machine's files as checks read them: under `/`, or under a folder that a test made.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -38,6 +38,11 @@ impl Files {
     /// Whether something has that name, even a link to nowhere.
     pub fn has(&self, path: impl AsRef<Path>) -> bool {
         fs::symlink_metadata(self.path(path)).is_ok()
+    }
+
+    /// Whether only somebody else may see it.
+    pub fn hides(&self, path: impl AsRef<Path>) -> bool {
+        matches!(fs::metadata(self.path(path)), Err(err) if err.kind() == io::ErrorKind::PermissionDenied)
     }
 
     /// The names in a folder, in order; none where it cannot be read.

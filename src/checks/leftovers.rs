@@ -32,11 +32,18 @@ pub async fn sockets(plugin: &Path, admin: &Path) -> Vec<Finding> {
         entries.filter(|path| path.extension().is_some_and(|end| end == "sock")).collect();
     paths.sort();
     paths.push(admin.to_owned());
-    let mut stale = Vec::new();
+    let (mut stale, mut hidden) = (Vec::new(), Vec::new());
     for path in &paths {
-        if knock(path).await == Behind::Nobody {
-            stale.push(of_socket(path, plugin, admin));
+        match knock(path).await {
+            Behind::Nobody => stale.push(of_socket(path, plugin, admin)),
+            Behind::Unknown => hidden.push(path.display().to_string()),
+            Behind::Somebody | Behind::Nothing => {}
         }
+    }
+    if !hidden.is_empty() {
+        let sentence =
+            format!("whether somebody serves {} cannot be seen: only root may ask", hidden.join(", "));
+        stale.push(Finding::warning(GROUP, SOCKETS, sentence).by("sudo canhub doctor"));
     }
     if stale.is_empty() {
         stale.push(Finding::pass(GROUP, SOCKETS, "no socket is left that nobody serves"));
@@ -63,6 +70,11 @@ fn of_socket(path: &Path, plugin: &Path, admin: &Path) -> Finding {
 pub fn rustycan(files: &Files, known: &[Network]) -> Vec<Finding> {
     let on_host = format!("{}/{}", rustycan4docker::FOLDER, rustycan4docker::FILE);
     let plugins = "/var/lib/docker/plugins";
+    if files.hides(&on_host) {
+        let sentence =
+            format!("whether rustycan4docker left networks in {on_host} cannot be seen: only root may");
+        return vec![Finding::warning(GROUP, RUSTYCAN, sentence).by("sudo canhub doctor")];
+    }
     let in_plugins = files.names(plugins).into_iter().map(|id| format!("{plugins}/{id}/rootfs{on_host}"));
     let paths: Vec<String> = std::iter::once(on_host.clone()).chain(in_plugins).collect();
     let mut findings: Vec<Finding> = paths

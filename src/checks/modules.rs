@@ -137,7 +137,9 @@ fn is_of(line: &str, name: &str) -> bool {
 
 /// The kernel that runs has no modules on the disk, and another one has.
 fn is_upgraded(files: &Files, release: &str) -> bool {
-    files.names("/lib/modules").iter().any(|other| other != release)
+    // One that loaded some has them as files; a kernel that somebody built without modules has none to lose.
+    let is_modular = files.text("/proc/modules").is_some_and(|modules| !modules.is_empty());
+    is_modular && files.names("/lib/modules").iter().any(|other| other != release)
 }
 
 fn at_boot(files: &Files, gateway: Presence) -> Option<Finding> {
@@ -244,6 +246,8 @@ mod tests {
         let files = Files::under(dir.path())
             .with("/proc/sys/kernel/osrelease", "6.1.0-1")
             .with("/lib/modules/6.1.0-2/modules.dep", "");
+        assert_eq!(of(&look(&files, false), "modules").level, Level::Warning, "a kernel of one piece");
+        let files = files.with("/proc/modules", "ext4 1 0 - Live 0x0\n");
         let findings = look(&files, false);
         let can = of(&findings, "module-can");
         assert_eq!((can.level, can.fix.as_deref()), (Level::Error, Some("reboot")));

@@ -99,15 +99,17 @@ fn softnet_drops(files: &Files) -> u64 {
 /// The check's name for what the one who asks may do.
 pub const PRIVILEGES: &str = "privileges";
 
-/// What the one who asks may not see.
-pub fn privileges(files: &Files) -> Vec<Finding> {
+/// What the one who asks lacks to see all.
+pub fn lacking(files: &Files) -> Vec<&'static str> {
     let status = files.text("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let Some(mask) = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()) else {
-        return Vec::new();
-    };
-    let missing: Vec<&str> =
-        CAPABILITIES.iter().filter(|(bit, _)| mask & (1 << bit) == 0).map(|(_, name)| *name).collect();
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    CAPABILITIES.iter().filter(|(bit, _)| mask & (1 << bit) == 0).map(|(_, name)| *name).collect()
+}
+
+/// What the one who asks may not see.
+pub fn privileges(files: &Files) -> Vec<Finding> {
+    let missing = lacking(files);
     let check = PRIVILEGES;
     vec![if missing.is_empty() {
         Finding::pass(Group::System, check, "all can be seen (CAP_NET_ADMIN, CAP_SYS_ADMIN)")

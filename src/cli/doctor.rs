@@ -4,6 +4,8 @@ mod examine;
 mod fix;
 mod gate;
 mod report;
+#[cfg(test)]
+mod schema;
 
 use std::{
     io::{IsTerminal, stdout},
@@ -118,4 +120,60 @@ impl Doctor {
 /// How bad the worst of them is.
 fn worst(findings: &[Finding]) -> Level {
     findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Pass)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn doctor(dir: &Path, more: &[&str]) -> Doctor {
+        let at = |option: &str, name: &str| [option.to_owned(), dir.join(name).display().to_string()];
+        let places = [
+            at("--socket", "canhub.sock"),
+            at("--state-dir", "state"),
+            at("--docker-socket", "docker.sock"),
+            at("--admin-socket", "admin.sock"),
+        ];
+        let args = ["canhub", "health"].into_iter().chain(more.iter().copied()).map(str::to_owned);
+        match Cli::try_parse_from(args.chain(places.into_iter().flatten())).unwrap().command {
+            Command::Doctor(doctor) => doctor,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn without_docker_and_canhub_all_that_can_be_seen_is_told_as_the_schema_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let report = doctor(dir.path(), &["--json"]).examine_and_fix().await;
+        let value = serde_json::to_value(&report).unwrap();
+        assert_eq!(schema::faults(&schema::of_doctor(), &value, "$"), Vec::<String>::new());
+        let level = |check: &str| {
+            let findings = value["findings"].as_array().unwrap();
+            findings
+                .iter()
+                .find(|one| one["check"] == check)
+                .map_or("none", |one| one["level"].as_str().unwrap())
+        };
+        assert_eq!((level("engine"), level("driver"), level("daemon")), ("error", "error", "warning"));
+        assert_eq!((level("kernel"), level("records"), level("stale-socket")), ("pass", "pass", "pass"));
+        assert!(report.errors >= 2 && !dir.path().join("state").exists(), "looking makes nothing");
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_removes_nothing_and_fix_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("canhub.sock");
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        let told = doctor(dir.path(), &["--dry-run"]).examine_and_fix().await;
+        assert!(told.render(false).contains("would remove the stale socket") && socket.exists());
+        let files = Files::default();
+        let fix = doctor(dir.path(), &["--fix"]);
+        let stale: Vec<Finding> =
+            crate::checks::leftovers::sockets(&socket, &dir.path().join("admin.sock")).await;
+        let mended = fix.mend(&files, &stale).await;
+        assert!(mended.len() == 1 && !socket.exists(), "{mended:?}");
+    }
 }

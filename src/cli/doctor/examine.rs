@@ -40,7 +40,7 @@ enum Source {
 impl Doctor {
     /// Looks at everything.
     pub(super) async fn examine(&self, files: &Files) -> Vec<Finding> {
-        let (asked, picture) = self.first_picture().await;
+        let (asked, picture) = self.first_picture(files).await;
         let forwards = picture.as_ref().is_ok_and(|(_, status)| buses::forwards(status));
         let docker = Docker { socket: self.docker_socket.clone(), driver: self.driver() };
         let driver =
@@ -62,7 +62,7 @@ impl Doctor {
             reading(Group::Docker, "units", files, |files| units::look(&files)),
             docker.look(files),
             driver.look(files),
-            self.of_buses(picture),
+            self.of_buses(files, picture),
             leftovers::sockets(&self.socket, &admin),
         );
         let is_managed = of_driver.iter().any(|finding| finding.check == MANAGED);
@@ -77,7 +77,10 @@ impl Doctor {
     }
 
     /// The buses as the daemon sees them; where it does not answer, as its records and the kernel tell.
-    async fn first_picture(&self) -> (Result<Finding, String>, Result<(Source, Status), String>) {
+    async fn first_picture(
+        &self,
+        files: &Files,
+    ) -> (Result<Finding, String>, Result<(Source, Status), String>) {
         match self.ask_daemon().await {
             Ok(status) => (Ok(daemon(&status)), Ok((Source::Daemon, status))),
             Err(failed) => {
@@ -85,7 +88,7 @@ impl Doctor {
                     Failed::Because(why) | Failed::Unreachable(why) => why,
                     Failed::Found => String::new(),
                 };
-                (Err(why), self.draw().await.map(|status| (Source::Records, status)))
+                (Err(why), self.draw(files).await.map(|status| (Source::Records, status)))
             }
         }
     }
@@ -97,12 +100,16 @@ impl Doctor {
     }
 
     /// The same picture without the daemon. Nothing is changed.
-    async fn draw(&self) -> Result<Status, String> {
+    async fn draw(&self, files: &Files) -> Result<Status, String> {
+        // Who sees half of it would take the other half for missing.
+        if !system::lacking(files).is_empty() {
+            return Err("only root sees the records and the interfaces inside containers".into());
+        }
         let (driver, folder) = (self.driver(), self.state_dir());
         blocking(move || draw(&driver, folder)).await?
     }
 
-    async fn of_buses(&self, picture: Result<(Source, Status), String>) -> Vec<Finding> {
+    async fn of_buses(&self, files: &Files, picture: Result<(Source, Status), String>) -> Vec<Finding> {
         let (source, first) = match picture {
             Ok(picture) => picture,
             Err(why) => {
@@ -115,7 +122,7 @@ impl Doctor {
             sleep(SAMPLE).await;
             second = match source {
                 Source::Daemon => self.ask_daemon().await.ok(),
-                Source::Records => self.draw().await.ok(),
+                Source::Records => self.draw(files).await.ok(),
             };
         }
         let second = second.unwrap_or_else(|| first.clone());

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::worst;
 use crate::{
-    checks::{Finding, Group, Level},
+    checks::{Finding, Group, Level, system::PRIVILEGES},
     cli::lines::{WIDTH, wrap},
 };
 
@@ -141,10 +141,13 @@ impl Report {
         };
         let found = match (self.errors, self.warnings) {
             (0, 0) => return "All is well.".into(),
-            (0, warnings) => format!("Nothing is broken; {}.", counted(warnings, "warning")),
+            (0, warnings) => format!("Nothing is found broken; {}.", counted(warnings, "warning")),
             (errors, 0) => format!("{}.", counted(errors, "error")),
             (errors, warnings) => format!("{}, {}.", counted(errors, "error"), counted(warnings, "warning")),
         };
+        if self.findings.iter().any(|finding| finding.check == PRIVILEGES && finding.level != Level::Pass) {
+            return format!("{found} Not all could be seen: `sudo canhub doctor` sees it.");
+        }
         let next = match (fixable, self.errors + self.warnings) {
             (0, _) => "Each fix above is a command to type as root.".to_owned(),
             (fixable, all) if fixable == all => "`sudo canhub doctor --fix` mends it all.".to_owned(),
@@ -179,6 +182,7 @@ fn typed(command: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::doctor::schema;
 
     fn report() -> Report {
         let long = "word ".repeat(40);
@@ -232,14 +236,15 @@ mod tests {
         let of = |finding: Finding| Report::new(vec![finding], Vec::new()).verdict();
         assert_eq!(of(Finding::pass(Group::System, "kernel", "")), "All is well.");
         let trap = Finding::warning(Group::System, "kernel", "");
-        assert!(of(trap.clone()).starts_with("Nothing is broken; 1 warning. Each fix"));
+        assert!(of(trap.clone()).starts_with("Nothing is found broken; 1 warning. Each fix"));
         assert!(of(trap.by_doctor()).ends_with("mends it all."));
+        let half = Finding::warning(Group::System, PRIVILEGES, "");
+        assert!(of(half).ends_with("`sudo canhub doctor` sees it."));
     }
 
     #[test]
     fn json_is_as_its_schema_says() {
-        let schema: serde_json::Value =
-            serde_json::from_str(include_str!("../../../docs/doctor.schema.json")).unwrap();
+        let schema = schema::of_doctor();
         let sound = Report::new(vec![Finding::pass(Group::Buses, "bus", "x")], Vec::new());
         for report in [report(), sound] {
             let value = serde_json::to_value(&report).unwrap();
@@ -251,45 +256,5 @@ mod tests {
         wrong["mended"][0]["more"] = 1.into();
         wrong["errors"] = "two".into();
         assert_eq!(schema::faults(&schema, &wrong, "$").len(), 3);
-    }
-
-    /// As much of JSON Schema (2020-12) as the file uses.
-    mod schema {
-        use serde_json::Value;
-
-        pub(super) fn faults(schema: &Value, value: &Value, at: &str) -> Vec<String> {
-            let mut faults = Vec::new();
-            let is = |kind: &str| match kind {
-                "object" => value.is_object(),
-                "array" => value.is_array(),
-                "string" => value.is_string(),
-                "integer" => value.is_u64() || value.is_i64(),
-                "boolean" => value.is_boolean(),
-                other => panic!("the check does not know the type {other}"),
-            };
-            if schema["type"].as_str().is_some_and(|kind| !is(kind)) {
-                faults.push(format!("{at} is not of type {}", schema["type"]));
-            }
-            if schema["enum"].as_array().is_some_and(|all| !all.contains(value)) {
-                faults.push(format!("{at} is none of {}", schema["enum"]));
-            }
-            if let Some(object) = value.as_object() {
-                for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-                    if !object.contains_key(name) {
-                        faults.push(format!("{at} has no {name}"));
-                    }
-                }
-                for (name, value) in object {
-                    match schema["properties"].get(name) {
-                        Some(schema) => faults.extend(self::faults(schema, value, &format!("{at}.{name}"))),
-                        None => faults.push(format!("{at} has a {name} that the schema does not know")),
-                    }
-                }
-            }
-            for (index, value) in value.as_array().into_iter().flatten().enumerate() {
-                faults.extend(self::faults(&schema["items"], value, &format!("{at}[{index}]")));
-            }
-            faults
-        }
     }
 }

@@ -84,7 +84,7 @@ pub const ROWS: &[Row] = &[
         level: "warning",
         words: &["CAP_NET_ADMIN and CAP_SYS_ADMIN", "left out"],
         fix: "sudo canhub doctor",
-        also: &["driver", "engine", "daemon", "bus", "records"],
+        also: &["driver", "engine", "daemon", "bus", "records", "rustycan4docker", "stale-socket"],
         by: By::Person,
         broken: |machine| machine.as_nobody(),
     },
