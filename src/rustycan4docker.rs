@@ -46,7 +46,8 @@ pub fn known<'a>(network: &Network, all: &'a [Network]) -> Option<&'a Network> {
 /// # Errors
 /// When the records cannot be read or written.
 pub fn import(store: &Store, networks: &[Network]) -> Result<Vec<(Network, Network)>, String> {
-    let loaded = store.load();
+    // Not loaded as the daemon does it: that may run, and it alone puts its records in order.
+    let loaded = store.peek();
     if let Some(warning) = loaded.warnings.first() {
         return Err(warning.clone());
     }

@@ -85,6 +85,11 @@ impl Store {
         Self { writes: false, ..Self::new(dir, boot) }
     }
 
+    /// As [`Self::load`], and changes nothing.
+    pub fn peek(&self) -> Loaded {
+        Self { writes: false, ..self.clone() }.load()
+    }
+
     /// Reads everything, and never fails: what cannot be read is kept aside and named.
     pub fn load(&self) -> Loaded {
         let mut loaded = Loaded::default();

@@ -48,7 +48,7 @@ pub fn of_bus(before: &BusStatus, now: &BusStatus) -> Vec<Finding> {
         let sentence = format!("bus {name} is not as it should be: {}{off}", listed(&steps));
         findings.push(Finding::error(GROUP, "bus", sentence).by(DOCTOR).by_doctor());
     }
-    findings.extend(now.problems.iter().map(|problem| of_problem(name, problem, now.adapter.as_ref())));
+    findings.extend(now.problems.iter().map(|problem| of_problem(now, problem)));
     findings.extend(now.members.iter().filter_map(|member| losing(name, before, member)));
     if let Some(adapter) = &now.adapter {
         findings.extend(of_adapter(name, adapter, &now.problems));
@@ -69,20 +69,18 @@ fn listed(steps: &[&String]) -> String {
 }
 
 /// What only somebody else can mend. The plan's own sentence says it all, its command included.
-fn of_problem(bus: &str, problem: &str, adapter: Option<&AdapterStatus>) -> Finding {
+fn of_problem(bus: &BusStatus, problem: &str) -> Finding {
     let waits = problem.starts_with("waiting for ");
-    let limps = adapter.is_some_and(|adapter| adapter.state == "error-passive");
-    let (check, sentence) = match problem.contains("adapter") {
-        true => ("adapter", format!("bus {bus}: {problem}")),
-        false => ("bus", format!("bus {bus}: {problem}")),
-    };
+    let limps = problem.contains(" is error-passive");
+    let check = if waits || problem.starts_with("adapter ") { "adapter" } else { "bus" };
+    let sentence = format!("bus {}: {problem}", bus.network_name);
     let finding = match waits || limps {
         true => Finding::warning(GROUP, check, sentence),
         false => Finding::error(GROUP, check, sentence),
     };
     match command_in(problem) {
         Some(command) => finding.by(command),
-        None => finding.by("ip -details link    # shows what there is"),
+        None => finding.by(format!("ip -details link show {}    # whose is it?", bus.hub)),
     }
 }
 
@@ -115,7 +113,7 @@ fn of_adapter(bus: &str, adapter: &AdapterStatus, problems: &[String]) -> Option
                 check,
                 format!("bus {bus}: adapter {interface} is bus-off{counters}: it met so many errors that it left the wire"),
             )
-            .by(format!("ip link set {interface} type can restart")),
+            .by(format!("ip link set {interface} down && ip link set {interface} up")),
         ),
         "error-active" => {
             let history = match adapter.bus_offs {
@@ -256,7 +254,9 @@ mod tests {
         let down =
             one(&bus(json!({"problems": ["adapter can0 is down: bring it up with `ip link set can0 up`"]})));
         assert_eq!((down.level, down.fix.as_deref()), (Level::Error, Some("ip link set can0 up")));
-        let taken = one(&bus(json!({"problems": ["an interface vcan7 exists that canhub did not make"]})));
+        let taken = "an interface vcan7 exists that canhub did not make: use it with adapter=vcan7";
+        let taken = one(&bus(json!({"problems": [taken]})));
+        assert!(taken.fix.as_ref().is_some_and(|fix| fix.contains("show vcan7")), "{taken:?}");
         assert_eq!((taken.check.as_str(), taken.level), ("bus", Level::Error));
     }
 
@@ -280,8 +280,9 @@ mod tests {
     #[test]
     fn what_the_plan_said_of_a_controller_is_not_said_twice() {
         let mut change = adapter("bus-off");
-        change["problems"] =
-            json!(["adapter can0 is bus-off: it left the wire; run `ip link set can0 type can restart`"]);
+        change["problems"] = json!([
+            "adapter can0 is bus-off: it left the wire; run `ip link set can0 down && ip link set can0 up`"
+        ]);
         assert_eq!(one(&bus(change)).level, Level::Error);
     }
 

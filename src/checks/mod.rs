@@ -12,6 +12,8 @@ mod files;
 mod finding;
 pub mod leftovers;
 pub mod modules;
+mod networks;
+mod packages;
 pub mod records;
 pub mod sockets;
 pub mod system;

@@ -1,6 +1,9 @@
 //! Kernel modules: is each there, and if not, which package brings it.
 
-use super::{Files, Finding, Group};
+use super::{
+    Files, Finding, Group,
+    packages::{is_of_a_product, whence},
+};
 
 /// What a bus needs, what of it, and the kernel's word for it when one builds a kernel.
 const NEEDED: [(&str, &str, &str); 5] = [
@@ -85,11 +88,14 @@ fn unlisted(files: &Files, release: &str, modules: &[&str]) -> Option<Finding> {
             Finding::error(Group::System, &format!("module-{first}"), sentence).by("reboot")
         }
         false => {
+            let (why, fix) = match is_of_a_product(release) {
+                true => whence(files, release, first, "CONFIG_CAN"),
+                false => ("", format!("modprobe --all {}", modules.join(" "))),
+            };
             let sentence = format!(
-                "whether this kernel ({release}) has {names} cannot be told: there is no /lib/modules/{release}"
+                "whether this kernel ({release}) has {names} cannot be told: there is no /lib/modules/{release}{why}"
             );
-            Finding::warning(Group::System, "modules", sentence)
-                .by(format!("modprobe --all {}", modules.join(" ")))
+            Finding::warning(Group::System, "modules", sentence).by(fix)
         }
     })
 }
@@ -154,59 +160,6 @@ fn at_boot(files: &Files, gateway: Presence) -> Option<Finding> {
             .by(format!("echo {GATEWAY} > {AT_BOOT_FILE}"))
             .by_doctor()
     })
-}
-
-/// Why a module is missing, as the end of a sentence, and how to get it.
-fn whence(files: &Files, release: &str, module: &str, config: &str) -> (&'static str, String) {
-    let system = files.text("/etc/os-release").unwrap_or_default();
-    let is = |name: &str| {
-        let words =
-            system.lines().filter_map(|line| line.strip_prefix("ID=").or(line.strip_prefix("ID_LIKE=")));
-        words.flat_map(|words| words.split(['"', ' ', '\''])).any(|word| word == name)
-    };
-    let has = |mark: &str| release.contains(mark);
-    if has("microsoft") {
-        return (
-            "; the kernel of WSL2 is built without CAN",
-            format!("build WSL2's kernel with {config}=m and name it in .wslconfig"),
-        );
-    }
-    if has("linuxkit") {
-        return (
-            "; the virtual machine of Docker Desktop is built without CAN",
-            "use Docker Engine on a Linux machine instead".into(),
-        );
-    }
-    if has("rpt") || has("rpi") || has("-v7") || has("-v8") {
-        return (
-            if module == "vxcan" { "; Raspberry Pi kernels have vxcan since September 2026" } else { "" },
-            "apt update && apt full-upgrade && reboot".into(),
-        );
-    }
-    if is("ubuntu") {
-        return ("", "apt install linux-modules-extra-$(uname -r)".into());
-    }
-    if is("debian") && has("cloud") {
-        return (
-            "; Debian's cloud kernel is built without CAN",
-            "apt install linux-image-$(dpkg --print-architecture) && reboot".into(),
-        );
-    }
-    if is("debian") {
-        return ("", "apt install --reinstall linux-image-$(uname -r)".into());
-    }
-    if is("fedora") || is("rhel") || is("centos") {
-        return (
-            "",
-            "dnf install kernel-modules-extra-$(uname -r) kernel-modules-internal-$(uname -r)".into(),
-        );
-    }
-    (
-        "",
-        format!(
-            "install your distribution's package of further kernel modules, or build the kernel with {config}=m"
-        ),
-    )
 }
 
 #[cfg(test)]
@@ -298,6 +251,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let findings = look(&Files::under(dir.path()).with("/proc/sys/kernel/osrelease", "6.1.0-1"), false);
         assert_eq!(of(&findings, "modules").level, Level::Warning);
+        let dir = tempfile::tempdir().unwrap();
+        let release = "5.15.1-microsoft-standard-WSL2";
+        let findings = look(&Files::under(dir.path()).with("/proc/sys/kernel/osrelease", release), false);
+        let unlisted = of(&findings, "modules");
+        assert!(unlisted.sentence.contains("WSL2 is built without CAN"), "{}", unlisted.sentence);
+        assert!(unlisted.fix.as_ref().is_some_and(|fix| fix.contains(".wslconfig")));
     }
 
     #[test]

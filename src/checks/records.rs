@@ -38,11 +38,7 @@ pub fn look(folder: &Path) -> Vec<Finding> {
         findings.push(Finding::error(Group::Buses, CHECK, sentence).by("canhub doctor --fix").by_doctor());
     }
     if findings.is_empty() {
-        findings.push(Finding::pass(
-            Group::Buses,
-            CHECK,
-            format!("records in {shown} can be read and written"),
-        ));
+        findings.push(Finding::pass(Group::Buses, CHECK, "its records can be read and written"));
     }
     findings.into_iter().map(|finding| finding.about(shown.clone())).collect()
 }

@@ -96,6 +96,9 @@ fn softnet_drops(files: &Files) -> u64 {
     text.lines().filter_map(column).sum()
 }
 
+/// The check's name for what the one who asks may do.
+pub const PRIVILEGES: &str = "privileges";
+
 /// What the one who asks may not see.
 pub fn privileges(files: &Files) -> Vec<Finding> {
     let status = files.text("/proc/self/status").unwrap_or_default();
@@ -105,7 +108,7 @@ pub fn privileges(files: &Files) -> Vec<Finding> {
     };
     let missing: Vec<&str> =
         CAPABILITIES.iter().filter(|(bit, _)| mask & (1 << bit) == 0).map(|(_, name)| *name).collect();
-    let check = "privileges";
+    let check = PRIVILEGES;
     vec![if missing.is_empty() {
         Finding::pass(Group::System, check, "all can be seen (CAP_NET_ADMIN, CAP_SYS_ADMIN)")
     } else {

@@ -65,6 +65,41 @@ fn metrics_are_openmetrics_to_the_letter() {
     assert_eq!(value("canhub_frames_handled_total", &of_hub), 11.0);
 }
 
+/// Prometheus' own text format has no `# EOF` and no types of OpenMetrics; every sample must read the same all the same.
+#[test]
+fn another_reader_of_prometheus_texts_reads_the_same() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({ "hub": "vcan-body" }));
+    rig.member(&network, 1);
+    rig.network(2, json!({ "adapter": "can7" }));
+    let text = get(&rig.admin(), "/metrics").body;
+    let lines = text.lines().map(|line| Ok(line.to_owned()));
+    let theirs = prometheus_parse::Scrape::parse(lines).unwrap().samples;
+    let ours = Exposition::parse(&text).unwrap().samples;
+    let mut compared = 0;
+    for sample in ours.iter().filter(|sample| !sample.name.ends_with("_bucket")) {
+        let same = |their: &&prometheus_parse::Sample| {
+            let labels: std::collections::BTreeMap<String, String> =
+                (*their.labels).clone().into_iter().collect();
+            their.metric == sample.name && labels == sample.labels
+        };
+        let Some(their) = theirs.iter().find(same) else { panic!("{sample:?} is not in {theirs:#?}") };
+        match their.value {
+            prometheus_parse::Value::Counter(value)
+            | prometheus_parse::Value::Gauge(value)
+            | prometheus_parse::Value::Untyped(value) => {
+                // Ages and times move; nothing else is a fraction.
+                assert!((value - sample.value).abs() < f64::EPSILON, "{sample:?}: {value}");
+                compared += 1;
+            }
+            ref value => panic!("{sample:?}: {value:?}"),
+        }
+    }
+    let buckets = |sample: &&prometheus_parse::Sample| matches!(&sample.value, prometheus_parse::Value::Histogram(buckets) if !buckets.is_empty());
+    assert!(compared > 30, "{compared} samples");
+    assert!(theirs.iter().filter(buckets).count() >= 1, "the histogram of Joins");
+}
+
 #[test]
 fn an_adapter_has_the_state_that_it_is_in() {
     let rig = Rig::new();

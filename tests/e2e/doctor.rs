@@ -7,6 +7,7 @@
 mod docker_rows;
 mod kernel_rows;
 mod machine;
+mod record_rows;
 mod rows;
 
 use std::{panic, time::Instant};
@@ -50,7 +51,7 @@ enum By {
 
 /// The whole table. A bus-off adapter has its row where there is a wire: see [`rows::ROWS`].
 fn table() -> impl Iterator<Item = &'static Row> {
-    [rows::ROWS, kernel_rows::ROWS, docker_rows::ROWS].into_iter().flatten()
+    [rows::ROWS, record_rows::ROWS, kernel_rows::ROWS, docker_rows::ROWS].into_iter().flatten()
 }
 
 #[test]

@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use super::Doctor;
 use crate::{
     checks::{
-        Files, Finding, Group, buses, command_in,
+        Files, Finding, Group, Level, buses, command_in,
         docker::Docker,
         driver::{Driver, MANAGED},
         leftovers, records, system, units,
@@ -37,23 +37,17 @@ enum Source {
     Records,
 }
 
-/// By group, and within a group in the order of the checks.
-fn sorted(mut findings: Vec<Finding>) -> Vec<Finding> {
-    findings.sort_by_key(|finding| finding.group);
-    findings
-}
-
 impl Doctor {
     /// Looks at everything.
     pub(super) async fn examine(&self, files: &Files) -> Vec<Finding> {
-        let (mut findings, picture) = self.first_picture().await;
+        let (asked, picture) = self.first_picture().await;
         let forwards = picture.as_ref().is_ok_and(|(_, status)| buses::forwards(status));
         let docker = Docker { socket: self.docker_socket.clone(), driver: self.driver() };
         let driver =
             Driver { socket: self.socket.clone(), name: self.driver(), docker: self.docker_socket.clone() };
         let state_dir = self.state_dir();
         let admin = self.admin.path();
-        let (system, backlog, records, rustycan, in_docker, of_driver, of_buses, sockets) = tokio::join!(
+        let (system, backlog, records, rustycan, units, in_docker, of_driver, of_buses, sockets) = tokio::join!(
             reading(Group::System, "kernel", files, move |files| {
                 [system::look(&files, forwards), system::privileges(&files)].concat()
             }),
@@ -65,37 +59,35 @@ impl Doctor {
             reading(Group::Leftovers, leftovers::RUSTYCAN, files, move |files| {
                 leftovers::rustycan(&files, &Store::observing(state_dir, boot_id()).load().networks)
             }),
+            reading(Group::Docker, "units", files, |files| units::look(&files)),
             docker.look(files),
             driver.look(files),
             self.of_buses(picture),
             leftovers::sockets(&self.socket, &admin),
         );
         let is_managed = of_driver.iter().any(|finding| finding.check == MANAGED);
-        let units = if is_managed { Vec::new() } else { units::look(files) };
-        findings.extend(
-            [system, backlog, of_driver, in_docker, units, records, of_buses, sockets, rustycan].concat(),
-        );
-        sorted(findings)
+        let units = if is_managed { Vec::new() } else { units };
+        let daemon = vec![asked.unwrap_or_else(|why| unasked(&why, &of_driver))];
+        let mut findings =
+            [system, backlog, of_driver, in_docker, units, daemon, records, of_buses, sockets, rustycan]
+                .concat();
+        // Within a group they stay in that order.
+        findings.sort_by_key(|finding| finding.group);
+        findings
     }
 
     /// The buses as the daemon sees them; where it does not answer, as its records and the kernel tell.
-    async fn first_picture(&self) -> (Vec<Finding>, Result<(Source, Status), String>) {
-        let asked = self.ask_daemon().await;
-        let (told, picture) = match asked {
-            Ok(status) => (daemon(&status), Ok((Source::Daemon, status))),
+    async fn first_picture(&self) -> (Result<Finding, String>, Result<(Source, Status), String>) {
+        match self.ask_daemon().await {
+            Ok(status) => (Ok(daemon(&status)), Ok((Source::Daemon, status))),
             Err(failed) => {
                 let why = match failed {
                     Failed::Because(why) | Failed::Unreachable(why) => why,
                     Failed::Found => String::new(),
                 };
-                let fix = command_in(&why).filter(|command| command.starts_with("systemctl"));
-                let fix = fix.unwrap_or("sudo canhub doctor").to_owned();
-                let sentence = format!("canhub could not be asked: {why}");
-                let finding = Finding::warning(Group::Buses, "daemon", sentence).by(fix);
-                (finding, self.draw().await.map(|status| (Source::Records, status)))
+                (Err(why), self.draw().await.map(|status| (Source::Records, status)))
             }
-        };
-        (vec![told], picture)
+        }
     }
 
     async fn ask_daemon(&self) -> Result<Status, Failed> {
@@ -160,6 +152,21 @@ fn draw(driver: &str, folder: PathBuf) -> Result<Status, String> {
     let store = Store::observing(folder, boot_id());
     let manager = Manager::new(Arc::new(Linux::new(driver)), store, true);
     manager.status().map_err(|err| err.to_string())
+}
+
+/// The daemon did not answer. Where the driver does not either, that says why, and how to mend it.
+fn unasked(why: &str, driver: &[Finding]) -> Finding {
+    let warning = |sentence: String| Finding::warning(Group::Buses, "daemon", sentence);
+    match driver.iter().find(|finding| finding.level == Level::Error) {
+        Some(Finding { fix: Some(fix), .. }) => {
+            warning("canhub could not be asked; its records and the kernel were compared instead".into())
+                .by(fix)
+        }
+        _ => {
+            let fix = command_in(why).filter(|command| command.starts_with("systemctl"));
+            warning(format!("canhub could not be asked: {why}")).by(fix.unwrap_or("sudo canhub doctor"))
+        }
+    }
 }
 
 fn daemon(status: &Status) -> Finding {

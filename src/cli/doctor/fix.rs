@@ -21,9 +21,10 @@ use super::{
 };
 use crate::{
     checks::{
-        Files, Finding, leftovers,
+        Files, Finding, Level, leftovers,
         modules::{self, AT_BOOT_FILE, AT_BOOT_TEXT, Presence},
         sockets::{Behind, knock},
+        system::PRIVILEGES,
         units::{ORDER_FILE, ORDER_TEXT},
     },
     cli::Failed,
@@ -85,6 +86,13 @@ impl Doctor {
     /// Mends what the findings say can be mended, or says what that would be.
     pub(super) async fn mend(&self, files: &Files, findings: &[Finding]) -> Vec<Mend> {
         let mut remedies: BTreeSet<Remedy> = findings.iter().filter_map(Remedy::of).collect();
+        let unprivileged = |finding: &Finding| finding.check == PRIVILEGES && finding.level != Level::Pass;
+        if !self.dry_run && !remedies.is_empty() && findings.iter().any(unprivileged) {
+            return vec![Mend::new(
+                "mend anything".into(),
+                Err("only root may: sudo canhub doctor --fix".into()),
+            )];
+        }
         if remedies.iter().any(|remedy| matches!(remedy, Remedy::Import(_))) {
             // It takes in what was imported.
             remedies.insert(Remedy::Heal);

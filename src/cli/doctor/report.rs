@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::worst;
 use crate::{
     checks::{Finding, Group, Level},
-    cli::lines::wrap,
+    cli::lines::{WIDTH, wrap},
 };
 
 /// All of it. `docs/doctor.schema.json` describes it.
@@ -122,9 +122,9 @@ impl Report {
                 };
                 text +=
                     &wrap(&format!("  {sign} "), &finding.sentence).replacen(sign, &paint(colour, sign), 1);
-                // A command is typed as it stands: it is not wrapped.
                 if let Some(fix) = finding.fix.as_ref().filter(|_| finding.level != Level::Pass) {
-                    text += &format!("      fix: {}\n", paint(BOLD, fix));
+                    let lines: Vec<String> = typed(fix).iter().map(|line| paint(BOLD, line)).collect();
+                    text += &format!("      fix: {}\n", lines.join("\n           "));
                 }
             }
         }
@@ -152,6 +152,28 @@ impl Report {
         };
         format!("{found} {next}")
     }
+}
+
+/// A command in lines that fit, which a shell takes as one.
+fn typed(command: &str) -> Vec<String> {
+    let room = WIDTH - "      fix: ".len();
+    if command.chars().count() <= room || command.contains(" #") {
+        return vec![command.to_owned()];
+    }
+    let (mut lines, mut line, mut quoted) = (Vec::new(), String::new(), false);
+    for word in command.split(' ') {
+        let longer = line.chars().count() + " ".len() + word.chars().count() + " \\".len();
+        // Inside quotes a line would not go on as it was.
+        if !line.is_empty() && !quoted && longer > room {
+            lines.push(std::mem::take(&mut line) + " \\");
+        } else if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+        quoted ^= word.matches('\'').count() % 2 == 1;
+    }
+    lines.push(line);
+    lines
 }
 
 #[cfg(test)]
@@ -190,6 +212,19 @@ mod tests {
             assert!(text.contains(words), "{words:?} is not in\n{text}");
         }
         assert!(report().render(true).contains("\x1b[31m✘\x1b[0m word"));
+    }
+
+    #[test]
+    fn a_long_command_is_typed_in_several_lines() {
+        let command = format!(
+            "docker network rm one && docker network create {}'two words' one",
+            "-o key=value ".repeat(9)
+        );
+        let lines = typed(&command);
+        assert!(lines.len() > 1 && lines.iter().all(|line| line.len() <= 69), "{lines:#?}");
+        assert_eq!(lines.join("\n").replace(" \\\n", " "), command);
+        let quoted = format!("echo '{}' end", "word ".repeat(20));
+        assert_eq!(typed(&quoted).len(), 2, "{:#?}", typed(&quoted));
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub const ROWS: &[Row] = &[
         name: "a network with addresses",
         check: "null-ipam",
         level: "warning",
-        words: &["network e2e-doctor gives IP addresses"],
+        words: &["network e2e-doctor gives out IP addresses"],
         fix: "docker network rm e2e-doctor && docker network create -d canhub --ipam-driver null -o hub=vcan-typed e2e-doctor",
         also: &[],
         by: By::Typing,

@@ -113,7 +113,10 @@ impl Machine {
 
     /// Whatever a row left: doctor heals it.
     pub fn heals_after(&self) {
-        self.undo(&format!("{} doctor --fix >/dev/null || true", self.program));
+        let socket = canhub::admin_socket();
+        self.undo(&format!(
+            "curl --silent --show-error --request POST --unix-socket {socket} http://localhost/v1/heal"
+        ));
     }
 
     /// Stops canhub until the row ends.

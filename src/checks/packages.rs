@@ -1,0 +1,61 @@
+//! Where a module comes from that a kernel lacks: each distribution has its own package, and some kernels have none.
+
+use super::Files;
+
+/// Kernels that come with a product, which are known to be built without CAN.
+pub(super) fn is_of_a_product(release: &str) -> bool {
+    ["microsoft", "linuxkit"].iter().any(|mark| release.contains(mark))
+}
+
+/// Why a module is missing, as the end of a sentence, and how to get it.
+pub(super) fn whence(files: &Files, release: &str, module: &str, config: &str) -> (&'static str, String) {
+    let system = files.text("/etc/os-release").unwrap_or_default();
+    let is = |name: &str| {
+        let words =
+            system.lines().filter_map(|line| line.strip_prefix("ID=").or(line.strip_prefix("ID_LIKE=")));
+        words.flat_map(|words| words.split(['"', ' ', '\''])).any(|word| word == name)
+    };
+    let has = |mark: &str| release.contains(mark);
+    if has("microsoft") {
+        return (
+            "; the kernel of WSL2 is built without CAN",
+            format!("build WSL2's kernel with {config}=m and name it in .wslconfig"),
+        );
+    }
+    if has("linuxkit") {
+        return (
+            "; the virtual machine of Docker Desktop is built without CAN",
+            "use Docker Engine on a Linux machine instead".into(),
+        );
+    }
+    if has("rpt") || has("rpi") || has("-v7") || has("-v8") {
+        return (
+            if module == "vxcan" { "; Raspberry Pi kernels have vxcan since September 2026" } else { "" },
+            "apt update && apt full-upgrade && reboot".into(),
+        );
+    }
+    if is("ubuntu") {
+        return ("", "apt install linux-modules-extra-$(uname -r)".into());
+    }
+    if is("debian") && has("cloud") {
+        return (
+            "; Debian's cloud kernel is built without CAN",
+            "apt install linux-image-$(dpkg --print-architecture) && reboot".into(),
+        );
+    }
+    if is("debian") {
+        return ("", "apt install --reinstall linux-image-$(uname -r)".into());
+    }
+    if is("fedora") || is("rhel") || is("centos") {
+        return (
+            "",
+            "dnf install kernel-modules-extra-$(uname -r) kernel-modules-internal-$(uname -r)".into(),
+        );
+    }
+    (
+        "",
+        format!(
+            "install your distribution's package of further kernel modules, or build the kernel with {config}=m"
+        ),
+    )
+}
