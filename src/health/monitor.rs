@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     checks::{Files, Finding, Group},
+    clock::roughly,
     docker,
     error::Error,
     events::{Event, Kind, Reader, Told},
@@ -33,6 +34,8 @@ pub const DOCKER_GRACE: Duration = Duration::from_secs(120);
 const SOON: Duration = Duration::from_secs(1);
 /// How soon to look again at what it was too early to tell of.
 const EARLY: Duration = Duration::from_secs(5);
+/// A machine may be busy.
+const STALE_GRACE: Duration = Duration::from_secs(30);
 /// A look is followed by a pause of at least this many times its own length.
 const REST_FACTOR: u32 = 4;
 
@@ -50,23 +53,37 @@ pub struct Watch {
 /// How canhub is, as far as was looked.
 pub struct Health {
     board: Mutex<Board>,
+    /// When the buses were last looked at, or it was tried.
+    looked: Mutex<Instant>,
+    /// Looks that are further apart than this have ended.
+    stale_after: Duration,
 }
 
 impl Health {
     /// Nothing is known yet. `complaint` is what is wrong with the policy's file.
     pub fn new(policy: Policy, complaint: Option<String>) -> Self {
         let now = SystemTime::now();
+        let stale_after = STALE_GRACE + (policy.interval + policy.time_limit) * 3;
         let mut board = Board::new(policy, now);
         if let Some(why) = complaint {
             let finding = Finding::warning(Group::System, "health-policy", why);
             let _ = board.record(Key::Policy, "policy", Outcome::Found(finding), None, now);
         }
-        Self { board: Mutex::new(board) }
+        Self { board: Mutex::new(board), looked: Mutex::new(Instant::now()), stale_after }
     }
 
-    /// What is known now. It waits for nobody.
+    /// What is known now. It waits for nobody. What was known once is worth nothing when nobody looks any more.
     pub fn report(&self) -> Report {
-        self.board.lock().report()
+        let report = self.board.lock().report();
+        let since = self.looked.lock().elapsed();
+        if since < self.stale_after {
+            return report;
+        }
+        let reason = format!(
+            "canhub has not looked at itself for {}, which is a bug of its own: systemctl restart canhub",
+            roughly(since)
+        );
+        Report { status: super::Status::Unhealthy, reason, ..report }
     }
 
     /// Looks for ever.
@@ -153,6 +170,7 @@ impl Looker {
         let survey = move || manager.status().map(|status| (lacking(&status, &modules), status));
         let surveyed = self.slots.survey.work(self.policy.time_limit, survey).await;
         let took = begun.elapsed();
+        *self.health.looked.lock() = Instant::now();
         self.record(|board, now, changes| match &surveyed {
             Some(Ok((lacking, status))) => take_in(board, status, lacking.clone(), took, now, changes),
             failed => {
@@ -206,7 +224,8 @@ impl Looker {
                 match problem {
                     None => Outcome::Found(Finding::pass(Group::Docker, "docker-api", "Docker answers")),
                     Some(why)
-                        if self.started.elapsed() < self.watch.docker_grace && self.is_unknown("docker") =>
+                        if self.started.elapsed() < self.watch.docker_grace
+                            && self.health.board.lock().is_early(|key| *key == Key::Docker) =>
                     {
                         Outcome::TooEarly(format!("{why}; it starts after canhub"))
                     }
@@ -222,11 +241,6 @@ impl Looker {
             }
         };
         self.found("docker", Key::Docker, outcome, begun.elapsed());
-    }
-
-    fn is_unknown(&self, name: &str) -> bool {
-        let report = self.health.report();
-        report.components.iter().any(|one| one.component == name && one.status == super::Status::Unknown)
     }
 
     fn found(&self, name: &'static str, key: Key, outcome: Outcome, took: Duration) {
@@ -300,4 +314,20 @@ async fn until_trouble(trouble: &mut Reader) {
     }
     // canhub ends.
     std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::Status;
+
+    #[test]
+    fn what_nobody_looks_at_any_more_is_not_well() {
+        let mut health = Health::new(Policy::default(), None);
+        assert!(!health.report().reason.contains("has not looked"), "it has just begun");
+        health.stale_after = Duration::ZERO;
+        let report = health.report();
+        assert_eq!(report.status, Status::Unhealthy);
+        assert!(report.reason.contains("has not looked at itself for 0 s"), "{report:?}");
+    }
 }
