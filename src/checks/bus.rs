@@ -1,55 +1,52 @@
-//! A bus and its adapter, as a survey found them.
+//! How a bus and its adapter are, as a survey found them: one judgement for doctor and for health.
 
 use super::{Finding, Group, Level, command_in};
-use crate::{network::Ownership, status::BusStatus};
+use crate::{
+    network::Ownership,
+    plan::LEFTOVER,
+    status::{BusStatus, MemberStatus},
+};
 
 /// The check of an adapter that is not there: a bus that waits for it is as it should be, unless its owner says
 /// that it has to be there.
 pub const ADAPTER_AWAY: &str = "adapter-away";
 
-fn finding(check: &str, subject: &str, level: Level, sentence: String) -> Finding {
-    Finding { level, ..Finding::pass(Group::Buses, check, sentence).about(subject) }
-}
-
-/// The plan's sentences have the command that mends in them.
-fn with_command(finding: Finding) -> Finding {
-    match command_in(&finding.sentence).map(str::to_owned) {
-        Some(command) => finding.by(command),
-        None => finding,
-    }
-}
-
-/// Whether a bus is as it is wanted.
+/// The one word about a bus: the first of what is wrong with it, or that it is sound.
 pub fn bus(bus: &BusStatus) -> Finding {
-    let finding = |level, sentence| finding("bus", &bus.network_name, level, sentence);
-    let own: Vec<&String> =
-        bus.problems.iter().filter(|problem| !bus.adapter_problems.contains(problem)).collect();
-    if let Some(step) = bus.steps.first() {
-        let more = match bus.steps.len() - 1 {
-            0 => String::new(),
-            more => format!(" and {more} more of the kind"),
-        };
-        let heals = match bus.heal {
-            true => "canhub mends it, and what it met is in `journalctl -u canhub`",
-            false => "healing is off, so it stays so until somebody asks for it",
-        };
-        let sentence = format!("{step}{more}; {heals}");
-        return finding(Level::Error, sentence).by("canhub doctor --fix").by_doctor();
+    let first = missing(bus).or_else(|| problems(bus).into_iter().next());
+    first.unwrap_or_else(|| match bus.adapter_problems.first() {
+        Some(problem) if bus.blocked => about_bus(bus, Level::Error, problem.clone()),
+        Some(problem) => about_bus(bus, Level::Warning, problem.clone()),
+        None => sound(bus),
+    })
+}
+
+/// What canhub could mend and has not.
+pub fn missing(bus: &BusStatus) -> Option<Finding> {
+    // A leftover harms nobody, and is told as one.
+    let steps: Vec<&String> = bus.steps.iter().filter(|step| !step.starts_with(LEFTOVER)).collect();
+    if steps.is_empty() {
+        return None;
     }
-    match (own.first(), bus.adapter_problems.first()) {
-        (Some(problem), _) => with_command(finding(Level::Error, (*problem).clone())),
-        (None, Some(problem)) if bus.blocked => finding(Level::Error, problem.clone()),
-        (None, Some(problem)) => finding(Level::Warning, problem.clone()),
-        (None, None) => {
-            let joined = bus.members.iter().filter(|member| member.stage.sandbox().is_some()).count();
-            let containers = match joined {
-                0 => "no container is on it".to_owned(),
-                1 => "one container is on it".to_owned(),
-                many => format!("{many} containers hear each other"),
-            };
-            finding(Level::Pass, format!("the bus is as it was asked for; {containers}"))
+    let heals = match bus.heal {
+        true => "",
+        false => "; healing is off for it, so it stays so until somebody asks",
+    };
+    let sentence = format!("bus {} is not as it should be: {}{heals}", bus.network_name, listed(&steps));
+    Some(about_bus(bus, Level::Error, sentence).by("canhub doctor --fix").by_doctor())
+}
+
+/// What only somebody else can mend, and is not the adapter's. The plan's own sentences say it all.
+pub fn problems(bus: &BusStatus) -> Vec<Finding> {
+    let own = bus.problems.iter().filter(|problem| !bus.adapter_problems.contains(problem));
+    let finding = |problem: &String| {
+        let finding = with_command(about_bus(bus, Level::Error, problem.clone()));
+        match finding.fix {
+            Some(_) => finding,
+            None => finding.by(format!("ip -details link show {}    # whose is it?", bus.hub)),
         }
-    }
+    };
+    own.map(finding).collect()
 }
 
 /// How the adapter of a bus does; `None`: the bus has none.
@@ -57,13 +54,20 @@ pub fn adapter(bus: &BusStatus) -> Option<Finding> {
     if bus.owner != Ownership::Adapter {
         return None;
     }
-    let found = |check, level, sentence| Some(finding(check, &bus.hub, level, sentence));
+    let found = |check: &str, level, sentence| {
+        let finding = Finding { level, ..Finding::pass(Group::Buses, check, sentence) };
+        Some(with_command(finding.about(&bus.hub)))
+    };
     let problem = bus.adapter_problems.first().cloned();
     if bus.waiting {
+        let level = if bus.blocked { Level::Error } else { Level::Warning };
         let waiting = || format!("adapter {} is not there", bus.hub);
-        return found(ADAPTER_AWAY, Level::Warning, problem.unwrap_or_else(waiting));
+        return found(ADAPTER_AWAY, level, problem.unwrap_or_else(waiting));
     }
-    let state = bus.adapter.as_ref().map_or("up", |adapter| adapter.state.as_str());
+    let (interface, state) = match &bus.adapter {
+        Some(adapter) => (adapter.interface.as_str(), adapter.state.as_str()),
+        None => (bus.hub.as_str(), "up"),
+    };
     let counted = match bus.adapter.as_ref().map(|adapter| (adapter.tx_errors, adapter.rx_errors)) {
         Some((Some(tx), Some(rx))) => format!(" (error counters: transmit {tx}, receive {rx})"),
         _ => String::new(),
@@ -71,23 +75,85 @@ pub fn adapter(bus: &BusStatus) -> Option<Finding> {
     match (problem, state) {
         // It still talks, badly.
         (Some(problem), "error-passive") => found("adapter", Level::Warning, problem + &counted),
-        (Some(problem), _) => found("adapter", Level::Error, problem + &counted).map(with_command),
+        (Some(problem), _) => found("adapter", Level::Error, problem + &counted),
         (None, "error-warning") => {
             let sentence = format!(
-                "adapter {} is error-warning: it counted 96 errors or more{counted}; before it gets worse, look at the bitrate, the termination (120 ohms at both ends) and whether anybody else is on the wire to acknowledge its frames",
-                bus.hub
+                "adapter {interface} is error-warning: it counted 96 errors or more{counted}; before it gets worse, look at the bitrate, the termination (120 ohms at both ends) and whether anybody else is on the wire to acknowledge its frames: `ip -details -statistics link show {interface}`"
             );
             found("adapter", Level::Warning, sentence)
         }
         (None, "sleeping" | "stopped") => {
             let sentence = format!(
-                "adapter {} is {state}, so its frames do not reach the bus: bring it up with `ip link set {} up`",
-                bus.hub,
-                bus.adapter.as_ref().map_or(bus.hub.as_str(), |adapter| adapter.interface.as_str()),
+                "adapter {interface} is {state}, so its frames do not reach the bus: bring it up with `ip link set {interface} up`"
             );
-            found("adapter", Level::Error, sentence).map(with_command)
+            found("adapter", Level::Error, sentence)
         }
-        (None, state) => found("adapter", Level::Pass, format!("adapter {} is there and {state}", bus.hub)),
+        (None, state) => {
+            let history = match bus.adapter.as_ref().map_or(0, |adapter| adapter.bus_offs) {
+                0 => String::new(),
+                times => format!("; it was bus-off {times} times since it was plugged in"),
+            };
+            found(
+                "adapter",
+                Level::Pass,
+                format!("adapter {interface} is there and {state}{counted}{history}"),
+            )
+        }
+    }
+}
+
+/// That nothing is wrong, with who is on it.
+pub fn sound(bus: &BusStatus) -> Finding {
+    let joined: Vec<&MemberStatus> =
+        bus.members.iter().filter(|member| member.stage.sandbox().is_some()).collect();
+    let containers = match joined.len() {
+        0 => "no container on it".to_owned(),
+        1 => "1 container".to_owned(),
+        several => format!("{several} containers"),
+    };
+    let silent: Vec<&str> = joined
+        .iter()
+        .filter(|member| member.traffic.frames_out.handled == 0)
+        .map(|member| called(member))
+        .collect();
+    let silent = match silent[..] {
+        [] => String::new(),
+        ref all if all.len() == joined.len() && all.len() > 1 => "; none has sent a frame yet".to_owned(),
+        ref some if some.len() <= 3 => format!("; no frame yet from {}", some.join(", ")),
+        ref many => format!("; no frame yet from {} of them", many.len()),
+    };
+    let hub = match bus.owner {
+        Ownership::Adapter => format!("adapter {}", bus.hub),
+        Ownership::Owned | Ownership::Shared => format!("hub {}", bus.hub),
+    };
+    let heal = if bus.heal { "" } else { "; healing is off for it" };
+    let sentence = format!("bus {} is as it should be: {hub}, {containers}{silent}{heal}", bus.network_name);
+    about_bus(bus, Level::Pass, sentence)
+}
+
+/// What people call a member.
+pub(super) fn called(member: &MemberStatus) -> &str {
+    member.container.as_deref().unwrap_or_else(|| member.endpoint.short())
+}
+
+fn about_bus(bus: &BusStatus, level: Level, sentence: String) -> Finding {
+    Finding { level, ..Finding::pass(Group::Buses, "bus", sentence).about(&bus.network_name) }
+}
+
+/// At most three of them; more help nobody.
+fn listed(steps: &[&String]) -> String {
+    let first: Vec<&str> = steps.iter().take(3).map(|step| step.as_str()).collect();
+    match steps.len().saturating_sub(first.len()) {
+        0 => first.join(", "),
+        more => format!("{}, and {more} more", first.join(", ")),
+    }
+}
+
+/// The plan's sentences have the command that mends in them.
+fn with_command(finding: Finding) -> Finding {
+    match command_in(&finding.sentence).map(str::to_owned) {
+        Some(command) => finding.by(command),
+        None => finding,
     }
 }
 
@@ -149,7 +215,7 @@ mod tests {
             let found = adapter(&bus).unwrap();
             assert_eq!(found.level, level, "{found:?}");
             assert!(found.sentence.contains(words), "{found:?}");
-            let command = found.sentence.contains('`').then_some("ip link set can0 up");
+            let command = found.sentence.split('`').nth(1);
             assert_eq!(found.fix.as_deref(), command, "{found:?}");
             assert_eq!((found.check.as_str(), found.subject.as_deref()), ("adapter", Some("usb:1d50:606f")));
         }
@@ -171,11 +237,17 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told_with_who_mends_it() {
-        let steps = vec!["the hub was missing (vcan-body)".to_owned(), "rules were missing (ch1)".to_owned()];
+        let steps = ["the hub was missing (vcan-body)", "b", "c", "d", LEFTOVER].map(str::to_owned).to_vec();
         let missing = BusStatus { owner: Ownership::Owned, steps, ..on_adapter("") };
         let found = bus(&missing);
-        assert!(found.sentence.starts_with("the hub was missing (vcan-body) and 1 more"), "{found:?}");
-        assert_eq!((found.level, found.fix.as_deref()), (Level::Error, Some("canhub doctor --fix")));
+        assert_eq!(
+            found.sentence,
+            "bus wire is not as it should be: the hub was missing (vcan-body), b, c, and 1 more"
+        );
+        assert_eq!(
+            (found.level, found.fixable, found.fix.as_deref()),
+            (Level::Error, true, Some("canhub doctor --fix"))
+        );
         assert!(bus(&BusStatus { heal: false, ..missing }).sentence.contains("healing is off"));
         assert_eq!(bus(&on_adapter("error-active")).level, Level::Pass);
     }

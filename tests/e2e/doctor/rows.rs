@@ -146,7 +146,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "the adapter is not there",
-        check: "adapter",
+        check: "adapter-away",
         level: "warning",
         words: &["waiting for adapter can77"],
         fix: "ip -br link",
