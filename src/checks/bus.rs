@@ -1,6 +1,6 @@
 //! A bus and its adapter, as a survey found them.
 
-use super::{Finding, Group, Level, command_in};
+use super::{Finding, Group, Level, buses::SOME_FAIL, command_in};
 use crate::{network::Ownership, status::BusStatus};
 
 /// The check of an adapter that is not there: a bus that waits for it is as it should be, unless its owner says
@@ -73,10 +73,7 @@ pub fn adapter(bus: &BusStatus) -> Option<Finding> {
         (Some(problem), "error-passive") => found("adapter", Level::Warning, problem + &counted),
         (Some(problem), _) => found("adapter", Level::Error, problem + &counted).map(with_command),
         (None, "error-warning") => {
-            let sentence = format!(
-                "adapter {} is error-warning: it counted 96 errors or more{counted}; before it gets worse, look at the bitrate, the termination (120 ohms at both ends) and whether anybody else is on the wire to acknowledge its frames",
-                bus.hub
-            );
+            let sentence = format!("adapter {} is error-warning{counted}: {SOME_FAIL}", bus.hub);
             found("adapter", Level::Warning, sentence)
         }
         (None, "sleeping" | "stopped") => {

@@ -13,6 +13,8 @@ use crate::{
 const GROUP: Group = Group::Buses;
 /// What repairs a bus.
 const DOCTOR: &str = "canhub doctor --fix";
+/// What error-warning means to somebody who has not met it before.
+pub(super) const SOME_FAIL: &str = "some of its frames fail; look for another bitrate than the others on the wire, missing termination (120 ohms at both ends) or bad wires";
 
 /// Looks at all buses. Where there is only one picture, `now` is `before`.
 pub fn look(before: &Status, now: &Status) -> Vec<Finding> {
@@ -104,7 +106,7 @@ fn of_adapter(bus: &str, adapter: &AdapterStatus, problems: &[String]) -> Option
     };
     match state.as_str() {
         "error-warning" => warning(
-            "some of its frames fail; look for another bitrate than the others on the wire, missing termination (120 ohms at both ends) or bad wires",
+            SOME_FAIL,
         ),
         "error-passive" => warning("nearly all of its frames fail; look at its bitrate, at termination and wires"),
         "bus-off" => Some(
