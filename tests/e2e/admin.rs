@@ -34,8 +34,7 @@ fn frames(bus: &Network, interface: &str, direction: &str) -> u64 {
 
 /// The sum of the samples whose line begins so.
 fn metric(begin: &str) -> f64 {
-    let text =
-        run("curl", &["--silent", "--fail", "--unix-socket", &admin_socket(), "http://localhost/metrics"]);
+    let text = canhub::ask("/metrics");
     assert!(text.trim_end().ends_with("# EOF"), "{text}");
     let samples = text.lines().filter(|line| line.starts_with(begin));
     samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()

@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 use crate::support::{
-    canhub::{self, Configured, admin_socket, says},
+    canhub::{self, Configured, says},
     host::{Journal, ip_batch, ip_link, link},
     scene::Scene,
     shell::{attempt, eventually, run, sh},
@@ -18,10 +18,7 @@ const POLICY: &str = "/run/e2e-health.toml";
 const UNITS: &str = "/run/systemd/system";
 
 fn health() -> Value {
-    let said = run(
-        "curl",
-        &["--silent", "--max-time", "20", "--unix-socket", &admin_socket(), "http://localhost/v1/health"],
-    );
+    let said = canhub::ask("/v1/health");
     serde_json::from_str(&said).unwrap_or_else(|err| panic!("{err}: {said}"))
 }
 

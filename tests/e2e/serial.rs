@@ -125,7 +125,8 @@ fn another_bitrate_on_the_wire_is_told_in_words() {
         "missing termination (120 ohms at both ends)",
     ];
     // Lines are broken where a person reads them.
-    let shown = says("status").split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let shown = lines(says("status"));
     // That a controller is error-passive has no event; the audit finds it.
     let told = eventually("the log tells both", || {
         let told = journal.since();
@@ -135,6 +136,17 @@ fn another_bitrate_on_the_wire_is_told_in_words() {
         assert!(shown.contains(word) && told.contains(word), "{word:?} is not in:\n{shown}\nor in:\n{told}");
     }
     assert!(told.contains("bus-off: the adapter met so many errors"), "{told}");
+    let doctor = lines(says("doctor"));
+    let health = eventually("health tells both", || {
+        let health = canhub::ask("/v1/health");
+        if words.iter().all(|word| health.contains(word)) { Ok(health) } else { Err(health) }
+    });
+    for word in words {
+        assert!(
+            doctor.contains(word) && health.contains(word),
+            "{word:?} is not in:\n{doctor}\nor in:\n{health}"
+        );
+    }
     for word in
         ["slcan-left is bus-off at 500000 bit/s", "slcan-right is error-passive at 250000 bit/s", "NOT WELL"]
     {

@@ -70,6 +70,13 @@ pub fn admin_socket() -> String {
     }
 }
 
+/// What the admin socket answers, whether it is a success or not.
+#[track_caller]
+pub fn ask(path: &str) -> String {
+    let url = format!("http://localhost{path}");
+    run("curl", &["--silent", "--max-time", "20", "--unix-socket", &admin_socket(), &url])
+}
+
 /// Kills the process as a crash would, and waits until systemd has started another.
 pub fn crash() {
     let old = pid();
