@@ -75,8 +75,7 @@ fn a_sound_host_is_healthy_and_a_missing_adapter_is_told() {
     let shown = says("health --wait --strict --timeout 0");
     assert!(shown.contains("still degraded") && shown.contains("waiting for adapter can77"), "{shown}");
     assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
-    let metrics =
-        run("curl", &["--silent", "--fail", "--unix-socket", &admin_socket(), "http://localhost/metrics"]);
+    let metrics = canhub::ask("/metrics");
     let sample = "canhub_health_component{component=\"adapter:can77\",required=\"false\"} 1";
     assert!(metrics.contains(sample), "{metrics}");
 }
