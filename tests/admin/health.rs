@@ -12,6 +12,7 @@ use std::{
 use canhub::{
     checks::Files,
     driver::server,
+    events::{Event, Kind},
     health::{Health, Policy, Watch, policy::load},
     kernel::{Controller, Identity, Kernel, fake::FakeKernel},
     reconcile::Memory,
@@ -195,6 +196,24 @@ fn a_kernel_without_a_module_is_told_with_the_package_that_has_it() {
         kernel["reason"].as_str().unwrap().contains("6.1.0-test") && kernel["fix"].is_string(),
         "{kernel}"
     );
+}
+
+/// However rarely it looks by itself: a boot waits for it, and a person.
+#[test]
+fn what_happens_makes_it_look_at_once_and_so_does_each_look_of_the_loop_until_all_is_well() {
+    let rig = rig(Policy { interval: Duration::from_secs(86_400), ..eager() }, no_docker());
+    until(&rig, "overall", "healthy");
+    rig.network(1, json!({ "hub": "vcan-body", "heal": "off" }));
+    let name = format!("bus:{}", &super::bodies::network(1)[..12]);
+    until(&rig, &name, "healthy");
+    let hub = rig.link("vcan-body").unwrap();
+    rig.kernel.delete_link(None, hub.index).unwrap();
+    rig.manager.events().tell(Event::new(Kind::Problem));
+    until(&rig, &name, "unhealthy");
+    // Mended by hand, so that nothing is told of it.
+    rig.kernel.create_vcan(&hub.name.parse().unwrap(), hub.mtu, hub.alias.as_deref().unwrap()).unwrap();
+    reconcile(&rig);
+    until(&rig, "overall", "healthy");
 }
 
 #[test]
