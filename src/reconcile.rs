@@ -6,6 +6,7 @@
 
 mod adapters;
 mod memory;
+mod problems;
 #[cfg(test)]
 mod tests;
 

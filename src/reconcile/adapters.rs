@@ -7,7 +7,10 @@ use std::{
 };
 
 use crate::{
+    events::{Event, Events, Kind},
     kernel::{BusState, Link},
+    manager::took_us,
+    model::Model,
     names::NetworkId,
     network::Hub,
     plan::{Have, Want, carriers},
@@ -113,5 +116,42 @@ impl Seen {
         }
         self.told = Some(now);
         Some(std::mem::take(&mut self.untold))
+    }
+}
+
+/// Adapters that this look has found new: all that is done for one is one line in the log.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals(BTreeMap<NetworkId, Arrival>);
+
+#[derive(Debug)]
+struct Arrival {
+    interface: String,
+    did: Vec<String>,
+    found: Instant,
+}
+
+impl Arrivals {
+    pub(super) fn add(&mut self, network: NetworkId, interface: String, found: Instant) {
+        self.0.insert(network, Arrival { interface, did: Vec::new(), found });
+    }
+
+    /// Whether a heal is part of an arrival, which then tells it.
+    pub(super) fn take_in(&mut self, healed: &Event) -> bool {
+        let network = healed.network.as_ref().filter(|_| healed.endpoint.is_none());
+        let Some(arrival) = network.and_then(|network| self.0.get_mut(network)) else { return false };
+        arrival.did.extend(healed.did.clone());
+        true
+    }
+
+    /// Says of each what was done for it.
+    pub(super) fn tell(self, events: &Events, model: &Model) {
+        for (network, Arrival { interface, did, found }) in self.0 {
+            events.tell(Event {
+                interface: Some(interface),
+                did: Some(did.join("; ")).filter(|did| !did.is_empty()),
+                took_us: Some(took_us(found)),
+                ..Event::of_network(Kind::AdapterAppeared, model, &network)
+            });
+        }
     }
 }

@@ -12,13 +12,16 @@ use parking_lot::Mutex;
 use crate::{
     apply::Done,
     events::{Event, Events, Kind},
-    manager::{Manager, took_us},
+    manager::Manager,
     model::Model,
-    names::{EndpointId, NetworkId},
+    names::EndpointId,
     plan::{Action, Have, LEFTOVER, Plan, Problem, Step, Want},
 };
 
-use super::adapters::{Adapters, News, What};
+use super::{
+    adapters::{Adapters, Arrivals, News, What},
+    problems::Problems,
+};
 
 /// A leftover is removed when it has been one for this long.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(10);
@@ -28,8 +31,6 @@ const SANDBOX_GRACE: Duration = Duration::from_secs(120);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// No pause is longer than this.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// A problem is over when it has stayed away for this long: what comes and goes with each frame is one problem.
-const PROBLEM_HOLD: Duration = Duration::from_secs(5);
 /// A fault that comes back within this time is the same fault again.
 const RECURS_WITHIN: Duration = Duration::from_secs(60);
 /// So often a recurring fault is healed at once; then somebody may want it so, and the pauses grow.
@@ -54,20 +55,12 @@ struct Inner {
     sandboxes: BTreeMap<EndpointId, Instant>,
     /// Faults that failed to heal or keep coming back.
     faults: BTreeMap<String, Fault>,
-    /// Problems that were told already, and when each was last there.
-    told: Vec<(Problem, Instant)>,
+    /// Problems as they were told.
+    problems: Problems,
     /// Adapters as they were told of.
     adapters: Adapters,
     /// Those that this look has found new.
-    arrivals: BTreeMap<NetworkId, Arrival>,
-}
-
-/// An adapter that was plugged in: all that is done for it is one line in the log.
-#[derive(Debug)]
-struct Arrival {
-    interface: String,
-    did: Vec<String>,
-    found: Instant,
+    arrivals: Arrivals,
 }
 
 /// A fault that was met before.
@@ -158,7 +151,7 @@ impl Memory {
                     inner.faults.retain(|_, fault| {
                         fault.over.network.as_ref() != Some(&network) || fault.over.endpoint.is_some()
                     });
-                    inner.arrivals.insert(network, Arrival { interface, did: Vec::new(), found: now });
+                    inner.arrivals.add(network, interface, now);
                 }
             }
         }
@@ -166,47 +159,12 @@ impl Memory {
 
     /// Says of each adapter that was plugged in what was done for it.
     pub(super) fn tell_arrivals(&self, events: &Events, model: &Model) {
-        let arrivals = std::mem::take(&mut self.inner.lock().arrivals);
-        for (network, Arrival { interface, did, found }) in arrivals {
-            events.tell(Event {
-                interface: Some(interface),
-                did: Some(did.join("; ")).filter(|did| !did.is_empty()),
-                took_us: Some(took_us(found)),
-                ..Event::of_network(Kind::AdapterAppeared, model, &network)
-            });
-        }
+        std::mem::take(&mut self.inner.lock().arrivals).tell(events, model);
     }
 
-    /// Says each problem once, and once more when it is over. True where one is not known to be over yet.
+    /// Says what is wrong, once. True where a problem is gone and not known to be over yet.
     pub(super) fn tell(&self, events: &Events, model: &Model, problems: &[Problem]) -> bool {
-        if self.asked_for {
-            return false;
-        }
-        let mut inner = self.inner.lock();
-        let now = self.now();
-        let told = std::mem::take(&mut inner.told);
-        for problem in problems {
-            if !told.iter().any(|(told, _)| told == problem) {
-                events.tell(Event::of_problem(Kind::Problem, model, problem));
-            }
-            inner.told.push((problem.clone(), now));
-        }
-        let mut pending = false;
-        for (problem, last) in told.into_iter().filter(|(problem, _)| !problems.contains(problem)) {
-            let known = model.network(&problem.network).is_some();
-            if known && !problem.awaits_adapter && now.duration_since(last) < PROBLEM_HOLD {
-                pending = true;
-                inner.told.push((problem, last));
-                continue;
-            }
-            let over = Event::of_problem(Kind::ProblemOver, model, &problem);
-            // That the adapter appeared, or that the network was deleted, says it too.
-            match problem.awaits_adapter || !known {
-                true => events.count(&over),
-                false => events.tell(over),
-            }
-        }
-        pending
+        !self.asked_for && self.inner.lock().problems.tell(events, model, problems, self.now())
     }
 
     /// Endpoints whose sandbox has been missing for the whole grace period: Docker sent no Leave for them.
@@ -243,14 +201,10 @@ impl Memory {
                 let pause = pause(fault.healed.saturating_sub(AT_ONCE), SOON_AGAIN);
                 fault.until = now + pause;
                 let (times, healed) = (fault.healed, Event::healed(model, done));
-                let arrival = step.network.as_ref().filter(|_| step.endpoint.is_none());
-                match arrival.and_then(|network| inner.arrivals.get_mut(network)) {
-                    Some(arrival) => {
-                        arrival.did.extend(healed.did.clone());
-                        events.count(&healed);
-                    }
-                    None if times <= AT_ONCE => events.tell(healed),
-                    None => events.count(&healed),
+                match inner.arrivals.take_in(&healed) {
+                    true => events.count(&healed),
+                    false if times <= AT_ONCE => events.tell(healed),
+                    false => events.count(&healed),
                 }
                 if times == AT_ONCE {
                     events.tell(Event { times: Some(times), ..about(Kind::KeepsComingBack) });

@@ -49,7 +49,7 @@ enum By {
     Person,
 }
 
-/// The whole table. A bus-off adapter has its row where there is a wire: see [`rows::ROWS`].
+/// The whole table.
 fn table() -> impl Iterator<Item = &'static Row> {
     [rows::ROWS, record_rows::ROWS, kernel_rows::ROWS, docker_rows::ROWS].into_iter().flatten()
 }

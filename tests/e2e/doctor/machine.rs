@@ -11,10 +11,13 @@ use crate::support::{
     host::rules,
     scene::Scene,
     shell::{attempt, run, sh, within},
+    slcan::{Adapter, State, Wire},
 };
 
 /// The bus's hub.
 pub const HUB: &str = "vcan-doctor";
+/// An adapter on a serial line.
+pub const SERIAL: &str = "slcan-doctor";
 /// How long a machine may take to be as it was, or as broken as it is to be.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// Nothing hangs a doctor, not even a Docker and a canhub that hang.
@@ -29,6 +32,8 @@ pub struct Machine {
     program: String,
     /// Lines of shell; the last one first.
     undo: RefCell<Vec<String>>,
+    /// Adapters that a row has plugged in.
+    plugged: RefCell<Vec<Adapter>>,
     /// Who asks: a command before the program.
     by: RefCell<&'static str>,
 }
@@ -79,7 +84,15 @@ impl Machine {
             ecu.member("can0", 1);
         }
         let program = canhub::program();
-        Self { _scene: scene, bus, ecus, program, undo: RefCell::default(), by: RefCell::new("") }
+        Self {
+            _scene: scene,
+            bus,
+            ecus,
+            program,
+            undo: RefCell::default(),
+            plugged: RefCell::default(),
+            by: RefCell::new(""),
+        }
     }
 
     /// The host end of the first container's pair.
@@ -132,6 +145,17 @@ impl Machine {
         drop(std::os::unix::net::UnixListener::bind(path).unwrap_or_else(|err| panic!("{path}: {err}")));
     }
 
+    /// A bus on an adapter whose wire is in a bad way.
+    pub fn on_a_wire(&self, state: State, received: u32, sent: u32) {
+        let adapter = Wire::default().plug(SERIAL);
+        self.does(
+            &format!("docker network create -d canhub --ipam-driver null -o adapter={SERIAL} -o bitrate=500000 e2e-doctor"),
+            "docker network rm e2e-doctor",
+        );
+        adapter.report(state, received, sent);
+        self.plugged.borrow_mut().push(adapter);
+    }
+
     /// It is not root who asks.
     pub fn as_nobody(&self) {
         *self.by.borrow_mut() = "setpriv --reuid=65534 --regid=65534 --clear-groups";
@@ -145,6 +169,7 @@ impl Machine {
                 println!("could not be undone: {err}");
             }
         }
+        self.plugged.take();
     }
 
     fn asks(&self, args: &str) -> Result<Report, String> {

@@ -1,6 +1,7 @@
 //! Buses, their adapters, and who else is on them.
 
 use super::{By, Row, machine::HUB};
+use crate::support::slcan::State;
 
 /// A foreign link that a row makes.
 const STRANGER: &str = "stranger0";
@@ -175,5 +176,24 @@ pub const ROWS: &[Row] = &[
             );
         },
     },
-    // Its place: an adapter that is bus-off or error-passive, where a guest has a wire (tests with hardware).
+    Row {
+        name: "the adapter is error-passive",
+        check: "adapter",
+        level: "warning",
+        words: &["slcan-doctor is error-passive", "another bitrate than the others", "120 ohms"],
+        fix: "",
+        also: &[],
+        by: By::Person,
+        broken: |machine| machine.on_a_wire(State::Passive, 0, 128),
+    },
+    Row {
+        name: "the adapter is bus-off",
+        check: "adapter",
+        level: "error",
+        words: &["slcan-doctor is bus-off", "left the wire", "nothing restarts it", "restart-ms=100"],
+        fix: "ip link set slcan-doctor down && ip link set slcan-doctor up",
+        also: &[],
+        by: By::Typing,
+        broken: |machine| machine.on_a_wire(State::BusOff, 0, 256),
+    },
 ];
