@@ -12,6 +12,9 @@ STATIC_FLAGS := --release --locked --target $(TARGET) --target-dir target/static
 # Under sudo there may be no rustc; `make install` then takes what `make build` left.
 OUT := $(if $(TARGET),target/static/$(TARGET)/release,$(firstword $(wildcard target/static/*/release)))
 
+# Where shells look for them, under PREFIX/share: bash, zsh, fish.
+COMPLETIONS := bash-completion/completions/canhub zsh/site-functions/_canhub fish/vendor_completions.d/canhub.fish
+
 .PHONY: help build demo test test-hardware check plugin install uninstall bench soak guest-files clean
 
 help: ## this list
@@ -50,9 +53,13 @@ install: ## into PREFIX, with units for systemd
 	sed 's|@BINDIR@|$(PREFIX)/bin|' plugin/systemd/canhub-boot-check.service.in > target/canhub-boot-check.service
 	install -D -m 644 target/canhub-boot-check.service $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-boot-check.service
 	install -D -m 644 plugin/modules-load.conf $(DESTDIR)$(PREFIX)/lib/modules-load.d/canhub.conf
-	@# The program writes its own man pages; one that was built for another machine cannot do so here.
-	@install -d $(DESTDIR)$(PREFIX)/share/man/man1
-	@$(OUT)/canhub man $(DESTDIR)$(PREFIX)/share/man/man1 || echo "no man pages: $(OUT)/canhub does not run here"
+	@# The program writes its own man pages and completions; one that was built for another machine cannot do so here.
+	@install -d $(dir $(addprefix $(DESTDIR)$(PREFIX)/share/,man/man1/ $(COMPLETIONS)))
+	@$(OUT)/canhub man $(DESTDIR)$(PREFIX)/share/man/man1 \
+	    && $(OUT)/canhub completions bash > $(DESTDIR)$(PREFIX)/share/$(word 1,$(COMPLETIONS)) \
+	    && $(OUT)/canhub completions zsh > $(DESTDIR)$(PREFIX)/share/$(word 2,$(COMPLETIONS)) \
+	    && $(OUT)/canhub completions fish > $(DESTDIR)$(PREFIX)/share/$(word 3,$(COMPLETIONS)) \
+	    || echo "no man pages and completions: $(OUT)/canhub does not run here"
 	@echo "Installed. Start it now and at every boot, before Docker:"
 	@echo "  systemctl daemon-reload && systemctl enable --now canhub.socket canhub.service"
 
@@ -62,6 +69,7 @@ uninstall: ## takes out what install put in; records in /var/lib/canhub stay
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.service
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-boot-check.service
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/canhub.1 $(DESTDIR)$(PREFIX)/share/man/man1/canhub-*.1
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/,$(COMPLETIONS))
 	rm -f $(DESTDIR)$(PREFIX)/lib/modules-load.d/canhub.conf
 
 bench: ## speed beside a plugin that forks `ip` and `cangw`, as ratios
