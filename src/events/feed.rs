@@ -96,6 +96,12 @@ impl Reader {
         self.backlog.pop_front().map(Told::Event)
     }
 
+    /// Forgets all that came so far.
+    pub fn skip(&mut self) {
+        self.backlog.clear();
+        self.live = self.live.resubscribe();
+    }
+
     /// The next; waits until there is one. `None` when canhub ends.
     pub async fn next(&mut self) -> Option<Told> {
         if let Some(told) = self.next_of_backlog() {
@@ -134,6 +140,17 @@ mod tests {
             assert_eq!(seq(reader.next().await), expected);
         }
         assert_eq!(feed.listen(usize::MAX).backlog(), KEPT, "no more than these are kept");
+    }
+
+    #[tokio::test]
+    async fn who_skips_hears_only_what_comes_after() {
+        let feed = Feed::default();
+        (0..KEPT + 44).for_each(|_| feed.publish(Event::new(Kind::Joined)));
+        let mut reader = feed.listen(3);
+        (0..KEPT + 44).for_each(|_| feed.publish(Event::new(Kind::Joined)));
+        reader.skip();
+        feed.publish(Event::new(Kind::Left));
+        assert_eq!(seq(reader.next().await), 2 * (KEPT as u64 + 44) + 1);
     }
 
     #[tokio::test]

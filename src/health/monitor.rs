@@ -119,6 +119,8 @@ impl Looker {
 
     async fn watch_buses(&self, mut trouble: Reader) {
         loop {
+            // One look answers for all that happened before it.
+            trouble.skip();
             let took = self.look_at_buses().await;
             let due =
                 tokio::time::Instant::now() + self.pause(|key| !matches!(key, Key::State | Key::Docker));
