@@ -15,6 +15,7 @@ use crate::support::{
     report::{Heard, Kind, Sent},
     scene::Scene,
     shell::{eventually, say},
+    usb::{self, CANDLELIGHT},
 };
 
 /// No remote frames: QEMU's adapters break when they receive one that asks for bytes.
@@ -217,4 +218,41 @@ fn an_adapter_is_left_as_it_was_found() {
     drop(scene);
     ip_link(&["set", "can0", "down"]);
     ip_link(&["set", "can0", "txqueuelen", "10", "type", "can", "restart-ms", "0"]);
+}
+
+#[test]
+fn usb_adapters_are_known_by_serial_number_and_port_whatever_their_names() {
+    if !is_there("hardware::usb_adapters_are_known_by_serial_number_and_port_whatever_their_names") {
+        return;
+    }
+    let scene = Scene::new();
+    let wire = usb::Wire::new();
+    let (first, second) = (wire.plug(0, "garage-1"), wire.plug(1, "garage-2"));
+    let (serial, path) = (format!("usb:{CANDLELIGHT}:garage-1"), format!("path:{}", second.id_path()));
+
+    let either = format!("adapter=usb:{CANDLELIGHT}");
+    let refused = scene.try_network(canhub::driver(), &["-o", &either]).expect_err("it is not one but two");
+    for word in [&first.interface, &second.interface, &serial, &path, "choose one by a mark"] {
+        assert!(refused.contains(word), "{word:?} is not in: {refused}");
+    }
+    let bus = |adapter: &str| {
+        let adapter = format!("adapter={adapter}");
+        scene.network(&[&adapter, "bitrate=500000", "frames=classic", "txqueuelen=4096"])
+    };
+    let ecus = [&bus(&serial), &bus(&path)].map(|bus| scene.container(bus));
+    let (one, far) = (ecus[0].member("can0", 1), ecus[1].member("can0", 2));
+    hear(&[&one, &far], &[&one, &far], 100).unwrap_or_else(|err| panic!("{err}"));
+
+    let names = [first.interface.clone(), second.interface.clone()];
+    drop((first, second));
+    hear(&[&one], &[&one], 20).unwrap_or_else(|err| panic!("{err}"));
+    // The other one comes first now, and gets the other's name.
+    let (second, first) = (wire.plug(1, "garage-2"), wire.plug(0, "garage-1"));
+    assert_eq!([&second.interface, &first.interface], [&names[0], &names[1]]);
+    eventually("they hear each other again", || hear(&[&one, &far], &[&one, &far], 20));
+    // And each is on its own bus.
+    drop(second);
+    let host = Member::host(&first.interface, 8);
+    eventually("the first adapter carries the first bus", || hear(&[&one, &host], &[&one], 20));
+    ecus.iter().for_each(Container::assert_untouched);
 }

@@ -14,3 +14,4 @@ pub mod scene;
 pub mod shell;
 pub mod slcan;
 pub mod strangers;
+pub mod usb;
