@@ -8,17 +8,8 @@ use crate::support::{
     member::Member,
     report::Kind,
     scene::Scene,
-    shell::{run, sh},
+    shell::{assert_refused, run, sh},
 };
-
-/// The command failed, and its sentence has all these words.
-#[track_caller]
-fn assert_refused<T: std::fmt::Debug>(result: Result<T, String>, words: &[&str]) {
-    let sentence = result.expect_err("this was to be refused");
-    for word in words {
-        assert!(sentence.contains(word), "{word:?} is not in: {sentence}");
-    }
-}
 
 /// `docker network create` fails so, and leaves neither a network nor anything of canhub's.
 #[track_caller]

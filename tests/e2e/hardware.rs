@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::support::{
-    canhub::{self, says},
+    canhub::says,
     docker::Container,
     frames::{BACKGROUND, compare, from_all, is_unbroken},
     hardware::{Adapter, BITRATE, KV0, KV1, controller, is_there, when_there},
@@ -14,7 +14,7 @@ use crate::support::{
     member::{Member, Running, list},
     report::{Heard, Kind, Sent},
     scene::Scene,
-    shell::{eventually, say},
+    shell::{assert_refused, eventually, say},
     usb::{self, CANDLELIGHT},
 };
 
@@ -186,11 +186,7 @@ fn what_the_hardware_cannot_do_is_refused_by_name_with_its_limits() {
         (&["adapter=can0", "bitrate=500000", "termination=120"], &["termination=120", "cannot be switched"]),
         (&["adapter=driver:kvaser_pci"], &["can0", "can1", "path:pci-0000:00:10.0", "choose one by a mark"]),
     ] {
-        let options: Vec<&str> = options.iter().flat_map(|option| ["-o", option]).collect();
-        let refused = scene.try_network(canhub::driver(), &options).expect_err("it cannot be had");
-        for word in words {
-            assert!(refused.contains(word), "{options:?}: {word:?} is not in: {refused}");
-        }
+        assert_refused(scene.try_bus(options), words);
     }
     scene.assert_nothing_is_left();
 }
@@ -231,10 +227,8 @@ fn usb_adapters_are_known_by_serial_number_and_port_whatever_their_names() {
     let (serial, path) = (format!("usb:{CANDLELIGHT}:garage-1"), format!("path:{}", second.id_path()));
 
     let either = format!("adapter=usb:{CANDLELIGHT}");
-    let refused = scene.try_network(canhub::driver(), &["-o", &either]).expect_err("it is not one but two");
-    for word in [&first.interface, &second.interface, &serial, &path, "choose one by a mark"] {
-        assert!(refused.contains(word), "{word:?} is not in: {refused}");
-    }
+    let words = [&*first.interface, &second.interface, &serial, &path, "choose one by a mark"];
+    assert_refused(scene.try_bus(&[&either]), &words);
     let bus = |adapter: &str| {
         let adapter = format!("adapter={adapter}");
         scene.network(&[&adapter, "bitrate=500000", "frames=classic", "txqueuelen=4096"])

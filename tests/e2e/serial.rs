@@ -9,7 +9,7 @@ use crate::support::{
     member::Member,
     report::Kind,
     scene::Scene,
-    shell::{eventually, run, say},
+    shell::{assert_refused, eventually, run, say},
     slcan::{Adapter, State, Wire},
 };
 
@@ -266,12 +266,7 @@ fn what_the_adapter_cannot_do_is_refused_by_name() {
         ),
     ] {
         assert_eq!(controller("slcan-poor"), (None, "STOPPED".into()), "it was touched");
-        let options: Vec<&str> =
-            ["adapter=slcan-poor"].iter().chain(options).flat_map(|option| ["-o", option]).collect();
-        let refused = scene.try_network(canhub::driver(), &options).expect_err("it cannot be had");
-        for word in words {
-            assert!(refused.contains(word), "{options:?}: {word:?} is not in: {refused}");
-        }
+        assert_refused(scene.try_bus(&[&["adapter=slcan-poor"], options].concat()), words);
     }
     assert_eq!(controller("slcan-poor"), (Some(500_000), "STOPPED".into()));
     scene.assert_nothing_is_left();

@@ -49,11 +49,13 @@ impl Scene {
     /// A bus with these driver options and no addresses.
     #[track_caller]
     pub fn network(&self, options: &[&str]) -> Network {
-        let mut args = Vec::new();
-        for option in options {
-            args.extend(["-o", option]);
-        }
-        self.try_network(canhub::driver(), &args).unwrap_or_else(|err| panic!("{err}"))
+        self.try_bus(options).unwrap_or_else(|err| panic!("{err}"))
+    }
+
+    /// As [`Scene::network`], or Docker's complaint.
+    pub fn try_bus(&self, options: &[&str]) -> Result<Network, String> {
+        let args: Vec<&str> = options.iter().flat_map(|option| ["-o", option]).collect();
+        self.try_network(canhub::driver(), &args)
     }
 
     /// `docker network create` with null IPAM and these arguments.

@@ -38,6 +38,15 @@ pub fn finished(what: &str, output: io::Result<Output>) -> Result<String, String
     if output.status.success() { Ok(out) } else { Err(format!("{what}: {}: {err} {out}", output.status)) }
 }
 
+/// It failed, and its sentence has all these words.
+#[track_caller]
+pub fn assert_refused<T: std::fmt::Debug>(result: Result<T, String>, words: &[&str]) {
+    let sentence = result.expect_err("this was to be refused");
+    for word in words {
+        assert!(sentence.contains(word), "{word:?} is not in: {sentence}");
+    }
+}
+
 /// Tries until it succeeds, and panics with the last complaint when it never does.
 #[track_caller]
 pub fn eventually<T>(what: &str, attempt: impl FnMut() -> Result<T, String>) -> T {
