@@ -11,6 +11,11 @@ pub fn rfc3339(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
 }
 
+/// A length of time in whole microseconds, for logs and answers.
+pub fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// The date so many days after 1970-01-01 (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms",
 /// `civil_from_days`): years begin in March there, so that the day that comes and goes is the last.
 fn date(days: u64) -> (u64, u64, u64) {

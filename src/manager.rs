@@ -26,6 +26,7 @@ pub use survey::Depth;
 use crate::{
     adapter::Adapter,
     apply::apply,
+    clock::micros,
     endpoint::{Endpoint, Stage},
     error::Error,
     events::{Event, Events, Kind},
@@ -395,5 +396,5 @@ fn unknown_network(id: &NetworkId) -> Error {
 
 /// Microseconds since `started`, for the log.
 pub(crate) fn took_us(started: Instant) -> u64 {
-    u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    micros(started.elapsed())
 }

@@ -136,6 +136,16 @@ impl Status {
 }
 
 impl BusStatus {
+    /// Those of its members that are in their containers.
+    pub fn joined(&self) -> impl Iterator<Item = &MemberStatus> {
+        self.members.iter().filter(|member| member.stage.sandbox().is_some())
+    }
+
+    /// The host's interface as it is called now; where its adapter is away, what that is known by.
+    pub fn interface(&self) -> &str {
+        self.adapter.as_ref().map_or(&self.hub, |adapter| &adapter.interface)
+    }
+
     /// Whether it is as it is wanted.
     pub fn is_well(&self) -> bool {
         self.steps.is_empty() && self.problems.is_empty()

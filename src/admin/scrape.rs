@@ -103,9 +103,7 @@ fn components(health: &Report) -> Vec<(Labels, u64)> {
 }
 
 fn members(buses: &[BusStatus]) -> Vec<(Labels, u64)> {
-    let joined =
-        |bus: &BusStatus| bus.members.iter().filter(|member| member.stage.sandbox().is_some()).count();
-    buses.iter().map(|bus| (labels_of(bus), joined(bus) as u64)).collect()
+    buses.iter().map(|bus| (labels_of(bus), bus.joined().count() as u64)).collect()
 }
 
 /// All states that an adapter can be in, so that each has a series from the start.
@@ -116,8 +114,7 @@ const STATES: [&str; 7] =
 fn adapters(buses: &[BusStatus]) -> [(&'static str, &'static str, Series); 4] {
     let [mut states, mut errors, mut bus_offs, mut restarts] = [const { Vec::new() }; 4];
     for bus in buses.iter().filter(|bus| bus.waiting || bus.adapter.is_some()) {
-        let interface = bus.adapter.as_ref().map_or(&bus.hub, |adapter| &adapter.interface);
-        let labels = [labels_of(bus), vec![("interface", interface.clone())]].concat();
+        let labels = with(&labels_of(bus), "interface", bus.interface());
         let now = bus.adapter.as_ref().map_or("waiting", |adapter| &adapter.state);
         for state in STATES {
             states.push((with(&labels, "state", state), u64::from(state == now)));

@@ -64,10 +64,8 @@ pub fn adapter(bus: &BusStatus) -> Option<Finding> {
         let waiting = || format!("adapter {} is not there", bus.hub);
         return found(ADAPTER_AWAY, level, problem.unwrap_or_else(waiting));
     }
-    let (interface, state) = match &bus.adapter {
-        Some(adapter) => (adapter.interface.as_str(), adapter.state.as_str()),
-        None => (bus.hub.as_str(), "up"),
-    };
+    let interface = bus.interface();
+    let state = bus.adapter.as_ref().map_or("up", |adapter| adapter.state.as_str());
     let counted = match bus.adapter.as_ref().map(|adapter| (adapter.tx_errors, adapter.rx_errors)) {
         Some((Some(tx), Some(rx))) => format!(" (error counters: transmit {tx}, receive {rx})"),
         _ => String::new(),
@@ -104,8 +102,7 @@ pub fn adapter(bus: &BusStatus) -> Option<Finding> {
 
 /// That nothing is wrong, with who is on it.
 pub fn sound(bus: &BusStatus) -> Finding {
-    let joined: Vec<&MemberStatus> =
-        bus.members.iter().filter(|member| member.stage.sandbox().is_some()).collect();
+    let joined: Vec<&MemberStatus> = bus.joined().collect();
     let containers = match joined.len() {
         0 => "no container on it".to_owned(),
         1 => "1 container".to_owned(),

@@ -29,8 +29,7 @@ pub fn look(before: &Status, now: &Status) -> Vec<Finding> {
 
 /// Whether containers are on any bus, so that can-gw has to be there.
 pub fn forwards(status: &Status) -> bool {
-    let joined = |bus: &BusStatus| bus.members.iter().any(|member| member.stage.sandbox().is_some());
-    status.buses.iter().any(joined)
+    status.buses.iter().any(|bus| bus.joined().next().is_some())
 }
 
 /// All about one bus.

@@ -35,7 +35,7 @@ impl Docker {
     pub async fn engine(&self, files: &Files) -> Finding {
         match limited(facts::engine(&self.socket)).await {
             Ok(engine) => of_version(&engine.version),
-            Err(err) => silent(&self.socket, &err, units_of_docker(files)),
+            Err(err) => silent(&self.socket, &err, units::has_docker(files)),
         }
     }
 
@@ -120,13 +120,6 @@ fn of_version(version: &str) -> Finding {
         ),
         _ => Finding::pass(GROUP, VERSION, format!("Docker Engine {version} answers")),
     }
-}
-
-/// Whether Docker is installed as a service.
-fn units_of_docker(files: &Files) -> bool {
-    ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"]
-        .iter()
-        .any(|folder| files.has(format!("{folder}/docker.service")))
 }
 
 fn silent(socket: &Path, err: &io::Error, installed: bool) -> Finding {

@@ -24,7 +24,21 @@ pub const ORDER_TEXT: &str =
 
 /// Whether canhub is there as a service.
 pub fn is_installed(files: &Files) -> bool {
-    FOLDERS.iter().any(|folder| files.has(format!("{folder}/{SERVICE}")))
+    is_there(files, SERVICE)
+}
+
+/// Whether Docker is.
+pub fn has_docker(files: &Files) -> bool {
+    is_there(files, DOCKER)
+}
+
+/// The units that are to be enabled.
+pub fn to_enable(files: &Files) -> &'static [&'static str] {
+    if is_there(files, SOCKET) { &[SOCKET, SERVICE] } else { &[SERVICE] }
+}
+
+fn is_there(files: &Files, unit: &str) -> bool {
+    FOLDERS.iter().any(|folder| files.has(format!("{folder}/{unit}")))
 }
 
 /// Looks at the units; nothing to say where canhub is not installed as a service.
@@ -46,8 +60,7 @@ pub fn look(files: &Files) -> Vec<Finding> {
 }
 
 fn enabled(files: &Files) -> Finding {
-    let socket_there = FOLDERS.iter().any(|folder| files.has(format!("{folder}/{SOCKET}")));
-    let units = if socket_there { vec![SOCKET, SERVICE] } else { vec![SERVICE] };
+    let units = to_enable(files);
     let off: Vec<&str> = units.iter().copied().filter(|unit| !is_enabled(files, unit)).collect();
     let check = "unit-enabled";
     match off[..] {

@@ -7,6 +7,7 @@ use tracing::{field, info, warn};
 
 use crate::{
     apply::Done,
+    clock::micros,
     endpoint::Endpoint,
     health::Status,
     model::Model,
@@ -182,7 +183,7 @@ impl Event {
     pub(crate) fn healed(model: &Model, done: &Done<'_>) -> Self {
         Self {
             did: Some(done.step.action.to_string()),
-            took_us: Some(u64::try_from(done.took.as_micros()).unwrap_or(u64::MAX)),
+            took_us: Some(micros(done.took)),
             ..Self::of_step(Kind::Healed, model, done.step)
         }
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     checks::{ADAPTER_AWAY, Finding, Level},
-    clock::rfc3339,
+    clock::{micros, rfc3339},
     names::NetworkId,
 };
 
@@ -301,7 +301,7 @@ impl Entry {
             fix: self.fix.clone(),
             last_check: self.last_check.map(rfc3339),
             since: rfc3339(self.since),
-            took_us: self.took.map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
+            took_us: self.took.map(micros),
             failures: self.failures,
         }
     }

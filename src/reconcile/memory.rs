@@ -201,9 +201,9 @@ impl Memory {
                 let pause = pause(fault.healed.saturating_sub(AT_ONCE), SOON_AGAIN);
                 fault.until = now + pause;
                 let (times, healed) = (fault.healed, Event::healed(model, done));
-                match inner.arrivals.take_in(&healed) {
-                    true => events.count(&healed),
-                    false if times <= AT_ONCE => events.tell(healed),
+                // An arrival tells its heals itself.
+                match !inner.arrivals.take_in(&healed) && times <= AT_ONCE {
+                    true => events.tell(healed),
                     false => events.count(&healed),
                 }
                 if times == AT_ONCE {

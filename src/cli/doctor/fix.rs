@@ -25,7 +25,7 @@ use crate::{
         modules::{self, AT_BOOT_FILE, AT_BOOT_TEXT, Presence},
         sockets::{Behind, knock},
         system::PRIVILEGES,
-        units::{ORDER_FILE, ORDER_TEXT},
+        units::{self, ORDER_FILE, ORDER_TEXT},
     },
     cli::Failed,
     daemon::hold_name,
@@ -201,14 +201,7 @@ fn at_once(remedy: &Remedy, files: &Files, state_dir: &Path) -> Result<(), Strin
             write(files, ORDER_FILE, ORDER_TEXT)?;
             systemctl(&["daemon-reload"])
         }
-        Remedy::Enable => {
-            let socket = ["/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"]
-                .iter()
-                .any(|folder| files.has(format!("{folder}/systemd/system/canhub.socket")));
-            let units: &[&str] =
-                if socket { &["canhub.socket", "canhub.service"] } else { &["canhub.service"] };
-            systemctl(&[&["enable", "--quiet"], units].concat())
-        }
+        Remedy::Enable => systemctl(&[&["enable", "--quiet"], units::to_enable(files)].concat()),
         Remedy::Heal | Remedy::RemoveSocket(_) => Ok(()),
     }
 }

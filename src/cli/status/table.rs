@@ -81,8 +81,7 @@ fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> Stri
         text += &row([&who(member), &member.interface, &inward, &out, &lost, &short(member.heals)]);
     }
     let [inward, out, lost] = rates(before.map(|bus| bus.traffic), bus.traffic, seconds);
-    let host = bus.adapter.as_ref().map_or(&bus.hub, |adapter| &adapter.interface);
-    text += &row(["(the host)", &cut(host, 15), &inward, &out, &lost, ""]);
+    text += &row(["(the host)", &cut(bus.interface(), 15), &inward, &out, &lost, ""]);
     if bus.members.is_empty() {
         text += &wrap(
             "  ",
