@@ -1,9 +1,9 @@
-//! `canhub serve`: wiring. Socket first, then state, then the tasks, each with an owner, then wait for the end.
+//! `canhub serve`: wiring. Signals, socket, locks, records, then the tasks, then wait for the end.
 
 use std::{
-    io,
+    collections::HashMap,
+    io::{self, IsTerminal},
     net::SocketAddr,
-    os::{linux::net::SocketAddrExt, unix::net},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -12,12 +12,12 @@ use std::{
 use sd_notify::NotifyState;
 use tokio::{
     net::UnixListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
-    task::JoinSet,
-    time::sleep,
+    task::{self, JoinSet, spawn_blocking},
+    time::{sleep, timeout},
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     admin::Admin,
@@ -27,6 +27,7 @@ use crate::{
     health::{self, Health, Watch},
     http::socket::{self, SocketFile},
     kernel::{self, Linux},
+    lock::Lock,
     manager::Manager,
     reconcile,
     state::Store,
@@ -35,6 +36,8 @@ use crate::{
 
 /// Docker's own mode for the folder of its plugins' sockets.
 const PLUGINS_MODE: u32 = 0o755;
+/// Between a start that failed and the exit.
+const FAILED_START_PAUSE: Duration = Duration::from_secs(5);
 
 /// What `canhub serve` was asked for.
 #[derive(Debug, Clone)]
@@ -43,6 +46,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Where records are kept.
     pub state_dir: PathBuf,
+    /// Where the lock is that only one canhub of a driver name holds.
+    pub lock_dir: PathBuf,
     /// Where the admin socket is to be.
     pub admin_socket: PathBuf,
     /// Where metrics are served over TCP, if anywhere.
@@ -59,70 +64,73 @@ pub struct Config {
     pub heal: bool,
 }
 
-/// Serves until SIGTERM or SIGINT. Buses stay as they are: nothing is torn down.
+/// Serves until SIGTERM or SIGINT, which end it at any time. Buses stay as they are: nothing is torn down.
 ///
 /// # Errors
-/// When the socket cannot be had.
+/// When it cannot start, after a pause.
 pub async fn serve(config: Config) -> io::Result<()> {
     let started = Instant::now();
-    // Bound before anything else, so that dockerd's calls queue instead of failing.
-    let (listener, file) = listen(&config.socket).await?;
-    info!(socket = %config.socket.display(), activated = file.is_none(), "listening");
-    let mut ended = Ended::new()?;
-    let instance = config.socket.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let _one_of_a_name = only_instance(&instance).await?;
-
-    let manager = {
-        let (config, instance) = (config.clone(), instance.clone());
-        let load = move || {
-            let store = Store::new(config.state_dir, kernel::boot_id());
-            Arc::new(Manager::new(Arc::new(Linux::new(&instance)), store, config.heal))
-        };
-        tokio::task::spawn_blocking(load).await.map_err(io::Error::other)?
-    };
-
-    let mut tasks = JoinSet::new();
-    let (policy, complaint) = health::policy::load(config.health_policy.as_deref());
-    if let Some(why) = &complaint {
-        warn!("{why}");
-    }
-    let health = Arc::new(Health::new(policy, complaint));
-    let admin = Admin::new(manager.clone(), health.clone());
-    if let Some(address) = config.metrics_listen {
-        tasks.spawn(admin.clone().serve_metrics(address));
-    }
-    tasks.spawn(admin.serve(config.admin_socket));
-    tasks.spawn(wake_on_events(manager.clone()));
-    let watch = Watch {
-        docker: config.docker_socket.clone(),
-        docker_grace: health::DOCKER_GRACE,
-        modules: Files::default(),
-    };
-    tasks.spawn(health.watch(manager.clone(), watch));
-    if let Some(socket) = config.docker_socket {
-        tasks.spawn(docker::run(manager.clone(), socket, instance, config.restart_late));
-    }
-    let (validated, mut is_validated) = watch::channel(false);
-    let alive = move || {
-        validated.send_replace(true);
-        let _ = sd_notify::notify(&[NotifyState::Watchdog]);
-    };
-    tasks.spawn(reconcile::run(manager.clone(), within_watchdog(config.audit_interval), alive));
-    tasks.spawn(async move {
-        // Ready once all known buses were looked at and healed, so that systemd starts Docker after that.
-        if is_validated.wait_for(|done| *done).await.is_ok() {
-            let _ = sd_notify::notify(&[NotifyState::Ready]);
-            info!(took_us = crate::manager::took_us(started), "ready");
+    // Before anything that may hang: until then the signals end the process by themselves.
+    let mut stop = StopSignals::new()?;
+    let server = tokio::select! {
+        biased;
+        () = stop.wait() => {
+            info!("stopped while starting; buses stay as they are");
+            return Ok(());
         }
-    });
-
-    server::serve(listener, manager, server::TIME_LIMIT, ended.wait()).await;
+        server = Server::start(&config) => server,
+    };
+    let server = match server {
+        Ok(server) => server,
+        Err(err) => {
+            error!(reason = %err, "cannot start");
+            // dockerd restarts a plugin that ends at once, at once and for ever, and systemd ten times a second.
+            if !io::stdout().is_terminal() {
+                let _ = timeout(FAILED_START_PAUSE, stop.wait()).await;
+            }
+            return Err(err);
+        }
+    };
+    let mut tasks = spawn_tasks(config, &server, started);
+    tokio::select! {
+        () = server::serve(server.listener, server.manager, server::TIME_LIMIT, stop.wait()) => {}
+        () = tasks.report_panics() => {}
+    }
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
-    tasks.abort_all();
+    tasks.running.abort_all();
     // A socket of our own that nobody serves would cost Docker 15 s at each volume command.
-    drop(file);
+    drop(server.socket_file);
     info!("stopped; buses stay as they are");
     Ok(())
+}
+
+/// What is there once canhub has started.
+struct Server {
+    listener: UnixListener,
+    /// Removed at the end; systemd's socket is systemd's.
+    socket_file: Option<SocketFile>,
+    /// The name that Docker calls the driver by.
+    driver: String,
+    manager: Arc<Manager>,
+    /// Held until the end.
+    _locks: Vec<Lock>,
+}
+
+impl Server {
+    /// The socket first, so that dockerd's calls queue instead of failing; then the locks, then the records.
+    async fn start(config: &Config) -> io::Result<Self> {
+        let (listener, socket_file) = listen(&config.socket).await?;
+        info!(socket = %config.socket.display(), activated = socket_file.is_none(), "listening");
+        let driver = config.socket.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let (name, config) = (driver.clone(), config.clone());
+        let load = move || {
+            let locks = lock(&config, &name)?;
+            let store = Store::new(config.state_dir, kernel::boot_id());
+            io::Result::Ok((locks, Arc::new(Manager::new(Arc::new(Linux::new(&name)), store, config.heal))))
+        };
+        let (locks, manager) = spawn_blocking(load).await.map_err(io::Error::other)??;
+        Ok(Self { listener, socket_file, driver, manager, _locks: locks })
+    }
 }
 
 /// systemd's socket, or one of our own with its file.
@@ -134,46 +142,112 @@ async fn listen(path: &Path) -> io::Result<(UnixListener, Option<SocketFile>)> {
     Ok((listener, Some(file)))
 }
 
-/// Holds the name for as long as it lives: two canhubs of one name (the service and the managed plugin) would
-/// take the same links for theirs, and add each rule twice. An abstract socket belongs to the host's network
-/// namespace, which both are in, and is free again the moment its holder ends.
-async fn only_instance(name: &str) -> io::Result<net::UnixListener> {
-    match hold_name(name) {
-        Err(err) if err.kind() == io::ErrorKind::AddrInUse => {
-            let text = format!(
-                "another canhub manages the buses of driver {name} on this host: use either the service or the managed plugin, and stop the other"
-            );
-            warn!("{text}");
-            // dockerd restarts a plugin that ends at once, at once and for ever.
-            sleep(Duration::from_secs(5)).await;
-            Err(io::Error::new(err.kind(), text))
+/// The locks of the driver's name and of the state folder.
+fn lock(config: &Config, driver: &str) -> io::Result<Vec<Lock>> {
+    let held = |why: String| io::Error::new(io::ErrorKind::AddrInUse, why);
+    let instance = Lock::of_instance(&config.lock_dir, driver)?.ok_or_else(|| {
+        held(format!(
+            "another canhub manages the buses of driver {driver} on this host: use either the service or the managed plugin, and stop the other"
+        ))
+    })?;
+    match Lock::of_state(&config.state_dir) {
+        Ok(Some(state)) => Ok(vec![instance, state]),
+        Ok(None) => Err(held(format!(
+            "another canhub uses the state folder {}: stop it, or choose another folder with --state-dir",
+            config.state_dir.display()
+        ))),
+        // A disk that is full or read-only keeps no bus down.
+        Err(err) => {
+            warn!(%err, "the state folder is not locked");
+            Ok(vec![instance])
         }
-        bound => bound,
     }
 }
 
-/// The right to be the one who changes the buses of this driver name, for as long as it is kept.
-///
-/// # Errors
-/// `AddrInUse` where another has it.
-pub(crate) fn hold_name(name: &str) -> io::Result<net::UnixListener> {
-    net::UnixListener::bind_addr(&net::SocketAddr::from_abstract_name(format!("canhub/{name}"))?)
+/// Starts all that runs beside the driver.
+fn spawn_tasks(config: Config, server: &Server, started: Instant) -> Tasks {
+    let manager = || server.manager.clone();
+    let (policy, complaint) = health::policy::load(config.health_policy.as_deref());
+    if let Some(why) = &complaint {
+        warn!("{why}");
+    }
+    let health = Arc::new(Health::new(policy, complaint));
+    let watch = Watch {
+        docker: config.docker_socket.clone(),
+        docker_grace: health::DOCKER_GRACE,
+        modules: Files::default(),
+    };
+    let (validated, is_validated) = watch::channel(false);
+    let alive = move || {
+        validated.send_replace(true);
+        let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+    };
+    let audit_interval = within_watchdog(config.audit_interval);
+    let admin = Admin::new(manager(), health.clone());
+
+    let mut tasks = Tasks::default();
+    if let Some(address) = config.metrics_listen {
+        tasks.spawn("metrics over TCP", admin.clone().serve_metrics(address));
+    }
+    tasks.spawn("admin socket", admin.serve(config.admin_socket));
+    tasks.spawn("link events", wake_on_link_events(manager()));
+    tasks.spawn("health", health.watch(manager(), watch));
+    if let Some(socket) = config.docker_socket {
+        let driver = server.driver.clone();
+        tasks.spawn("questions to Docker", docker::run(manager(), socket, driver, config.restart_late));
+    }
+    tasks.spawn("reconcile loop", reconcile::run(manager(), audit_interval, alive));
+    tasks.spawn("readiness", notify_ready(is_validated, started));
+    tasks
 }
 
-async fn wake_on_events(manager: Arc<Manager>) {
+/// Running tasks, each with a name for the log.
+#[derive(Default)]
+struct Tasks {
+    running: JoinSet<()>,
+    names: HashMap<task::Id, &'static str>,
+}
+
+impl Tasks {
+    fn spawn(&mut self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let id = self.running.spawn(work).id();
+        self.names.insert(id, name);
+    }
+
+    /// Logs each task that panics. Never returns.
+    async fn report_panics(&mut self) {
+        while let Some(ended) = self.running.join_next().await {
+            if let Err(err) = ended {
+                let task = self.names.get(&err.id()).copied().unwrap_or_default();
+                error!(task, %err, "a task of canhub's panicked, which is a bug: restart canhub");
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+async fn wake_on_link_events(manager: Arc<Manager>) {
     loop {
-        let stirred = |stir| {
+        let changed = |stir| {
             if stir == kernel::Stir::Overrun {
                 manager.events().counters().overrun();
             }
             manager.wake();
         };
-        if let Err(err) = kernel::watch(stirred).await {
-            warn!(%err, "link events are lost; the audit still looks, and they will be asked for again");
+        if let Err(err) = kernel::watch(changed).await {
+            warn!(%err, "lost the kernel's link events; subscribing again, and the audit still looks");
         }
-        // Whatever happened meanwhile has no event any more.
+        // Events of the time without a subscription are lost.
         manager.wake();
         sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Ready once all known buses were looked at and healed, so that systemd starts Docker after that.
+async fn notify_ready(mut is_validated: watch::Receiver<bool>, started: Instant) {
+    if is_validated.wait_for(|done| *done).await.is_ok() {
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+        info!(took_us = crate::manager::took_us(started), "ready");
     }
 }
 
@@ -182,17 +256,18 @@ fn within_watchdog(audit_interval: Duration) -> Duration {
     sd_notify::watchdog_enabled().map_or(audit_interval, |limit| audit_interval.min(limit / 2))
 }
 
-/// The signals that end the daemon.
-struct Ended {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
+/// SIGTERM and SIGINT.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-impl Ended {
+impl StopSignals {
     fn new() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
+    /// Resolves when one arrives.
     async fn wait(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

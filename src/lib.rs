@@ -4,7 +4,8 @@
 //! turns it into a call of the [`manager`], which knows in its [`model`] what Docker wants ([`network`],
 //! [`endpoint`], [`options`], [`adapter`]). [`plan`] compares that with what the [`kernel`] has, in one pure function, and
 //! [`apply`] carries out the steps. [`reconcile`] does the same for everything, whenever an event or the
-//! audit says so. [`state`] keeps over crashes and reboots what Docker tells only once, and [`docker`] asks
+//! audit says so. [`state`] keeps over crashes and reboots what Docker tells only once, [`lock`] keeps a second
+//! canhub away from it and from the buses, and [`docker`] asks
 //! Docker in the background for what it never tells. Whatever happens goes through [`events`]: one line in the
 //! log, one event, one count in [`metrics`]; [`admin`] shows these and the [`status`] of all buses on a socket.
 //! [`health`] watches what canhub needs and makes one word of it, by the [`checks`] that a person can run too.
@@ -27,6 +28,7 @@ pub mod events;
 pub mod health;
 mod http;
 pub mod kernel;
+pub mod lock;
 pub mod logs;
 pub mod manager;
 pub mod metrics;

@@ -34,6 +34,7 @@ impl Daemon {
         command.arg("--state-dir").arg(folder.join("state"));
         command.arg("--admin-socket").arg(folder.join("admin.sock"));
         command.arg("--docker-socket").arg(folder.join("docker.sock"));
+        command.arg("--lock-dir").arg(&folder);
         command.stdin(Stdio::null()).stdout(File::create(&log).unwrap()).stderr(Stdio::inherit());
         let started = Instant::now();
         let child = command.spawn().unwrap_or_else(|err| panic!("{}: {err}", canhub.display()));

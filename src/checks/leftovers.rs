@@ -5,11 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    Files, Finding, Group,
-    sockets::{Behind, knock},
-};
+use super::{Files, Finding, Group};
 use crate::{
+    http::socket::{Probe, probe},
     kernel::{Filter, Link, Rule, RuleFlags, RuleStatus},
     names::NetworkId,
     network::{Alias, Network},
@@ -34,10 +32,10 @@ pub async fn sockets(plugin: &Path, admin: &Path) -> Vec<Finding> {
     paths.push(admin.to_owned());
     let (mut stale, mut hidden) = (Vec::new(), Vec::new());
     for path in &paths {
-        match knock(path).await {
-            Behind::Nobody => stale.push(of_socket(path, plugin, admin)),
-            Behind::Unknown => hidden.push(path.display().to_string()),
-            Behind::Somebody | Behind::Nothing => {}
+        match probe(path).await {
+            Probe::Stale => stale.push(of_socket(path, plugin, admin)),
+            Probe::Unknown(_) => hidden.push(path.display().to_string()),
+            Probe::Served | Probe::NotASocket | Probe::Absent => {}
         }
     }
     if !hidden.is_empty() {

@@ -15,7 +15,6 @@ pub mod modules;
 mod networks;
 mod packages;
 pub mod records;
-pub mod sockets;
 pub mod system;
 pub mod units;
 

@@ -7,6 +7,7 @@ use clap::Args;
 use crate::{
     admin,
     daemon::{self, Config},
+    lock,
     logs::{self, LogFormat},
     system,
 };
@@ -25,6 +26,9 @@ pub(super) struct Serve {
     /// Where records are kept over reboots
     #[arg(long, env = "CANHUB_STATE_DIR", default_value = "/var/lib/canhub", value_name = "PATH")]
     state_dir: PathBuf,
+    /// Where the lock file is that keeps a second canhub of the same name from starting
+    #[arg(long, env = "CANHUB_LOCK_DIR", default_value = lock::INSTANCE_DIR, value_name = "PATH", hide = true)]
+    lock_dir: PathBuf,
     /// Where `canhub status`, `canhub events` and monitoring ask; only root may
     #[arg(long, env = "CANHUB_ADMIN_SOCKET", default_value = admin::SOCKET, value_name = "PATH")]
     admin_socket: PathBuf,
@@ -61,6 +65,7 @@ impl Serve {
         let config = Config {
             socket: self.socket,
             state_dir: self.state_dir,
+            lock_dir: self.lock_dir,
             admin_socket: self.admin_socket,
             metrics_listen: self.metrics_listen,
             docker_socket: Some(self.docker_socket).filter(|path| path.as_os_str() != "none"),

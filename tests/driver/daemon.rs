@@ -3,9 +3,18 @@
 use std::{
     fs,
     io::Read,
-    os::unix::{fs::FileTypeExt, fs::PermissionsExt, net::UnixListener},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            fs::{FileTypeExt, PermissionsExt},
+            net::{SocketAddr, UnixListener, UnixStream},
+        },
+    },
+    thread,
     time::{Duration, Instant},
 };
+
+use nix::{sys::stat::Mode, unistd::mkfifo};
 
 use super::{client::Client, process::Daemon};
 
@@ -52,8 +61,103 @@ fn the_socket_of_a_living_daemon_is_not_taken_over() {
     assert_eq!(second.end().code(), Some(1));
     let mut said = String::new();
     second.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    assert!(said.contains("another canhub serves it") && said.contains("--socket"), "{said}");
+    assert!(said.contains("another process serves it") && said.contains("--socket"), "{said}");
     first.answers();
+}
+
+/// The signals' handlers are there before anything that may hang, such as a disk.
+#[test]
+fn a_daemon_that_hangs_while_it_loads_its_records_ends_at_once() {
+    for record in ["state.json", "endpoints/x.json"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state").join(record);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        // Opening it for reading blocks until somebody opens it for writing.
+        mkfifo(&path, Mode::S_IRWXU).unwrap();
+        let mut daemon = Daemon::start(dir.path());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        // A connection queues on the socket, so that its being served cannot be waited for.
+        while UnixStream::connect(&daemon.socket).is_err() {
+            assert!(Instant::now() < deadline, "it does not listen");
+            thread::sleep(Duration::from_millis(5));
+        }
+        thread::sleep(Duration::from_millis(200));
+        let started = Instant::now();
+        daemon.signal("-TERM");
+        let status = daemon.end();
+        assert!(status.success(), "{record}: {status}");
+        assert!(started.elapsed() < Duration::from_secs(2), "{record}: {:?}", started.elapsed());
+        assert!(!daemon.socket.exists(), "the socket file stays");
+    }
+}
+
+/// systemd and dockerd restart it at once, and for ever.
+#[test]
+fn a_start_that_fails_takes_a_while_and_a_signal_ends_it_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("plugins"), "a file where the folder is to be").unwrap();
+    let started = Instant::now();
+    let mut daemon = Daemon::start(dir.path());
+    assert_eq!(daemon.end().code(), Some(1));
+    assert!(started.elapsed() > Duration::from_secs(4), "{:?}", started.elapsed());
+
+    let mut daemon = Daemon::start(dir.path());
+    let mut said = [0; 1];
+    daemon.child.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+    let started = Instant::now();
+    daemon.signal("-TERM");
+    daemon.end();
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+}
+
+/// As the service and the managed plugin: their sockets and records are in different folders.
+#[test]
+fn a_second_daemon_of_the_same_name_does_not_start_until_the_first_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = |folder: &str| {
+        let folder = dir.path().join(folder);
+        Daemon::start_as("bus", &folder, &folder.join("state"), dir.path(), &[])
+    };
+    let mut first = start("service");
+    first.answers();
+    // Answered once the locks are held.
+    let mut second = start("plugin");
+    assert_eq!(second.end().code(), Some(1));
+    let mut said = String::new();
+    second.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("another canhub manages the buses of driver bus"), "{said}");
+    first.signal("-KILL");
+    first.end();
+    start("plugin").answers();
+}
+
+#[test]
+fn two_daemons_do_not_share_a_state_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Daemon::start(dir.path());
+    first.answers();
+    let other = dir.path().join("other");
+    let mut second = Daemon::start_as("other", &other, &dir.path().join("state"), &other, &[]);
+    assert_eq!(second.end().code(), Some(1));
+    let mut said = String::new();
+    second.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("another canhub uses the state folder") && said.contains("--state-dir"), "{said}");
+}
+
+/// Whatever another user can bind, such as any abstract socket, keeps no canhub from starting.
+#[test]
+fn names_that_any_user_can_take_do_not_matter() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = dir.path().file_name().unwrap().to_string_lossy().replace('.', "");
+    let address = SocketAddr::from_abstract_name(format!("canhub/{name}")).unwrap();
+    let _taken = UnixListener::bind_addr(&address).unwrap();
+    Daemon::start(dir.path()).answers();
+    let lock = dir.path().join(format!("canhub-{name}.lock"));
+    assert_eq!(
+        fs::metadata(lock).unwrap().permissions().mode() & 0o777,
+        0o600,
+        "who can open it can lock it"
+    );
 }
 
 /// Trap 16: while dockerd starts its containers its API accepts connections and answers nothing.

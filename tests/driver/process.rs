@@ -29,22 +29,26 @@ impl Daemon {
     pub fn start_with(dir: &Path, args: &[&str]) -> Self {
         // The file name is the driver's, and two daemons of one driver name exclude each other.
         let name = dir.file_name().unwrap().to_string_lossy().replace('.', "");
+        Self::start_as(&name, dir, &dir.join("state"), dir, args)
+    }
+
+    /// Under a driver name, with its sockets in `dir`.
+    pub fn start_as(name: &str, dir: &Path, state: &Path, locks: &Path, args: &[&str]) -> Self {
         let socket = dir.join("plugins").join(name).with_extension("sock");
         let admin = dir.join("run").join("admin.sock");
-        let child = Command::new(env!("CARGO_BIN_EXE_canhub"))
-            .args(["serve", "--no-heal", "--log-format", "text", "--socket"])
-            .arg(&socket)
-            .arg("--admin-socket")
-            .arg(&admin)
-            .arg("--state-dir")
-            .arg(dir.join("state"))
-            .arg("--docker-socket")
-            .arg(dir.join("docker.sock"))
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let docker = dir.join("docker.sock");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_canhub"));
+        command.args(["serve", "--no-heal", "--log-format", "text"]).args(args);
+        for (option, path) in [
+            ("--socket", socket.as_path()),
+            ("--admin-socket", &admin),
+            ("--docker-socket", &docker),
+            ("--state-dir", state),
+            ("--lock-dir", locks),
+        ] {
+            command.arg(option).arg(path);
+        }
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         Self { child, socket, admin }
     }
 

@@ -23,13 +23,13 @@ use crate::{
     checks::{
         Files, Finding, Level, leftovers,
         modules::{self, AT_BOOT_FILE, AT_BOOT_TEXT, Presence},
-        sockets::{Behind, knock},
         system::PRIVILEGES,
         units::{self, ORDER_FILE, ORDER_TEXT},
     },
     cli::Failed,
-    daemon::hold_name,
+    http::socket::remove_stale,
     kernel::{Linux, boot_id, request_module},
+    lock::{INSTANCE_DIR, Lock},
     manager::Manager,
     reconcile::Mended,
     rustycan4docker,
@@ -109,7 +109,10 @@ impl Doctor {
                     Ok(mended) => done.extend(of_heal(action, mended)),
                     Err(why) => done.push(Mend::new(action, Err(why))),
                 },
-                Remedy::RemoveSocket(path) => done.push(Mend::new(action, remove_socket(&path).await)),
+                Remedy::RemoveSocket(path) => {
+                    let removed = remove_stale(&path).await.map_err(|err| err.to_string());
+                    done.push(Mend::new(action, removed));
+                }
                 other => {
                     let (files, state_dir) = (files.clone(), self.state_dir());
                     let outcome = blocking(move || at_once(&other, &files, &state_dir)).await;
@@ -141,18 +144,17 @@ impl Doctor {
 }
 
 fn heal_here(driver: &str, folder: &Path) -> Result<Vec<Mended>, String> {
-    let _held = hold_name(driver).map_err(|err| match err.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            "canhub runs and does not answer, and only one may mend: systemctl restart canhub".to_owned()
-        }
-        _ => err.to_string(),
-    })?;
     if !folder.is_dir() {
         return Err(format!(
             "there are no records in {}; name the folder with --state-dir",
             folder.display()
         ));
     }
+    let busy =
+        || "canhub runs and does not answer, and only one may mend: systemctl restart canhub".to_owned();
+    let locked = |lock: std::io::Result<Option<Lock>>| lock.map_err(|err| err.to_string())?.ok_or_else(busy);
+    let _instance = locked(Lock::of_instance(Path::new(INSTANCE_DIR), driver))?;
+    let _records = locked(Lock::of_state(folder))?;
     let unreadable = Store::observing(folder, boot_id()).load().warnings;
     let manager = Manager::new(Arc::new(Linux::new(driver)), Store::new(folder, boot_id()), true);
     let mut mended = manager.heal().map_err(|err| err.to_string())?;
@@ -177,15 +179,6 @@ fn of_heal(action: String, mended: Vec<Mended>) -> Vec<Mend> {
         Mend::new(action, err.map_or(Ok(()), Err))
     };
     mended.into_iter().map(one).collect()
-}
-
-async fn remove_socket(path: &Path) -> Result<(), String> {
-    // Somebody may have come meanwhile.
-    match knock(path).await {
-        Behind::Nobody => fs::remove_file(path).map_err(|err| err.to_string()),
-        Behind::Nothing => Ok(()),
-        Behind::Somebody | Behind::Unknown => Err("somebody serves it now".into()),
-    }
 }
 
 fn at_once(remedy: &Remedy, files: &Files, state_dir: &Path) -> Result<(), String> {
@@ -261,17 +254,6 @@ mod tests {
     fn what_is_imported_is_then_healed_and_modules_come_first() {
         let order = [Remedy::LoadModule("can-gw".into()), Remedy::Import("/x".into()), Remedy::Heal];
         assert!(order.is_sorted());
-    }
-
-    #[tokio::test]
-    async fn a_socket_that_is_served_again_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.sock");
-        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        assert!(remove_socket(&path).await.is_err() && path.exists());
-        drop(listener);
-        assert_eq!(remove_socket(&path).await, Ok(()));
-        assert!(!path.exists());
     }
 
     #[test]
