@@ -1,6 +1,8 @@
 //! The plan against the fake kernel: carrying it out gives what was wanted, once and for all.
 
-use std::{collections::BTreeSet, path::PathBuf};
+mod traffic;
+
+use std::path::PathBuf;
 
 use proptest::prelude::*;
 
@@ -89,17 +91,7 @@ fn assert_bus_is_exact(kernel: &FakeKernel, model: &Model) {
             let strays = inside.iter().filter(|link| is_ours(link) && other_end(link, &have.links).is_none());
             assert_eq!(strays.count(), 0, "an end that leads nowhere stayed: {inside:#?}");
         }
-        let mut ends: BTreeSet<u32> =
-            bus.members.iter().filter_map(|member| Some(have.host_end(&member.endpoint)?.index)).collect();
-        ends.extend(have.named(&bus.hub.to_string()).map(|hub| hub.index));
-        for &source in &ends {
-            for fd in [false, true] {
-                let others: Vec<(u32, usize)> =
-                    ends.iter().filter(|end| **end != source).map(|end| (*end, 1)).collect();
-                let got: Vec<(u32, usize)> = kernel.deliveries(source, fd).into_iter().collect();
-                assert_eq!(got, if fd && !bus.fd { vec![] } else { others }, "from {source}, fd {fd}");
-            }
-        }
+        traffic::assert_each_frame_reaches_everybody_once(kernel, bus, &have);
     }
 }
 
@@ -378,6 +370,8 @@ enum Fault {
     DoubleRule(prop::sample::Index),
     FlushRules,
     EndSandbox(prop::sample::Index),
+    EqualIndexInside(prop::sample::Index, prop::sample::Index),
+    ModifyingRule(prop::sample::Index, prop::sample::Index),
     Leave(prop::sample::Index),
 }
 
@@ -397,6 +391,8 @@ fn faults() -> impl Strategy<Value = Fault> {
         at().prop_map(Fault::DoubleRule),
         Just(Fault::FlushRules),
         at().prop_map(Fault::EndSandbox),
+        (at(), at()).prop_map(|(inside, host)| Fault::EqualIndexInside(inside, host)),
+        (at(), at()).prop_map(|(source, destination)| Fault::ModifyingRule(source, destination)),
         at().prop_map(Fault::Leave),
     ]
 }
@@ -459,13 +455,28 @@ fn strike(kernel: &FakeKernel, model: &mut Model, fault: &Fault, serial: usize) 
             let path: &PathBuf = at.get(&sandboxes);
             kernel.end_sandbox(path);
         }
+        Fault::EqualIndexInside(at, host) if !sandboxes.is_empty() && !own.is_empty() => {
+            let path: &PathBuf = at.get(&sandboxes);
+            for link in kernel.sandbox_links(path).unwrap().into_iter().flatten().take(1) {
+                kernel.renumber(path, link.index, host.get(&own).index);
+            }
+        }
+        Fault::ModifyingRule(source, destination) => {
+            if let (Some(source), Some(destination)) = (pick(source), pick(destination)) {
+                kernel.add_modifying_rule(traffic::somebody_elses(source, destination));
+            }
+        }
         Fault::Leave(at) => {
             let ids: Vec<EndpointId> = model.endpoints().map(|endpoint| endpoint.id.clone()).collect();
             if !ids.is_empty() {
                 model.remove_endpoint(at.get(&ids));
             }
         }
-        Fault::DeleteInside(_) | Fault::RenameInside(_) | Fault::NoAliasInside(_) | Fault::EndSandbox(_) => {}
+        Fault::DeleteInside(_)
+        | Fault::RenameInside(_)
+        | Fault::NoAliasInside(_)
+        | Fault::EndSandbox(_)
+        | Fault::EqualIndexInside(..) => {}
     }
 }
 
@@ -474,20 +485,26 @@ proptest! {
 
     #[test]
     fn after_any_faults_one_plan_gives_what_is_wanted_and_touches_nothing_foreign(
-        buses in 1u8..4, members in 0u8..6, faults in prop::collection::vec(faults(), 0..24)
+        buses in 1u8..4, members in 0u8..6, max_hops in 1u8..=6, faults in prop::collection::vec(faults(), 0..24)
     ) {
         let (kernel, mut model) = world(buses, members);
+        kernel.set_max_hops(max_hops);
         kernel.add_sandbox("/elsewhere");
         let foreign = [kernel.add_foreign("vcan0", LinkKind::Vcan), kernel.add_foreign("can0", LinkKind::Can)];
         heal(&kernel, &model);
         for (serial, fault) in faults.iter().enumerate() {
             strike(&kernel, &mut model, fault, serial);
         }
-        // The witnesses: foreign links and a rule between them stand as they were.
+        // The witnesses: foreign links and foreign rules stand as they were.
         let rule = Rule { source: foreign[0], destination: foreign[1], ..RULE };
         kernel.add_rules(&[rule]).unwrap();
         let witnesses: Vec<_> = kernel.links().unwrap().into_iter().filter(|link| !is_ours(link)).collect();
+        let modifying = || kernel.rules().unwrap().into_iter().filter(|status| status.modifies).map(|status| status.rule);
+        let before: Vec<_> = modifying().collect();
         heals(&kernel, &model);
+        let indices: Vec<u32> = kernel.links().unwrap().iter().map(|link| link.index).collect();
+        let lives = |rule: &Rule| indices.contains(&rule.source) && indices.contains(&rule.destination);
+        prop_assert_eq!(modifying().collect::<Vec<_>>(), before.into_iter().filter(lives).collect::<Vec<_>>());
         prop_assert_eq!(kernel.links().unwrap().into_iter().filter(|link| !is_ours(link)).collect::<Vec<_>>(), witnesses);
         prop_assert!(kernel.rules().unwrap().iter().any(|status| status.rule == rule));
     }

@@ -1,7 +1,7 @@
 //! `/metrics`, held to the letter of OpenMetrics.
 
 use canhub::{
-    kernel::{BusState, Controller, Identity, Kernel},
+    kernel::{BusState, Controller, Identity, Kernel, fake::Frame},
     reconcile::Memory,
 };
 use serde_json::json;
@@ -25,7 +25,7 @@ fn metrics_are_openmetrics_to_the_letter() {
     let hub = || rig.link("vcan-body").unwrap().index;
     rig.kernel.delete_link(None, hub()).unwrap();
     rig.manager.reconcile(&Memory::default()).unwrap();
-    rig.kernel.send(hub(), false, 11);
+    rig.kernel.send(hub(), Frame::CLASSIC, 11);
     let text = get(&rig.admin(), "/metrics").body;
     let metrics = Exposition::parse(&text).unwrap_or_else(|err| panic!("{err} in\n{text}"));
     for (family, kind) in [

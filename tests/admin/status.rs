@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use canhub::{kernel::Kernel, reconcile::Memory};
+use canhub::{
+    kernel::{Kernel, fake::Frame},
+    reconcile::Memory,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -37,9 +40,9 @@ fn a_bus_is_shown_with_its_members_and_their_frames() {
     let network = rig.network(1, json!({ "hub": "vcan-body", "ifname": "can3" }));
     let [one, two] = [1, 2].map(|number| rig.member(&network, number));
     let end = |endpoint: &str| rig.link(&format!("ch{}", &endpoint[..10])).unwrap().index;
-    rig.kernel.send(end(&one), false, 30);
-    rig.kernel.send(end(&one), true, 7);
-    rig.kernel.send(rig.link("vcan-body").unwrap().index, false, 5);
+    rig.kernel.send(end(&one), Frame::CLASSIC, 30);
+    rig.kernel.send(end(&one), Frame::FD, 7);
+    rig.kernel.send(rig.link("vcan-body").unwrap().index, Frame::CLASSIC, 5);
 
     let status = rig.status();
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));

@@ -1,5 +1,7 @@
 //! What makes a bus: each end hears each other end exactly once, classic and FD.
 
+use canhub::kernel::{CANFD_MTU, Kernel, LinkChange, fake::Frame};
+
 use super::rig::Rig;
 
 impl Rig {
@@ -20,20 +22,42 @@ impl Rig {
                 (name, link.index)
             })
             .collect();
+        // Where Docker has yet to move a container end in and bring it up, the bus must be ready for it.
+        let waiting: Vec<u32> = endpoints
+            .iter()
+            .filter_map(|id| self.link(&container_end(id)))
+            .filter(|end| !end.up)
+            .map(|end| end.index)
+            .collect();
+        self.bring(&waiting, true);
         for (source, index) in &ends {
-            for (kind, carried) in [("classic", classic), ("FD", fd)] {
-                let heard = self.kernel.deliveries(*index, kind == "FD");
-                let others = ends.iter().filter(|end| end.1 != *index && carried);
-                let wanted = others.map(|(_, other)| (*other, 1)).collect();
-                assert_eq!(heard, wanted, "who hears {kind} frames of {source}, among {ends:?}");
+            // The kernel itself gives a frame to the sockets beside the sender's; an interface for classic
+            // frames takes no other.
+            let sends_fd = self.link(source).is_some_and(|link| link.mtu >= CANFD_MTU);
+            for (frame, sent, carried) in [(Frame::CLASSIC, true, classic), (Frame::FD, sends_fd, fd)] {
+                let heard = self.kernel.deliveries(*index, frame).heard;
+                let hearing = ends.iter().filter(|end| carried || (sent && end.1 == *index));
+                let wanted = hearing.map(|(_, end)| (*end, 1)).collect();
+                assert_eq!(heard, wanted, "who hears {frame:?} of {source}, among {ends:?}");
             }
         }
+        self.bring(&waiting, false);
+    }
+
+    fn bring(&self, links: &[u32], up: bool) {
+        let change = LinkChange { up: Some(up), ..LinkChange::default() };
+        links.iter().for_each(|index| self.kernel.change_link(None, *index, &change).unwrap());
     }
 }
 
 /// The host end of an endpoint's pair.
 pub fn host_end(endpoint: &str) -> String {
     format!("ch{}", &endpoint[..10])
+}
+
+/// The container end of an endpoint's pair, while it is on the host.
+fn container_end(endpoint: &str) -> String {
+    format!("cp{}", &endpoint[..10])
 }
 
 /// The hub of a network that was given none by name.

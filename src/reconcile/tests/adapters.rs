@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::kernel::{
-    BusState, Controller, ControllerChange, Identity, LinkKind, Modes, Timing, TimingLimits, TimingRange, Usb,
+    BusState, Controller, ControllerChange, Identity, LinkKind, Modes, Timing, TimingLimits, TimingRange,
+    Usb, fake::Frame,
 };
 
 /// As an sja1000 of kvaser's, plugged in at that port.
@@ -42,9 +43,11 @@ impl Rig {
         plan(&want, &have, Scope::Everything).problems.into_iter().map(|problem| problem.text).collect()
     }
 
-    /// How many members hear what comes in from there.
+    /// How many others hear what is sent there, each exactly once.
     fn hear(&self, index: u32) -> usize {
-        self.kernel.deliveries(index, false).values().filter(|times| **times == 1).count()
+        let heard = self.kernel.deliveries(index, Frame::CLASSIC).heard;
+        assert!(heard.values().all(|times| *times == 1), "{heard:?}");
+        heard.keys().filter(|end| **end != index).count()
     }
 }
 

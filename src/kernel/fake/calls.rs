@@ -1,0 +1,197 @@
+//! What canhub asks of the kernel in memory.
+
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use super::{
+    FakeKernel,
+    world::{Standing, World, new_link},
+};
+use crate::{
+    kernel::{
+        BusState, CAN_MTU, CANFD_MTU, CANXL_MTU, Controller, ControllerChange, Identity, Kernel, Link,
+        LinkChange, LinkKind, Modes, PairSpec, Result, Rule, RuleFlags, RuleStatus, Timing,
+    },
+    names::IfName,
+};
+
+impl Kernel for FakeKernel {
+    fn ensure_gateway(&self) -> Result<()> {
+        self.change(|_| Ok(()))
+    }
+
+    fn links(&self) -> Result<Vec<Link>> {
+        self.change(|world| Ok(world.inside(&None).cloned().collect()))
+    }
+
+    fn rules(&self) -> Result<Vec<RuleStatus>> {
+        self.change(|world| Ok(world.rules.iter().map(Standing::status).collect()))
+    }
+
+    fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>> {
+        self.change(|world| {
+            let there = world.sandboxes.contains(sandbox);
+            Ok(there.then(|| world.inside(&Some(sandbox.to_owned())).cloned().collect()))
+        })
+    }
+
+    fn identities(&self) -> Result<Vec<(String, Identity)>> {
+        self.change(|world| {
+            let named = |(index, identity): (&u32, &Identity)| {
+                Some((world.links.get(&(None, *index))?.name.clone(), identity.clone()))
+            };
+            Ok(world.identities.iter().filter_map(named).collect())
+        })
+    }
+
+    fn configure(&self, index: u32, change: &ControllerChange, up: bool) -> Result<()> {
+        self.change(|world| {
+            let link = world.links.get_mut(&(None, index)).ok_or(Errno::ENODEV)?;
+            link.txqueuelen = change.txqueuelen.unwrap_or(link.txqueuelen);
+            // `can_changelink`.
+            if change.modes_mask.contains(Modes::FD) {
+                link.mtu = if change.modes.contains(Modes::FD) { CANFD_MTU } else { CAN_MTU };
+            }
+            if let Some(controller) = &mut link.controller {
+                set_up(controller, change);
+                // `open_candev`: "bit-timing not yet defined".
+                if up && controller.timing.is_none() {
+                    return Err(Errno::EINVAL.into());
+                }
+                let runs = up || (link.up && !change.needs_down());
+                controller.state = if runs { BusState::ErrorActive } else { BusState::Stopped };
+            }
+            link.up = up || (link.up && !change.needs_down());
+            Ok(())
+        })
+    }
+
+    fn sandbox_exists(&self, sandbox: &Path) -> Result<bool> {
+        self.change(|world| Ok(world.sandboxes.contains(sandbox)))
+    }
+
+    fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32> {
+        self.change(|world| {
+            let index = world.own_index(true);
+            world.add(None, new_link(index, name.as_str(), LinkKind::Vcan, mtu, alias))?;
+            Ok(index)
+        })
+    }
+
+    fn create_pair(&self, pair: &PairSpec<'_>) -> Result<u32> {
+        self.change(|world| {
+            let place = pair.sandbox.map(Path::to_owned);
+            if place.as_ref().is_some_and(|path| !world.sandboxes.contains(path)) {
+                return Err(Errno::ENOENT.into());
+            }
+            let (host, end) = (world.own_index(true), world.own_index(false));
+            let mut link = new_link(end, pair.end.as_str(), LinkKind::Vxcan, pair.mtu, pair.alias);
+            link.peer = Some(host);
+            link.up = place.is_some();
+            world.add(place.clone(), link)?;
+            let mut link = new_link(host, pair.host.as_str(), LinkKind::Vxcan, pair.mtu, pair.alias);
+            link.peer = Some(end);
+            if let Err(err) = world.add(None, link) {
+                world.links.remove(&(place, end));
+                return Err(err);
+            }
+            world.pairs.insert((None, host), (place.clone(), end));
+            world.pairs.insert((place, end), (None, host));
+            Ok(host)
+        })
+    }
+
+    fn change_link(&self, sandbox: Option<&Path>, index: u32, change: &LinkChange) -> Result<()> {
+        self.change(|world| {
+            let place = sandbox.map(Path::to_owned);
+            if !world.links.contains_key(&(place.clone(), index)) {
+                return Err(Errno::ENODEV.into());
+            }
+            let taken = |name: &IfName| {
+                world.inside(&place).any(|link| link.name == name.as_str() && link.index != index)
+            };
+            if change.name.as_ref().is_some_and(taken) {
+                return Err(Errno::EEXIST.into());
+            }
+            let link = world.links.get_mut(&(place, index)).ok_or(Errno::ENODEV)?;
+            if change.mtu.is_some_and(|mtu| !is_mtu(mtu)) {
+                return Err(Errno::EINVAL.into());
+            }
+            // Either is changed while the link is down.
+            link.up &= change.name.is_none() && change.mtu.is_none();
+            change.name.iter().for_each(|name| link.name = name.to_string());
+            change.mtu.iter().for_each(|mtu| link.mtu = *mtu);
+            change.alias.iter().for_each(|alias| link.alias = Some(alias.clone()));
+            change.up.iter().for_each(|up| link.up = *up);
+            Ok(())
+        })
+    }
+
+    fn delete_link(&self, sandbox: Option<&Path>, index: u32) -> Result<()> {
+        self.change(|world| {
+            world.delete(&sandbox.map(Path::to_owned), index);
+            Ok(())
+        })
+    }
+
+    fn add_rules(&self, rules: &[Rule]) -> Result<()> {
+        self.change(|world| {
+            let mut refused = Ok(());
+            for rule in rules {
+                match world.refuses(rule) {
+                    None => world.rules.push(Standing::new(*rule, false)),
+                    Some(errno) => refused = Err(errno.into()),
+                }
+            }
+            refused
+        })
+    }
+
+    fn delete_rules(&self, rules: &[Rule]) -> Result<()> {
+        self.change(|world| {
+            for rule in rules {
+                let is_it = |standing: &Standing| standing.rule == *rule && !standing.modifies;
+                if let Some(at) = world.rules.iter().position(is_it) {
+                    world.rules.remove(at);
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+impl World {
+    /// `cgw_create_job` and `cgw_parse_attr`.
+    fn refuses(&self, rule: &Rule) -> Option<Errno> {
+        let is_can = |index| self.links.get(&(None, index)).is_some_and(|link| link.kind.is_can());
+        if rule.max_hops.is_some_and(|hops| hops == 0 || hops > self.max_hops) {
+            return Some(Errno::EINVAL);
+        }
+        if !is_can(rule.source) || !is_can(rule.destination) {
+            return Some(Errno::ENODEV);
+        }
+        // Since Linux 6.3.
+        let to_itself = rule.source == rule.destination && !rule.flags.contains(RuleFlags::IIF_TX_OK);
+        to_itself.then_some(Errno::EINVAL)
+    }
+}
+
+/// `can_change_mtu` and `vxcan_change_mtu`.
+fn is_mtu(mtu: u32) -> bool {
+    mtu == CAN_MTU || mtu == CANFD_MTU || (CANFD_MTU + 4..=CANXL_MTU).contains(&mtu)
+}
+
+/// As a driver would: what is not asked for stays, and a timing comes out as asked.
+fn set_up(controller: &mut Controller, change: &ControllerChange) {
+    let timing = |(bitrate, point): (u32, Option<u32>)| Timing {
+        bitrate,
+        sample_point: point.unwrap_or(875),
+        quanta: 16,
+    };
+    controller.timing = change.timing.map(timing).or(controller.timing);
+    controller.data_timing = change.data_timing.map(timing).or(controller.data_timing);
+    controller.restart_ms = change.restart_ms.unwrap_or(controller.restart_ms);
+    controller.modes = (controller.modes - change.modes_mask) | (change.modes & change.modes_mask);
+    controller.termination = change.termination.or(controller.termination);
+}

@@ -1,0 +1,154 @@
+//! The host in memory: links, pairs, sandboxes and rules, and what happens to one when another ends.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use nix::errno::Errno;
+
+use crate::kernel::{Identity, Link, LinkKind, OWN_INDEX_BASE, Result, Rule, RuleStatus};
+
+/// A namespace: a sandbox, or (`None`) the host.
+pub(super) type Place = Option<PathBuf>;
+
+/// An interface: its namespace and its index there.
+pub(super) type Port = (Place, u32);
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) links: BTreeMap<Port, Link>,
+    /// Where the other end of each vxcan is.
+    pub(super) pairs: BTreeMap<Port, Port>,
+    pub(super) sandboxes: BTreeSet<PathBuf>,
+    pub(super) rules: Vec<Standing>,
+    /// `max_hops` of can-gw: how many rules a frame may pass between two crossings of a pair.
+    pub(super) max_hops: u8,
+    /// Where hardware is plugged in, by the index of its interface.
+    pub(super) identities: BTreeMap<u32, Identity>,
+    pub(super) next_index: u32,
+    /// How many calls succeed, and how the one after them fails.
+    pub(super) fail: Option<(u32, Errno)>,
+}
+
+/// A rule and its counters.
+#[derive(Debug)]
+pub(super) struct Standing {
+    pub(super) rule: Rule,
+    /// Whether it changes frames on the way (`CGW_MOD_*`).
+    pub(super) modifies: bool,
+    pub(super) handled: u32,
+    pub(super) dropped: u32,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            links: BTreeMap::new(),
+            pairs: BTreeMap::new(),
+            sandboxes: BTreeSet::new(),
+            rules: Vec::new(),
+            max_hops: 1,
+            identities: BTreeMap::new(),
+            next_index: 0,
+            fail: None,
+        }
+    }
+}
+
+impl World {
+    pub(super) fn inside<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Link> {
+        self.links.iter().filter(move |((at, _), _)| at == place).map(|(_, link)| link)
+    }
+
+    pub(super) fn add(&mut self, place: Place, link: Link) -> Result<()> {
+        if self.inside(&place).any(|other| other.name == link.name || other.index == link.index) {
+            return Err(Errno::EEXIST.into());
+        }
+        self.links.insert((place, link.index), link);
+        Ok(())
+    }
+
+    pub(super) fn delete(&mut self, place: &Place, index: u32) {
+        let mut doomed = vec![(place.clone(), index)];
+        doomed.extend(self.pairs.remove(&(place.clone(), index)));
+        for port in doomed {
+            self.pairs.remove(&port);
+            self.links.remove(&port);
+            self.drop_rules_of(&port);
+        }
+    }
+
+    /// Moves a link, which closes it. It keeps its index unless that is taken there.
+    pub(super) fn relocate(&mut self, from: Port, to: Place, name: &str) {
+        let taken = from.0 != to && self.links.contains_key(&(to.clone(), from.1));
+        let index = if taken { self.small_index() } else { from.1 };
+        self.renumber(&from, (to.clone(), index));
+        if let Some(link) = self.links.get_mut(&(to.clone(), index)) {
+            link.name = name.into();
+            link.up &= from.0 == to;
+        }
+        if from.0 != to {
+            self.drop_rules_of(&from);
+        }
+    }
+
+    /// Puts a link under another key, and tells its other end.
+    pub(super) fn renumber(&mut self, from: &Port, to: Port) {
+        let Some(mut link) = self.links.remove(from) else { return };
+        link.index = to.1;
+        self.links.insert(to.clone(), link);
+        if let Some(other) = self.pairs.remove(from) {
+            if let Some(link) = self.links.get_mut(&other) {
+                link.peer = Some(to.1);
+            }
+            self.pairs.insert(other.clone(), to.clone());
+            self.pairs.insert(to, other);
+        }
+    }
+
+    /// `NETDEV_UNREGISTER`: rules are of the host, and end with either of their links.
+    fn drop_rules_of(&mut self, (place, index): &Port) {
+        if place.is_none() {
+            let touches = |rule: &Rule| rule.source == *index || rule.destination == *index;
+            self.rules.retain(|standing| !touches(&standing.rule));
+        }
+    }
+
+    /// An index as the kernel hands them out.
+    pub(super) fn small_index(&mut self) -> u32 {
+        self.next_index += 1;
+        self.next_index
+    }
+
+    /// An index as canhub asks for: even for what stays on the host, odd for container ends.
+    pub(super) fn own_index(&mut self, even: bool) -> u32 {
+        OWN_INDEX_BASE + self.small_index() * 2 + u32::from(!even)
+    }
+}
+
+impl Standing {
+    pub(super) fn new(rule: Rule, modifies: bool) -> Self {
+        Self { rule, modifies, handled: 0, dropped: 0 }
+    }
+
+    pub(super) fn status(&self) -> RuleStatus {
+        let Self { rule, modifies, handled, dropped } = *self;
+        RuleStatus { rule, handled, dropped, modifies }
+    }
+}
+
+pub(super) fn new_link(index: u32, name: &str, kind: LinkKind, mtu: u32, alias: &str) -> Link {
+    let alias = Some(alias.to_owned());
+    Link {
+        index,
+        name: name.to_owned(),
+        kind,
+        mtu,
+        up: true,
+        alias,
+        peer: None,
+        txqueuelen: 1000,
+        controller: None,
+    }
+}
