@@ -28,7 +28,7 @@ use crate::{
     http::socket::{self, SocketFile},
     kernel::{self, Linux},
     lock::Lock,
-    manager::Manager,
+    manager::{Handle, Manager},
     reconcile,
     state::Store,
     system,
@@ -111,7 +111,7 @@ struct Server {
     socket_file: Option<SocketFile>,
     /// The name that Docker calls the driver by.
     driver: String,
-    manager: Arc<Manager>,
+    manager: Handle,
     /// Held until the end.
     _locks: Vec<Lock>,
 }
@@ -126,7 +126,10 @@ impl Server {
         let load = move || {
             let locks = lock(&config, &name)?;
             let store = Store::new(config.state_dir, kernel::boot_id());
-            io::Result::Ok((locks, Arc::new(Manager::new(Arc::new(Linux::new(&name)), store, config.heal))))
+            io::Result::Ok((
+                locks,
+                Handle::new(Manager::new(Arc::new(Linux::new(&name)), store, config.heal)),
+            ))
         };
         let (locks, manager) = spawn_blocking(load).await.map_err(io::Error::other)??;
         Ok(Self { listener, socket_file, driver, manager, _locks: locks })
@@ -226,19 +229,19 @@ impl Tasks {
     }
 }
 
-async fn wake_on_link_events(manager: Arc<Manager>) {
+async fn wake_on_link_events(manager: Handle) {
     loop {
         let changed = |stir| {
             if stir == kernel::Stir::Overrun {
                 manager.events().counters().overrun();
             }
-            manager.wake();
+            manager.signals().want_look();
         };
         if let Err(err) = kernel::watch(changed).await {
             warn!(%err, "lost the kernel's link events; subscribing again, and the audit still looks");
         }
         // Events of the time without a subscription are lost.
-        manager.wake();
+        manager.signals().want_look();
         sleep(Duration::from_secs(1)).await;
     }
 }

@@ -1,13 +1,15 @@
 //! The one door to the buses: for the driver, the reconcile loop and everything that asks.
 //!
-//! All methods are synchronous and may block for as long as the kernel does; the driver calls them on a
-//! thread of their own with a time limit. One lock orders them, so there is one writer of rules.
+//! All methods of [`Manager`] are synchronous and may block for as long as the kernel does. One lock orders them, so
+//! there is one writer of rules. Asynchronous code gets a [`Handle`], which runs them on threads that may block.
 
 mod adapter;
 mod adopt;
+mod handle;
 mod join;
 mod learn;
 mod records;
+mod signals;
 mod survey;
 
 use std::{
@@ -16,16 +18,17 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::Notify;
 use tracing::warn;
 
+pub use handle::Handle;
 pub use join::Joined;
 pub use learn::DockerNetwork;
+pub use signals::Signals;
 pub use survey::Depth;
 
 use crate::{
     adapter::Adapter,
-    apply::apply,
+    apply::{Done, apply},
     clock::micros,
     endpoint::{Endpoint, Stage},
     error::Error,
@@ -35,7 +38,7 @@ use crate::{
     names::{EndpointId, IfName, NetworkId},
     network::{Hub, Network},
     options::{RawOptions, parse_endpoint},
-    plan::{Blocks, Have, Plan, Scope, Want, plan},
+    plan::{Blocks, Have, Plan, Scope, Step, Want, plan},
     state::Store,
 };
 
@@ -47,19 +50,10 @@ pub struct Manager {
     pub(crate) kernel: Arc<dyn Kernel>,
     store: Store,
     model: Mutex<Model>,
-    /// Wakes the reconcile loop.
-    wake: Notify,
-    /// Wakes whoever asks Docker for names.
-    news: Notify,
-    /// When the loop may look at the earliest.
-    settled: Mutex<Instant>,
+    signals: Signals,
     /// `--no-heal` turns it off for all networks.
     heal: bool,
     events: Events,
-    /// When all was last compared with what is wanted.
-    audited: Mutex<Option<Instant>>,
-    /// Wakes whoever waits for that.
-    looked: Notify,
     /// When canhub started.
     since: SystemTime,
     /// Containers that Docker gave up on because canhub was not there.
@@ -73,13 +67,9 @@ impl Manager {
             kernel,
             store,
             model: Mutex::default(),
-            wake: Notify::new(),
-            news: Notify::new(),
-            settled: Mutex::new(Instant::now()),
+            signals: Signals::default(),
             heal,
             events: Events::default(),
-            audited: Mutex::default(),
-            looked: Notify::new(),
             since: SystemTime::now(),
             late: Mutex::default(),
         };
@@ -87,19 +77,9 @@ impl Manager {
         manager
     }
 
-    /// Resolves when something may need healing.
-    pub async fn woken(&self) {
-        self.wake.notified().await;
-    }
-
-    /// Asks the reconcile loop to look.
-    pub fn wake(&self) {
-        self.wake.notify_one();
-    }
-
-    /// Resolves when there is a network or an endpoint that Docker may tell more about.
-    pub async fn has_news(&self) {
-        self.news.notified().await;
+    /// What wakes whom.
+    pub fn signals(&self) -> &Signals {
+        &self.signals
     }
 
     /// Where all that happens is told.
@@ -107,35 +87,14 @@ impl Manager {
         &self.events
     }
 
-    /// How long ago all was compared with what is wanted; `None` until start-up validation is done.
-    pub fn audit_age(&self) -> Option<Duration> {
-        self.audited.lock().map(|audited| audited.elapsed())
-    }
-
     pub(crate) fn audited(&self) {
-        *self.audited.lock() = Some(Instant::now());
         self.events.counters().audited();
-        self.looked.notify_one();
-    }
-
-    /// Resolves when all was compared with what is wanted, and what is healed was healed.
-    pub(crate) async fn looked(&self) {
-        self.looked.notified().await;
+        self.signals.audited();
     }
 
     /// The model, for reading.
     pub(crate) fn model(&self) -> MutexGuard<'_, Model> {
         self.model.lock()
-    }
-
-    /// How long the loop should leave the world alone: events of what Docker has just asked for are no news,
-    /// and containers often start in a row.
-    pub(crate) fn settles_in(&self) -> Duration {
-        self.settled.lock().saturating_duration_since(Instant::now())
-    }
-
-    fn settle_for(&self, time: Duration) {
-        *self.settled.lock() = Instant::now() + time;
     }
 
     /// Whether a network's bus is repaired while it runs.
@@ -160,7 +119,7 @@ impl Manager {
                 }
             };
         }
-        refuse_shared_hub(&model, &network).inspect_err(|_| self.news.notify_one())?;
+        refuse_shared_hub(&model, &network).inspect_err(|_| self.signals.want_relearn())?;
         self.kernel.ensure_gateway().map_err(|err| Error::kernel("use can-gw rules".into(), err))?;
 
         let before = model.network(&id).cloned();
@@ -183,7 +142,7 @@ impl Manager {
             let _ = self.store.save_networks(model.networks());
             return Err(err);
         }
-        self.news.notify_one();
+        self.signals.want_relearn();
         self.events.tell(Event {
             network: Some(id),
             interface: Some(hub.to_string()),
@@ -193,6 +152,21 @@ impl Manager {
         Ok(())
     }
 
+    /// Carries out steps, under the lock: from now on nobody acts on a look that was taken before.
+    pub(crate) fn carry_out(
+        &self,
+        model: &mut Model,
+        steps: &[Step],
+        mut done: impl FnMut(&Model, Done<'_>),
+    ) {
+        if steps.is_empty() {
+            return;
+        }
+        model.outdate_looks();
+        let model = &*model;
+        apply(&*self.kernel, steps, |step| done(model, step));
+    }
+
     fn make_hub(&self, model: &mut Model, id: &NetworkId) -> Result<(), Error> {
         let want = model.want_of(id);
         let have = self.look_at_host(want.hubs())?;
@@ -200,7 +174,7 @@ impl Manager {
         blocked(model, id, &plan, |blocks| matches!(blocks, Blocks::Network | Blocks::Creation))?;
         self.remember_found(model, &have, &plan.steps);
         let mut failed = None;
-        apply(&*self.kernel, &plan.steps, |done| failed = failed.take().or(done.outcome.err()));
+        self.carry_out(model, &plan.steps, |_, done| failed = failed.take().or(done.outcome.err()));
         failed.map_or(Ok(()), Err)
     }
 
@@ -228,7 +202,7 @@ impl Manager {
         if let Err(err) = self.store.save_networks(model.networks()) {
             warn!(network = id.short(), %err, "the network is gone and its record is not");
         }
-        self.wake();
+        self.signals.want_look();
         let (interface, took_us) = (Some(hub.to_string()), Some(took_us(started)));
         self.events.tell(Event { interface, took_us, ..deleted });
     }
@@ -286,7 +260,7 @@ impl Manager {
         let started = Instant::now();
         let mut model = self.model.lock();
         self.delete_pair(id);
-        self.settle_for(SETTLE_LEFT);
+        self.signals.settle_for(SETTLE_LEFT);
         if let Some(endpoint) = model.endpoint(id) {
             let left = Event::of_endpoint(Kind::Left, &model, endpoint);
             model.remove_endpoint(id);
@@ -304,7 +278,7 @@ impl Manager {
             });
         if let Err(err) = deleted {
             warn!(endpoint = id.short(), interface = %id.host_end(), %err, "the pair could not be deleted; it will be tried again");
-            self.wake();
+            self.signals.want_look();
         }
     }
 
@@ -350,7 +324,7 @@ impl Manager {
         if let Err(err) = self.store.save_networks(model.networks()) {
             warn!(network = id.short(), %err, "the network's record is kept in memory only");
         }
-        self.news.notify_one();
+        self.signals.want_relearn();
         Ok(())
     }
 }

@@ -28,9 +28,14 @@ pub struct Model {
 }
 
 impl Model {
-    /// Rises with every change of what is wanted.
+    /// Rises with every change of what is wanted, and with every plan that is carried out.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// What stands in the kernel is about to change: a look that was taken before is worth nothing any more.
+    pub fn outdate_looks(&mut self) {
+        self.generation += 1;
     }
 
     /// All networks.

@@ -22,9 +22,9 @@ use tracing::{error, warn};
 pub use memory::Memory;
 
 use crate::{
-    apply::{Done, apply},
+    apply::Done,
     error::Error,
-    manager::Manager,
+    manager::{Handle, Manager},
     model::Model,
     plan::{Scope, Step, plan},
 };
@@ -76,13 +76,13 @@ impl Mended {
 }
 
 /// Runs for ever: looks when woken and at every audit. `alive` is called after each look.
-pub async fn run(manager: Arc<Manager>, audit_interval: Duration, alive: impl Fn()) {
+pub async fn run(manager: Handle, audit_interval: Duration, alive: impl Fn()) {
     let memory = Arc::new(Memory::default());
     loop {
         let started = Instant::now();
         let look = {
-            let (manager, memory) = (manager.clone(), memory.clone());
-            tokio::task::spawn_blocking(move || manager.reconcile(&memory)).await
+            let memory = memory.clone();
+            manager.run(move |manager| manager.reconcile(&memory)).await
         };
         let mut next = audit_interval;
         match look {
@@ -100,8 +100,8 @@ pub async fn run(manager: Arc<Manager>, audit_interval: Duration, alive: impl Fn
         }
         sleep(started.elapsed() * REST_FACTOR).await;
         // Either it was woken or the time is up; both mean: look.
-        let _ = timeout(next, manager.woken()).await;
-        sleep(manager.settles_in()).await;
+        let _ = timeout(next, manager.signals().look_wanted()).await;
+        sleep(manager.signals().settles_in()).await;
     }
 }
 
@@ -154,9 +154,9 @@ impl Manager {
             let gone = memory.gone_sandboxes(&model, |sandbox| have.sandboxes.contains_key(sandbox));
             self.remember_found(&mut model, &have, &plan.steps);
             let mut outcome = Outcome { pending: held_back || unsettled, ..Outcome::default() };
-            apply(&*self.kernel, &plan.steps, |done| {
-                also(&model, &done);
-                match memory.account(self.events(), &model, &done) {
+            self.carry_out(&mut model, &plan.steps, |model, done| {
+                also(model, &done);
+                match memory.account(self.events(), model, &done) {
                     true => outcome.healed += 1,
                     false => outcome.failed += 1,
                 }

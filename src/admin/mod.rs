@@ -20,4 +20,4 @@ mod scrape;
 mod server;
 mod stream;
 
-pub use server::{Admin, SOCKET};
+pub use server::{Admin, HEAL_TIME_LIMIT, SOCKET};

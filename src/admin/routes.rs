@@ -12,7 +12,7 @@ use super::{Admin, scrape, stream::EventStream};
 use crate::{
     health::Status,
     http::server::{of_type, whole},
-    manager::Manager,
+    manager::{Handle, Manager},
 };
 
 /// Every answer's body: most are whole, events never end.
@@ -61,8 +61,8 @@ pub(super) async fn answer_metrics(admin: Admin, request: Request<Incoming>) -> 
     }
 }
 
-fn ready(manager: &Manager) -> Response<Full<Bytes>> {
-    match manager.audit_age() {
+fn ready(manager: &Handle) -> Response<Full<Bytes>> {
+    match manager.signals().audit_age() {
         Some(_) => as_json(StatusCode::OK, &json!({ "ready": true })),
         None => {
             refused(StatusCode::SERVICE_UNAVAILABLE, "the buses are still being looked at for the first time")
@@ -88,7 +88,7 @@ async fn status(admin: &Admin) -> Response<Full<Bytes>> {
 }
 
 async fn heal(admin: &Admin) -> Response<Full<Bytes>> {
-    match admin.read(Manager::heal).await {
+    match admin.heal().await {
         Ok(done) => as_json(StatusCode::OK, &json!({ "done": done })),
         Err(why) => refused(StatusCode::SERVICE_UNAVAILABLE, &why),
     }

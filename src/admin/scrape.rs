@@ -22,7 +22,7 @@ pub(super) fn text(manager: &Manager, health: &Report) -> Result<String, Error> 
     let mut registry = Registry::with_prefix("canhub");
     registry.register("build", "This canhub", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     manager.events().counters().register(&mut registry);
-    if let Some(age) = manager.audit_age() {
+    if let Some(age) = manager.signals().audit_age() {
         let help = "Time since everything was compared with what is wanted";
         registry.register_with_unit("audit_age", help, Unit::Seconds, ConstGauge::new(age.as_secs_f64()));
     }

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, os::unix::fs::MetadataExt, path::Path, sync::Arc,
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 use tracing::{info, warn};
 
@@ -17,7 +17,8 @@ use crate::{
         server::{self, Limits},
         socket,
     },
-    manager::Manager,
+    manager::{Handle, Manager},
+    reconcile::Mended,
 };
 
 /// Where the admin socket is, unless said otherwise.
@@ -28,26 +29,43 @@ const FOLDER_MODE: u32 = 0o700;
 const SURVEYS: usize = 2;
 /// A survey takes milliseconds, and a second or so on a host with thousands of rules.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
+/// A heal looks at thousands of rules and mends them; `canhub doctor` waits a little longer than this for the answer.
+pub const HEAL_TIME_LIMIT: Duration = Duration::from_secs(25);
 /// So many may listen to events at a time. Each costs a file descriptor, of which a service has 1024.
 const LISTENERS: usize = 256;
 /// One who asks or answers slowly costs little, and one who says nothing does not stay.
 const LIMITS: Limits =
     Limits { connections: LISTENERS + 64, buffer: Some(16 << 10), patience: Some(Duration::from_secs(30)) };
 
+/// What a request was doing when its time was up.
+enum Late {
+    /// It waited for others to be done.
+    Waiting,
+    /// Its own work was not done.
+    Working,
+}
+
 /// What answers on the admin socket.
 #[derive(Clone)]
 pub struct Admin {
-    pub(super) manager: Arc<Manager>,
+    pub(super) manager: Handle,
     pub(super) health: Arc<Health>,
     surveys: Arc<Semaphore>,
+    heals: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
 }
 
 impl Admin {
     /// For this manager and its health.
-    pub fn new(manager: Arc<Manager>, health: Arc<Health>) -> Self {
+    pub fn new(manager: Handle, health: Arc<Health>) -> Self {
         let semaphore = |size| Arc::new(Semaphore::new(size));
-        Self { manager, health, surveys: semaphore(SURVEYS), listeners: semaphore(LISTENERS) }
+        Self {
+            manager,
+            health,
+            surveys: semaphore(SURVEYS),
+            heals: semaphore(1),
+            listeners: semaphore(LISTENERS),
+        }
     }
 
     /// Serves the admin socket for ever. Without it canhub works all the same, so a failure is only told.
@@ -96,21 +114,47 @@ impl Admin {
         &self,
         work: impl FnOnce(&Manager) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, String> {
-        let read = async {
+        let late = || format!("the kernel could not be read within {} s; try again", TIME_LIMIT.as_secs());
+        self.work(&self.surveys, TIME_LIMIT, work).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Heals once. Heals take turns: one that is asked for while another runs begins when that is done, so that its
+    /// answer is true of the moment at which it was asked for.
+    ///
+    /// # Errors
+    /// One sentence, also when it takes too long.
+    pub(super) async fn heal(&self) -> Result<Vec<Mended>, String> {
+        let limit = HEAL_TIME_LIMIT.as_secs();
+        self.work(&self.heals, HEAL_TIME_LIMIT, Manager::heal).await.unwrap_or_else(|late| {
+            Err(match late {
+                Late::Waiting => {
+                    format!("another heal has been running for {limit} s; try again when it is done")
+                }
+                Late::Working => format!(
+                    "healing has not finished within {limit} s; it continues in the background: see `canhub status`"
+                ),
+            })
+        })
+    }
+
+    /// Works on a thread of its own, once one of these places is free.
+    async fn work<T: Send + 'static>(
+        &self,
+        places: &Arc<Semaphore>,
+        limit: Duration,
+        work: impl FnOnce(&Manager) -> Result<T, Error> + Send + 'static,
+    ) -> Result<Result<T, String>, Late> {
+        let deadline = Instant::now() + limit;
+        let place = timeout_at(deadline, places.clone().acquire_owned()).await.map_err(|_| Late::Waiting)?;
+        let work = move |manager: &Manager| {
             // It goes with the work, not with the one who waits: a hanging kernel keeps both.
-            let permit = self.surveys.clone().acquire_owned().await.map_err(|err| err.to_string())?;
-            let manager = self.manager.clone();
-            let work = move || {
-                let _permit = permit;
-                work(&manager)
-            };
-            match tokio::task::spawn_blocking(work).await {
-                Ok(done) => done.map_err(|err| err.to_string()),
-                Err(_) => Err("canhub met a bug of its own; its log tells more".to_owned()),
-            }
+            let _place = place;
+            work(manager)
         };
-        let late = |_| format!("the kernel could not be read within {} s; try again", TIME_LIMIT.as_secs());
-        timeout(TIME_LIMIT, read).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
+        match timeout_at(deadline, self.manager.run(work)).await.map_err(|_| Late::Working)? {
+            Ok(done) => Ok(done.map_err(|err| err.to_string())),
+            Err(_) => Ok(Err("canhub met a bug of its own; its log tells more".to_owned())),
+        }
     }
 
     /// A place among those who listen to events, if one is free.

@@ -8,10 +8,9 @@ pub(crate) mod facts;
 mod late;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -20,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use crate::{
-    manager::{DockerNetwork, Manager},
+    manager::{DockerNetwork, Handle, Manager},
     names::{EndpointId, NetworkId},
     options::RawOptions,
 };
@@ -56,32 +55,27 @@ struct ListedContainer {
 ///
 /// `driver` is our name; with `restart_late`, containers that Docker could not start because canhub was
 /// not there yet are started once it is.
-pub async fn run(manager: Arc<Manager>, socket: PathBuf, driver: String, restart_late: bool) {
+pub async fn run(manager: Handle, socket: PathBuf, driver: String, restart_late: bool) {
     let mut looked_for_late = false;
     loop {
-        let asked = Instant::now();
-        let pause = match timeout(TIME_LIMIT, networks(&manager, &socket)).await {
-            Ok(Ok(networks)) => {
-                let learner = manager.clone();
-                // It takes the lock, and may delete what Docker has forgotten.
-                let _ = tokio::task::spawn_blocking(move || learner.learn(&networks, asked)).await;
+        let pause = match learn(&manager, &socket).await {
+            Ok(()) => {
                 if !looked_for_late {
                     looked_for_late = true;
-                    manager.learn_late(late::look(&socket, &driver, restart_late).await);
+                    manager.set_late(late::look(&socket, &driver, restart_late).await);
                 } else if !manager.late().is_empty()
                     && let Some(late) = late::names(&socket, &driver).await
                 {
-                    manager.learn_late(late);
+                    manager.set_late(late);
                 }
                 INTERVAL
             }
-            Ok(Err(err)) => {
+            Err(err) => {
                 debug!(%err, socket = %socket.display(), "Docker's API does not answer");
                 RETRY
             }
-            Err(_) => RETRY,
         };
-        let _ = timeout(pause, manager.has_news()).await;
+        let _ = timeout(pause, manager.signals().relearn_wanted()).await;
         // Docker stores what it has just asked for only after our answer.
         sleep(SETTLE).await;
     }
@@ -95,13 +89,33 @@ pub(crate) async fn ping(socket: &Path) -> io::Result<()> {
     client::ping(socket).await
 }
 
-async fn networks(manager: &Manager, socket: &Path) -> io::Result<Vec<DockerNetwork>> {
-    let listed: Vec<Listed> = client::get(socket, "/networks").await?;
+/// Takes in Docker's list of networks.
+///
+/// Docker has a time limit; the manager has none, because it is asked on threads that block for as long as a call of
+/// the kernel hangs: giving up and asking again would use up one thread after the other.
+async fn learn(manager: &Handle, socket: &Path) -> io::Result<()> {
+    let asked = Instant::now();
+    let listed: Vec<Listed> = within(TIME_LIMIT, client::get(socket, "/networks")).await?;
+    let ours = manager.run(Manager::network_ids).await?;
+    let networks = within(TIME_LIMIT, networks(socket, listed, &ours)).await?;
+    manager.run(move |manager| manager.learn(&networks, asked)).await?;
+    Ok(())
+}
+
+async fn within<T>(limit: Duration, answer: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(limit, answer).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+async fn networks(
+    socket: &Path,
+    listed: Vec<Listed>,
+    ours: &BTreeSet<NetworkId>,
+) -> io::Result<Vec<DockerNetwork>> {
     let mut networks = Vec::new();
     for network in listed {
         let Ok(id) = NetworkId::try_from(network.id) else { continue };
         // Only the single view lists the endpoints, and only ours matter.
-        let endpoints = match manager.knows(&id) {
+        let endpoints = match ours.contains(&id) {
             true => Some(endpoints(client::get(socket, &format!("/networks/{id}")).await?)),
             false => None,
         };

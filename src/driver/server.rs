@@ -3,7 +3,7 @@
 //! No idle timeout closes a connection: dockerd repeats a request on a dropped connection without its
 //! body, and a race there is one failed container start. Every request has a time limit instead.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -17,7 +17,7 @@ use tracing::warn;
 use super::routes::{self, Answer};
 use crate::{
     http::server::{self, Limits, whole},
-    manager::Manager,
+    manager::Handle,
 };
 
 /// Real requests are under 4 KiB.
@@ -34,7 +34,7 @@ const LIMITS: Limits = Limits { connections: usize::MAX, buffer: None, patience:
 /// Each request is answered within `time_limit`, whatever the kernel does: [`TIME_LIMIT`], but for tests.
 pub async fn serve(
     listener: UnixListener,
-    manager: Arc<Manager>,
+    manager: Handle,
     time_limit: Duration,
     stop: impl Future<Output = ()>,
 ) {
@@ -45,11 +45,7 @@ pub async fn serve(
     server::serve(listener, LIMITS, service, stop).await;
 }
 
-async fn respond(
-    manager: Arc<Manager>,
-    time_limit: Duration,
-    request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
+async fn respond(manager: Handle, time_limit: Duration, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     if parts.method != Method::POST {
         return response(StatusCode::METHOD_NOT_ALLOWED, &refusal("only POST is answered here"));
@@ -62,7 +58,7 @@ async fn respond(
             .map_err(|err| format!("the body could not be read: {err}"))?
             .to_bytes();
         let called = path.clone();
-        match tokio::task::spawn_blocking(move || routes::answer(&manager, &called, &body)).await {
+        match manager.run(move |manager| routes::answer(manager, &called, &body)).await {
             Ok(answer) => Ok(answer),
             Err(_) => Err("canhub met a bug of its own; its log tells more".to_owned()),
         }

@@ -22,7 +22,7 @@ use crate::{
     docker,
     error::Error,
     events::{Event, Kind, Reader, Told},
-    manager::Manager,
+    manager::{Handle, Manager},
     names::NetworkId,
     network::Ownership,
     status::BusStatus,
@@ -87,7 +87,7 @@ impl Health {
     }
 
     /// Looks for ever.
-    pub async fn watch(self: Arc<Self>, manager: Arc<Manager>, watch: Watch) {
+    pub async fn watch(self: Arc<Self>, manager: Handle, watch: Watch) {
         let started = Instant::now();
         let (policy, trouble) = (self.board.lock().policy().clone(), manager.events().listen(0));
         let looker = Looker { health: self, manager, watch, policy, started, slots: Slots::default() };
@@ -104,7 +104,7 @@ struct Slots {
 
 struct Looker {
     health: Arc<Health>,
-    manager: Arc<Manager>,
+    manager: Handle,
     watch: Watch,
     policy: Policy,
     started: Instant,
@@ -129,7 +129,7 @@ impl Looker {
             tokio::select! {
                 () = sleep_until(due) => {}
                 // Somebody may wait for it to be well again.
-                () = self.manager.looked(), if !well => {}
+                () = self.manager.signals().audit_done(), if !well => {}
                 () = until_trouble(&mut trouble) => {}
             }
         }
@@ -167,10 +167,11 @@ impl Looker {
 
     /// Returns how long canhub itself had to work for it.
     async fn look_at_buses(&self) -> Duration {
-        let (manager, modules) = (self.manager.clone(), self.watch.modules.clone());
+        let modules = self.watch.modules.clone();
         let begun = Instant::now();
-        let survey = move || manager.status().map(|status| (lacking(&status, &modules), status));
-        let surveyed = self.slots.survey.work(self.policy.time_limit, survey).await;
+        let survey =
+            move |manager: &Manager| manager.status().map(|status| (lacking(&status, &modules), status));
+        let surveyed = self.slots.survey.work(&self.manager, self.policy.time_limit, survey).await;
         let took = begun.elapsed();
         *self.health.looked.lock() = Instant::now();
         self.record(|board, now, changes| match &surveyed {
@@ -202,9 +203,8 @@ impl Looker {
     }
 
     async fn look_at_records(&self) {
-        let manager = self.manager.clone();
         let begun = Instant::now();
-        let found = self.slots.records.work(self.policy.time_limit, move || manager.records()).await;
+        let found = self.slots.records.work(&self.manager, self.policy.time_limit, Manager::records).await;
         let found = found.unwrap_or_else(|| late("the disk of the state folder", self.policy.time_limit));
         self.found("state", Key::State, Outcome::Found(found), begun.elapsed());
     }

@@ -9,7 +9,6 @@ use tracing::warn;
 
 use super::{Manager, blocked, failed, took_us, unknown_network};
 use crate::{
-    apply::apply,
     endpoint::{Endpoint, Stage},
     error::Error,
     events::{Event, Kind},
@@ -81,13 +80,13 @@ impl Manager {
         self.keep_endpoint(&mut model, endpoint.clone());
 
         let made = self.make_member(&mut model, &endpoint);
-        self.settle_for(match made {
+        self.signals.settle_for(match made {
             Ok(Joined::Inside) => SETTLE_INSIDE,
             _ => SETTLE_BY_DOCKER,
         });
         match made {
             Ok(joined) => {
-                self.news.notify_one();
+                self.signals.want_relearn();
                 if joined != Joined::Inside {
                     model.await_docker(&id);
                 }
@@ -118,9 +117,8 @@ impl Manager {
             })?;
             self.refuse_unhealed(model, endpoint, &plan)?;
             self.remember_found(model, &have, &plan.steps);
-            let model = &*model;
             let mut failed = None;
-            apply(&*self.kernel, &plan.steps, |done| {
+            self.carry_out(model, &plan.steps, |model, done| {
                 let of_the_hub =
                     done.step.endpoint.is_none() && !matches!(done.step.action, Action::AddRules { .. });
                 match done.outcome {

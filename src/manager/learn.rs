@@ -1,7 +1,7 @@
 //! What Docker tells in the background: names for people, options that were lost, and what it has forgotten.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -32,13 +32,13 @@ pub struct DockerNetwork {
 }
 
 impl Manager {
-    /// Whether a network is one of ours.
-    pub fn knows(&self, id: &NetworkId) -> bool {
-        self.model.lock().network(id).is_some()
+    /// The ids of all networks.
+    pub fn network_ids(&self) -> BTreeSet<NetworkId> {
+        self.model.lock().networks().map(|network| network.id.clone()).collect()
     }
 
     /// Takes in the names of containers that Docker gave up on because canhub was not there.
-    pub fn learn_late(&self, containers: Vec<String>) {
+    pub fn set_late(&self, containers: Vec<String>) {
         *self.late.lock() = containers;
     }
 
@@ -107,7 +107,7 @@ impl Manager {
             self.collect_network(&network, FORGOTTEN);
         }
         if learnt {
-            self.wake();
+            self.signals.want_look();
         }
     }
 

@@ -35,7 +35,7 @@ impl Manager {
     /// When the kernel cannot be read.
     pub fn status(&self) -> Result<Status, Error> {
         let (buses, leftovers) = self.survey(Depth::Everything)?;
-        let audit_age = self.audit_age();
+        let audit_age = self.signals.audit_age();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").into(),
             since: rfc3339(self.since),

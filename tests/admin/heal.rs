@@ -1,12 +1,16 @@
 //! `POST /v1/heal`: what a person asked for is done, also where nobody would do it unasked.
 
-use std::fs;
+use std::{fs, thread, time::Duration};
 
-use canhub::{kernel::Kernel, reconcile::Memory};
+use canhub::{
+    kernel::{Kernel, RuleStatus},
+    reconcile::Memory,
+};
 use serde_json::{Value, json};
 
 use super::{
     ask::{get, request},
+    hanging::{self, Held},
     rig::Rig,
 };
 
@@ -62,4 +66,68 @@ fn unreadable_records_are_kept_aside_and_written_anew() {
 fn a_get_heals_nothing() {
     let rig = Rig::new();
     assert_eq!(get(&rig.admin(), "/v1/heal").status, 404);
+}
+
+/// Two members and the hub: six ways, each with a rule for classic and one for FD frames.
+const RULES: usize = 12;
+
+/// Both have read the rules before either acts: the second one's look is old when its turn comes.
+#[test]
+fn two_heals_at_once_add_each_rule_once() {
+    let (rig, kernel) = hanging::rig(Duration::from_secs(20));
+    let network = rig.network(1, json!({ "hub": "vcan-asked" }));
+    rig.member(&network, 1);
+    rig.member(&network, 2);
+    let rules: Vec<_> = rig.kernel.rules().unwrap().iter().map(|status: &RuleStatus| status.rule).collect();
+    assert_eq!(rules.len(), RULES);
+    rig.kernel.delete_rules(&rules).unwrap();
+
+    kernel.hold(Held::Rules);
+    thread::scope(|scope| {
+        let by_loop = scope.spawn(|| rig.manager.reconcile(&Memory::default()).unwrap().healed);
+        let asked_for = scope.spawn(|| heal(&rig).len());
+        kernel.until_waiting(2);
+        kernel.hold(Held::None);
+        let (by_loop, asked_for) = (by_loop.join().unwrap(), asked_for.join().unwrap());
+        assert_eq!((by_loop > 0) as usize + (asked_for > 0) as usize, 1, "{by_loop} and {asked_for} steps");
+    });
+    assert_eq!(rig.kernel.rules().unwrap().len(), RULES);
+}
+
+/// A container starts between the look and its turn: what the look saw is old then.
+#[test]
+fn a_heal_that_a_join_overtakes_looks_again() {
+    let (rig, kernel) = hanging::rig(Duration::from_secs(20));
+    let network = rig.network(1, json!({ "hub": "vcan-asked" }));
+    rig.member(&network, 1);
+    kernel.hold(Held::Rules);
+    thread::scope(|scope| {
+        let asked_for = scope.spawn(|| heal(&rig));
+        kernel.until_waiting(1);
+        let joined = scope.spawn(|| rig.member(&network, 2));
+        let endpoint = joined.join().unwrap();
+        kernel.hold(Held::None);
+        assert_eq!(asked_for.join().unwrap(), Vec::<Value>::new(), "of {endpoint}");
+    });
+    assert_eq!(rig.kernel.rules().unwrap().len(), RULES);
+}
+
+/// It reads the host for longer than everything else may, and a second one takes its turn after it.
+#[test]
+fn heals_that_take_long_are_answered_one_after_the_other() {
+    let (rig, kernel) = hanging::rig(Duration::from_secs(20));
+    rig.network(1, json!({ "hub": "vcan-asked" }));
+    rig.kernel.delete_link(None, rig.link("vcan-asked").unwrap().index).unwrap();
+    kernel.hold(Held::Links);
+    thread::scope(|scope| {
+        let first = scope.spawn(|| heal(&rig));
+        kernel.until_waiting(1);
+        let second = scope.spawn(|| heal(&rig));
+        // Longer than the time limit of everything that only reads.
+        thread::sleep(Duration::from_millis(5500));
+        assert_eq!(kernel.waiting(), 1, "the second one waits for its turn");
+        kernel.hold(Held::None);
+        assert_eq!(first.join().unwrap().len(), 1);
+        assert_eq!(second.join().unwrap().len(), 0);
+    });
 }

@@ -8,6 +8,8 @@
 mod bodies;
 #[path = "../driver/client.rs"]
 mod client;
+#[path = "../driver/fake_docker.rs"]
+mod fake_docker;
 #[path = "../driver/hanging.rs"]
 mod hanging;
 #[path = "../driver/process.rs"]

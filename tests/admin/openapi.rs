@@ -112,7 +112,7 @@ fn the_real_answers_are_as_described() {
     rig.network(3, json!({ "adapter": "can0" }));
     rig.manager.reconcile(&Memory::default()).unwrap();
     super::health::until(&rig, "overall", "degraded");
-    rig.manager.learn_late(vec!["lamp".into()]);
+    rig.manager.set_late(vec!["lamp".into()]);
     for path in ["/v1/health", "/v1/ready", "/v1/status", "/v1/openapi.json", "/metrics"] {
         assert_described(&rig, path, 200);
     }

@@ -1,13 +1,20 @@
 //! A kernel that hangs: a legacy plugin's caller has no time limit of its own, so ours must hold.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
 use super::{
     bodies,
     bus::{host_end, hub},
-    hanging,
+    client::Client,
+    fake_docker::FakeDocker,
+    hanging::{self, Hanging},
+    rig::Rig,
 };
 
 const LIMIT: Duration = Duration::from_millis(400);
@@ -92,4 +99,60 @@ fn a_pile_of_requests_behind_a_hanging_kernel_is_answered_in_time() {
     kernel.set(false);
     let member = rig.member(&network, 99);
     assert!(rig.link(&host_end(&member)).is_some());
+}
+
+/// Docker's list arrives while a Join hangs with the lock held. What takes the list in has to wait for that lock, and
+/// nothing else may: neither the time limit of the Join, nor health, nor the end of the program.
+#[test]
+fn a_list_of_dockers_that_arrives_while_a_join_hangs_holds_nobody_up() {
+    let docker = FakeDocker::new();
+    let mut hanging = None;
+    let mut rig = Rig::beside(&docker, LIMIT, |fake| hanging.insert(Hanging::around(fake)).clone());
+    let kernel = hanging.unwrap();
+    let network = rig.network(1, json!({}));
+    let listed = json!({ "Id": network, "Name": "body", "Driver": "canhub", "Options": {} });
+    docker.answer("/networks", json!([listed]));
+    docker.answer(&format!("/networks/{network}"), listed);
+    let endpoint = bodies::endpoint(1);
+    rig.kernel.add_sandbox(bodies::sandbox(1));
+    rig.call("CreateEndpoint", &bodies::create_endpoint(&network, &endpoint, json!({}))).ok();
+
+    docker.hold(Some("/networks"));
+    let before = docker.asked("/networks");
+    rig.manager.signals().want_relearn();
+    docker.until_asked("/networks", before + 1);
+    kernel.set(true);
+    let _freed = Freed(kernel.clone());
+    thread::scope(|scope| {
+        let join = scope.spawn(|| {
+            let started = Instant::now();
+            let why = rig.call("Join", &bodies::join(&network, &endpoint, &bodies::sandbox(1))).refused();
+            (why, started.elapsed())
+        });
+        kernel.until_waiting(1);
+        docker.hold(None);
+        // It is read in full a moment later.
+        thread::sleep(Duration::from_millis(100));
+        let started = Instant::now();
+        let mut admin = Client::connect(&rig.admin());
+        admin.send(b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(admin.reply().unwrap().status, 503, "nobody looked yet");
+        rig.client().call_raw("NetworkDriver.GetCapabilities", b"").ok();
+        assert!(started.elapsed() < MARGIN, "health was answered after {:?}", started.elapsed());
+        let (why, took) = join.join().unwrap();
+        assert!(why.contains("NetworkDriver.Join took longer than 0.4 s"), "{why}");
+        assert!(took < LIMIT + MARGIN, "{took:?}");
+    });
+    let started = Instant::now();
+    rig.stop();
+    assert!(started.elapsed() < MARGIN, "it ended after {:?}", started.elapsed());
+}
+
+/// Frees the kernel at the end, also of a test that fails: what hangs in it would keep the rig from ending.
+struct Freed(Arc<Hanging>);
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
 }

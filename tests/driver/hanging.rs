@@ -8,7 +8,8 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use canhub::{
@@ -22,10 +23,20 @@ use parking_lot::{Condvar, Mutex};
 
 use super::rig::Rig;
 
-/// Lists links only while it is not held up.
+/// Which calls wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    None,
+    /// Lists of links, before they are read.
+    Links,
+    /// Dumps of rules, after they were read: what was read is old when it arrives.
+    Rules,
+}
+
+/// Answers only while it is not held up.
 pub struct Hanging {
     kernel: Arc<FakeKernel>,
-    hangs: Mutex<bool>,
+    held: Mutex<Held>,
     freed: Condvar,
     waiting: AtomicUsize,
 }
@@ -33,8 +44,8 @@ pub struct Hanging {
 impl Hanging {
     /// Around the kernel in memory.
     pub fn around(kernel: Arc<FakeKernel>) -> Arc<Self> {
-        let (hangs, freed, waiting) = (Mutex::new(false), Condvar::new(), AtomicUsize::new(0));
-        Arc::new(Self { kernel, hangs, freed, waiting })
+        let (held, freed, waiting) = (Mutex::new(Held::None), Condvar::new(), AtomicUsize::new(0));
+        Arc::new(Self { kernel, held, freed, waiting })
     }
 
     /// How many calls wait now.
@@ -42,22 +53,40 @@ impl Hanging {
         self.waiting.load(Ordering::SeqCst)
     }
 
-    /// Whether calls wait from now on.
+    /// Waits until so many calls wait.
+    #[track_caller]
+    pub fn until_waiting(&self, calls: usize) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.waiting() < calls {
+            assert!(Instant::now() < deadline, "only {} of {calls} calls wait", self.waiting());
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Whether lists of links wait from now on.
     pub fn set(&self, hangs: bool) {
-        *self.hangs.lock() = hangs;
+        self.hold(if hangs { Held::Links } else { Held::None });
+    }
+
+    /// Which calls wait from now on.
+    pub fn hold(&self, held: Held) {
+        *self.held.lock() = held;
         self.freed.notify_all();
+    }
+
+    fn wait_if(&self, call: Held) {
+        let mut held = self.held.lock();
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        while *held == call {
+            self.freed.wait(&mut held);
+        }
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl Kernel for Hanging {
     fn links(&self) -> Result<Vec<Link>> {
-        let mut hangs = self.hangs.lock();
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        while *hangs {
-            self.freed.wait(&mut hangs);
-        }
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-        drop(hangs);
+        self.wait_if(Held::Links);
         self.kernel.links()
     }
 
@@ -66,7 +95,9 @@ impl Kernel for Hanging {
     }
 
     fn rules(&self) -> Result<Vec<RuleStatus>> {
-        self.kernel.rules()
+        let rules = self.kernel.rules();
+        self.wait_if(Held::Rules);
+        rules
     }
 
     fn identities(&self) -> Result<Vec<(String, Identity)>> {

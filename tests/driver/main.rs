@@ -13,6 +13,7 @@ mod client;
 mod create;
 mod daemon;
 mod failures;
+mod fake_docker;
 mod fuzz;
 mod hang;
 mod hanging;

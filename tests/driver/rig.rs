@@ -13,10 +13,11 @@ use std::{
 
 use canhub::{
     admin::Admin,
+    docker,
     driver::server,
     health::{Health, Policy, Watch},
     kernel::{Kernel, Link, fake::FakeKernel},
-    manager::Manager,
+    manager::{Handle, Manager},
     plan::is_ours,
     state::Store,
 };
@@ -26,6 +27,7 @@ use tokio::{net::UnixListener, sync::oneshot, task::JoinSet};
 use super::{
     bodies,
     client::{Client, Reply},
+    fake_docker::FakeDocker,
 };
 
 /// A running driver. It stops when dropped.
@@ -65,7 +67,21 @@ impl Rig {
     ) -> Self {
         let kernel = Arc::new(FakeKernel::new());
         let (dir, health) = (tempfile::tempdir().unwrap(), Arc::new(health));
-        let (manager, server) = start(dir.path(), wrap(kernel.clone()), limit, health.clone(), watch);
+        let (manager, server) = start(dir.path(), wrap(kernel.clone()), limit, health.clone(), watch, None);
+        Self { kernel, manager, health, dir, server: Some(server) }
+    }
+
+    /// Beside a Docker whose API is asked, with a time limit and a kernel of the test's own.
+    pub fn beside<K: Kernel + 'static>(
+        docker: &FakeDocker,
+        limit: Duration,
+        wrap: impl FnOnce(Arc<FakeKernel>) -> Arc<K>,
+    ) -> Self {
+        let kernel = Arc::new(FakeKernel::new());
+        let dir = tempfile::tempdir().unwrap();
+        let health = Arc::new(Health::new(Policy::default(), None));
+        let docker = Some(docker.socket());
+        let (manager, server) = start(dir.path(), wrap(kernel.clone()), limit, health.clone(), None, docker);
         Self { kernel, manager, health, dir, server: Some(server) }
     }
 
@@ -79,11 +95,11 @@ impl Rig {
         self.stop();
         meanwhile(&self.state());
         let (kernel, health) = (self.kernel.clone(), self.health.clone());
-        let (manager, server) = start(self.dir.path(), kernel, server::TIME_LIMIT, health, None);
+        let (manager, server) = start(self.dir.path(), kernel, server::TIME_LIMIT, health, None, None);
         (self.manager, self.server) = (manager, Some(server));
     }
 
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         if let Some(server) = self.server.take() {
             let _ = server.stop.send(());
             server.thread.join().unwrap();
@@ -191,6 +207,7 @@ fn start<K: Kernel + 'static>(
     limit: Duration,
     health: Arc<Health>,
     watch: Option<Watch>,
+    docker: Option<PathBuf>,
 ) -> (Arc<Manager>, Server) {
     let socket = dir.join("canhub.sock");
     let _ = fs::remove_file(&socket);
@@ -199,7 +216,7 @@ fn start<K: Kernel + 'static>(
     let manager = Arc::new(Manager::new(kernel, Store::new(dir.join("state"), "boot"), true));
     let (stop, stopped) = oneshot::channel();
     let admin = dir.join("admin.sock");
-    let (served, bound) = (manager.clone(), admin.clone());
+    let (served, bound) = (Handle::new(manager.clone()), admin.clone());
     let thread = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -208,6 +225,9 @@ fn start<K: Kernel + 'static>(
             tasks.spawn(Admin::new(served.clone(), health.clone()).serve(bound));
             if let Some(watch) = watch {
                 tasks.spawn(health.watch(served.clone(), watch));
+            }
+            if let Some(socket) = docker {
+                tasks.spawn(docker::run(served.clone(), socket, "canhub".into(), false));
             }
             server::serve(listener, served, limit, async { drop(stopped.await) }).await;
         });

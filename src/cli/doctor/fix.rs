@@ -20,6 +20,7 @@ use super::{
     report::{Mend, Outcome},
 };
 use crate::{
+    admin::HEAL_TIME_LIMIT,
     checks::{
         Files, Finding, Level, leftovers,
         modules::{self, AT_BOOT_FILE, AT_BOOT_TEXT, Presence},
@@ -36,8 +37,8 @@ use crate::{
     state::Store,
 };
 
-/// A look at thousands of rules, and their repair.
-const HEAL_LIMIT: Duration = Duration::from_secs(30);
+/// Longer than the server works on it, so that its answer comes, whatever it is.
+const HEAL_LIMIT: Duration = Duration::from_secs(HEAL_TIME_LIMIT.as_secs() + 5);
 
 /// Something to do, in the order in which it is to be done.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,101 @@
+//! A Docker whose API answers what a test tells it to.
+
+#![allow(dead_code, reason = "the tests and those of the admin socket use different parts")]
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use serde_json::Value;
+
+/// It is there as long as the test's program.
+pub struct FakeDocker {
+    dir: tempfile::TempDir,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    answers: BTreeMap<String, Value>,
+    asked: Vec<String>,
+    held: Option<&'static str>,
+}
+
+impl FakeDocker {
+    /// It knows no network and no container.
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let listener = UnixListener::bind(dir.path().join("docker.sock")).unwrap();
+        let docker = Self { dir, shared: shared.clone() };
+        docker.answer("/networks", Value::Array(Vec::new()));
+        docker.answer("/containers/json", Value::Array(Vec::new()));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shared = shared.clone();
+                thread::spawn(move || serve(stream, &shared));
+            }
+        });
+        docker
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("docker.sock")
+    }
+
+    /// What a path answers from now on, whatever its query.
+    pub fn answer(&self, path: &str, answer: Value) {
+        self.shared.lock().answers.insert(path.to_owned(), answer);
+    }
+
+    /// Whose answer waits from now on.
+    pub fn hold(&self, held: Option<&'static str>) {
+        self.shared.lock().held = held;
+    }
+
+    /// How often a path was asked for.
+    pub fn asked(&self, path: &str) -> usize {
+        self.shared.lock().asked.iter().filter(|asked| *asked == path).count()
+    }
+
+    /// Waits until a path was asked for so often.
+    #[track_caller]
+    pub fn until_asked(&self, path: &str, times: usize) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.asked(path) < times {
+            assert!(Instant::now() < deadline, "{path} was asked for {} times", self.asked(path));
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+fn serve(stream: UnixStream, shared: &Mutex<Shared>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).unwrap_or(0) == 0 {
+            return;
+        }
+    }
+    let target = head.split(' ').nth(1).unwrap_or_default();
+    let path = target.split('?').next().unwrap_or_default().to_owned();
+    shared.lock().asked.push(path.clone());
+    while shared.lock().held == Some(&path) {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let answer = shared.lock().answers.get(&path).cloned();
+    let (status, body) = match answer {
+        Some(answer) => ("200 OK", answer.to_string()),
+        None => ("404 Not Found", r#"{"message":"not found"}"#.to_owned()),
+    };
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    let _ = (&stream).write_all((head + &body).as_bytes());
+}
