@@ -15,10 +15,10 @@ OUT := $(if $(TARGET),target/static/$(TARGET)/release,$(firstword $(wildcard tar
 # Where shells look for them, under PREFIX/share: bash, zsh, fish.
 COMPLETIONS := bash-completion/completions/canhub zsh/site-functions/_canhub fish/vendor_completions.d/canhub.fish
 
-.PHONY: help build demo test test-hardware check plugin install uninstall bench soak guest-files clean
+.PHONY: help build demo test test-hardware test-host-tools check plugin install uninstall bench soak guest-files clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 	@echo "  Options: PREFIX=$(PREFIX) DESTDIR= GUESTS=\"$(GUESTS)\" HARDWARE=$(HARDWARE) (test; HARDWARE= for none) NATIVE=1 (demo)"
 
 build: ## the program: one static file
@@ -37,6 +37,9 @@ test: ## everything: unit tests here, the rest on real kernels and engines in gu
 
 test-hardware: ## only the guest with CAN adapters, which are unplugged and plugged in again
 	@tests/run hardware
+
+test-host-tools: ## does the hardware guest get its tools, whatever of them is installed? In trees of Debian 12
+	@tests/guest/test-host-tools
 
 check: ## format, lints, documents, unit tests: what needs no guest
 	@tests/check
