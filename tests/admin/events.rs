@@ -108,17 +108,16 @@ fn two_hundred_listeners_of_whom_half_do_not_read_hold_up_no_join() {
         rig.part(&network, &endpoint);
         took
     };
-    let median = |mut times: Vec<Duration>| {
-        times.sort();
-        times[times.len() / 2]
-    };
-    let alone = median((0..50).map(join).collect());
+    // The best of many: what else this machine does only ever adds to it.
+    let best = || (0..50).map(join).min().unwrap();
+    let alone = best();
 
     let deaf: Vec<Listener> = (0..100).map(|_| Listener::start(&rig.admin(), 0)).collect();
     // Their sockets are full now.
     for _ in 0..5000 {
         rig.manager.events().tell(Event::new(Kind::Adopted));
     }
+    let before_the_deaf = best();
     let reading: Vec<_> = (0..100)
         .map(|_| {
             let mut listener = Listener::start(&rig.admin(), 0);
@@ -132,13 +131,20 @@ fn two_hundred_listeners_of_whom_half_do_not_read_hold_up_no_join() {
             })
         })
         .collect();
-    let watched = median((0..50).map(join).collect());
+    let before_all = best();
     for listener in reading {
         listener.join().unwrap();
     }
-    eprintln!("a join and its end took {alone:?} alone and {watched:?} before 200 listeners (medians)");
-    // Generous: the hundred that read are threads of this very test.
-    assert!(watched < alone * 20 + Duration::from_millis(100), "{alone:?} alone, {watched:?} watched");
+    eprintln!(
+        "a join: {alone:?} alone, {before_the_deaf:?} before 100 who do not read, {before_all:?} before 200"
+    );
+    // Those whose sockets are full cost nothing, those who read a little: they are threads of this very test.
+    let slack = Duration::from_millis(1);
+    assert!(
+        before_the_deaf < alone * 2 + slack,
+        "{alone:?} alone, {before_the_deaf:?} before 100 who do not read"
+    );
+    assert!(before_all < alone * 3 + 5 * slack, "{alone:?} alone, {before_all:?} before 200");
     drop(deaf);
 }
 

@@ -165,36 +165,40 @@ fn the_man_pages_are_made_of_the_commands() {
     assert!(!folder.join("canhub-man.1").exists(), "a hidden command has a page");
 }
 
-/// What the daemon writes to a terminal, until it is ended.
+/// What the daemon writes to a terminal until it listens.
 fn log_on_a_terminal(no_color: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).display().to_string();
-    let name = at("plugin.sock").replace("plugin", &format!("tty{}", no_color.len()));
-    let serve = format!(
-        "timeout --signal=TERM 2 {} serve --no-heal --log-format text --socket {name} --admin-socket {} --state-dir {} --docker-socket none",
-        env!("CARGO_BIN_EXE_canhub"),
-        at("admin.sock"),
-        at("state"),
-    );
-    let run = Command::new("script")
-        .args(["--quiet", "--return", "--command", &serve, "/dev/null"])
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let screen = || Stdio::from(terminal.slave.try_clone().unwrap());
+    // One that never listens ends all the same, and reading it with it.
+    let mut daemon = Command::new("timeout")
+        .args(["20", env!("CARGO_BIN_EXE_canhub"), "serve", "--no-heal", "--log-format=text"])
+        .args(["--docker-socket=none", "--socket", &at("plugin.sock"), "--admin-socket", &at("admin.sock")])
+        .args(["--state-dir", &at("state")])
         .env("NO_COLOR", no_color)
         .env("TERM", "xterm-256color")
         .stdin(Stdio::null())
-        .output()
+        .stdout(screen())
+        .stderr(screen())
+        .spawn()
         .unwrap();
-    let log = String::from_utf8_lossy(&run.stdout).into_owned();
-    assert!(log.contains("listening"), "{log}");
+    drop(terminal.slave);
+    let mut keyboard = fs::File::from(terminal.master);
+    let (mut log, mut piece) = (String::new(), [0; 4096]);
+    // A terminal whose last program has ended cannot be read (EIO).
+    while !log.contains("listening") {
+        let length = keyboard.read(&mut piece).unwrap_or_else(|err| panic!("{err}; it wrote: {log}"));
+        log += &String::from_utf8_lossy(&piece[..length]);
+    }
+    let ended = Command::new("kill").arg(daemon.id().to_string()).status().unwrap();
+    assert!(ended.success() && daemon.wait().is_ok(), "{ended}");
     log
 }
 
 /// no-color.org: present and not empty.
 #[test]
 fn a_log_has_colours_on_a_terminal_only_and_not_where_they_are_unwanted() {
-    if Command::new("script").arg("--version").output().is_err() {
-        eprintln!("NOT RUN: there is no script(1) to make a terminal");
-        return;
-    }
     assert!(log_on_a_terminal("").contains('\x1b'), "this test cannot fail");
     let plain = log_on_a_terminal("1");
     assert!(!plain.contains('\x1b'), "{plain:?}");
