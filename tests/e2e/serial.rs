@@ -72,7 +72,7 @@ fn an_adapter_that_is_pulled_out_and_plugged_in_again_carries_the_same_container
         left = wire.plug("slcan-left");
         eventually("all hear all again", || all_hear_all(&[&one, &two, &far], &[Kind::Classic], 20));
         assert_eq!(controller("slcan-left"), (Some(500_000), "ERROR-ACTIVE".into()));
-        let told = journal.since();
+        let told = journal.until("that it is back", |told| told.contains("healed"));
         let lines: Vec<&str> = told.lines().filter(|line| line.contains("healed")).collect();
         assert!(matches!(&lines[..], [line] if line.contains("the adapter appeared")), "one line: {told}");
         say(&format!("replugged {round}"));
@@ -96,7 +96,7 @@ fn errors_on_the_wire_reach_containers_that_ask_for_them() {
     assert!(seen.contains("ERRORFRAME"), "{seen}");
     assert_eq!(wired.left.state(), "ERROR-PASSIVE");
     wired.left.report(State::Active, 0, 0);
-    assert_eq!(wired.left.state(), "ERROR-ACTIVE");
+    becomes(&wired.left, "ERROR-ACTIVE");
     assert_hears(&one, &[&two, &far], &KINDS, 20);
 }
 
@@ -128,10 +128,7 @@ fn another_bitrate_on_the_wire_is_told_in_words() {
     let lines = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let shown = lines(says("status"));
     // That a controller is error-passive has no event; the audit finds it.
-    let told = eventually("the log tells both", || {
-        let told = journal.since();
-        if words.iter().all(|word| told.contains(word)) { Ok(told) } else { Err(told) }
-    });
+    let told = journal.until("both", |told| words.iter().all(|word| told.contains(word)));
     for word in words {
         assert!(shown.contains(word) && told.contains(word), "{word:?} is not in:\n{shown}\nor in:\n{told}");
     }

@@ -47,9 +47,13 @@ fn reboot_wired_before() {
 #[test]
 fn reboot_wired_swapped() {
     prepare();
-    assert_eq!((in_slot(&KV0).as_deref(), in_slot(&KV1).as_deref()), (Some("can1"), Some("can0")));
+    // udev may load the driver after Docker is up.
+    eventually("the adapters swapped their names", || match [&KV0, &KV1].map(in_slot) {
+        [Some(left), Some(right)] if (&*left, &*right) == ("can1", "can0") => Ok(()),
+        names => Err(format!("{names:?}")),
+    });
     let [one, two, far] = members();
-    hear(&[&one, &two, &far], &[&one, &two, &far], 50).unwrap_or_else(|err| panic!("{err}"));
+    eventually("all hear all", || hear(&[&one, &two, &far], &[&one, &two, &far], 50));
     // The host's side of the left bus is the adapter in the left one's slot.
     let (left, right) = (Member::host("can1", 8), Member::host("can0", 9));
     hear(&[&one, &two, &left, &right], &[&one], 20).unwrap_or_else(|err| panic!("{err}"));
@@ -70,8 +74,10 @@ fn reboot_wired_missing() {
     let [one, two, far] = members();
     hear(&[&one, &two], &[&one, &two], 20).unwrap_or_else(|err| panic!("{err}"));
     hear(&[&far], &[&far], 20).unwrap_or_else(|err| panic!("{err}"));
-    let shown = says("status");
-    assert!(shown.contains(&format!("waiting for adapter {}", KV0.path())), "{shown}");
+    eventually("the status names the missing adapter", || {
+        let shown = says("status");
+        if shown.contains(&format!("waiting for adapter {}", KV0.path())) { Ok(()) } else { Err(shown) }
+    });
 
     let uptime = fs::read_to_string("/proc/uptime").expect("/proc is mounted");
     let uptime = uptime.split('.').next().and_then(|seconds| seconds.parse().ok()).expect("it is a number");
@@ -83,7 +89,7 @@ fn reboot_wired_missing() {
     let interface = in_slot(&KV0).expect("it is plugged in");
     assert_eq!(controller(&interface), (Some(u64::from(BITRATE)), "ERROR-ACTIVE".into()));
     before.iter().for_each(Container::assert_untouched);
-    let told = journal.since();
+    let told = journal.until("that it came", |told| told.contains("healed"));
     assert_eq!(told.lines().filter(|line| line.contains("healed")).count(), 1, "{told}");
     say(&told);
 

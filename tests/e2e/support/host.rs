@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{
     canhub,
-    shell::{run, sh},
+    shell::{eventually, run, sh},
 };
 
 /// An interface, as `ip -j link` tells it.
@@ -50,6 +50,21 @@ pub fn links() -> Vec<Link> {
 /// The host's interface of that name.
 pub fn link(name: &str) -> Option<Link> {
     links().into_iter().find(|link| link.ifname == name)
+}
+
+/// What udev knows of an interface. It handles one that appears a moment later than the kernel shows it.
+#[track_caller]
+pub fn udev_property(interface: &str, property: &str) -> String {
+    let path = format!("/sys/class/net/{interface}");
+    let ask = |property: &str| {
+        run("udevadm", &["info", "--query=property", &format!("--property={property}"), "--value", &path])
+    };
+    eventually(&format!("udev has handled {interface}"), || match ask("USEC_INITIALIZED") {
+        // Without an error where the interface is not in its database yet.
+        initialized if initialized.is_empty() => Err(sh(&format!("udevadm info {path}"))),
+        _ => Ok(()),
+    });
+    ask(property)
 }
 
 /// `ip link` with these arguments, which has to succeed.
@@ -156,7 +171,17 @@ impl Journal {
         Self(cursor.unwrap_or_else(|| panic!("no cursor in {shown}")).to_owned())
     }
 
-    /// What canhub wrote since.
+    /// What canhub wrote since, once it holds what is waited for: canhub tells of a thing a moment after it did it, and
+    /// journald has it a moment after that.
+    #[track_caller]
+    pub fn until(&self, what: &str, holds: impl Fn(&str) -> bool) -> String {
+        eventually(&format!("canhub's log tells {what}"), || {
+            let told = self.since();
+            if holds(&told) { Ok(told) } else { Err(told) }
+        })
+    }
+
+    /// What canhub wrote since and journald has by now.
     pub fn since(&self) -> String {
         let cursor = format!("--after-cursor={}", self.0);
         run("journalctl", &["-q", "--no-pager", "-u", canhub::journal_unit(), &cursor])

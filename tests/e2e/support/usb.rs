@@ -17,7 +17,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::shell::{PATIENCE, eventually, run, within};
+use super::{
+    host::udev_property,
+    shell::{PATIENCE, eventually, run, within},
+};
 
 /// The marks of all of them, as `usb:VENDOR:PRODUCT` has them.
 pub const CANDLELIGHT: &str = "1d50:606f";
@@ -262,8 +265,7 @@ impl Adapter {
     /// Where it is plugged in, in udev's words.
     #[track_caller]
     pub fn id_path(&self) -> String {
-        let path = format!("/sys/class/net/{}", self.interface);
-        run("udevadm", &["info", "--query=property", "--property=ID_PATH", "--value", &path])
+        udev_property(&self.interface, "ID_PATH")
     }
 }
 
