@@ -1,6 +1,6 @@
-# The rootfs of the managed plugin, the same that `make plugin` lays out:
+# Builds the rootfs of the managed plugin, identical to that of `make plugin`:
 #   docker build --output target/plugin/rootfs .
-# BUILDER is any image with Rust and a C linker; one of your own needs no registry.
+# BUILDER can be any image with Rust and a C linker, so a local one works without a registry.
 ARG BUILDER=rust:1-slim-bookworm
 
 FROM ${BUILDER} AS build

@@ -1,4 +1,4 @@
-# canhub: what one types. `make help` lists it.
+# `make help` lists the targets.
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -6,48 +6,48 @@ GUESTS ?= trixie sid
 HARDWARE ?= hardware
 
 TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-# One static program serves everywhere: in the plugin's empty rootfs, in guests, on any distribution.
+# A static program runs everywhere: in the empty rootfs of the plugin, in guests, on any distribution.
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo --quiet
 STATIC_FLAGS := --release --locked --target $(TARGET) --target-dir target/static
-# Under sudo there may be no rustc; `make install` then takes what `make build` left.
+# Under sudo there may be no rustc; `make install` then uses the output of `make build`.
 OUT := $(if $(TARGET),target/static/$(TARGET)/release,$(firstword $(wildcard target/static/*/release)))
 
-# Where shells look for them, under PREFIX/share: bash, zsh, fish.
+# Completions for bash, zsh and fish, relative to PREFIX/share.
 COMPLETIONS := bash-completion/completions/canhub zsh/site-functions/_canhub fish/vendor_completions.d/canhub.fish
 
 .PHONY: help build demo test test-hardware test-host-tools check plugin install uninstall bench soak guest-files clean
 
-help: ## this list
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
-	@echo "  Options: PREFIX=$(PREFIX) DESTDIR= GUESTS=\"$(GUESTS)\" HARDWARE=$(HARDWARE) (test; HARDWARE= for none) NATIVE=1 (demo)"
+	@echo "  Options: PREFIX=$(PREFIX) DESTDIR= GUESTS=\"$(GUESTS)\" HARDWARE=$(HARDWARE) (test; HARDWARE= skips it) NATIVE=1 (demo)"
 
-build: ## the program: one static file
+build: ## build canhub as a single static executable
 	@if ! command -v cargo >/dev/null && test -x $(OUT)/canhub; then \
-	    echo "there is no cargo on this PATH (sudo?), so $(OUT)/canhub is taken as it was built"; \
+	    echo "cargo not found in PATH (sudo?): using the existing $(OUT)/canhub"; \
 	else \
 	    echo "building canhub (a minute or two the first time)"; \
 	    $(STATIC) build $(STATIC_FLAGS) --bin canhub && echo "$(OUT)/canhub is ready"; \
 	fi
 
-demo: build ## two containers talk over a bus, the machine reboots, they talk again
+demo: build ## show it: two containers talk over a bus, the machine reboots, they talk again
 	@CANHUB=$(OUT)/canhub tests/demo
 
-test: ## everything: unit tests here, the rest on real kernels and engines in guests
+test: ## run all tests: unit tests on this machine, the rest in guests with real kernels and Docker
 	@GUESTS="$(GUESTS)" HARDWARE="$(HARDWARE)" tests/run
 
-test-hardware: ## only the guest with CAN adapters, which are unplugged and plugged in again
+test-hardware: ## run only the tests with CAN adapters, which are unplugged and replugged
 	@tests/run hardware
 
-test-host-tools: ## does the hardware guest get its tools, whatever of them is installed? In trees of Debian 12
+test-host-tools: ## check that the hardware guest gets its tools on Debian 12, whatever is installed
 	@tests/guest/test-host-tools
 
-check: ## format, lints, documents, unit tests: what needs no guest
+check: ## run everything that needs no guest: format, lints, docs, unit tests
 	@tests/check
 
-plugin: build ## target/plugin, ready for `docker plugin create canhub target/plugin`
+plugin: build ## lay out target/plugin for `docker plugin create canhub target/plugin`
 	@plugin/build $(OUT)/canhub target/plugin
 
-install: ## into PREFIX, with units for systemd
+install: ## install to PREFIX, with systemd units, man pages and completions
 	@test -x $(OUT)/canhub || $(MAKE) --no-print-directory build
 	install -D -m 755 $(OUT)/canhub $(DESTDIR)$(PREFIX)/bin/canhub
 	install -D -m 644 plugin/systemd/canhub.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.socket
@@ -56,18 +56,18 @@ install: ## into PREFIX, with units for systemd
 	sed 's|@BINDIR@|$(PREFIX)/bin|' plugin/systemd/canhub-boot-check.service.in > target/canhub-boot-check.service
 	install -D -m 644 target/canhub-boot-check.service $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-boot-check.service
 	install -D -m 644 plugin/modules-load.conf $(DESTDIR)$(PREFIX)/lib/modules-load.d/canhub.conf
-	@# The program writes its own man pages and completions; one that was built for another machine cannot do so here.
+	@# canhub generates its own man pages and completions, unless it was cross-compiled and cannot run here.
 	@install -d $(dir $(addprefix $(DESTDIR)$(PREFIX)/share/,man/man1/ $(COMPLETIONS)))
 	@$(OUT)/canhub man $(DESTDIR)$(PREFIX)/share/man/man1 \
 	    && $(OUT)/canhub completions bash > $(DESTDIR)$(PREFIX)/share/$(word 1,$(COMPLETIONS)) \
 	    && $(OUT)/canhub completions zsh > $(DESTDIR)$(PREFIX)/share/$(word 2,$(COMPLETIONS)) \
 	    && $(OUT)/canhub completions fish > $(DESTDIR)$(PREFIX)/share/$(word 3,$(COMPLETIONS)) \
-	    || echo "no man pages and completions: $(OUT)/canhub does not run here"
-	@echo "Installed. Start it now and at every boot, before Docker:"
+	    || echo "skipping man pages and completions: $(OUT)/canhub does not run on this machine"
+	@echo "Installed. To start canhub now and at every boot, before Docker:"
 	@echo "  systemctl daemon-reload && systemctl enable --now canhub.socket canhub.service"
 
-uninstall: ## takes out what install put in; records in /var/lib/canhub stay
-	@echo "If it runs: systemctl disable --now canhub.socket canhub.service"
+uninstall: ## remove what `make install` installed; keeps /var/lib/canhub
+	@echo "If canhub is running: systemctl disable --now canhub.socket canhub.service"
 	rm -f $(DESTDIR)$(PREFIX)/bin/canhub
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.service
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-boot-check.service
@@ -75,16 +75,16 @@ uninstall: ## takes out what install put in; records in /var/lib/canhub stay
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/,$(COMPLETIONS))
 	rm -f $(DESTDIR)$(PREFIX)/lib/modules-load.d/canhub.conf
 
-bench: ## speed beside a plugin that forks `ip` and `cangw`, as ratios
+bench: ## measure Joins against a plugin that forks `ip` and `cangw`, and the time to heal
 	@tests/bench
 
-soak: ## the long campaigns: storms, cycles, many random calls (about an hour; GUEST=trixie)
+soak: ## run the long tests: fault storms, network cycles, fuzzing (about an hour; GUEST=trixie)
 	@tests/soak
 
-# What a guest needs in its shared folder: the program, the tests, the plugin. Used by tests/*.
+# Everything that goes into a guest's shared folder: program, tests, plugin. Used by tests/*.
 guest-files: build
 	@$(STATIC) build $(STATIC_FLAGS) --example probe
 	@$(STATIC) test $(STATIC_FLAGS) --test e2e --no-run
 
-clean: ## what was built here; guests stay in their cache
+clean: ## remove build output; cached guests are kept
 	cargo clean
