@@ -7,7 +7,8 @@
 //! audit says so. [`state`] keeps over crashes and reboots what Docker tells only once, [`lock`] keeps a second
 //! canhub away from it and from the buses, and [`docker`] asks
 //! Docker in the background for what it never tells. Whatever happens goes through [`events`]: one line in the
-//! log, one event, one count in [`metrics`]; [`admin`] shows these and the [`status`] of all buses on a socket.
+//! log, one event, one count in [`metrics`]; [`traffic`] adds up frames, and [`admin`] shows all of it and the
+//! [`status`] of all buses on a socket.
 //! [`health`] watches what canhub needs and makes one word of it, by the [`checks`] that a person can run too.
 //! [`daemon`] wires all of it; [`cli`] is the front door.
 //!
@@ -42,3 +43,4 @@ pub mod rustycan4docker;
 pub mod state;
 pub mod status;
 mod system;
+pub mod traffic;

@@ -18,7 +18,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use tracing::warn;
+use tracing::{debug, warn};
 
 pub use handle::Handle;
 pub use join::Joined;
@@ -40,10 +40,14 @@ use crate::{
     options::{RawOptions, parse_endpoint},
     plan::{Blocks, Have, Plan, Scope, Step, Want, plan},
     state::Store,
+    traffic::Totals,
 };
 
 /// How long the loop waits after an endpoint was deleted.
 const SETTLE_LEFT: Duration = Duration::from_millis(100);
+
+/// Counters that are younger are not read again before a pair goes: a dump of a large bus takes milliseconds.
+const COUNT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Holds the model, the store and the kernel together.
 pub struct Manager {
@@ -58,6 +62,8 @@ pub struct Manager {
     since: SystemTime,
     /// Containers that Docker gave up on because canhub was not there.
     late: Mutex<Vec<String>>,
+    /// What all members sent and received since canhub started.
+    traffic: Mutex<Totals>,
 }
 
 impl Manager {
@@ -72,6 +78,7 @@ impl Manager {
             events: Events::default(),
             since: SystemTime::now(),
             late: Mutex::default(),
+            traffic: Mutex::default(),
         };
         manager.adopt();
         manager
@@ -259,6 +266,7 @@ impl Manager {
     pub fn delete_endpoint(&self, id: &EndpointId) {
         let started = Instant::now();
         let mut model = self.model.lock();
+        self.count_before_leave(&model);
         self.delete_pair(id);
         self.signals.settle_for(SETTLE_LEFT);
         if let Some(endpoint) = model.endpoint(id) {
@@ -266,6 +274,17 @@ impl Manager {
             model.remove_endpoint(id);
             self.store.remove_endpoint(id);
             self.events.tell(Event { took_us: Some(took_us(started)), ..left });
+        }
+    }
+
+    /// With a pair go the rules' counters of all that it sent and received since they were last read. Where many
+    /// leave in a row, one dump answers for all that leave within [`COUNT_PAUSE`].
+    fn count_before_leave(&self, model: &Model) {
+        if self.traffic.lock().age(Instant::now()).is_some_and(|age| age < COUNT_PAUSE) {
+            return;
+        }
+        if let Err(err) = self.look_at_rules(&model.want()) {
+            debug!(%err, "frames since the last look are not counted");
         }
     }
 
@@ -291,10 +310,18 @@ impl Manager {
         Ok(have)
     }
 
-    /// Looks at the kernel: the host, all rules, the sandboxes of what is wanted.
-    pub(crate) fn look(&self, want: &Want) -> Result<Have, Error> {
+    /// Looks at the host and all rules, and adds what these counted to the totals. `want` is all that is wanted.
+    pub(crate) fn look_at_rules(&self, want: &Want) -> Result<Have, Error> {
+        let begun = Instant::now();
         let mut have = self.look_at_host(want.hubs())?;
         have.rules = self.kernel.rules().map_err(failed("can-gw rules"))?;
+        self.traffic.lock().feed(want, &have, begun..Instant::now());
+        Ok(have)
+    }
+
+    /// Looks at the kernel: the host, all rules, the sandboxes of what is wanted.
+    pub(crate) fn look(&self, want: &Want) -> Result<Have, Error> {
+        let mut have = self.look_at_rules(want)?;
         let members = want.buses.iter().flat_map(|bus| &bus.members);
         let sandboxes = members.map(|member| member.sandbox.as_path()).collect();
         have.sandboxes =

@@ -85,10 +85,10 @@ pub struct AdapterStatus {
     pub tx_errors: Option<u16>,
     /// The receive error counter.
     pub rx_errors: Option<u16>,
-    /// How often it went bus-off since it was plugged in.
-    pub bus_offs: u32,
-    /// How often it was restarted since.
-    pub restarts: u32,
+    /// How often it went bus-off: since it was plugged in or, over unplugging, since canhub started.
+    pub bus_offs: u64,
+    /// How often it was restarted, over the same time.
+    pub restarts: u64,
 }
 
 /// One container on a bus.
@@ -110,7 +110,7 @@ pub struct MemberStatus {
     pub traffic: Traffic,
 }
 
-/// Frames of one end of a bus, as can-gw counts them: since its rules were made, and modulo 2³² for each rule.
+/// Frames of one end of a bus, as can-gw counts them. They never fall while canhub runs ([`crate::traffic`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     /// From the others to this one.

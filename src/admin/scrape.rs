@@ -1,4 +1,4 @@
-//! `/metrics`: what was counted since the start, and what the kernel counts, read now.
+//! `/metrics`: what canhub counted since its start, and what the kernel tells now.
 
 use prometheus_client::{
     encoding::{EncodeMetric, MetricEncoder, NoLabelSet, text::encode},
@@ -36,12 +36,12 @@ pub(super) fn text(manager: &Manager, health: &Report) -> Result<String, Error> 
     );
     registry.register(
         "frames_handled",
-        "Frames that can-gw sent on, from a member (out) once for each frame, to a member (in), as far as the rules that stand have counted",
+        "Frames that can-gw forwarded: from a member (out), each counted once, and to a member (in)",
         frames(&buses, |count| count.handled),
     );
     registry.register(
         "frames_dropped",
-        "Frames that a destination did not take, because it was down or full",
+        "Frames that can-gw could not deliver because the destination was down or refused them",
         frames(&buses, |count| count.dropped),
     );
     for (name, help, series) in adapters(&buses) {
@@ -123,16 +123,16 @@ fn adapters(buses: &[BusStatus]) -> [(&'static str, &'static str, Series); 4] {
         for (direction, count) in [("tx", adapter.tx_errors), ("rx", adapter.rx_errors)] {
             errors.extend(count.map(|count| (with(&labels, "direction", direction), count.into())));
         }
-        bus_offs.push((labels.clone(), adapter.bus_offs.into()));
-        restarts.push((labels, adapter.restarts.into()));
+        bus_offs.push((labels.clone(), adapter.bus_offs));
+        restarts.push((labels, adapter.restarts));
     }
     let gauge = |samples| Series { kind: MetricType::Gauge, samples };
     let counter = |samples| Series { kind: MetricType::Counter, samples };
     [
         ("adapter_state", "1 for the state that the adapter is in, 0 for the others", gauge(states)),
         ("adapter_errors", "The controller's error counters, where its driver tells them", gauge(errors)),
-        ("adapter_bus_offs", "Times that it left the wire since it was plugged in", counter(bus_offs)),
-        ("adapter_restarts", "Times that it was restarted since", counter(restarts)),
+        ("adapter_bus_offs", "Times that the controller went bus-off", counter(bus_offs)),
+        ("adapter_restarts", "Times that the controller was restarted", counter(restarts)),
     ]
 }
 

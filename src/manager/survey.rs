@@ -9,11 +9,12 @@ use crate::{
     clock::rfc3339,
     endpoint::Endpoint,
     error::Error,
-    kernel::{Link, RuleStatus},
+    kernel::Link,
     model::Model,
     network::{Hub, Ownership},
-    plan::{Blocks, Have, Scope, Want, carriers, plan},
-    status::{AdapterStatus, BusStatus, Count, MemberStatus, Status, Traffic},
+    plan::{Blocks, Have, Scope, Want, plan},
+    status::{AdapterStatus, BusStatus, MemberStatus, Status, Traffic},
+    traffic::{End, Faults, Totals, hub_of},
 };
 
 /// How much to look at.
@@ -62,15 +63,16 @@ impl Manager {
                 (model.want(), model.generation(), self.outline(&model))
             };
             let have = match depth {
-                Depth::Frames => self.look(&want.without_members())?,
+                Depth::Frames => self.look_at_rules(&want)?,
                 Depth::Everything => self.look(&want)?,
             };
             if looks < LOOKS && self.model().generation() != generation {
                 continue;
             }
-            let frames = FramesByEnd::new(&have.rules);
+            let totals = self.traffic.lock();
             // Both are in the order of the networks' ids.
-            buses.iter_mut().zip(want.hubs()).for_each(|(bus, hub)| fill(bus, hub, &have, &frames));
+            buses.iter_mut().zip(want.hubs()).for_each(|(bus, hub)| fill(bus, hub, &have, &totals));
+            drop(totals);
             let leftovers = match depth {
                 Depth::Frames => 0,
                 Depth::Everything => compare(&mut buses, &want, &have),
@@ -118,27 +120,20 @@ impl Manager {
 }
 
 /// Fills in what the kernel knows of a bus.
-fn fill(bus: &mut BusStatus, hub: &Hub, have: &Have, frames: &FramesByEnd) {
-    let link = match hub {
-        Hub::Adapter(adapter) => carriers(adapter, have).first().copied(),
-        Hub::Owned(name) | Hub::Shared(name) => {
-            have.own_hub(&bus.network, name.as_str()).or_else(|| have.named(name.as_str()))
-        }
-    };
+fn fill(bus: &mut BusStatus, hub: &Hub, have: &Have, totals: &Totals) {
+    let link = hub_of(&bus.network, hub, have);
     bus.waiting = matches!(hub, Hub::Adapter(_)) && link.is_none();
-    bus.traffic = link.map(|link| frames.of(link.index)).unwrap_or_default();
-    bus.adapter = link.and_then(adapter);
+    bus.traffic = totals.of(&End::Hub(bus.network.clone()));
+    bus.adapter = link.and_then(|link| adapter(link, totals.faults(&bus.network)));
     for member in &mut bus.members {
-        if let Some(host) = have.host_end(&member.endpoint) {
-            member.traffic = frames.of(host.index);
-        }
+        member.traffic = totals.of(&End::Member(member.endpoint.clone()));
         if let Some(end) = member.stage.sandbox().and_then(|at| have.container_end(&member.endpoint, at)) {
             member.interface.clone_from(&end.name);
         }
     }
 }
 
-fn adapter(link: &Link) -> Option<AdapterStatus> {
+fn adapter(link: &Link, faults: Faults) -> Option<AdapterStatus> {
     let controller = link.controller.as_ref()?;
     Some(AdapterStatus {
         interface: link.name.clone(),
@@ -146,8 +141,8 @@ fn adapter(link: &Link) -> Option<AdapterStatus> {
         bitrate: controller.timing.map(|timing| timing.bitrate),
         tx_errors: controller.errors.map(|errors| errors.tx),
         rx_errors: controller.errors.map(|errors| errors.rx),
-        bus_offs: controller.history.bus_off,
-        restarts: controller.history.restarts,
+        bus_offs: faults.bus_offs,
+        restarts: faults.restarts,
     })
 }
 
@@ -171,71 +166,4 @@ fn compare(buses: &mut [BusStatus], want: &Want, have: &Have) -> usize {
         }
     }
     leftovers
-}
-
-/// What can-gw counted, by the index of each end on the host.
-struct FramesByEnd(BTreeMap<u32, Traffic>);
-
-impl FramesByEnd {
-    /// A frame on its way out is handled by one rule for each who hears it, so the destination that was
-    /// sent most tells how many there were: rules to others may be younger.
-    fn new(rules: &[RuleStatus]) -> Self {
-        let mut ways: Vec<(u32, u32, Count)> = rules
-            .iter()
-            .filter(|status| !status.modifies)
-            .map(|RuleStatus { rule, handled, dropped, .. }| {
-                (
-                    rule.source,
-                    rule.destination,
-                    Count { handled: (*handled).into(), dropped: (*dropped).into() },
-                )
-            })
-            .collect();
-        ways.sort_unstable_by_key(|(source, destination, _)| (*source, *destination));
-        let mut ends: BTreeMap<u32, Traffic> = BTreeMap::new();
-        for way in ways.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)) {
-            let (source, destination, _) = way[0];
-            let handled = way.iter().map(|(.., count)| count.handled).sum();
-            let dropped: u64 = way.iter().map(|(.., count)| count.dropped).sum();
-            let out = &mut ends.entry(source).or_default().frames_out;
-            out.handled = out.handled.max(handled);
-            out.dropped += dropped;
-            let inward = &mut ends.entry(destination).or_default().frames_in;
-            inward.handled += handled;
-            inward.dropped += dropped;
-        }
-        Self(ends)
-    }
-
-    fn of(&self, end: u32) -> Traffic {
-        self.0.get(&end).copied().unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernel::{Filter, Rule, RuleFlags};
-
-    fn rule(source: u32, destination: u32, flags: RuleFlags, handled: u32, dropped: u32) -> RuleStatus {
-        let rule = Rule { source, destination, flags, filter: Filter::default(), max_hops: Some(1) };
-        RuleStatus { rule, handled, dropped, modifies: false }
-    }
-
-    #[test]
-    fn a_frame_is_sent_once_and_received_by_each() {
-        let (classic, fd) = (RuleFlags::empty(), RuleFlags::FD);
-        let rules = [
-            rule(1, 2, classic, 10, 0),
-            rule(1, 2, fd, 5, 0),
-            // This one came later, and was down for a while.
-            rule(1, 3, classic, 4, 2),
-            rule(3, 1, classic, 7, 0),
-        ];
-        let frames = FramesByEnd::new(&rules);
-        let count = |handled, dropped| Count { handled, dropped };
-        assert_eq!(frames.of(1), Traffic { frames_in: count(7, 0), frames_out: count(15, 2) });
-        assert_eq!(frames.of(3), Traffic { frames_in: count(4, 2), frames_out: count(7, 0) });
-        assert_eq!(frames.of(9), Traffic::default());
-    }
 }

@@ -227,12 +227,6 @@ pub fn plan(want: &Want, have: &Have, scope: Scope<'_>) -> Plan {
 }
 
 impl Want {
-    /// The same buses with nobody on them.
-    pub fn without_members(&self) -> Self {
-        let bus = |bus: &Bus| Bus { members: Vec::new(), ..bus.clone() };
-        Self { buses: self.buses.iter().map(bus).collect(), ..Self::default() }
-    }
-
     /// The hubs of all buses.
     pub fn hubs(&self) -> impl Iterator<Item = &Hub> {
         self.buses.iter().map(|bus| &bus.hub)

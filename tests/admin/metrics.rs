@@ -1,5 +1,7 @@
 //! `/metrics`, held to the letter of OpenMetrics.
 
+use std::collections::BTreeMap;
+
 use canhub::{
     kernel::{BusState, Controller, Identity, Kernel, fake::Frame},
     reconcile::Memory,
@@ -63,6 +65,83 @@ fn metrics_are_openmetrics_to_the_letter() {
     assert_eq!(value("canhub_frames_dropped_total", &of_member), 0.0);
     let of_hub = [("interface", "vcan-body"), ("direction", "out")];
     assert_eq!(value("canhub_frames_handled_total", &of_hub), 11.0);
+}
+
+/// All samples of counters, by name and labels.
+fn counters(rig: &Rig) -> BTreeMap<String, f64> {
+    let metrics = Exposition::parse(&get(&rig.admin(), "/metrics").body).unwrap();
+    let is_counter = |name: &str| {
+        let family = name.strip_suffix("_total").unwrap_or(name);
+        metrics.kinds.get(family).is_some_and(|kind| kind == "counter")
+    };
+    let samples = metrics.samples.iter().filter(|sample| is_counter(&sample.name));
+    samples.map(|sample| (format!("{} {:?}", sample.name, sample.labels), sample.value)).collect()
+}
+
+#[test]
+fn no_counter_falls_when_members_leave_or_links_are_healed_or_an_adapter_is_replugged() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({ "hub": "vcan-body" }));
+    let [one, two, three] = [1, 2, 3].map(|number| rig.member(&network, number));
+    rig.network(2, json!({ "adapter": "can0" }));
+    let plug = || rig.kernel.plug(Identity::default(), Controller::default());
+    let index = |name: &str| rig.link(name).unwrap().index;
+    let end = |endpoint: &str| format!("ch{}", &endpoint[..10]);
+
+    let adapter = plug();
+    rig.manager.reconcile(&Memory::default()).unwrap();
+    rig.kernel.send(index(&end(&one)), Frame::CLASSIC, 30);
+    rig.kernel.send(index(&end(&three)), Frame::FD, 8);
+    rig.kernel.send(index("vcan-body"), Frame::CLASSIC, 5);
+    rig.kernel.set_state(adapter, BusState::BusOff);
+    let mut before = counters(&rig);
+    let received = |counters: &BTreeMap<String, f64>| {
+        let of_two = |key: &&String| {
+            key.starts_with("canhub_frames_handled_total")
+                && key.contains(&two[..12])
+                && key.contains("\"in\"")
+        };
+        counters[counters.keys().find(of_two).unwrap()]
+    };
+    assert_eq!(received(&before), 43.0);
+
+    type Disturbance<'a> = (&'a str, Box<dyn Fn() + 'a>);
+    let disturbances: [Disturbance<'_>; 4] = [
+        // Its last frames since the scrape count too: it is read before its rules go.
+        (
+            "a member leaves",
+            Box::new(|| {
+                std::thread::sleep(std::time::Duration::from_millis(1100));
+                rig.kernel.send(index(&end(&one)), Frame::CLASSIC, 2);
+                rig.call("DeleteEndpoint", &json!({ "NetworkID": network, "EndpointID": one })).ok();
+            }),
+        ),
+        ("a pair is healed", Box::new(|| rig.kernel.delete_link(None, index(&end(&two))).unwrap())),
+        ("the hub is healed", Box::new(|| rig.kernel.delete_link(None, index("vcan-body")).unwrap())),
+        (
+            "the adapter is plugged in again",
+            Box::new(|| {
+                rig.kernel.delete_link(None, index("can0")).unwrap();
+                rig.manager.reconcile(&Memory::default()).unwrap();
+                plug();
+            }),
+        ),
+    ];
+    for (what, disturb) in disturbances {
+        disturb();
+        rig.manager.reconcile(&Memory::default()).unwrap();
+        let after = counters(&rig);
+        for (key, value) in &before {
+            let gone = what == "a member leaves" && key.contains(&one[..12]);
+            assert!(
+                gone || after.get(key).is_some_and(|now| now >= value),
+                "{what}: {key}: {value}, then {:?}",
+                after.get(key)
+            );
+        }
+        before = after;
+    }
+    assert_eq!(received(&before), 45.0);
 }
 
 /// Prometheus' own text format has no `# EOF` and no types of OpenMetrics; every sample must read the same all the same.
