@@ -158,8 +158,7 @@ fn another_reader_of_prometheus_texts_reads_the_same() {
     let mut compared = 0;
     for sample in ours.iter().filter(|sample| !sample.name.ends_with("_bucket")) {
         let same = |their: &&prometheus_parse::Sample| {
-            let labels: std::collections::BTreeMap<String, String> =
-                (*their.labels).clone().into_iter().collect();
+            let labels: BTreeMap<String, String> = (*their.labels).clone().into_iter().collect();
             their.metric == sample.name && labels == sample.labels
         };
         let Some(their) = theirs.iter().find(same) else { panic!("{sample:?} is not in {theirs:#?}") };
