@@ -63,8 +63,11 @@ fn the_compose_file_of_rustycan4docker_works_with_another_driver_name() {
 
     let [ecu] = &project.containers()[..] else { panic!("one container runs") };
     assert_all_hear_all(&[&ecu.member("can0", 1), &Member::host("can0", 2)], &[Kind::Classic, Kind::Fd], 50);
-    let shown = project.compose(&["logs", "--no-log-prefix"]).unwrap();
-    assert!(shown.contains("can0") && !shown.contains("does not exist"), "{shown}");
+    let shown = eventually("the container has listed can0", || {
+        let shown = project.compose(&["logs", "--no-log-prefix"])?;
+        if shown.contains("can0") { Ok(shown) } else { Err(shown) }
+    });
+    assert!(!shown.contains("does not exist"), "{shown}");
 }
 
 #[test]
