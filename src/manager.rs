@@ -8,6 +8,7 @@ mod adopt;
 mod handle;
 mod join;
 mod learn;
+mod look;
 mod records;
 mod signals;
 mod survey;
@@ -27,18 +28,17 @@ pub use signals::Signals;
 pub use survey::Depth;
 
 use crate::{
-    adapter::Adapter,
     apply::{Done, apply},
     clock::micros,
     endpoint::{Endpoint, Stage},
     error::Error,
     events::{Event, Events, Kind},
-    kernel::{Kernel, KernelError},
+    kernel::Kernel,
     model::Model,
     names::{EndpointId, IfName, NetworkId},
     network::{Hub, Network},
     options::{RawOptions, parse_endpoint},
-    plan::{Blocks, Have, Plan, Scope, Step, Want, plan},
+    plan::{Blocks, Have, Plan, Scope, Step},
     state::Store,
     traffic::Totals,
 };
@@ -176,8 +176,8 @@ impl Manager {
 
     fn make_hub(&self, model: &mut Model, id: &NetworkId) -> Result<(), Error> {
         let want = model.want_of(id);
-        let have = self.look_at_host(want.hubs())?;
-        let plan = plan(&want, &have, Scope::Network(id));
+        let mut have = self.look_at_host(want.hubs())?;
+        let plan = self.plan(&want, &mut have, Scope::Network(id));
         blocked(model, id, &plan, |blocks| matches!(blocks, Blocks::Network | Blocks::Creation))?;
         self.remember_found(model, &have, &plan.steps);
         let mut failed = None;
@@ -301,34 +301,6 @@ impl Manager {
         }
     }
 
-    /// Looks at the host's links, and where its adapters are plugged in if that is wanted.
-    pub(crate) fn look_at_host<'a>(&self, hubs: impl IntoIterator<Item = &'a Hub>) -> Result<Have, Error> {
-        let mut have = Have { links: self.kernel.links().map_err(failed("interfaces"))?, ..Have::default() };
-        if hubs.into_iter().any(|hub| matches!(hub, Hub::Adapter(Adapter::Known { .. }))) {
-            have.identities = self.kernel.identities().map_err(failed("adapters"))?.into_iter().collect();
-        }
-        Ok(have)
-    }
-
-    /// Looks at the host and all rules, and adds what these counted to the totals. `want` is all that is wanted.
-    pub(crate) fn look_at_rules(&self, want: &Want) -> Result<Have, Error> {
-        let begun = Instant::now();
-        let mut have = self.look_at_host(want.hubs())?;
-        have.rules = self.kernel.rules().map_err(failed("can-gw rules"))?;
-        self.traffic.lock().feed(want, &have, begun..Instant::now());
-        Ok(have)
-    }
-
-    /// Looks at the kernel: the host, all rules, the sandboxes of what is wanted.
-    pub(crate) fn look(&self, want: &Want) -> Result<Have, Error> {
-        let mut have = self.look_at_rules(want)?;
-        let members = want.buses.iter().flat_map(|bus| &bus.members);
-        let sandboxes = members.map(|member| member.sandbox.as_path()).collect();
-        have.sandboxes =
-            self.kernel.links_of_sandboxes(sandboxes).map_err(failed("the interfaces in the containers"))?;
-        Ok(have)
-    }
-
     /// Keeps an endpoint in the model and, if the disk allows, over a crash. Its alias holds the same.
     fn keep_endpoint(&self, model: &mut Model, endpoint: Endpoint) {
         if let Err(err) = self.store.save_endpoint(&endpoint) {
@@ -354,12 +326,6 @@ impl Manager {
         self.signals.want_relearn();
         Ok(())
     }
-}
-
-/// The error of a list that cannot be had.
-fn failed(what: &str) -> impl FnOnce(KernelError) -> Error {
-    let doing = format!("list {what}");
-    move |err| Error::kernel(doing, err)
 }
 
 fn blocked(

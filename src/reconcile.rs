@@ -26,7 +26,7 @@ use crate::{
     error::Error,
     manager::{Handle, Manager},
     model::Model,
-    plan::{Scope, Step, plan},
+    plan::{Scope, Step},
 };
 
 /// A look is followed by a pause of this many times its own length.
@@ -75,33 +75,45 @@ impl Mended {
     }
 }
 
-/// Runs for ever: looks when woken and at every audit. `alive` is called after each look.
+/// Runs for ever: looks when woken and at every audit. `alive` is called after each look that succeeded.
 pub async fn run(manager: Handle, audit_interval: Duration, alive: impl Fn()) {
     let memory = Arc::new(Memory::default());
     loop {
         let started = Instant::now();
-        let look = {
-            let memory = memory.clone();
-            manager.run(move |manager| manager.reconcile(&memory)).await
-        };
-        let mut next = audit_interval;
-        match look {
-            Ok(Ok(outcome)) => {
-                alive();
-                if outcome.failed > 0 || outcome.pending {
-                    next = next.min(SOON);
-                }
-            }
-            Ok(Err(err)) => {
-                warn!(%err, "the kernel could not be looked at; it will be tried again");
-                next = next.min(SOON);
-            }
-            Err(err) => error!(%err, "a look at the kernel panicked; this is a bug of canhub's"),
-        }
+        let next = round(&manager, &memory, audit_interval, &alive).await;
         sleep(started.elapsed() * REST_FACTOR).await;
         // Either it was woken or the time is up; both mean: look.
         let _ = timeout(next, manager.signals().look_wanted()).await;
         sleep(manager.signals().settles_in()).await;
+    }
+}
+
+/// Looks once and heals. Returns how soon to look again if nothing wakes the loop.
+///
+/// A look that failed as a whole is no sign of life: `alive` feeds the watchdog, and a new process may succeed.
+async fn round(
+    manager: &Handle,
+    memory: &Arc<Memory>,
+    audit_interval: Duration,
+    alive: &impl Fn(),
+) -> Duration {
+    let look = {
+        let memory = memory.clone();
+        manager.run(move |manager| manager.reconcile(&memory)).await
+    };
+    match look {
+        Ok(Ok(outcome)) => {
+            alive();
+            if outcome.failed > 0 || outcome.pending { audit_interval.min(SOON) } else { audit_interval }
+        }
+        Ok(Err(err)) => {
+            warn!(%err, "could not read kernel state; retrying");
+            audit_interval.min(SOON)
+        }
+        Err(err) => {
+            error!(%err, "the reconcile loop panicked; this is a bug in canhub");
+            audit_interval
+        }
     }
 }
 
@@ -136,8 +148,8 @@ impl Manager {
             };
             let mut held = (look == LOOKS).then(|| self.model());
             let want = held.as_ref().map_or(want, |model| model.want());
-            let have = self.look(&want)?;
-            let mut plan = plan(&want, &have, Scope::Everything);
+            let mut have = self.look(&want)?;
+            let mut plan = self.plan(&want, &mut have, Scope::Everything);
 
             let mut model = held.take().unwrap_or_else(|| self.model());
             if model.generation() != generation && look < LOOKS {
@@ -151,9 +163,10 @@ impl Manager {
             memory.look_at_adapters(self.events(), &model, &want, &have);
             let held_back = memory.hold_back(self, &model, &mut plan);
             let unsettled = memory.tell(self.events(), &model, &plan.problems);
-            let gone = memory.gone_sandboxes(&model, |sandbox| have.sandboxes.contains_key(sandbox));
+            let retry = memory.retries_soon(&have);
+            let gone = memory.gone_sandboxes(&model, &have);
             self.remember_found(&mut model, &have, &plan.steps);
-            let mut outcome = Outcome { pending: held_back || unsettled, ..Outcome::default() };
+            let mut outcome = Outcome { pending: held_back || unsettled || retry, ..Outcome::default() };
             self.carry_out(&mut model, &plan.steps, |model, done| {
                 also(model, &done);
                 match memory.account(self.events(), model, &done) {

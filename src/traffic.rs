@@ -112,6 +112,7 @@ impl Totals {
         let ours = |rule: &Rule| ends.contains_key(&rule.source) || ends.contains_key(&rule.destination);
         let mut now: Vec<Reading> = have
             .rules
+            .list()
             .iter()
             .filter(|status| !status.modifies && ours(&status.rule))
             .map(|status| Reading { rule: status.rule, handled: status.handled, dropped: status.dropped })

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::errno::Errno;
+
 /// What `/sys/class/net/NAME/type` says of a CAN interface (`ARPHRD_CAN`).
 const CAN: &str = "280";
 
@@ -35,48 +37,58 @@ pub struct Usb {
 /// Reads the identity of each hardware CAN interface below `/sys/class/net`.
 ///
 /// # Errors
-/// When the folder cannot be read. An interface that vanishes meanwhile is left out.
-pub(super) fn read_all(net: &Path) -> io::Result<Vec<(String, Identity)>> {
+/// When the folder cannot be read. An interface that cannot be read is an error of its own; one that is not there
+/// any more is left out.
+pub(super) fn read_all(net: &Path) -> io::Result<Vec<(String, io::Result<Identity>)>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(net)?.flatten() {
-        let folder = entry.path();
-        let Ok(device) = fs::canonicalize(folder.join("device")) else { continue };
-        if read(&folder, "type").as_deref() == Some(CAN) {
-            found.push((entry.file_name().to_string_lossy().into_owned(), identify(&folder, &device)));
-        }
+    for entry in fs::read_dir(net)? {
+        let entry = entry?;
+        let identity = identify(&entry.path()).transpose();
+        found.extend(identity.map(|identity| (entry.file_name().to_string_lossy().into_owned(), identity)));
     }
     Ok(found)
 }
 
-fn identify(interface: &Path, device: &Path) -> Identity {
-    let driver = fs::read_link(device.join("driver")).ok();
-    let number = |file: &str| {
+/// `None` where it is no hardware CAN interface.
+fn identify(interface: &Path) -> io::Result<Option<Identity>> {
+    if read(interface, "type")?.as_deref() != Some(CAN) {
+        return Ok(None);
+    }
+    let Some(device) = there(fs::canonicalize(interface.join("device")))? else { return Ok(None) };
+    let driver = there(fs::read_link(device.join("driver")))?;
+    let number = |file: &str| -> io::Result<Option<u32>> {
         let text = read(interface, file)?;
-        match text.strip_prefix("0x") {
+        Ok(text.and_then(|text| match text.strip_prefix("0x") {
             Some(hex) => u32::from_str_radix(hex, 16).ok(),
             None => text.parse().ok(),
-        }
+        }))
     };
-    Identity {
+    let channel = match number("dev_port")?.filter(|port| *port > 0) {
+        Some(port) => port,
+        None => number("dev_id")?.unwrap_or_default(),
+    };
+    Ok(Some(Identity {
         driver: driver.and_then(|path| Some(path.file_name()?.to_str()?.to_owned())),
-        path: path_id(device),
-        usb: device.ancestors().find_map(usb),
-        channel: number("dev_port").filter(|port| *port > 0).or_else(|| number("dev_id")).unwrap_or_default(),
-    }
+        path: path_id(&device)?,
+        usb: device.ancestors().find_map(|folder| usb(folder).transpose()).transpose()?,
+        channel,
+    }))
 }
 
-fn usb(folder: &Path) -> Option<Usb> {
-    let vendor = read(folder, "idVendor")?;
-    Some(Usb { vendor, product: read(folder, "idProduct")?, serial: read(folder, "serial") })
+fn usb(folder: &Path) -> io::Result<Option<Usb>> {
+    let (Some(vendor), Some(product)) = (read(folder, "idVendor")?, read(folder, "idProduct")?) else {
+        return Ok(None);
+    };
+    Ok(Some(Usb { vendor, product, serial: read(folder, "serial")? }))
 }
 
 /// `ID_PATH`, as udev's `path_id` builds it for USB, PCI, SPI and platform devices: of each bus on the way, the
 /// place of the device that is nearest.
-fn path_id(device: &Path) -> Option<String> {
+fn path_id(device: &Path) -> io::Result<Option<String>> {
     let mut words: Vec<String> = Vec::new();
     let mut nearest = String::new();
     for folder in device.ancestors() {
-        let (Some(name), Some(bus)) = (folder.file_name().and_then(|name| name.to_str()), subsystem(folder))
+        let (Some(name), Some(bus)) = (folder.file_name().and_then(|name| name.to_str()), subsystem(folder)?)
         else {
             continue;
         };
@@ -97,16 +109,32 @@ fn path_id(device: &Path) -> Option<String> {
         }
     }
     words.reverse();
-    (!words.is_empty()).then(|| words.join("-"))
+    Ok((!words.is_empty()).then(|| words.join("-")))
 }
 
-fn subsystem(folder: &Path) -> Option<String> {
-    let link: PathBuf = fs::read_link(folder.join("subsystem")).ok()?;
-    Some(link.file_name()?.to_str()?.to_owned())
+fn subsystem(folder: &Path) -> io::Result<Option<String>> {
+    let link: Option<PathBuf> = there(fs::read_link(folder.join("subsystem")))?;
+    Ok(link.and_then(|link| Some(link.file_name()?.to_str()?.to_owned())))
 }
 
-fn read(folder: &Path, file: &str) -> Option<String> {
-    Some(fs::read_to_string(folder.join(file)).ok()?.trim().to_owned()).filter(|text| !text.is_empty())
+fn read(folder: &Path, file: &str) -> io::Result<Option<String>> {
+    let bytes = there(fs::read(folder.join(file)))?;
+    let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+    Ok(text.filter(|text| !text.is_empty()))
+}
+
+/// What is not there is no failure: not every device has every file, and an interface may vanish meanwhile.
+///
+/// sysfs says so in several ways: `ENODEV` where the device is being removed, `EINVAL` where the driver has no
+/// value for the file (`dev_show` functions of `net/core/net-sysfs.c`), `ENOTDIR` for what is no folder.
+fn there<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(err) => match err.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENOENT | Errno::ENODEV | Errno::ENOTDIR | Errno::EINVAL) => Ok(None),
+            _ => Err(err),
+        },
+    }
 }
 
 #[cfg(test)]
@@ -144,7 +172,8 @@ mod tests {
         }
 
         fn identities(&self) -> Vec<(String, Identity)> {
-            let mut all = read_all(&self.0.path().join("net")).unwrap();
+            let all = read_all(&self.0.path().join("net")).unwrap().into_iter();
+            let mut all: Vec<_> = all.map(|(name, identity)| (name, identity.unwrap())).collect();
             all.sort_by(|a, b| a.0.cmp(&b.0));
             all
         }
@@ -186,5 +215,20 @@ mod tests {
         let usb = Usb { vendor: "1d50".into(), product: "606f".into(), serial: Some("003A001E".into()) };
         assert_eq!((all[0].1.usb.as_ref(), all[0].1.channel), (Some(&usb), 1));
         assert_eq!(all[1].1.usb, None);
+    }
+
+    #[test]
+    fn an_interface_that_cannot_be_read_is_an_error_of_its_own() {
+        let sysfs = Sysfs(tempfile::tempdir().unwrap());
+        sysfs.device("pci0000:00/0000:00:1c.0", "pci", &[]);
+        let pci = sysfs.device("pci0000:00/0000:00:1c.0/0000:01:00.0", "pci", &[]);
+        sysfs.interface("can0", &pci, "kvaser_pci", &[("type", "280")]);
+        // A folder where a file should be cannot be read, whoever asks (EISDIR).
+        sysfs.interface("can1", &pci, "kvaser_pci", &[("type", "280")]);
+        fs::create_dir(sysfs.0.path().join("net/can1/dev_port")).unwrap();
+        let mut all = read_all(&sysfs.0.path().join("net")).unwrap();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        let readable: Vec<_> = all.iter().map(|(name, read)| (name.as_str(), read.is_ok())).collect();
+        assert_eq!(readable, [("can0", true), ("can1", false)]);
     }
 }

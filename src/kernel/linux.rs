@@ -72,24 +72,18 @@ impl Kernel for Linux {
         Ok(Some(self.mark.read(links)))
     }
 
-    /// One thread walks through them all: each namespace costs what its own links cost.
-    fn links_of_sandboxes(&self, sandboxes: BTreeSet<&Path>) -> Result<BTreeMap<PathBuf, Vec<Link>>> {
-        let mut open = Vec::new();
-        for path in sandboxes {
-            open.extend(netns::open(path)?.map(|namespace| (path, namespace)));
-        }
-        if open.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let listed = netns::run_in_each(open.iter().map(|(_, namespace)| namespace), || {
-            RouteSocket::open()?.dump(link::list(), link::parse)
-        })?;
-        let paths = open.iter().map(|(path, _)| path.to_path_buf());
-        Ok(paths.zip(listed.into_iter().map(|links| self.mark.read(links))).collect())
+    /// One thread walks through them, with one namespace open at a time.
+    fn links_of_sandboxes(&self, sandboxes: BTreeSet<&Path>) -> BTreeMap<PathBuf, Result<Option<Vec<Link>>>> {
+        let list = || RouteSocket::open()?.dump(link::list(), link::parse);
+        let read = |(path, listed): (&Path, Result<Option<Vec<Link>>>)| {
+            (path.to_owned(), listed.map(|links| links.map(|links| self.mark.read(links))))
+        };
+        netns::run_in_each(sandboxes, list).into_iter().map(read).collect()
     }
 
-    fn identities(&self) -> Result<Vec<(String, Identity)>> {
-        Ok(identity::read_all(Path::new("/sys/class/net"))?)
+    fn identities(&self) -> Result<Vec<(String, Result<Identity>)>> {
+        let all = identity::read_all(Path::new("/sys/class/net"))?;
+        Ok(all.into_iter().map(|(name, identity)| (name, identity.map_err(KernelError::from))).collect())
     }
 
     fn sandbox_exists(&self, sandbox: &Path) -> Result<bool> {

@@ -198,17 +198,16 @@ pub trait Kernel: Send + Sync + 'static {
     /// All links inside a sandbox, or `None` when there is no namespace at that path (any more, or yet).
     fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>>;
 
-    /// The same of many sandboxes at once; those that are not there are left out.
-    fn links_of_sandboxes(&self, sandboxes: BTreeSet<&Path>) -> Result<BTreeMap<PathBuf, Vec<Link>>> {
-        let mut all = BTreeMap::new();
-        for sandbox in sandboxes {
-            all.extend(self.sandbox_links(sandbox)?.map(|links| (sandbox.to_owned(), links)));
-        }
-        Ok(all)
+    /// The same for many sandboxes, each with a result of its own: one that cannot be read hides no other.
+    fn links_of_sandboxes(&self, sandboxes: BTreeSet<&Path>) -> BTreeMap<PathBuf, Result<Option<Vec<Link>>>> {
+        sandboxes.into_iter().map(|path| (path.to_owned(), self.sandbox_links(path))).collect()
     }
 
-    /// Where each hardware CAN interface of the host is plugged in, by its name.
-    fn identities(&self) -> Result<Vec<(String, Identity)>>;
+    /// Where each hardware CAN interface of the host is plugged in, by its name, each with a result of its own.
+    ///
+    /// # Errors
+    /// When the interfaces cannot be listed at all.
+    fn identities(&self) -> Result<Vec<(String, Result<Identity>)>>;
 
     /// Whether there is a namespace at that path.
     fn sandbox_exists(&self, sandbox: &Path) -> Result<bool>;

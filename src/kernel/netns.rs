@@ -4,6 +4,7 @@
 //! thread enters, does its work and ends; no thread of the runtime ever changes namespace.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
@@ -43,23 +44,27 @@ pub(super) fn run_in<T: Send>(namespace: impl AsFd, work: impl FnOnce() -> Resul
     })
 }
 
-/// Runs `work` in one namespace after the other, on one fresh thread; the first failure ends it.
+/// Runs `work` in the namespace behind each path, one after the other on one fresh thread. Each has its own result;
+/// `None` where there is no namespace.
 ///
-/// # Errors
-/// As [`run_in`].
-pub(super) fn run_in_each<T: Send, N: AsFd>(
-    namespaces: impl Iterator<Item = N> + Send,
-    work: impl Fn() -> Result<T> + Send,
-) -> Result<Vec<T>> {
-    let all = move || {
-        let mut done = Vec::new();
-        for namespace in namespaces {
-            enter(namespace.as_fd())?;
-            done.push(work()?);
-        }
-        Ok(done)
+/// A namespace is open only while it is worked in, so a thousand of them need no more descriptors than one.
+pub(super) fn run_in_each<'a, T: Send>(
+    paths: BTreeSet<&'a Path>,
+    work: impl Fn() -> Result<T> + Send + Sync,
+) -> Vec<(&'a Path, Result<Option<T>>)> {
+    if paths.is_empty() {
+        return Vec::new();
+    }
+    let run = |path| {
+        let Some(namespace) = open(path)? else { return Ok(None) };
+        enter(namespace.as_fd())?;
+        work().map(Some)
     };
-    on_a_thread(all)
+    let all = || Ok(paths.iter().map(|path| (*path, run(path))).collect());
+    on_a_thread(all).unwrap_or_else(|err| {
+        let failed = |path| (path, Err(KernelError::Unexpected(format!("no thread to enter it: {err}"))));
+        paths.iter().copied().map(failed).collect()
+    })
 }
 
 #[allow(clippy::disallowed_methods, reason = "the one place that enters a namespace")]

@@ -105,8 +105,7 @@ impl RouteSocket {
             self.receive(|reply| {
                 interrupted |= reply.flags & NLM_F_DUMP_INTR != 0;
                 match reply.kind {
-                    NLMSG_DONE => Ok(ControlFlow::Break(())),
-                    NLMSG_ERROR => reply.verdict().map(|()| ControlFlow::Break(())),
+                    NLMSG_DONE | NLMSG_ERROR => reply.verdict().map(|()| ControlFlow::Break(())),
                     kind => {
                         found.extend(parse(kind, reply.payload));
                         Ok(ControlFlow::Continue(()))
@@ -185,7 +184,8 @@ fn next_reply(bytes: &[u8]) -> Option<(Reply<'_>, &[u8])> {
 }
 
 impl Reply<'_> {
-    /// `struct nlmsgerr` begins with the negative errno, or zero for an ACK.
+    /// `struct nlmsgerr` begins with the negative errno, or zero for an ACK. The end of a dump (`NLMSG_DONE`) carries
+    /// what the dump returned in the same place (`netlink_dump_done`): negative where it stopped before its end.
     fn verdict(&self) -> Result<()> {
         match u32_at(self.payload, 0).map(|code| code as i32) {
             Some(0) => Ok(()),
@@ -197,12 +197,13 @@ impl Reply<'_> {
         }
     }
 
-    /// The kernel's own words for a refusal, behind the header of the request.
+    /// The kernel's own words for a refusal, behind the header of the request; at the end of a dump there is none.
     fn words(&self) -> Option<String> {
         if self.flags & NLM_F_ACK_TLVS == 0 {
             return None;
         }
-        let mut attributes = NlasIterator::new(self.payload.get(4 + HEADER_BYTES..)?).filter_map(Result::ok);
+        let header = if self.kind == NLMSG_DONE { 0 } else { HEADER_BYTES };
+        let mut attributes = NlasIterator::new(self.payload.get(4 + header..)?).filter_map(Result::ok);
         let words = attributes.find(|nla| nla.kind() == NLMSGERR_ATTR_MSG)?;
         parse_string(words.value()).ok().filter(|words| !words.is_empty())
     }

@@ -9,7 +9,7 @@ use crate::{
     kernel::LinkChange,
     model::Model,
     network::{Found, Network},
-    plan::{Action, Have, Step, carriers},
+    plan::{Action, Have, Step, carriers, unread_adapter},
 };
 
 impl Manager {
@@ -41,7 +41,11 @@ impl Manager {
         let words = found.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let settings = Settings::parse(&words).map_err(Error::Refused)?;
         let have = self.look_at_host([&network.hub()])?;
-        for link in carriers(adapter, &have) {
+        let links = carriers(adapter, &have);
+        if let ([], Some((name, why))) = (&links[..], unread_adapter(adapter, &have)) {
+            return Err(Error::Refused(format!("could not read the identity of {name}: {why}")));
+        }
+        for link in links {
             let change = settings.change_for(link).unwrap_or_default();
             let failed = |err| Error::kernel(format!("configure the adapter {}{change}", link.name), err);
             if !found.up {

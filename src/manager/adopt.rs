@@ -68,9 +68,10 @@ impl Manager {
             let endpoint = alias.endpoint.map(|endpoint| endpoint.into_endpoint(alias.network.clone()));
             let alive = match &endpoint {
                 None => true,
+                // One that cannot be read may well be alive.
                 Some(endpoint) => endpoint
                     .sandbox()
-                    .is_some_and(|sandbox| matches!(self.kernel.sandbox_links(sandbox), Ok(Some(_)))),
+                    .is_some_and(|sandbox| self.kernel.sandbox_exists(sandbox).unwrap_or(true)),
             };
             if !alive {
                 continue;

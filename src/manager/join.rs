@@ -7,7 +7,7 @@ use std::{
 
 use tracing::warn;
 
-use super::{Manager, blocked, failed, took_us, unknown_network};
+use super::{Manager, blocked, look::failed, took_us, unknown_network};
 use crate::{
     endpoint::{Endpoint, Stage},
     error::Error,
@@ -15,7 +15,7 @@ use crate::{
     model::Model,
     names::{EndpointId, IfName, NetworkId},
     options::{DOCKER_IFNAME, Naming},
-    plan::{Action, Blocks, Have, Plan, Scope, Want, plan},
+    plan::{Action, Blocks, Have, Plan, Rules, Sandbox, Scope, Want},
 };
 
 /// A Join looks again this often when the world moved between its look and its steps.
@@ -110,8 +110,8 @@ impl Manager {
         let mut tries = 0;
         loop {
             tries += 1;
-            let have = self.look_for_join(&want, endpoint, tries > 1)?;
-            let plan = plan(&want, &have, Scope::Join(&endpoint.id));
+            let mut have = self.look_for_join(&want, endpoint, tries > 1)?;
+            let plan = self.plan(&want, &mut have, Scope::Join(&endpoint.id));
             blocked(model, &endpoint.network, &plan, |blocks| {
                 matches!(blocks, Blocks::Join | Blocks::Network)
             })?;
@@ -131,7 +131,10 @@ impl Manager {
                 // Another container left meanwhile: its interface is gone, and so is the need for its rules.
                 Some(err) if err.is_race() && tries < JOIN_TRIES => {}
                 Some(err) => return Err(err),
-                None => return Ok(joined(endpoint, !have.sandboxes.is_empty())),
+                None => {
+                    let inside = |sandbox| matches!(have.sandbox(sandbox), Sandbox::Present(_));
+                    return Ok(joined(endpoint, endpoint.sandbox().is_some_and(inside)));
+                }
             }
         }
     }
@@ -153,9 +156,9 @@ impl Manager {
                 .map_err(failed("the container's interfaces"))?
                 .then(Vec::new),
         };
-        have.sandboxes.extend(inside.map(|links| (sandbox.to_owned(), links)));
+        have.sandboxes.insert(sandbox.to_owned(), inside.map_or(Sandbox::Missing, Sandbox::Present));
         if thorough || is_there {
-            have.rules = self.kernel.rules().map_err(failed("can-gw rules"))?;
+            have.rules = Rules::Read(self.kernel.rules().map_err(failed("can-gw rules"))?);
         }
         Ok(have)
     }

@@ -12,7 +12,7 @@ use crate::{
     kernel::Link,
     model::Model,
     network::{Hub, Ownership},
-    plan::{Blocks, Have, Scope, Want, plan},
+    plan::{Blocks, Have, Plan, Scope, unread_adapter},
     status::{AdapterStatus, BusStatus, MemberStatus, Status, Traffic},
     traffic::{End, Faults, Totals, hub_of},
 };
@@ -62,9 +62,13 @@ impl Manager {
                 let model = self.model();
                 (model.want(), model.generation(), self.outline(&model))
             };
-            let have = match depth {
+            let mut have = match depth {
                 Depth::Frames => self.look_at_rules(&want)?,
                 Depth::Everything => self.look(&want)?,
+            };
+            let plan = match depth {
+                Depth::Frames => Plan::default(),
+                Depth::Everything => self.plan(&want, &mut have, Scope::Everything),
             };
             if looks < LOOKS && self.model().generation() != generation {
                 continue;
@@ -73,10 +77,7 @@ impl Manager {
             // Both are in the order of the networks' ids.
             buses.iter_mut().zip(want.hubs()).for_each(|(bus, hub)| fill(bus, hub, &have, &totals));
             drop(totals);
-            let leftovers = match depth {
-                Depth::Frames => 0,
-                Depth::Everything => compare(&mut buses, &want, &have),
-            };
+            let leftovers = compare(&mut buses, plan);
             return Ok((buses, leftovers));
         }
     }
@@ -122,7 +123,8 @@ impl Manager {
 /// Fills in what the kernel knows of a bus.
 fn fill(bus: &mut BusStatus, hub: &Hub, have: &Have, totals: &Totals) {
     let link = hub_of(&bus.network, hub, have);
-    bus.waiting = matches!(hub, Hub::Adapter(_)) && link.is_none();
+    let away = |adapter| link.is_none() && unread_adapter(adapter, have).is_none();
+    bus.waiting = matches!(hub, Hub::Adapter(adapter) if away(adapter));
     bus.traffic = totals.of(&End::Hub(bus.network.clone()));
     bus.adapter = link.and_then(|link| adapter(link, totals.faults(&bus.network)));
     for member in &mut bus.members {
@@ -147,8 +149,7 @@ fn adapter(link: &Link, faults: Faults) -> Option<AdapterStatus> {
 }
 
 /// Fills in the plan of everything, and returns how many of its steps remove leftovers of no known bus.
-fn compare(buses: &mut [BusStatus], want: &Want, have: &Have) -> usize {
-    let plan = plan(want, have, Scope::Everything);
+fn compare(buses: &mut [BusStatus], plan: Plan) -> usize {
     let mut leftovers = 0;
     for step in &plan.steps {
         match buses.iter_mut().find(|bus| Some(&bus.network) == step.network.as_ref()) {

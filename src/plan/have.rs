@@ -1,4 +1,7 @@
-//! What is there: one dump as plain values, and whose each link is.
+//! What is there: one look at the kernel as plain values, and whose each link is.
+//!
+//! What could not be read has a state of its own. It is never taken for empty or gone, so nothing is created, deleted
+//! or forgotten because of it.
 
 use std::{
     collections::BTreeMap,
@@ -17,11 +20,48 @@ pub struct Have {
     /// All links of the host.
     pub links: Vec<Link>,
     /// All can-gw rules of the host.
-    pub rules: Vec<RuleStatus>,
-    /// Where each hardware CAN interface is plugged in, by its name; read only where an adapter is known by that.
-    pub identities: BTreeMap<String, Identity>,
-    /// The links inside each sandbox that exists.
-    pub sandboxes: BTreeMap<PathBuf, Vec<Link>>,
+    pub rules: Rules,
+    /// Where each hardware CAN interface is plugged in, by its name, or why that could not be read. Read only where an
+    /// adapter is known by it.
+    pub identities: BTreeMap<String, Result<Identity, String>>,
+    /// Each sandbox that was looked at.
+    pub sandboxes: BTreeMap<PathBuf, Sandbox>,
+}
+
+/// The can-gw rules, as one look found them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Rules {
+    /// Nobody asked.
+    #[default]
+    NotRead,
+    /// All that stand.
+    Read(Vec<RuleStatus>),
+    /// They could not be read, and why.
+    Unknown(String),
+}
+
+/// A sandbox, as one look found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sandbox {
+    /// It exists and has these links.
+    Present(Vec<Link>),
+    /// There is no namespace at that path: the container ended, or Docker has not made the sandbox yet.
+    Missing,
+    /// It could not be read, and why.
+    Unknown(String),
+}
+
+/// What is known of a sandbox that nobody looked at.
+const NOT_READ: &Sandbox = &Sandbox::Unknown(String::new());
+
+impl Rules {
+    /// The rules, as far as they are known.
+    pub fn list(&self) -> &[RuleStatus] {
+        match self {
+            Self::Read(rules) => rules,
+            Self::NotRead | Self::Unknown(_) => &[],
+        }
+    }
 }
 
 /// Whether a link is canhub's: by its alias, or by an index that only canhub chooses.
@@ -75,7 +115,22 @@ impl Have {
 
     /// The container end of an endpoint's pair, if it is in this sandbox.
     pub fn container_end(&self, endpoint: &EndpointId, sandbox: &Path) -> Option<&Link> {
-        other_end(self.host_end(endpoint)?, self.sandboxes.get(sandbox)?)
+        match self.sandbox(sandbox) {
+            Sandbox::Present(links) => other_end(self.host_end(endpoint)?, links),
+            Sandbox::Missing | Sandbox::Unknown(_) => None,
+        }
+    }
+
+    /// What is known of a sandbox.
+    pub fn sandbox(&self, path: &Path) -> &Sandbox {
+        self.sandboxes.get(path).unwrap_or(NOT_READ)
+    }
+
+    /// Whether something could not be read, so that another look may find more.
+    pub fn is_partial(&self) -> bool {
+        matches!(self.rules, Rules::Unknown(_))
+            || self.identities.values().any(Result::is_err)
+            || self.sandboxes.values().any(|sandbox| matches!(sandbox, Sandbox::Unknown(_)))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Planning the hub: a vcan of ours, or the adapter that carries the bus.
 
 use super::{
-    Action, Blocks, Bus, Have, Plan, Problem, Scope, Want, links::Repair, links::repair, links::taken,
+    Action, Blocks, Bus, Have, Plan, Problem, Scope, Want,
+    links::{End, LinkWant, repair, taken},
 };
 use crate::{
     adapter::Adapter,
@@ -14,44 +15,42 @@ use crate::{
 pub(super) struct HubEnd {
     /// The name that its interface has after the steps so far.
     pub(super) name: IfName,
-    /// Its index, where it exists already.
-    pub(super) index: Option<u32>,
+    pub(super) end: End,
     /// Whether a controller's error frames may come from it.
     pub(super) tells_errors: bool,
 }
 
-/// Plans the hub of one bus; `None`: the bus has none for now, and its members hear each other without.
-pub(super) fn plan_hub(
-    bus: &Bus,
-    want: &Want,
-    have: &Have,
-    scope: Scope<'_>,
-    plan: &mut Plan,
-) -> Option<HubEnd> {
+impl HubEnd {
+    fn vcan(name: &IfName, end: End) -> Self {
+        Self { name: name.clone(), end, tells_errors: false }
+    }
+}
+
+/// Plans the hub of one bus; without one, its members hear each other all the same.
+pub(super) fn plan_hub(bus: &Bus, want: &Want, have: &Have, scope: Scope<'_>) -> (Option<HubEnd>, Plan) {
     match &bus.hub {
-        Hub::Adapter(adapter) => plan_adapter(bus, adapter, want, have, scope, plan),
+        Hub::Adapter(adapter) => plan_adapter(bus, adapter, want, have, scope),
         Hub::Owned(name) | Hub::Shared(name) => {
             let own = have.own_hub(&bus.network, name.as_str());
             match (own, have.named(name.as_str())) {
                 (Some(hub), named) => {
                     let rename = (hub.name != name.as_str()).then_some(name);
-                    if rename.is_some() && named.is_some() {
-                        plan.problems.push(bus.problem(None, Blocks::Nothing, taken(name)));
-                    } else {
-                        repair(bus, None, hub, Repair { rename, mtu: bus.mtu, alias: &bus.alias }, plan);
-                    }
-                    Some(HubEnd { name: name.clone(), index: Some(hub.index), tells_errors: false })
+                    let plan = match rename.is_some() && named.is_some() {
+                        true => bus.problem(None, Blocks::Nothing, taken(name)).into(),
+                        false => {
+                            let wanted = LinkWant { rename, mtu: bus.mtu, alias: &bus.alias };
+                            repair(bus, None, hub, wanted).map(Plan::from).unwrap_or_default()
+                        }
+                    };
+                    (Some(HubEnd::vcan(name, End::Stands(hub.index))), plan)
                 }
-                (None, Some(link)) if matches!(bus.hub, Hub::Shared(_)) => carrier(bus, link, plan),
-                (None, Some(_)) => {
-                    plan.problems.push(bus.problem(None, Blocks::Network, taken(name)));
-                    None
-                }
+                (None, Some(link)) if matches!(bus.hub, Hub::Shared(_)) => plan_carrier(bus, link),
+                (None, Some(_)) => (None, bus.problem(None, Blocks::Network, taken(name)).into()),
                 (None, None) => {
                     let action =
                         Action::CreateHub { name: name.clone(), mtu: bus.mtu, alias: bus.alias.clone() };
-                    plan.steps.push(bus.step(None, "the hub was missing", action));
-                    Some(HubEnd { name: name.clone(), index: None, tells_errors: false })
+                    let step = bus.step(None, "the hub was missing", action);
+                    (Some(HubEnd::vcan(name, End::Planned)), step.into())
                 }
             }
         }
@@ -60,14 +59,22 @@ pub(super) fn plan_hub(
 
 /// The interfaces of the host that an adapter's marks fit.
 pub fn carriers<'a>(adapter: &Adapter, have: &'a Have) -> Vec<&'a Link> {
+    let identity = |link: &Link| have.identities.get(&link.name)?.as_ref().ok();
     match adapter {
         Adapter::Name(name) => have.named(name.as_str()).into_iter().collect(),
         Adapter::Known { .. } => have
             .links
             .iter()
-            .filter(|link| link.kind.is_can() && adapter.is(&link.name, have.identities.get(&link.name)))
+            .filter(|link| link.kind.is_can() && adapter.is(&link.name, identity(link)))
             .collect(),
     }
+}
+
+/// The interface that may be the adapter, and why its identity could not be read. Whether an adapter with no carrier is
+/// there is not known then.
+pub fn unread_adapter<'a>(adapter: &Adapter, have: &'a Have) -> Option<(&'a str, &'a str)> {
+    let mut identities = have.identities.iter().filter(|_| matches!(adapter, Adapter::Known { .. }));
+    identities.find_map(|(name, identity)| Some((name.as_str(), identity.as_ref().err()?.as_str())))
 }
 
 fn plan_adapter(
@@ -76,44 +83,48 @@ fn plan_adapter(
     want: &Want,
     have: &Have,
     scope: Scope<'_>,
-    plan: &mut Plan,
-) -> Option<HubEnd> {
-    match carriers(adapter, have)[..] {
-        [link] => {
-            let rival = want.buses.iter().find(|other| {
-                let before = matches!(scope, Scope::Network(_)) || other.network < bus.network;
-                let same = |other: &Adapter| carriers(other, have).iter().any(|one| one.index == link.index);
-                other.network != bus.network
-                    && before
-                    && matches!(&other.hub, Hub::Adapter(other) if same(other))
-            });
-            if let Some(rival) = rival {
+) -> (Option<HubEnd>, Plan) {
+    let while_away = if bus.adapter_wait { Blocks::Nothing } else { Blocks::Join };
+    let problem = match carriers(adapter, have)[..] {
+        [link] => match rival(bus, link, want, have, scope) {
+            None => return plan_carrier(bus, link),
+            Some(rival) => {
                 let text = format!(
                     "adapter {} is already the bus of network {}: an adapter carries one bus; attach the containers to that one",
                     link.name,
                     rival.network.short()
                 );
-                plan.problems.push(bus.problem(None, Blocks::Network, text));
-                return None;
+                bus.problem(None, Blocks::Network, text)
             }
-            carrier(bus, link, plan)
-        }
-        [] => {
-            let blocks = if bus.adapter_wait { Blocks::Nothing } else { Blocks::Join };
-            let problem = bus.problem(None, blocks, waiting(bus, adapter));
-            plan.problems.push(Problem { awaits_adapter: true, ..problem });
-            None
-        }
+        },
+        [] => match unread_adapter(adapter, have) {
+            Some((name, why)) => {
+                let text = format!(
+                    "adapter {adapter} not found, but the identity of {name} could not be read: {why}; retrying"
+                );
+                bus.problem(None, while_away, text)
+            }
+            None => Problem { awaits_adapter: true, ..bus.problem(None, while_away, waiting(bus, adapter)) },
+        },
         ref several => {
             let names: Vec<String> = several.iter().map(|link| describe(link, have)).collect();
             let text = format!(
                 "adapter {adapter} is not one but {}: choose one by a mark that only it has",
                 names.join(" and ")
             );
-            plan.problems.push(bus.problem(None, Blocks::Creation, text));
-            None
+            bus.problem(None, Blocks::Creation, text)
         }
-    }
+    };
+    (None, problem.into())
+}
+
+/// Another bus that the adapter carries already.
+fn rival<'a>(bus: &Bus, link: &Link, want: &'a Want, have: &Have, scope: Scope<'_>) -> Option<&'a Bus> {
+    let same = |other: &Adapter| carriers(other, have).iter().any(|one| one.index == link.index);
+    want.buses.iter().find(|other| {
+        let before = matches!(scope, Scope::Network(_)) || other.network < bus.network;
+        other.network != bus.network && before && matches!(&other.hub, Hub::Adapter(other) if same(other))
+    })
 }
 
 fn waiting(bus: &Bus, adapter: &Adapter) -> String {
@@ -127,41 +138,37 @@ fn waiting(bus: &Bus, adapter: &Adapter) -> String {
     }
 }
 
-/// An interface of somebody else's as the hub: set up as far as was asked for.
-fn carrier(bus: &Bus, link: &Link, plan: &mut Plan) -> Option<HubEnd> {
+/// Plans an interface that canhub did not make as the hub: set up as far as was asked for.
+fn plan_carrier(bus: &Bus, link: &Link) -> (Option<HubEnd>, Plan) {
     let name = &link.name;
     if !link.kind.is_can() {
         let text = format!(
             "adapter {name} is not a CAN interface: name one that `ip link show type can` or `type vcan` lists"
         );
-        plan.problems.push(bus.problem(None, Blocks::Network, text));
-        return None;
+        return (None, bus.problem(None, Blocks::Network, text).into());
     }
-    match bus.settings.change_for(link) {
+    let change = match bus.settings.change_for(link) {
+        Ok(change) => change,
         Err(why) => {
-            plan.problems.push(bus.problem(None, Blocks::Creation, format!("adapter {why}")));
-            return None;
+            return (None, bus.problem(None, Blocks::Creation, format!("adapter {why}")).into());
         }
-        Ok(change) => {
-            let up = bus.settings.configures();
-            if !change.is_empty() || (up && !link.up) {
-                let reason = match link.up {
-                    true => "the adapter was not set up as asked",
-                    false => "the adapter was not set up and up",
-                };
-                let up = up || link.up;
-                let action = Action::Configure { index: link.index, name: name.clone(), change, up };
-                plan.steps.push(bus.step(None, reason, action));
-            } else if !link.up {
-                plan.problems.push(bus.problem(None, Blocks::Nothing, down(link)));
-            }
-        }
+    };
+    let brings_up = bus.settings.configures();
+    let mut plan = Plan::default();
+    if !change.is_empty() || (brings_up && !link.up) {
+        let reason = match link.up {
+            true => "the adapter was not set up as asked",
+            false => "the adapter was not set up and up",
+        };
+        let up = brings_up || link.up;
+        let action = Action::Configure { index: link.index, name: name.clone(), change, up };
+        plan.steps.push(bus.step(None, reason, action));
+    } else if !link.up {
+        plan.problems.push(bus.problem(None, Blocks::Nothing, down(link)));
     }
-    if let Some(text) = troubled(link) {
-        plan.problems.push(bus.problem(None, Blocks::Nothing, text));
-    }
-    let name = name.parse().ok()?;
-    Some(HubEnd { name, index: Some(link.index), tells_errors: true })
+    plan.problems.extend(troubled(link).map(|text| bus.problem(None, Blocks::Nothing, text)));
+    let hub = name.parse().ok().map(|name| HubEnd { name, end: End::Stands(link.index), tells_errors: true });
+    (hub, plan)
 }
 
 fn down(link: &Link) -> String {
@@ -200,7 +207,7 @@ fn troubled(link: &Link) -> Option<String> {
 
 /// An interface with all that it may be chosen by.
 fn describe(link: &Link, have: &Have) -> String {
-    let Some(identity) = have.identities.get(&link.name) else { return link.name.clone() };
+    let Some(Ok(identity)) = have.identities.get(&link.name) else { return link.name.clone() };
     let usb = identity.usb.as_ref().map(|usb| match &usb.serial {
         Some(serial) => format!("usb:{}:{}:{serial}", usb.vendor, usb.product),
         None => format!("usb:{}:{}", usb.vendor, usb.product),

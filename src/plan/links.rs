@@ -1,9 +1,9 @@
-//! Planning links: the pairs, and what nobody wants any more.
+//! Planning links: the pairs, and leftovers.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
-    Action, Blocks, Bus, Have, Member, Plan, Scope, Step, Want,
+    Action, Blocks, Bus, Have, Member, Plan, Sandbox, Scope, Step, Want,
     have::{alias, is_ours, other_end},
 };
 use crate::{
@@ -12,23 +12,39 @@ use crate::{
     network::Hub,
 };
 
-/// The ends of a bus after the steps so far: by the name that each has then, with its index where it exists already.
-pub(super) type Ends = BTreeMap<IfName, Option<u32>>;
+/// The ends of a bus after the steps so far, by the name that each has then.
+pub(super) type Ends = BTreeMap<IfName, End>;
 
-/// Plans the pairs of one bus.
-pub(super) fn plan_members(bus: &Bus, have: &Have, scope: Scope<'_>, plan: &mut Plan) -> Ends {
-    let mut ends = Ends::new();
-    for member in &bus.members {
-        let end = if scope.covers(&member.endpoint) {
-            plan_member(bus, member, have, scope, plan)
-        } else {
-            have.host_end(&member.endpoint).map(|link| Some(link.index))
-        };
-        if let Some(index) = end {
-            ends.insert(member.endpoint.host_end(), index);
+/// An end of a bus: the hub's interface, or the host end of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It exists, with this index.
+    Stands(u32),
+    /// A step makes it.
+    Planned,
+}
+
+impl End {
+    pub(super) fn index(self) -> Option<u32> {
+        match self {
+            Self::Stands(index) => Some(index),
+            Self::Planned => None,
         }
     }
-    ends
+}
+
+/// Plans the pairs of one bus.
+pub(super) fn plan_members(bus: &Bus, have: &Have, scope: Scope<'_>) -> (Ends, Plan) {
+    let (mut ends, mut all) = (Ends::new(), Plan::default());
+    for member in &bus.members {
+        let (end, plan) = match scope.covers(&member.endpoint) {
+            true => plan_member(bus, member, have, scope),
+            false => (have.host_end(&member.endpoint).map(|link| End::Stands(link.index)), Plan::default()),
+        };
+        ends.extend(end.map(|end| (member.endpoint.host_end(), end)));
+        all = all.and(plan);
+    }
+    (ends, all)
 }
 
 pub(super) fn taken(name: &IfName) -> String {
@@ -37,75 +53,82 @@ pub(super) fn taken(name: &IfName) -> String {
     )
 }
 
-/// `Some(Some(index))`: the host end is there; `Some(None)`: a step makes it; `None`: there is none.
-fn plan_member(
-    bus: &Bus,
-    member: &Member,
-    have: &Have,
-    scope: Scope<'_>,
-    plan: &mut Plan,
-) -> Option<Option<u32>> {
-    let inside = have.sandboxes.get(&member.sandbox);
-    let Some(host) = have.host_end(&member.endpoint) else {
-        return create_pair(bus, member, have, scope, plan).then_some(None);
+/// Plans one pair. What is not known of the sandbox is neither made nor repaired nor a reason to delete anything.
+fn plan_member(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>) -> (Option<End>, Plan) {
+    let sandbox = have.sandbox(&member.sandbox);
+    let unread = match sandbox {
+        Sandbox::Unknown(why) => {
+            let text = format!(
+                "could not read the interfaces in the sandbox {}: {why}; retrying, meanwhile they are not healed",
+                member.sandbox.display()
+            );
+            Plan::from(bus.problem(Some(&member.endpoint), Blocks::Nothing, text))
+        }
+        Sandbox::Present(_) | Sandbox::Missing => Plan::default(),
     };
-    let end = inside.and_then(|links| other_end(host, links));
+    let Some(host) = have.host_end(&member.endpoint) else {
+        let (end, plan) = match sandbox {
+            Sandbox::Present(links) => create_pair_inside(bus, member, links, have),
+            Sandbox::Missing if scope == Scope::Join(&member.endpoint) => {
+                let action = pair(bus, member, member.endpoint.container_end(), None);
+                (Some(End::Planned), bus.step(Some(&member.endpoint), PAIR_MISSING, action).into())
+            }
+            // The container is gone, or Docker has not made its sandbox: nowhere to put an end.
+            Sandbox::Missing | Sandbox::Unknown(_) => (None, Plan::default()),
+        };
+        return (end, unread.and(plan));
+    };
+    let end = have.container_end(&member.endpoint, &member.sandbox);
     // Docker ≤ 27 moves the container end between Join and the start of the process.
     let waits_for_docker = other_end(host, &have.links).is_some();
-    if end.is_none() && !waits_for_docker && inside.is_some() {
+    if let (Sandbox::Present(links), None, false) = (sandbox, end, waits_for_docker) {
         let broken = Action::Delete { sandbox: None, index: host.index, name: host.name.clone() };
-        plan.steps.push(bus.step(Some(&member.endpoint), "the container end was moved away", broken));
-        return create_pair(bus, member, have, scope, plan).then_some(None);
+        let delete = bus.step(Some(&member.endpoint), "the container end was moved away", broken);
+        let (end, plan) = create_pair_inside(bus, member, links, have);
+        return (end, Plan::from(delete).and(plan));
     }
     let name = member.endpoint.host_end();
     let rename = (host.name != name.as_str() && have.named(name.as_str()).is_none()).then_some(&name);
-    repair(bus, Some(&member.endpoint), host, Repair { rename, mtu: bus.mtu, alias: &member.alias }, plan);
-    if let (Some(end), Some(links)) = (end, inside) {
-        repair_end(bus, member, end, links, plan);
-    }
-    Some(Some(host.index))
+    let wanted = LinkWant { rename, mtu: bus.mtu, alias: &member.alias };
+    let outside = repair(bus, Some(&member.endpoint), host, wanted);
+    let inside = match (sandbox, end) {
+        (Sandbox::Present(links), Some(end)) => repair_end(bus, member, end, links),
+        _ => None,
+    };
+    let steps: Vec<Step> = outside.into_iter().chain(inside).collect();
+    (Some(End::Stands(host.index)), unread.and(steps.into()))
 }
 
-/// Whether a step now makes the pair.
-fn create_pair(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>, plan: &mut Plan) -> bool {
-    let (end, sandbox) = match have.sandboxes.get(&member.sandbox) {
-        Some(links) => {
-            let (remnants, others): (Vec<&Link>, Vec<&Link>) =
-                links.iter().partition(|link| is_remnant(link, member, have));
-            let taken: Vec<String> = others.iter().map(|link| link.name.clone()).collect();
-            let name = member.ifname.choose(&taken);
-            if taken.iter().any(|other| other == name.as_str()) {
-                let text = format!(
-                    "the container already has an interface {name}: give one of its networks another name, with -o ifname=… \
-                     or per container with the option {}",
-                    crate::options::DOCKER_IFNAME
-                );
-                plan.problems.push(bus.problem(Some(&member.endpoint), Blocks::Join, text));
-                return false;
-            }
-            for link in remnants {
-                let action = Action::Delete {
-                    sandbox: Some(member.sandbox.clone()),
-                    index: link.index,
-                    name: link.name.clone(),
-                };
-                plan.steps.push(bus.step(Some(&member.endpoint), "the host end was moved away", action));
-            }
-            (name, Some(member.sandbox.clone()))
-        }
-        None if scope == Scope::Join(&member.endpoint) => (member.endpoint.container_end(), None),
-        // The container is gone, or Docker has not made its sandbox: nowhere to put an end.
-        None => return false,
+const PAIR_MISSING: &str = "the pair was missing";
+
+fn pair(bus: &Bus, member: &Member, end: IfName, sandbox: Option<PathBuf>) -> Action {
+    let (host, alias) = (member.endpoint.host_end(), member.alias.clone());
+    Action::CreatePair { host, end, sandbox, mtu: bus.mtu, alias }
+}
+
+/// Plans a pair whose container end is born in the sandbox, beside these links.
+fn create_pair_inside(bus: &Bus, member: &Member, links: &[Link], have: &Have) -> (Option<End>, Plan) {
+    let (remnants, others): (Vec<&Link>, Vec<&Link>) =
+        links.iter().partition(|link| is_remnant(link, member, have));
+    let taken: Vec<String> = others.iter().map(|link| link.name.clone()).collect();
+    let name = member.ifname.choose(&taken);
+    if taken.iter().any(|other| other == name.as_str()) {
+        let text = format!(
+            "the container already has an interface {name}: give one of its networks another name, with -o ifname=… \
+             or per container with the option {}",
+            crate::options::DOCKER_IFNAME
+        );
+        return (None, bus.problem(Some(&member.endpoint), Blocks::Join, text).into());
+    }
+    let sandbox = Some(member.sandbox.clone());
+    let remove = |link: &Link| {
+        let action = Action::Delete { sandbox: sandbox.clone(), index: link.index, name: link.name.clone() };
+        bus.step(Some(&member.endpoint), "the host end was moved away", action)
     };
-    let action = Action::CreatePair {
-        host: member.endpoint.host_end(),
-        end,
-        sandbox,
-        mtu: bus.mtu,
-        alias: member.alias.clone(),
-    };
-    plan.steps.push(bus.step(Some(&member.endpoint), "the pair was missing", action));
-    true
+    let mut steps: Vec<Step> = remnants.into_iter().map(remove).collect();
+    let make = pair(bus, member, name, sandbox.clone());
+    steps.push(bus.step(Some(&member.endpoint), PAIR_MISSING, make));
+    (Some(End::Planned), steps.into())
 }
 
 /// What is left of an endpoint's last pair in its sandbox, where its host end is out of our sight.
@@ -124,34 +147,34 @@ fn owner(link: &Link) -> Option<EndpointId> {
 }
 
 /// What a link of ours is to be.
-pub(super) struct Repair<'a> {
+pub(super) struct LinkWant<'a> {
     pub(super) rename: Option<&'a IfName>,
     pub(super) mtu: u32,
     pub(super) alias: &'a str,
 }
 
+/// The step that makes a link of the host what it is to be, if it is not.
 pub(super) fn repair(
     bus: &Bus,
     endpoint: Option<&EndpointId>,
     link: &Link,
-    wanted: Repair<'_>,
-    plan: &mut Plan,
-) {
+    wanted: LinkWant<'_>,
+) -> Option<Step> {
     let change = LinkChange {
         name: wanted.rename.cloned(),
         mtu: (link.mtu != wanted.mtu).then_some(wanted.mtu),
         alias: (link.alias.as_deref() != Some(wanted.alias)).then(|| wanted.alias.to_owned()),
         up: None,
     };
-    push_change(bus, endpoint, None, link, change, plan);
+    change_step(bus, endpoint, None, link, change)
 }
 
-fn repair_end(bus: &Bus, member: &Member, end: &Link, inside: &[Link], plan: &mut Plan) {
+fn repair_end(bus: &Bus, member: &Member, end: &Link, inside: &[Link]) -> Option<Step> {
     // Docker ≤ 27 finds the end by this name between its move and its rename; a container whose end loses
     // it too early does not start ("failed to get link by name").
     // And it is Docker that brings the end up then: that is no fault.
     if end.name == member.endpoint.container_end().as_str() || (member.awaited && !end.up) {
-        return;
+        return None;
     }
     let others: Vec<String> =
         inside.iter().filter(|link| link.index != end.index).map(|link| link.name.clone()).collect();
@@ -163,33 +186,32 @@ fn repair_end(bus: &Bus, member: &Member, end: &Link, inside: &[Link], plan: &mu
         alias: (end.alias.as_deref() != Some(&member.alias)).then(|| member.alias.clone()),
         up: None,
     };
-    push_change(bus, Some(&member.endpoint), Some(member), end, change, plan);
+    change_step(bus, Some(&member.endpoint), Some(member), end, change)
 }
 
-fn push_change(
+fn change_step(
     bus: &Bus,
     endpoint: Option<&EndpointId>,
     inside: Option<&Member>,
     link: &Link,
     mut change: LinkChange,
-    plan: &mut Plan,
-) {
+) -> Option<Step> {
     let reason = match &change {
         LinkChange { name: Some(_), .. } => "the link had another name",
         LinkChange { mtu: Some(_), .. } => "the link had another MTU",
         _ if !link.up => "the link was down",
         LinkChange { alias: Some(_), .. } => "the link's alias was missing",
-        _ => return,
+        _ => return None,
     };
     // A new name or MTU takes the link down on the way, so what is changed is always asked to be up.
     change.up = Some(true);
     let sandbox = inside.map(|member| member.sandbox.clone());
     let action = Action::Change { sandbox, index: link.index, name: link.name.clone(), change };
-    plan.steps.push(bus.step(endpoint, reason, action));
+    Some(bus.step(endpoint, reason, action))
 }
 
-/// Plans the deletion of links that are ours and that nobody wants.
-pub(super) fn plan_leftovers(want: &Want, have: &Have, plan: &mut Plan) {
+/// Plans the deletion of links that are ours and belong to no known network or endpoint.
+pub(super) fn plan_leftovers(want: &Want, have: &Have) -> Vec<Step> {
     let bus_of = |link: &Link| {
         alias(link).and_then(|alias| want.buses.iter().find(|bus| bus.network == alias.network))
     };
@@ -206,16 +228,15 @@ pub(super) fn plan_leftovers(want: &Want, have: &Have, plan: &mut Plan) {
             kept.extend(other_end(host, &have.links).map(|end| end.index));
         }
     }
-    for link in have.links.iter().filter(|link| is_ours(link) && !kept.contains(&link.index)) {
-        // Deleting one end deletes the other; the second delete finds it gone, which is no error.
-        let action = Action::Delete { sandbox: None, index: link.index, name: link.name.clone() };
-        plan.steps.push(Step {
-            network: bus_of(link).map(|bus| bus.network.clone()),
-            endpoint: None,
-            reason: LEFTOVER,
-            action,
-        });
-    }
+    // Deleting one end deletes the other; the second delete finds it gone, which is no error.
+    let leftovers = have.links.iter().filter(|link| is_ours(link) && !kept.contains(&link.index));
+    let delete = |link: &Link| Step {
+        network: bus_of(link).map(|bus| bus.network.clone()),
+        endpoint: None,
+        reason: LEFTOVER,
+        action: Action::Delete { sandbox: None, index: link.index, name: link.name.clone() },
+    };
+    leftovers.map(delete).collect()
 }
 
 /// The reason of a step that removes what nobody wants; the reconcile loop gives such a link a grace period.

@@ -15,11 +15,11 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
-pub use have::{Have, is_ours};
-pub use hub::carriers;
+pub use have::{Have, Rules, Sandbox, is_ours};
+pub use hub::{carriers, unread_adapter};
 pub use links::LEFTOVER;
 pub use rules::NamedRule;
 
@@ -207,23 +207,58 @@ pub enum Blocks {
 
 /// Plans.
 pub fn plan(want: &Want, have: &Have, scope: Scope<'_>) -> Plan {
-    let mut plan = Plan::default();
-    for bus in &want.buses {
-        let asked = match scope {
-            Scope::Everything => true,
-            Scope::Network(network) => bus.network == *network,
-            Scope::Join(endpoint) => bus.members.iter().any(|member| member.endpoint == *endpoint),
-        };
-        if asked {
-            let hub = hub::plan_hub(bus, want, have, scope, &mut plan);
-            let ends = links::plan_members(bus, have, scope, &mut plan);
-            rules::plan_rules(bus, have, scope, hub.as_ref(), ends, &mut plan);
-        }
+    let asked = |bus: &&Bus| match scope {
+        Scope::Everything => true,
+        Scope::Network(network) => bus.network == *network,
+        Scope::Join(endpoint) => bus.members.iter().any(|member| member.endpoint == *endpoint),
+    };
+    let buses = want.buses.iter().filter(asked).map(|bus| plan_bus(bus, want, have, scope));
+    let leftovers = (scope == Scope::Everything).then(|| Plan::from(links::plan_leftovers(want, have)));
+    buses.chain(leftovers).fold(Plan::default(), Plan::and)
+}
+
+fn plan_bus(bus: &Bus, want: &Want, have: &Have, scope: Scope<'_>) -> Plan {
+    let (hub, plan) = hub::plan_hub(bus, want, have, scope);
+    let (ends, members) = links::plan_members(bus, have, scope);
+    plan.and(members).and(rules::plan_rules(bus, have, scope, hub.as_ref(), ends))
+}
+
+impl Plan {
+    /// This plan and then another.
+    fn and(mut self, next: Self) -> Self {
+        self.steps.extend(next.steps);
+        self.problems.extend(next.problems);
+        self
     }
-    if scope == Scope::Everything {
-        links::plan_leftovers(want, have, &mut plan);
+
+    /// Whether a step adds or removes a rule because of what was read of the rules. Rules of an end that a step before
+    /// makes are none of those: they cannot exist yet.
+    pub fn acts_on_rules(&self) -> bool {
+        self.rule_steps().next().is_some()
     }
-    plan
+
+    /// The steps that [`acts_on_rules`](Self::acts_on_rules) means.
+    pub fn rule_steps(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| step.action.acts_on_rules())
+    }
+}
+
+impl From<Step> for Plan {
+    fn from(step: Step) -> Self {
+        vec![step].into()
+    }
+}
+
+impl From<Vec<Step>> for Plan {
+    fn from(steps: Vec<Step>) -> Self {
+        Self { steps, problems: Vec::new() }
+    }
+}
+
+impl From<Problem> for Plan {
+    fn from(problem: Problem) -> Self {
+        Self { steps: Vec::new(), problems: vec![problem] }
+    }
 }
 
 impl Want {
@@ -279,13 +314,13 @@ impl Action {
         }
     }
 
-    /// The sandbox that the action works in.
-    pub fn sandbox(&self) -> Option<&Path> {
+    fn acts_on_rules(&self) -> bool {
         match self {
-            Self::CreatePair { sandbox, .. }
-            | Self::Change { sandbox, .. }
-            | Self::Delete { sandbox, .. } => sandbox.as_deref(),
-            _ => None,
+            Self::DeleteRules(_) => true,
+            Self::AddRules { rules, ends } => rules
+                .iter()
+                .any(|rule| ends.contains_key(&rule.source) && ends.contains_key(&rule.destination)),
+            _ => false,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Bus, Have, Plan, Scope, hub::HubEnd, links::Ends};
+use super::{Action, Blocks, Bus, Have, Plan, Rules, Scope, hub::HubEnd, links::Ends};
 use crate::{
     kernel::{Filter, Rule, RuleFlags},
     names::IfName,
@@ -67,37 +67,51 @@ pub(super) fn shared_end(rules: &[NamedRule]) -> Option<&IfName> {
 }
 
 /// Plans the rules of one bus between the ends that it has after the steps so far.
+///
+/// Where the rules could not be read, only those of an end that a step makes are planned: they cannot exist yet.
 pub(super) fn plan_rules(
     bus: &Bus,
     have: &Have,
     scope: Scope<'_>,
     hub: Option<&HubEnd>,
     mut ends: Ends,
-    plan: &mut Plan,
-) {
+) -> Plan {
     let joining = match scope {
         Scope::Everything => None,
-        Scope::Network(_) => return,
+        Scope::Network(_) => return Plan::default(),
         Scope::Join(endpoint) => Some(endpoint.host_end()),
     };
     let in_scope = |source: &IfName, destination: &IfName| {
         joining.as_ref().is_none_or(|end| source == end || destination == end)
     };
-    ends.extend(hub.map(|hub| (hub.name.clone(), hub.index)));
+    ends.extend(hub.map(|hub| (hub.name.clone(), hub.end)));
     let ends = &ends;
+    let unread = match &have.rules {
+        Rules::Unknown(why) => Some(why),
+        Rules::Read(_) | Rules::NotRead => None,
+    };
     let standing = standing_rules(have, ends, in_scope);
     let mut stays = vec![false; standing.len()];
     let mut missing = Vec::new();
-    for (source, source_index) in ends {
-        for (destination, destination_index) in ends {
+    let mut skipped = false;
+    for (source, source_end) in ends {
+        for (destination, destination_end) in ends {
             if source == destination || !in_scope(source, destination) {
                 continue;
             }
+            let indices = source_end.index().zip(destination_end.index());
+            if unread.is_some() && indices.is_some() {
+                skipped = true;
+                continue;
+            }
             for (flags, filter) in rules_between(bus, hub, source, destination) {
-                let rule = |source, destination| Rule { source, destination, flags, filter, max_hops: HOPS };
-                let rule = source_index
-                    .zip(*destination_index)
-                    .map(|(source, destination)| rule(source, destination));
+                let rule = indices.map(|(source, destination)| Rule {
+                    source,
+                    destination,
+                    flags,
+                    filter,
+                    max_hops: HOPS,
+                });
                 // One of equal rules stays; the others deliver again what it delivered.
                 match rule.and_then(|rule| standing.binary_search(&rule).ok()) {
                     Some(position) => stays[position] = true,
@@ -111,15 +125,22 @@ pub(super) fn plan_rules(
             }
         }
     }
+    let mut plan = Plan::default();
+    if let (Some(why), true) = (unread, skipped) {
+        let blocks = if joining.is_some() { Blocks::Join } else { Blocks::Nothing };
+        let text = format!("could not read the can-gw rules: {why}; retrying, meanwhile they are not healed");
+        plan.problems.push(bus.problem(None, blocks, text));
+    }
     let unwanted: Vec<Rule> =
         standing.into_iter().zip(stays).filter(|(_, stays)| !stays).map(|(rule, _)| rule).collect();
     if !unwanted.is_empty() {
         plan.steps.push(bus.step(None, "rules stood that deliver twice", Action::DeleteRules(unwanted)));
     }
     if !missing.is_empty() {
-        let ends = ends.iter().filter_map(|(name, index)| Some((name.clone(), (*index)?))).collect();
+        let ends = ends.iter().filter_map(|(name, end)| Some((name.clone(), end.index()?))).collect();
         plan.steps.push(bus.step(None, "rules were missing", Action::AddRules { rules: missing, ends }));
     }
+    plan
 }
 
 /// The rules of this bus that stand, sorted; a rule that stands twice is there twice.
@@ -128,7 +149,7 @@ pub(super) fn plan_rules(
 /// host end, and which modify nothing: any such rule beside the wanted one delivers a frame twice.
 fn standing_rules(have: &Have, ends: &Ends, in_scope: impl Fn(&IfName, &IfName) -> bool) -> Vec<Rule> {
     let by_index: BTreeMap<u32, &IfName> =
-        ends.iter().filter_map(|(name, index)| Some(((*index)?, name))).collect();
+        ends.iter().filter_map(|(name, end)| Some((end.index()?, name))).collect();
     let of_this_bus = |rule: &Rule| {
         let (Some(&source), Some(&destination)) =
             (by_index.get(&rule.source), by_index.get(&rule.destination))
@@ -137,7 +158,7 @@ fn standing_rules(have: &Have, ends: &Ends, in_scope: impl Fn(&IfName, &IfName) 
         };
         source != destination && in_scope(source, destination)
     };
-    let plain = have.rules.iter().filter(|status| !status.modifies).map(|status| status.rule);
+    let plain = have.rules.list().iter().filter(|status| !status.modifies).map(|status| status.rule);
     let mut standing: Vec<Rule> = plain.filter(of_this_bus).collect();
     standing.sort_unstable();
     standing

@@ -13,7 +13,7 @@ use crate::{
     model::Model,
     names::NetworkId,
     network::Hub,
-    plan::{Have, Want, carriers},
+    plan::{Have, Want, carriers, unread_adapter},
 };
 
 /// With `restart-ms` an adapter on a broken wire is bus-off many times a second; so often that is told at most.
@@ -63,6 +63,12 @@ impl Adapters {
             let Hub::Adapter(adapter) = &bus.hub else { continue };
             let mut seen = match carriers(adapter, have)[..] {
                 [link] => Some(Seen::new(link)),
+                [] if unread_adapter(adapter, have).is_some() => {
+                    // Whether it is there cannot be told, so nothing is told, and the next look compares with the last.
+                    let last = before.remove(&bus.network);
+                    self.0.extend(last.map(|last| (bus.network.clone(), last)));
+                    continue;
+                }
                 _ => None,
             };
             let mut tell = |interface: &str, what| {

@@ -15,7 +15,7 @@ use crate::{
     manager::Manager,
     model::Model,
     names::EndpointId,
-    plan::{Action, Have, LEFTOVER, Plan, Problem, Step, Want},
+    plan::{Action, Have, LEFTOVER, Plan, Problem, Sandbox, Step, Want},
 };
 
 use super::{
@@ -35,6 +35,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 const RECURS_WITHIN: Duration = Duration::from_secs(60);
 /// So often a recurring fault is healed at once; then somebody may want it so, and the pauses grow.
 const AT_ONCE: u32 = 5;
+
+/// What could not be read is read again so often before it waits for the next audit.
+const RETRIES: u32 = 3;
 
 /// The loop's memory.
 #[derive(Debug, Default)]
@@ -57,6 +60,8 @@ struct Inner {
     faults: BTreeMap<String, Fault>,
     /// Problems as they were told.
     problems: Problems,
+    /// How many looks in a row could not read everything.
+    partial: u32,
     /// Adapters as they were told of.
     adapters: Adapters,
     /// Those that this look has found new.
@@ -167,13 +172,26 @@ impl Memory {
         !self.asked_for && self.inner.lock().problems.tell(events, model, problems, self.now())
     }
 
+    /// Whether something that could not be read is to be read again before the next audit. What stays unreadable is
+    /// left to the audits, so that it does not cost a look each second.
+    pub(super) fn retries_soon(&self, have: &Have) -> bool {
+        let mut inner = self.inner.lock();
+        inner.partial = if have.is_partial() { inner.partial.saturating_add(1) } else { 0 };
+        (1..=RETRIES).contains(&inner.partial)
+    }
+
     /// Endpoints whose sandbox has been missing for the whole grace period: Docker sent no Leave for them.
-    pub(super) fn gone_sandboxes(&self, model: &Model, there: impl Fn(&Path) -> bool) -> Vec<EndpointId> {
+    ///
+    /// One that could not be read is not missing.
+    pub(super) fn gone_sandboxes(&self, model: &Model, have: &Have) -> Vec<EndpointId> {
+        // Nobody looks for that of an endpoint whose network is unknown: it is on no bus.
+        let is_missing =
+            |sandbox: &Path| matches!(have.sandboxes.get(sandbox), None | Some(Sandbox::Missing));
         let now = self.now();
         let mut inner = self.inner.lock();
         let mut missing = BTreeMap::new();
         for endpoint in model.endpoints() {
-            if endpoint.sandbox().is_some_and(|sandbox| !there(sandbox)) {
+            if endpoint.sandbox().is_some_and(is_missing) {
                 let since = inner.sandboxes.get(&endpoint.id).copied().unwrap_or(now);
                 missing.insert(endpoint.id.clone(), since);
             }

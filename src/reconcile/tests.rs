@@ -12,11 +12,12 @@ use crate::{
 };
 
 mod adapters;
+mod partial;
 
 struct Rig {
     kernel: Arc<FakeKernel>,
-    manager: Manager,
-    memory: Memory,
+    manager: Arc<Manager>,
+    memory: Arc<Memory>,
     dir: tempfile::TempDir,
 }
 
@@ -36,7 +37,7 @@ impl Rig {
         let manager = Manager::new(kernel.clone(), Store::new(dir.path(), "boot"), true);
         let raw: RawOptions = options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
         manager.create_network(network(), raw).unwrap();
-        let rig = Self { kernel, manager, memory: Memory::default(), dir };
+        let rig = Self { kernel, manager: Arc::new(manager), memory: Arc::default(), dir };
         rig.start(1);
         rig.start(2);
         rig

@@ -63,7 +63,7 @@ fn have(members: &[(u8, u32)], rules: &[(u32, u32, RuleFlags, u32, u32)]) -> Hav
         };
     Have {
         links: ends.chain([link(HUB, "vcan7", LinkKind::Vcan)]).collect(),
-        rules: rules.iter().map(rule).collect(),
+        rules: crate::plan::Rules::Read(rules.iter().map(rule).collect()),
         ..Have::default()
     }
 }

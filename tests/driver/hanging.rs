@@ -100,7 +100,7 @@ impl Kernel for Hanging {
         rules
     }
 
-    fn identities(&self) -> Result<Vec<(String, Identity)>> {
+    fn identities(&self) -> Result<Vec<(String, Result<Identity>)>> {
         self.kernel.identities()
     }
 

@@ -26,20 +26,25 @@ impl Kernel for FakeKernel {
     }
 
     fn rules(&self) -> Result<Vec<RuleStatus>> {
-        self.change(|world| Ok(world.rules.iter().map(Standing::status).collect()))
+        self.change(|world| {
+            let dump = world.rules.iter().map(Standing::status).collect();
+            Ok(world.unreadable.tear(dump))
+        })
     }
 
     fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>> {
         self.change(|world| {
+            world.unreadable.check(sandbox)?;
             let there = world.sandboxes.contains(sandbox);
             Ok(there.then(|| world.inside(&Some(sandbox.to_owned())).cloned().collect()))
         })
     }
 
-    fn identities(&self) -> Result<Vec<(String, Identity)>> {
+    fn identities(&self) -> Result<Vec<(String, Result<Identity>)>> {
         self.change(|world| {
             let named = |(index, identity): (&u32, &Identity)| {
-                Some((world.links.get(&(None, *index))?.name.clone(), identity.clone()))
+                let name = world.links.get(&(None, *index))?.name.clone();
+                Some((name, world.unreadable.read(*index, identity)))
             };
             Ok(world.identities.iter().filter_map(named).collect())
         })
@@ -68,7 +73,10 @@ impl Kernel for FakeKernel {
     }
 
     fn sandbox_exists(&self, sandbox: &Path) -> Result<bool> {
-        self.change(|world| Ok(world.sandboxes.contains(sandbox)))
+        self.change(|world| {
+            world.unreadable.check(sandbox)?;
+            Ok(world.sandboxes.contains(sandbox))
+        })
     }
 
     fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32> {

@@ -7,6 +7,7 @@
 
 mod calls;
 mod frames;
+mod unreadable;
 mod world;
 
 use std::{

@@ -7,6 +7,7 @@ use std::{
 
 use nix::errno::Errno;
 
+use super::unreadable::Unreadable;
 use crate::kernel::{Identity, Link, LinkKind, OWN_INDEX_BASE, Result, Rule, RuleStatus};
 
 /// A namespace: a sandbox, or (`None`) the host.
@@ -29,6 +30,7 @@ pub(super) struct World {
     pub(super) next_index: u32,
     /// How many calls succeed, and how the one after them fails.
     pub(super) fail: Option<(u32, Errno)>,
+    pub(super) unreadable: Unreadable,
 }
 
 /// A rule and its counters.
@@ -52,13 +54,14 @@ impl Default for World {
             identities: BTreeMap::new(),
             next_index: 0,
             fail: None,
+            unreadable: Unreadable::default(),
         }
     }
 }
 
 impl World {
-    pub(super) fn inside<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Link> {
-        self.links.iter().filter(move |((at, _), _)| at == place).map(|(_, link)| link)
+    pub(super) fn inside(&self, place: &Place) -> impl Iterator<Item = &Link> + use<'_> {
+        self.links.range((place.clone(), 0)..=(place.clone(), u32::MAX)).map(|(_, link)| link)
     }
 
     pub(super) fn add(&mut self, place: Place, link: Link) -> Result<()> {

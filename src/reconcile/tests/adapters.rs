@@ -26,7 +26,7 @@ fn hardware(port: &str) -> (Identity, Controller) {
 }
 
 impl Rig {
-    fn plug(&self, port: &str) -> u32 {
+    pub(super) fn plug(&self, port: &str) -> u32 {
         let (identity, controller) = hardware(port);
         self.kernel.plug(identity, controller)
     }
@@ -39,8 +39,13 @@ impl Rig {
 
     fn problems(&self) -> Vec<String> {
         let want = self.manager.model().want();
-        let have = self.manager.look(&want).unwrap();
-        plan(&want, &have, Scope::Everything).problems.into_iter().map(|problem| problem.text).collect()
+        let mut have = self.manager.look(&want).unwrap();
+        self.manager
+            .plan(&want, &mut have, Scope::Everything)
+            .problems
+            .into_iter()
+            .map(|problem| problem.text)
+            .collect()
     }
 
     /// How many others hear what is sent there, each exactly once.

@@ -1,0 +1,113 @@
+//! Looking at the kernel, and the plan that follows from a look.
+//!
+//! Each sandbox and each adapter has a result of its own: one that cannot be read is a problem of its member or bus, and
+//! all others are planned and healed.
+
+use std::time::Instant;
+
+use super::Manager;
+use crate::{
+    adapter::Adapter,
+    error::Error,
+    kernel::{Identity, Kernel, KernelError, Link, LinkKind},
+    network::Hub,
+    plan::{Have, Plan, Rules, Sandbox, Scope, Want, plan},
+};
+
+/// How often the can-gw rules are read until two readings agree.
+const RULE_READS: usize = 5;
+
+impl Manager {
+    /// Looks at the host's links, and where its adapters are plugged in if that is wanted.
+    ///
+    /// # Errors
+    /// When the links cannot be listed: nothing can be planned without them.
+    pub(crate) fn look_at_host<'a>(&self, hubs: impl IntoIterator<Item = &'a Hub>) -> Result<Have, Error> {
+        let mut have = Have { links: self.kernel.links().map_err(failed("interfaces"))?, ..Have::default() };
+        if hubs.into_iter().any(|hub| matches!(hub, Hub::Adapter(Adapter::Known { .. }))) {
+            let each = |(name, read): (String, Result<Identity, KernelError>)| {
+                (name, read.map_err(|err| err.to_string()))
+            };
+            have.identities = match self.kernel.identities() {
+                Ok(identities) => identities.into_iter().map(each).collect(),
+                Err(err) => {
+                    let hardware = have.links.iter().filter(|link| link.kind == LinkKind::Can);
+                    hardware.map(|link| (link.name.clone(), Err(err.to_string()))).collect()
+                }
+            };
+        }
+        Ok(have)
+    }
+
+    /// Looks at the host and all rules, and adds what these counted to the totals. `want` is all that is wanted.
+    ///
+    /// # Errors
+    /// As [`look_at_host`](Self::look_at_host).
+    pub(crate) fn look_at_rules(&self, want: &Want) -> Result<Have, Error> {
+        let begun = Instant::now();
+        let mut have = self.look_at_host(want.hubs())?;
+        have.rules = read_rules(&*self.kernel);
+        if let Rules::Read(_) = have.rules {
+            self.traffic.lock().feed(want, &have, begun..Instant::now());
+        }
+        Ok(have)
+    }
+
+    /// Looks at the kernel: the host, all rules, the sandboxes of what is wanted.
+    ///
+    /// # Errors
+    /// As [`look_at_host`](Self::look_at_host).
+    pub(crate) fn look(&self, want: &Want) -> Result<Have, Error> {
+        let mut have = self.look_at_rules(want)?;
+        let members = want.buses.iter().flat_map(|bus| &bus.members);
+        let paths = members.map(|member| member.sandbox.as_path()).collect();
+        let read = self.kernel.links_of_sandboxes(paths).into_iter();
+        have.sandboxes = read.map(|(path, links)| (path, sandbox(links))).collect();
+        Ok(have)
+    }
+
+    /// Plans. A step that adds or removes rules stays in the plan only if two readings of the rules in a row lead to it.
+    ///
+    /// can-gw's dump spans several datagrams, resumes by position and does not tell when it was interrupted
+    /// (`cgw_dump_jobs` in `net/can/gw.c` never sets `NLM_F_DUMP_INTR`): a rule that is removed meanwhile hides another
+    /// one, and one that is added shows another one twice. Acting on that would double a rule or delete a live one.
+    /// A plan without such steps, which is what nearly every audit finds, costs no second reading.
+    pub(crate) fn plan(&self, want: &Want, have: &mut Have, scope: Scope<'_>) -> Plan {
+        let mut planned = plan(want, have, scope);
+        for _ in 1..RULE_READS {
+            if !planned.acts_on_rules() {
+                return planned;
+            }
+            have.rules = read_rules(&*self.kernel);
+            let again = plan(want, have, scope);
+            if again.rule_steps().eq(planned.rule_steps()) {
+                return again;
+            }
+            planned = again;
+        }
+        if planned.acts_on_rules() {
+            have.rules = Rules::Unknown(format!("no two of {RULE_READS} readings agree"));
+            planned = plan(want, have, scope);
+        }
+        planned
+    }
+}
+
+fn read_rules(kernel: &dyn Kernel) -> Rules {
+    kernel.rules().map_or_else(|err| Rules::Unknown(err.to_string()), Rules::Read)
+}
+
+/// What a reading of a sandbox says about it.
+pub(super) fn sandbox(read: Result<Option<Vec<Link>>, KernelError>) -> Sandbox {
+    match read {
+        Ok(Some(links)) => Sandbox::Present(links),
+        Ok(None) => Sandbox::Missing,
+        Err(err) => Sandbox::Unknown(err.to_string()),
+    }
+}
+
+/// The error of a list that cannot be had.
+pub(super) fn failed(what: &str) -> impl FnOnce(KernelError) -> Error {
+    let doing = format!("list {what}");
+    move |err| Error::kernel(doing, err)
+}
