@@ -45,4 +45,5 @@ mod serial;
 mod storm;
 mod support;
 mod traffic;
+mod unit;
 mod wired;

@@ -113,11 +113,19 @@ const DROP_IN: &str = "/run/systemd/system/canhub.service.d";
 impl Configured {
     /// Restarts it with these variables.
     pub fn with(variables: &[&str]) -> Self {
-        let lines: String = variables.iter().map(|variable| format!("Environment={variable}\n")).collect();
-        fs::create_dir_all(DROP_IN).expect("root may write /run");
-        fs::write(format!("{DROP_IN}/e2e.conf"), format!("[Service]\n{lines}")).expect("root may write /run");
-        run("systemctl", &["daemon-reload"]);
+        let lines: Vec<String> = variables.iter().map(|variable| format!("Environment={variable}")).collect();
+        let configured = Self::new(&lines.iter().map(String::as_str).collect::<Vec<_>>());
         restart();
+        configured
+    }
+
+    /// Adds these lines to the unit, for its next start.
+    pub fn new(lines: &[&str]) -> Self {
+        fs::create_dir_all(DROP_IN).expect("root may write /run");
+        let lines = lines.join("\n");
+        fs::write(format!("{DROP_IN}/e2e.conf"), format!("[Service]\n{lines}\n"))
+            .expect("root may write /run");
+        run("systemctl", &["daemon-reload"]);
         Self
     }
 }

@@ -1,0 +1,66 @@
+//! What the service's unit promises.
+
+use std::{thread, time::Duration};
+
+use crate::support::{
+    canhub::{self, Configured, is_service},
+    shell::{attempt, eventually, run, sh},
+};
+
+fn property(name: &str) -> String {
+    run("systemctl", &["show", &format!("--property={name}"), "--value", "canhub.service"])
+}
+
+#[test]
+fn wrong_options_are_told_once_and_not_tried_for_ever() {
+    if !is_service("unit::wrong_options_are_told_once_and_not_tried_for_ever") {
+        return;
+    }
+    let configured = Configured::new(&["Environment=CANHUB_AUDIT_INTERVAL=often"]);
+    let refused = attempt("systemctl", &["restart", "canhub.service"]);
+    assert!(refused.is_err(), "{refused:?}");
+    // Fifty restarts would fit.
+    thread::sleep(Duration::from_secs(5));
+    let (state, status, restarts) =
+        (property("ActiveState"), property("ExecMainStatus"), property("NRestarts"));
+    drop(configured);
+    assert_eq!((&*state, &*status, &*restarts), ("failed", "2", "0"));
+    eventually("it runs again once the options are right", || {
+        attempt("systemctl", &["is-active", "canhub.service"])
+    });
+}
+
+#[test]
+fn metrics_are_served_over_ipv6_too() {
+    if !is_service("unit::metrics_are_served_over_ipv6_too") {
+        return;
+    }
+    let _configured =
+        Configured::new(&["Environment=CANHUB_METRICS_LISTEN=[::1]:9477", "IPAddressAllow=localhost"]);
+    canhub::restart();
+    let scrape = "curl --silent --fail --globoff --max-time 20 http://[::1]:9477/metrics";
+    let metrics = eventually("metrics are answered", || attempt("sh", &["-c", scrape]));
+    assert!(metrics.contains("canhub_build_info"), "{metrics}");
+}
+
+/// flock(2) works for whoever can open the file.
+#[test]
+fn only_root_can_open_the_lock_of_canhubs_name() {
+    let lock = "/run/docker/canhub-canhub.lock";
+    assert_eq!(sh(&format!("stat -c %u:%a {lock}")), "0:600");
+    let nobody = format!("setpriv --reuid=65534 --regid=65534 --clear-groups flock --nonblock {lock} true");
+    assert!(attempt("sh", &["-c", &nobody]).is_err(), "another user locked it");
+}
+
+/// As the service beside the managed plugin: nothing but the name is common to both.
+#[test]
+fn a_second_canhub_of_the_same_name_does_not_start() {
+    let folder = "/run/e2e-second";
+    let line = format!(
+        "timeout 20 {} serve --socket {folder}/canhub.sock --admin-socket {folder}/admin.sock \
+         --state-dir {folder}/state --docker-socket none 2>&1 | grep -m 1 'another canhub manages the buses of driver canhub'; \
+         rm -rf {folder}",
+        canhub::program()
+    );
+    assert!(!sh(&line).is_empty());
+}
