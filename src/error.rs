@@ -35,6 +35,11 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The networks' records cannot be read, for this reason, so nothing is written in their place.
+    #[error(
+        "{0}; canhub does not write over records that it could not read, and tries again: see `canhub doctor`"
+    )]
+    Unread(String),
 }
 
 impl Error {

@@ -117,6 +117,7 @@ impl Manager {
         let started = Instant::now();
         let network = Network::new(id.clone(), options).map_err(Error::Refused)?;
         let mut model = self.model.lock();
+        self.read_records_again(&mut model);
         if let Some(known) = model.network(&id).filter(|known| !known.provisional) {
             return match known.options == network.options {
                 // A swarm sends it again.
@@ -189,6 +190,7 @@ impl Manager {
     pub fn delete_network(&self, id: &NetworkId) {
         let started = Instant::now();
         let mut model = self.model.lock();
+        self.store.network_deleted(id);
         let Some(network) = model.network(id).cloned() else { return };
         let deleted = Event::of_network(Kind::NetworkDeleted, &model, id);
         for endpoint in model.remove_network(id) {

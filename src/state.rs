@@ -4,16 +4,20 @@
 //! `endpoints/ID.json` holds one endpoint each and need only outlive a crash of canhub: every endpoint
 //! ends with the boot, so these carry the boot's id and are not synced, and Join writes one small file
 //! however large the bus is.
+//!
+//! A state file that makes no sense is set aside. One that cannot be read (EIO, EMFILE, a lost mount) may be good:
+//! it stays, nothing is written in its place, and it is read again until that works ([`Store::read_again`]).
+
+mod disk;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use atomic_write_file::AtomicWriteFile;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -24,6 +28,7 @@ use crate::{
     network::{Found, Network},
     options::RawOptions,
 };
+use disk::{Disk, FRESH, Survives, replace};
 
 const VERSION: u32 = 1;
 
@@ -36,6 +41,18 @@ pub struct Store {
     writes: bool,
     /// What is in memory only because the disk did not take it: why, by the file.
     unsaved: Arc<Mutex<BTreeMap<PathBuf, String>>>,
+    /// The state file is there and could not be read.
+    unread: Arc<Mutex<Option<Unread>>>,
+    disk: Arc<dyn Disk>,
+}
+
+/// A state file that could not be read.
+#[derive(Debug)]
+struct Unread {
+    /// One sentence.
+    why: String,
+    /// Networks that were deleted since: what the file says of them no longer holds.
+    deleted: BTreeSet<NetworkId>,
 }
 
 /// What a state folder held.
@@ -47,6 +64,8 @@ pub struct Loaded {
     pub endpoints: Vec<Endpoint>,
     /// One sentence for each thing that was not as it should be, for the log.
     pub warnings: Vec<String>,
+    /// One sentence where the networks could not be read, and may be readable later.
+    pub unread: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,7 +96,14 @@ struct EndpointRecord {
 impl Store {
     /// A store in a folder, for the boot with this id.
     pub fn new(dir: impl Into<PathBuf>, boot: impl Into<String>) -> Self {
-        Self { dir: dir.into(), boot: boot.into(), unsaved: Arc::default(), writes: true }
+        Self {
+            dir: dir.into(),
+            boot: boot.into(),
+            unsaved: Arc::default(),
+            unread: Arc::default(),
+            disk: Arc::new(disk::Real),
+            writes: true,
+        }
     }
 
     /// A store that reads and never changes the folder: saving to it does nothing.
@@ -90,7 +116,7 @@ impl Store {
         Self { writes: false, ..self.clone() }.load()
     }
 
-    /// Reads everything, and never fails: what cannot be read is kept aside and named.
+    /// Reads everything, and never fails: what makes no sense is set aside, what cannot be read stays, and both are told.
     pub fn load(&self) -> Loaded {
         let mut loaded = Loaded::default();
         if self.writes
@@ -98,33 +124,66 @@ impl Store {
         {
             loaded.warnings.push(self.failed(&self.dir, err).to_string());
         }
-        match read::<Document>(&self.state_file()) {
-            Ok(None) => {}
-            Ok(Some(document)) if document.version == VERSION => {
-                for (id, record) in document.networks {
-                    match Network::new(id.clone(), record.options) {
-                        Ok(network) => loaded.networks.push(Network {
-                            provisional: record.provisional,
-                            name: record.name,
-                            found: record.found,
-                            ..network
-                        }),
-                        Err(why) => {
-                            loaded.warnings.push(format!("network {} of the state file: {why}", id.short()))
-                        }
-                    }
-                }
+        let read = read::<Document>(&self.state_file());
+        let unread = match &read {
+            Err(Unreadable::Io(err)) => {
+                Some(format!("cannot read the state file {}: {err}", self.state_file().display()))
             }
+            _ => None,
+        };
+        match read {
+            Ok(None) | Err(Unreadable::Io(_)) => {}
+            Ok(Some(document)) if document.version == VERSION => self.take_in(document, &mut loaded),
             Ok(Some(document)) => {
                 loaded.warnings.push(self.set_aside(&format!(
                     "its version is {} and this canhub knows {VERSION}",
                     document.version
                 )))
             }
-            Err(why) => loaded.warnings.push(self.set_aside(&why)),
+            Err(Unreadable::Content(why)) => loaded.warnings.push(self.set_aside(&why)),
         }
+        if self.writes {
+            let mut known = self.unread.lock();
+            let deleted = known.take().map(|known| known.deleted).unwrap_or_default();
+            *known = unread.clone().map(|why| Unread { why, deleted });
+        }
+        loaded.unread = unread;
         self.load_endpoints(&mut loaded);
         loaded
+    }
+
+    fn take_in(&self, document: Document, loaded: &mut Loaded) {
+        let unread = self.unread.lock();
+        let is_deleted = |id: &NetworkId| unread.as_ref().is_some_and(|unread| unread.deleted.contains(id));
+        for (id, record) in document.networks.into_iter().filter(|(id, _)| !is_deleted(id)) {
+            match Network::new(id.clone(), record.options) {
+                Ok(network) => loaded.networks.push(Network {
+                    provisional: record.provisional,
+                    name: record.name,
+                    found: record.found,
+                    ..network
+                }),
+                Err(why) => loaded.warnings.push(format!("network {} of the state file: {why}", id.short())),
+            }
+        }
+    }
+
+    /// Why the networks' file could not be read when that was last tried; `None`: it could, or there is none.
+    pub fn unread(&self) -> Option<String> {
+        self.unread.lock().as_ref().map(|unread| unread.why.clone())
+    }
+
+    /// Reads everything again if the networks' file could not be read before, and can be now.
+    pub fn read_again(&self) -> Option<Loaded> {
+        self.unread()?;
+        Some(self.load()).filter(|loaded| loaded.unread.is_none())
+    }
+
+    /// Remembers that a network was deleted while its record could not be read.
+    pub fn network_deleted(&self, id: &NetworkId) {
+        if let Some(unread) = &mut *self.unread.lock() {
+            unread.deleted.insert(id.clone());
+        }
     }
 
     /// Whether the networks' file is there and makes sense.
@@ -133,8 +192,27 @@ impl Store {
     }
 
     fn load_endpoints(&self, loaded: &mut Loaded) {
-        for entry in fs::read_dir(self.endpoint_dir()).into_iter().flatten().flatten() {
-            let path = entry.path();
+        let entries = match fs::read_dir(self.endpoint_dir()) {
+            Ok(entries) => entries,
+            Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return;
+            }
+            Err(err) => {
+                let folder = self.endpoint_dir();
+                loaded
+                    .warnings
+                    .push(format!("cannot read the endpoint records in {}: {err}", folder.display()));
+                return;
+            }
+        };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.extension().is_none_or(|end| end != "json") {
+                // A write that a crash cut short; the endpoint's record is beside it, or never was.
+                if self.writes && path.extension().is_some_and(|end| end == FRESH) {
+                    let _ = fs::remove_file(&path);
+                }
+                continue;
+            }
             match read::<EndpointRecord>(&path) {
                 Ok(Some(record)) if record.boot == self.boot && record.version == VERSION => {
                     loaded.endpoints.push(record.endpoint);
@@ -143,11 +221,16 @@ impl Store {
                     let _ = fs::remove_file(&path);
                 }
                 Ok(_) => {}
-                Err(why) if self.writes => {
+                Err(Unreadable::Io(err)) => {
+                    loaded
+                        .warnings
+                        .push(format!("cannot read the endpoint record {}: {err}", path.display()));
+                }
+                Err(Unreadable::Content(why)) if self.writes => {
                     loaded.warnings.push(format!("dropped the endpoint record {}: {why}", path.display()));
                     let _ = fs::remove_file(&path);
                 }
-                Err(why) => {
+                Err(Unreadable::Content(why)) => {
                     loaded
                         .warnings
                         .push(format!("the endpoint record {} cannot be read ({why})", path.display()));
@@ -159,10 +242,14 @@ impl Store {
     /// Writes all networks, so that they are on the disk when this returns.
     ///
     /// # Errors
-    /// [`Error::State`] with the file and the reason; the old file then stands as it was.
+    /// [`Error::State`] with the file and the reason; the old file then stands as it was. [`Error::Unread`] while
+    /// that file cannot be read: it may be good, so nothing takes its place.
     pub fn save_networks<'a>(&self, networks: impl IntoIterator<Item = &'a Network>) -> Result<(), Error> {
         if !self.writes {
             return Ok(());
+        }
+        if let Some(why) = self.unread() {
+            return Err(Error::Unread(why));
         }
         let record = |network: &Network| {
             let record = NetworkRecord {
@@ -177,9 +264,7 @@ impl Store {
         let path = self.state_file();
         let write = || -> io::Result<()> {
             fs::create_dir_all(&self.dir)?;
-            let mut file = AtomicWriteFile::open(&path)?;
-            serde_json::to_writer_pretty(&mut file, &document)?;
-            file.commit()
+            replace(&*self.disk, &path, &serde_json::to_vec_pretty(&document)?, Survives::PowerCut)
         };
         let written = write();
         self.saved(path, written)
@@ -195,13 +280,11 @@ impl Store {
         }
         let path = self.endpoint_file(&endpoint.id);
         let record = EndpointRecord { version: VERSION, boot: self.boot.clone(), endpoint: endpoint.clone() };
-        let fresh = path.with_extension("new");
         let write = || -> io::Result<()> {
             fs::create_dir_all(self.endpoint_dir())?;
-            fs::write(&fresh, serde_json::to_vec(&record)?)?;
-            fs::rename(&fresh, &path)
+            replace(&*self.disk, &path, &serde_json::to_vec(&record)?, Survives::Crash)
         };
-        let written = write().inspect_err(|_| drop(fs::remove_file(&fresh)));
+        let written = write();
         self.saved(path, written)
     }
 
@@ -235,7 +318,7 @@ impl Store {
         saved
     }
 
-    /// Renames an unreadable state file, so that nothing of it is lost, and says so.
+    /// Renames a state file that makes no sense, so that nothing of it is lost, and says so.
     fn set_aside(&self, why: &str) -> String {
         let path = self.state_file();
         if !self.writes {
@@ -259,7 +342,8 @@ impl Store {
         Error::State { path: path.to_owned(), source }
     }
 
-    fn state_file(&self) -> PathBuf {
+    /// The file of the networks.
+    pub fn state_file(&self) -> PathBuf {
         self.dir.join("state.json")
     }
 
@@ -272,105 +356,24 @@ impl Store {
     }
 }
 
-/// `Ok(None)` when there is no file; `Err` with a reason when it makes no sense.
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
+/// Why a record could not be had.
+enum Unreadable {
+    /// The file could not be read, and may be good.
+    Io(io::Error),
+    /// What is in it makes no sense.
+    Content(String),
+}
+
+/// `Ok(None)` when there is no file.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Unreadable> {
     match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|err| err.to_string()),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(err) => Err(err.to_string()),
+        Ok(bytes) => {
+            serde_json::from_slice(&bytes).map(Some).map_err(|err| Unreadable::Content(err.to_string()))
+        }
+        Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(err) => Err(Unreadable::Io(err)),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::endpoint::Stage;
-
-    fn network() -> Network {
-        Network::new("a1".repeat(32).try_into().unwrap(), [("hub".into(), "vcan7".into())].into()).unwrap()
-    }
-
-    fn endpoint() -> Endpoint {
-        Endpoint {
-            id: "b2".repeat(32).try_into().unwrap(),
-            network: network().id,
-            ifname: "can0".parse().unwrap(),
-            stage: Stage::Joined { sandbox: "/var/run/docker/netns/abc".into() },
-        }
-    }
-
-    #[test]
-    fn what_was_saved_is_loaded() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(dir.path(), "boot-1");
-        assert!(store.load().networks.is_empty());
-        store.save_networks([&network()]).unwrap();
-        store.save_endpoint(&endpoint()).unwrap();
-        let loaded = store.load();
-        assert_eq!((loaded.networks, loaded.endpoints), (vec![network()], vec![endpoint()]));
-        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
-    }
-
-    #[test]
-    fn endpoints_end_with_the_boot_and_networks_do_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(dir.path(), "boot-1");
-        store.save_networks([&network()]).unwrap();
-        store.save_endpoint(&endpoint()).unwrap();
-        let loaded = Store::new(dir.path(), "boot-2").load();
-        assert_eq!((loaded.networks.len(), loaded.endpoints.len()), (1, 0));
-        assert_eq!(fs::read_dir(dir.path().join("endpoints")).unwrap().count(), 0, "nothing is left over");
-    }
-
-    #[test]
-    fn rubbish_is_kept_aside_and_named() {
-        for rubbish in ["", "not json", "{\"version\":99,\"networks\":{}}", "{\"version\":1}", "\0\0\0"] {
-            let dir = tempfile::tempdir().unwrap();
-            fs::write(dir.path().join("state.json"), rubbish).unwrap();
-            let loaded = Store::new(dir.path(), "boot").load();
-            assert!(loaded.networks.is_empty());
-            let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
-            let aside = fs::read_dir(dir.path())
-                .unwrap()
-                .map(|entry| entry.unwrap().path())
-                .find(|path| path.to_string_lossy().contains("unreadable"))
-                .unwrap();
-            assert!(warning.contains(&*aside.to_string_lossy()), "{warning}");
-            assert_eq!(fs::read_to_string(aside).unwrap(), rubbish);
-        }
-    }
-
-    #[test]
-    fn who_only_observes_changes_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let absent = dir.path().join("absent");
-        assert!(Store::observing(&absent, "boot").load().warnings.is_empty());
-        assert!(!absent.exists());
-
-        let store = Store::new(dir.path(), "boot-1");
-        store.save_endpoint(&endpoint()).unwrap();
-        fs::write(dir.path().join("state.json"), "rubbish").unwrap();
-        let observer = Store::observing(dir.path(), "boot-2");
-        let warnings = observer.load().warnings;
-        assert!(warnings.len() == 1 && warnings[0].contains("cannot be read"), "{warnings:?}");
-        assert!(!observer.is_readable());
-        observer.save_networks([&network()]).unwrap();
-        observer.remove_endpoint(&endpoint().id);
-        assert_eq!(fs::read_to_string(dir.path().join("state.json")).unwrap(), "rubbish");
-        assert_eq!(store.load().endpoints, [endpoint()], "it is of another boot and stays all the same");
-    }
-
-    #[test]
-    fn a_folder_that_takes_nothing_is_named_with_the_next_step() {
-        // A file where the folder should be fails for root too.
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let store = Store::new(file.path(), "boot");
-        let err = store.save_networks([&network()]).unwrap_err().to_string();
-        assert!(err.contains("state.json") && err.contains("--state-dir"), "{err}");
-        assert!(store.save_endpoint(&endpoint()).is_err());
-        assert_eq!(store.unsaved().len(), 2, "{:?}", store.unsaved());
-        store.remove_endpoint(&endpoint().id);
-        assert_eq!(store.unsaved().len(), 1, "an endpoint that left needs no record");
-        assert_eq!(store.load().warnings.len(), 2, "the folder, and the file in it");
-    }
-}
+mod tests;

@@ -33,7 +33,13 @@ pub fn look(folder: &Path) -> Vec<Finding> {
         Ok(_) => {}
     }
     let mut findings: Vec<Finding> = no_room(folder).into_iter().collect();
-    for warning in Store::observing(folder, boot_id()).load().warnings {
+    let loaded = Store::observing(folder, boot_id()).load();
+    if let Some(why) = loaded.unread {
+        let sentence =
+            format!("{why}: canhub keeps it and tries again, and no network can be created meanwhile");
+        findings.push(Finding::error(Group::Buses, CHECK, sentence).by(format!("ls -ld {shown}/state.json")));
+    }
+    for warning in loaded.warnings {
         let sentence = format!("{warning}: what it held is not known after the next start of canhub");
         findings.push(Finding::error(Group::Buses, CHECK, sentence).by("canhub doctor --fix").by_doctor());
     }

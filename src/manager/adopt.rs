@@ -20,6 +20,7 @@ impl Manager {
     /// somebody has added to the file (an import) are taken in.
     pub(crate) fn mend_records(&self) -> Vec<Mended> {
         let mut model = self.model.lock();
+        self.read_records_again(&mut model);
         let loaded = self.store.load();
         let mended = |reason: &str, did: &str, saved: Result<(), Error>| Mended {
             network_name: None,
@@ -37,6 +38,12 @@ impl Manager {
                 model.put_network(network);
             }
         }
+        if let Some(why) = loaded.unread {
+            return vec![Mended {
+                err: Some(why),
+                ..mended("the records were not read", "read them again", Ok(()))
+            }];
+        }
         for warning in &loaded.warnings {
             warn!("{warning}");
             let endpoints = model.endpoints().try_for_each(|endpoint| self.store.save_endpoint(endpoint));
@@ -51,7 +58,7 @@ impl Manager {
     /// A link whose sandbox is gone is not adopted; the reconcile loop removes it.
     pub(super) fn adopt(&self) {
         let loaded = self.store.load();
-        for warning in &loaded.warnings {
+        for warning in loaded.warnings.iter().chain(&loaded.unread) {
             warn!("{warning}");
         }
         let mut model = self.model.lock();

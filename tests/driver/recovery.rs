@@ -3,6 +3,7 @@
 use std::{fs, thread, time::Duration};
 
 use canhub::{
+    checks::Level,
     kernel::{Kernel, LinkChange, LinkKind},
     reconcile::Memory,
 };
@@ -203,6 +204,47 @@ fn a_lost_or_spoilt_state_folder_loses_nothing_that_lives() {
         rig.call("DeleteNetwork", &bodies::delete_network(&network)).ok();
         rig.assert_clean();
     }
+}
+
+/// An error of the disk may pass, so the file is neither set aside nor written over.
+#[test]
+fn records_that_cannot_be_read_for_a_while_are_taken_in_later() {
+    let mut rig = Rig::new();
+    let [alive, idle, deleted] = [1, 2, 3]
+        .map(|number| rig.network(number, json!({ "hub": format!("vcan-{number}"), "ifname": "can5" })));
+    let first = rig.member(&alive, 1);
+    // Without its vcan, nothing in the kernel tells of it.
+    for hub in ["vcan-2", "vcan-3"] {
+        rig.kernel.delete_link(None, rig.link(hub).unwrap().index).unwrap();
+    }
+    let good = rig.state().join("good");
+    rig.restart_after(|state| {
+        fs::rename(state.join("state.json"), state.join("good")).unwrap();
+        fs::create_dir(state.join("state.json")).unwrap();
+    });
+    let second = rig.member(&alive, 2);
+    rig.assert_bus("vcan-1", &[&first, &second]);
+    let third = rig.member(&idle, 3);
+    rig.assert_bus(&hub(&idle), &[&third]);
+    rig.call("DeleteNetwork", &bodies::delete_network(&deleted)).ok();
+    let body = bodies::create_network(&bodies::network(4), json!({}));
+    let why = rig.call("CreateNetwork", &body).refused();
+    assert!(why.contains("cannot read the state file") && why.contains("state.json"), "{why}");
+    let found = rig.manager.records();
+    assert_eq!(found.level, Level::Error);
+    assert!(found.sentence.contains("cannot read the state file"), "{found:?}");
+    assert!(rig.state().join("state.json").is_dir());
+
+    fs::remove_dir(rig.state().join("state.json")).unwrap();
+    fs::rename(good, rig.state().join("state.json")).unwrap();
+    assert_eq!(rig.manager.records().level, Level::Pass);
+    rig.call("CreateNetwork", &body).ok();
+    let recorded = rig.recorded();
+    assert_eq!(recorded.as_object().unwrap().len(), 3, "{recorded}");
+    assert_eq!(recorded[&idle]["options"]["hub"], "vcan-2");
+    assert_eq!(recorded.get(&deleted), None);
+    rig.manager.reconcile(&Memory::default()).unwrap();
+    rig.assert_bus("vcan-2", &[&third]);
 }
 
 /// Trap 17: Docker ignores an error of DeleteEndpoint and never asks again, so the loop takes what is left.

@@ -1,0 +1,190 @@
+//! Files that are replaced as a whole: a reader, a crash and a power cut find the old content or the new.
+
+use std::{
+    fmt,
+    fs::{self, File},
+    io,
+    path::Path,
+};
+
+/// What is asked of a disk, as one call each, so that a test can cut the power between any two.
+pub(super) trait Disk: fmt::Debug + Send + Sync {
+    /// Makes a file, or empties it, and writes it.
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+    /// Returns once the content of a file, or the names in a folder, would survive a power cut (fsync(2)).
+    fn sync(&self, path: &Path) -> io::Result<()>;
+    /// Gives a file another name, in place of whatever has it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+}
+
+/// What a write has to survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Survives {
+    /// The end of the process.
+    Crash,
+    /// The end of power, too; it takes milliseconds.
+    PowerCut,
+}
+
+/// Replaces a file. On an error the old one stands as it was.
+///
+/// # Errors
+/// What the disk says.
+pub(super) fn replace(disk: &dyn Disk, path: &Path, content: &[u8], survives: Survives) -> io::Result<()> {
+    let fresh = path.with_extension(FRESH);
+    let sync = |path: &Path| match survives {
+        Survives::PowerCut => disk.sync(path),
+        Survives::Crash => Ok(()),
+    };
+    let written = disk.write(&fresh, content).and_then(|()| sync(&fresh));
+    written.and_then(|()| disk.rename(&fresh, path)).inspect_err(|_| drop(fs::remove_file(&fresh)))?;
+    path.parent().map_or(Ok(()), sync)
+}
+
+/// How the name of a file ends that is being written; after a crash it may be left, half written.
+pub(super) const FRESH: &str = "new";
+
+/// The machine's disk.
+#[derive(Debug)]
+pub(super) struct Real;
+
+impl Disk for Real {
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        fs::write(path, content)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::{collections::BTreeMap, io::Read, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    /// A disk in memory whose power can be cut. It keeps what was synced; of the rest it keeps what does most harm.
+    #[derive(Debug, Clone, Default)]
+    pub(in crate::state) struct Cuttable(Arc<Mutex<Platters>>);
+
+    #[derive(Debug, Default)]
+    struct Platters {
+        /// Files as a running system sees them, and whether their content was synced.
+        files: Vec<(Vec<u8>, bool)>,
+        names: BTreeMap<PathBuf, usize>,
+        synced_names: BTreeMap<PathBuf, usize>,
+        /// Calls that are still carried out.
+        calls_left: Option<usize>,
+    }
+
+    impl Cuttable {
+        fn call<T>(&self, work: impl FnOnce(&mut Platters) -> T) -> io::Result<T> {
+            let mut platters = self.0.lock();
+            match &mut platters.calls_left {
+                Some(0) => return Err(io::Error::other("there is no power")),
+                Some(left) => *left -= 1,
+                None => {}
+            }
+            Ok(work(&mut platters))
+        }
+
+        /// What may be in a file after the power was cut: with the names as synced, and with all of them written
+        /// early. Content that was not synced is cut in half.
+        pub(in crate::state) fn after_a_power_cut(&self, path: &Path) -> [Option<Vec<u8>>; 2] {
+            let platters = self.0.lock();
+            [&platters.synced_names, &platters.names].map(|names| {
+                let (content, synced) = &platters.files[*names.get(path)?];
+                Some(if *synced { content.clone() } else { content[..content.len() / 2].to_vec() })
+            })
+        }
+    }
+
+    impl Disk for Cuttable {
+        fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+            self.call(|platters| {
+                let next = platters.files.len();
+                match platters.names.get(path) {
+                    Some(&file) => platters.files[file] = (content.to_vec(), false),
+                    None => {
+                        platters.files.push((content.to_vec(), false));
+                        platters.names.insert(path.to_owned(), next);
+                    }
+                }
+            })
+        }
+
+        fn sync(&self, path: &Path) -> io::Result<()> {
+            self.call(|platters| match platters.names.get(path) {
+                Some(&file) => platters.files[file].1 = true,
+                None => platters.synced_names = platters.names.clone(),
+            })
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.call(|platters| {
+                let file = platters.names.remove(from).unwrap();
+                platters.names.insert(to.to_owned(), file);
+            })
+        }
+    }
+
+    #[test]
+    fn a_power_cut_leaves_the_old_content_or_the_new_and_never_a_part() {
+        let (path, old, new) = (Path::new("/state/x.json"), b"old and whole", b"new, whole and longer");
+        for calls in 0..=5 {
+            let disk = Cuttable::default();
+            replace(&disk, path, old, Survives::PowerCut).unwrap();
+            disk.0.lock().calls_left = Some(calls);
+            let replaced = replace(&disk, path, new, Survives::PowerCut);
+            assert_eq!(replaced.is_ok(), calls >= 4, "after {calls} calls");
+            for found in disk.after_a_power_cut(path) {
+                let found = found.unwrap();
+                assert!(
+                    found == new || (found == old && replaced.is_err()),
+                    "after {calls} calls: {found:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn who_has_the_old_file_open_reads_it_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.json");
+        replace(&Real, &path, b"old", Survives::PowerCut).unwrap();
+        let (mut reader, old) = (File::open(&path).unwrap(), fs::metadata(&path).unwrap().ino());
+        for survives in [Survives::PowerCut, Survives::Crash] {
+            replace(&Real, &path, b"new", survives).unwrap();
+        }
+        let mut read = String::new();
+        reader.read_to_string(&mut read).unwrap();
+        assert_eq!((&*read, &*fs::read(&path).unwrap()), ("old", &b"new"[..]));
+        assert_ne!(fs::metadata(&path).unwrap().ino(), old);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+    }
+
+    /// A file of /proc is on no disk: fsync(2) refuses it, and so tells that it was called.
+    #[test]
+    fn the_real_disk_syncs_for_real() {
+        let err = Real.sync(Path::new("/proc/self/status")).unwrap_err();
+        assert_eq!(err.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_the_old_file_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.json");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("inside"), "").unwrap();
+        // A folder that is not empty cannot be replaced by a file.
+        assert!(replace(&Real, &path, b"new", Survives::Crash).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,153 @@
+use super::{disk::tests::Cuttable, *};
+use crate::endpoint::Stage;
+
+fn network() -> Network {
+    Network::new("a1".repeat(32).try_into().unwrap(), [("hub".into(), "vcan7".into())].into()).unwrap()
+}
+
+fn endpoint() -> Endpoint {
+    Endpoint {
+        id: "b2".repeat(32).try_into().unwrap(),
+        network: network().id,
+        ifname: "can0".parse().unwrap(),
+        stage: Stage::Joined { sandbox: "/var/run/docker/netns/abc".into() },
+    }
+}
+
+#[test]
+fn what_was_saved_is_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path(), "boot-1");
+    assert!(store.load().networks.is_empty());
+    store.save_networks([&network()]).unwrap();
+    store.save_endpoint(&endpoint()).unwrap();
+    let loaded = store.load();
+    assert_eq!((loaded.networks, loaded.endpoints), (vec![network()], vec![endpoint()]));
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn endpoints_end_with_the_boot_and_networks_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path(), "boot-1");
+    store.save_networks([&network()]).unwrap();
+    store.save_endpoint(&endpoint()).unwrap();
+    let loaded = Store::new(dir.path(), "boot-2").load();
+    assert_eq!((loaded.networks.len(), loaded.endpoints.len()), (1, 0));
+    assert_eq!(fs::read_dir(dir.path().join("endpoints")).unwrap().count(), 0, "nothing is left over");
+}
+
+#[test]
+fn rubbish_is_kept_aside_and_named() {
+    for rubbish in ["", "not json", "{\"version\":99,\"networks\":{}}", "{\"version\":1}", "\0\0\0"] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("state.json"), rubbish).unwrap();
+        let loaded = Store::new(dir.path(), "boot").load();
+        assert!(loaded.networks.is_empty());
+        let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
+        let aside = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.to_string_lossy().contains("unreadable"))
+            .unwrap();
+        assert!(warning.contains(&*aside.to_string_lossy()), "{warning}");
+        assert_eq!(fs::read_to_string(aside).unwrap(), rubbish);
+    }
+}
+
+#[test]
+fn who_only_observes_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let absent = dir.path().join("absent");
+    assert!(Store::observing(&absent, "boot").load().warnings.is_empty());
+    assert!(!absent.exists());
+
+    let store = Store::new(dir.path(), "boot-1");
+    store.save_endpoint(&endpoint()).unwrap();
+    fs::write(dir.path().join("state.json"), "rubbish").unwrap();
+    let observer = Store::observing(dir.path(), "boot-2");
+    let warnings = observer.load().warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("cannot be read"), "{warnings:?}");
+    assert!(!observer.is_readable());
+    observer.save_networks([&network()]).unwrap();
+    observer.remove_endpoint(&endpoint().id);
+    assert_eq!(fs::read_to_string(dir.path().join("state.json")).unwrap(), "rubbish");
+    assert_eq!(store.load().endpoints, [endpoint()], "it is of another boot and stays all the same");
+}
+
+#[test]
+fn a_folder_that_takes_nothing_is_named_with_the_next_step() {
+    // A file where the folder should be fails for root too.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let store = Store::new(file.path(), "boot");
+    let err = store.save_networks([&network()]).unwrap_err().to_string();
+    assert!(err.contains("state.json") && err.contains("--state-dir"), "{err}");
+    assert!(store.save_endpoint(&endpoint()).is_err());
+    assert_eq!(store.unsaved().len(), 2, "{:?}", store.unsaved());
+    store.remove_endpoint(&endpoint().id);
+    assert_eq!(store.unsaved().len(), 1, "an endpoint that left needs no record");
+    assert_eq!(store.load().warnings.len(), 1, "the folder");
+}
+
+/// A folder is the one file that root cannot read either.
+#[test]
+fn a_state_file_that_cannot_be_read_stays_and_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, good) = (dir.path().join("state.json"), dir.path().join("good"));
+    let [kept, deleted] = ["a1", "b2"].map(|id| {
+        Network::new(id.repeat(32).try_into().unwrap(), [("hub".into(), format!("vcan-{id}"))].into())
+            .unwrap()
+    });
+    Store::new(dir.path(), "boot").save_networks([&kept, &deleted]).unwrap();
+    fs::rename(&file, &good).unwrap();
+    fs::create_dir(&file).unwrap();
+
+    let store = Store::new(dir.path(), "boot");
+    let loaded = store.load();
+    assert!(loaded.networks.is_empty() && loaded.warnings.is_empty(), "{loaded:?}");
+    let why = loaded.unread.unwrap();
+    assert!(why.contains("cannot read the state file") && why.contains("directory"), "{why}");
+    assert_eq!(store.unread(), Some(why.clone()));
+    assert!(file.is_dir(), "it was set aside");
+    assert!(store.read_again().is_none());
+    let refused = store.save_networks([&kept]).unwrap_err().to_string();
+    assert!(refused.starts_with(&why) && refused.contains("canhub doctor"), "{refused}");
+    store.network_deleted(&deleted.id);
+
+    fs::remove_dir(&file).unwrap();
+    fs::rename(&good, &file).unwrap();
+    assert!(store.save_networks([]).is_err(), "what it says was not read yet");
+    assert_eq!(store.read_again().unwrap().networks, [kept.clone()]);
+    assert_eq!(store.unread(), None);
+    assert!(store.read_again().is_none(), "once is enough");
+    store.save_networks([&kept]).unwrap();
+    assert_eq!(Store::new(dir.path(), "boot").load().networks, [kept]);
+}
+
+#[test]
+fn an_endpoint_record_that_cannot_be_read_stays_and_a_half_written_one_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path(), "boot-1");
+    store.save_endpoint(&endpoint()).unwrap();
+    let folder = dir.path().join("endpoints");
+    let (unreadable, cut_short) = (folder.join("x.json"), folder.join("y.new"));
+    fs::create_dir(&unreadable).unwrap();
+    fs::copy(folder.join(format!("{}.json", endpoint().id)), &cut_short).unwrap();
+    let loaded = store.load();
+    assert_eq!(loaded.endpoints, [endpoint()], "the one that was cut short is none");
+    let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
+    assert!(warning.contains("cannot read the endpoint record") && warning.contains("x.json"), "{warning}");
+    assert!(unreadable.exists() && !cut_short.exists());
+}
+
+#[test]
+fn networks_survive_a_power_cut_once_they_are_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Cuttable::default();
+    let store = Store { disk: Arc::new(disk.clone()), ..Store::new(dir.path(), "boot") };
+    store.save_networks([&network()]).unwrap();
+    for content in disk.after_a_power_cut(&store.state_file()) {
+        let document: Document = serde_json::from_slice(&content.unwrap()).unwrap();
+        assert!(document.networks.contains_key(&network().id));
+    }
+}
