@@ -50,8 +50,8 @@ impl Manager {
         loaded.networks.into_iter().for_each(|network| model.put_network(network));
         // What fails is remembered by the store.
         let _ = self.store.save_networks(model.networks());
-        self.wake();
-        self.news.notify_one();
+        self.signals.want_look();
+        self.signals.want_relearn();
     }
 
     fn save_again(&self) {

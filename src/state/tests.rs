@@ -117,7 +117,7 @@ fn a_state_file_that_cannot_be_read_stays_and_is_read_again() {
     fs::remove_dir(&file).unwrap();
     fs::rename(&good, &file).unwrap();
     assert!(store.save_networks([]).is_err(), "what it says was not read yet");
-    assert_eq!(store.read_again().unwrap().networks, [kept.clone()]);
+    assert_eq!(store.read_again().unwrap().networks, std::slice::from_ref(&kept));
     assert_eq!(store.unread(), None);
     assert!(store.read_again().is_none(), "once is enough");
     store.save_networks([&kept]).unwrap();

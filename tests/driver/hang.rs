@@ -73,7 +73,7 @@ fn a_join_that_ran_out_of_time_and_was_deleted_leaves_nothing() {
     rig.call("DeleteNetwork", &bodies::delete_network(&network)).ok();
     let deadline = Instant::now() + MARGIN;
     while !rig.ours().is_empty() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(rig.link(&host_end(&endpoint)), None);
     rig.assert_clean();
