@@ -32,8 +32,7 @@ pub fn apply(kernel: &dyn Kernel, steps: &[Step], mut done: impl FnMut(Done<'_>)
     for step in steps {
         let Some(step) = within_reach(step, &made) else { continue };
         let started = Instant::now();
-        let outcome = carry_out(kernel, &step.action, &mut made)
-            .map_err(|err| Error::kernel(step.action.to_string(), err));
+        let outcome = carry_out(kernel, &step.action, &mut made).map_err(Error::kernel(step.action.clone()));
         done(Done { step: &step, outcome, took: started.elapsed() });
     }
 }

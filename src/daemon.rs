@@ -231,8 +231,8 @@ impl Tasks {
 
 async fn wake_on_link_events(manager: Handle) {
     loop {
-        let changed = |stir| {
-            if stir == kernel::Stir::Overrun {
+        let changed = |event| {
+            if event == kernel::LinkEvent::Overrun {
                 manager.events().counters().overrun();
             }
             manager.signals().want_look();

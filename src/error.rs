@@ -1,8 +1,11 @@
 //! What can go wrong, told apart by what can be done about it.
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
-use crate::kernel::{KernelError, Refusal};
+use crate::{
+    kernel::{KernelError, Refusal},
+    plan::Action,
+};
 
 /// Why a request was not carried out. Its text is what the user of `docker` reads: one sentence that
 /// names what was tried, on what, why it failed, and what to do.
@@ -19,11 +22,11 @@ pub enum Error {
         /// What is wrong and what to do.
         text: String,
     },
-    /// The kernel did not do what a step asked.
-    #[error("cannot {doing}: {source}{}", advice(.doing, .source))]
+    /// The kernel did not do what it was asked for.
+    #[error("cannot {operation}: {source}{}", operation.advice(source.refusal()))]
     Kernel {
         /// What was tried, on what.
-        doing: String,
+        operation: Operation,
         /// The errno.
         source: KernelError,
     },
@@ -43,9 +46,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// A kernel's refusal with what was tried.
-    pub fn kernel(doing: String, source: KernelError) -> Self {
-        Self::Kernel { doing, source }
+    /// The error of an operation, for `map_err`.
+    pub fn kernel(operation: impl Into<Operation>) -> impl FnOnce(KernelError) -> Self {
+        let operation = operation.into();
+        move |source| Self::Kernel { operation, source }
     }
 
     /// Whether the world moved between the look and the step, so that looking again may succeed.
@@ -54,23 +58,118 @@ impl Error {
     }
 }
 
-fn advice(doing: &str, source: &KernelError) -> &'static str {
-    match source.refusal() {
-        Refusal::NotPermitted => {
-            "; canhub needs CAP_NET_ADMIN and CAP_SYS_ADMIN in the host's user namespace: run it as root or by its systemd unit (rootless Docker cannot use can-gw)"
+/// What canhub asks of the kernel, as far as an error has to name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Making sure that can-gw is there.
+    UseGateway,
+    /// Reading something.
+    List(Listed),
+    /// A step of a plan.
+    Carry(Box<Action>),
+}
+
+/// What can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    /// The host's interfaces.
+    Links,
+    /// The interfaces inside a container.
+    ContainerLinks,
+    /// The host's can-gw rules.
+    Rules,
+}
+
+impl From<Listed> for Operation {
+    fn from(listed: Listed) -> Self {
+        Self::List(listed)
+    }
+}
+
+impl From<Action> for Operation {
+    fn from(action: Action) -> Self {
+        Self::Carry(Box::new(action))
+    }
+}
+
+impl fmt::Display for Operation {
+    /// What is done, in words that follow "cannot".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UseGateway => f.write_str("use can-gw rules"),
+            Self::List(Listed::Links) => f.write_str("list interfaces"),
+            Self::List(Listed::ContainerLinks) => f.write_str("list the container's interfaces"),
+            Self::List(Listed::Rules) => f.write_str("list can-gw rules"),
+            Self::Carry(action) => action.fmt(f),
         }
-        Refusal::NotSupported if doing.contains("rules") => {
-            "; the kernel module can-gw is missing: `modprobe can-gw`, or install the package that brings it (Debian: the linux-image itself, Ubuntu: linux-modules-extra-$(uname -r))"
+    }
+}
+
+impl Operation {
+    /// What to do about a refusal; empty where nothing general can be said.
+    fn advice(&self, refusal: Refusal) -> &'static str {
+        let action = match self {
+            Self::Carry(action) => Some(&**action),
+            Self::UseGateway | Self::List(_) => None,
+        };
+        match (refusal, self, action) {
+            (Refusal::NotPermitted, ..) => {
+                "; canhub needs CAP_NET_ADMIN and CAP_SYS_ADMIN in the host's user namespace: run it as root or by its systemd unit (rootless Docker cannot use can-gw)"
+            }
+            (Refusal::NotSupported, Self::UseGateway | Self::List(Listed::Rules), _)
+            | (Refusal::NotSupported, _, Some(Action::AddRules { .. } | Action::DeleteRules(_))) => {
+                "; the kernel module can-gw is missing: `modprobe can-gw`, or install the package that brings it (Debian: the linux-image itself, Ubuntu: linux-modules-extra-$(uname -r))"
+            }
+            (Refusal::NotSupported, _, Some(Action::Configure { .. })) => {
+                "; its driver cannot do all of these: `ip -details link show` lists what it knows; leave out what it does not"
+            }
+            (Refusal::Other, _, Some(Action::Configure { .. })) => {
+                "; its driver refuses these: `ip -details link show` lists its clock and limits"
+            }
+            (Refusal::NotSupported, _, Some(Action::CreateHub { .. } | Action::CreatePair { .. })) => {
+                "; the kernel module vcan or vxcan is missing: `modprobe vcan vxcan`, or install the package that brings them (Debian: the linux-image itself, Ubuntu: linux-modules-extra-$(uname -r))"
+            }
+            _ => "",
         }
-        Refusal::NotSupported if doing.starts_with("configure") => {
-            "; its driver cannot do all of these: `ip -details link show` lists what it knows; leave out what it does not"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::ControllerChange;
+
+    const EPERM: i32 = 1;
+    const EINTR: i32 = 4;
+    const ERANGE: i32 = 34;
+    const EOPNOTSUPP: i32 = 95;
+
+    fn error(operation: impl Into<Operation>, errno: i32) -> String {
+        Error::kernel(operation)(io::Error::from_raw_os_error(errno).into()).to_string()
+    }
+
+    #[test]
+    fn the_advice_fits_what_was_tried_and_not_only_why_it_failed() {
+        let name = || "can0".to_owned();
+        let make = || Action::CreateHub { name: "can0".parse().unwrap(), mtu: 72, alias: String::new() };
+        let set_up =
+            || Action::Configure { index: 3, name: name(), change: ControllerChange::default(), up: true };
+        for (said, advice) in [
+            (error(Operation::UseGateway, EOPNOTSUPP), "modprobe can-gw"),
+            (error(Action::DeleteRules(Vec::new()), EOPNOTSUPP), "modprobe can-gw"),
+            (error(make(), EOPNOTSUPP), "modprobe vcan vxcan"),
+            (error(set_up(), EOPNOTSUPP), "its driver cannot do all of these"),
+            (error(set_up(), ERANGE), "its driver refuses these"),
+            (error(Listed::Links, EPERM), "CAP_NET_ADMIN"),
+        ] {
+            assert!(said.contains(advice), "{advice:?} is not in {said:?}");
         }
-        Refusal::Other if doing.starts_with("configure") => {
-            "; its driver refuses these: `ip -details link show` lists its clock and limits"
-        }
-        Refusal::NotSupported => {
-            "; the kernel module vcan or vxcan is missing: `modprobe vcan vxcan`, or install the package that brings them (Debian: the linux-image itself, Ubuntu: linux-modules-extra-$(uname -r))"
-        }
-        _ => "",
+        // A name in the text is no kind of operation.
+        let rules = Action::Delete { sandbox: None, index: 3, name: "rules".into() };
+        assert!(!error(rules, EOPNOTSUPP).contains("modprobe"));
+        assert_eq!(
+            error(Listed::Links, EINTR),
+            "cannot list interfaces: Interrupted system call (os error 4)"
+        );
     }
 }

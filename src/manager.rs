@@ -31,14 +31,14 @@ use crate::{
     apply::{Done, apply},
     clock::micros,
     endpoint::{Endpoint, Stage},
-    error::Error,
+    error::{Error, Listed, Operation},
     events::{Event, Events, Kind},
-    kernel::Kernel,
+    kernel::{Kernel, Link},
     model::Model,
     names::{EndpointId, IfName, NetworkId},
     network::{Hub, Network},
     options::{RawOptions, parse_endpoint},
-    plan::{Blocks, Have, Plan, Scope, Step},
+    plan::{Action, Blocks, Have, Plan, Scope, Step},
     state::Store,
     traffic::Totals,
 };
@@ -128,7 +128,7 @@ impl Manager {
             };
         }
         refuse_shared_hub(&model, &network).inspect_err(|_| self.signals.want_relearn())?;
-        self.kernel.ensure_gateway().map_err(|err| Error::kernel("use can-gw rules".into(), err))?;
+        self.kernel.ensure_gateway().map_err(Error::kernel(Operation::UseGateway))?;
 
         let before = model.network(&id).cloned();
         let hub = network.hub();
@@ -218,12 +218,11 @@ impl Manager {
 
     /// A hub that stays by a failure is a leftover, which the loop removes.
     fn delete_hub(&self, id: &NetworkId, name: &IfName) -> Result<(), Error> {
-        let failed = |err| Error::kernel(format!("delete the interface {name}"), err);
-        let have = Have { links: self.kernel.links().map_err(failed)?, ..Have::default() };
-        match have.own_hub(id, name.as_str()) {
-            Some(link) => self.kernel.delete_link(None, link.index).map_err(failed),
-            None => Ok(()),
-        }
+        let links = self.kernel.links().map_err(Error::kernel(Listed::Links))?;
+        let have = Have { links, ..Have::default() };
+        let Some(Link { index, name, .. }) = have.own_hub(id, name.as_str()) else { return Ok(()) };
+        let action = Action::Delete { sandbox: None, index: *index, name: name.clone() };
+        self.kernel.delete_link(None, *index).map_err(Error::kernel(action))
     }
 
     /// CreateEndpoint: remembers what only this call carries. Nothing is made yet.

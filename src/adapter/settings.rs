@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::ability;
-use crate::{
-    kernel::{Controller, ControllerChange, Link, Modes, Timing},
-    options::RawOptions,
-};
+use crate::kernel::{Controller, ControllerChange, Link, Modes, Timing};
 
 /// All keys of settings.
 pub const KEYS: [&str; 14] = [
@@ -181,7 +178,7 @@ impl Settings {
     }
 
     /// The settings as options, for records and messages; with `fd`, which follows from a data bitrate.
-    pub fn asked(&self) -> RawOptions {
+    pub fn asked(&self) -> BTreeMap<String, String> {
         let point = |point: u32| format!("{}.{:03}", point / 1000, point % 1000);
         let numbers = [
             ("bitrate", self.bitrate.map(|rate| rate.to_string())),

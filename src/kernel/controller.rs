@@ -4,13 +4,13 @@
 
 use std::fmt;
 
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{CanBitTiming, CanCtrlMode, CanCtrlModeFlags, InfoCan, InfoData, InfoKind},
+};
 use rtnetlink::{
     LinkMessageBuilder, LinkUnspec,
     packet_core::{NlaBuffer, NlasIterator, parse_u16, parse_u32},
-    packet_route::{
-        RouteNetlinkMessage,
-        link::{CanBitTiming, CanCtrlMode, CanCtrlModeFlags, InfoCan, InfoData, InfoKind},
-    },
 };
 
 // `enum` of include/uapi/linux/can/netlink.h.

@@ -5,13 +5,13 @@
 
 use std::os::fd::RawFd;
 
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{InfoData, InfoVxcan, LinkAttribute, LinkExtentMask, LinkMessage},
+};
 use rtnetlink::{
     LinkMessageBuilder, LinkUnspec, LinkVcan, LinkVxcan,
     packet_core::{NlaBuffer, NlasIterator, parse_string, parse_u32},
-    packet_route::{
-        RouteNetlinkMessage,
-        link::{InfoData, InfoVxcan, LinkAttribute, LinkExtentMask, LinkMessage},
-    },
 };
 
 use super::{Controller, History, Link, LinkChange, LinkKind, OWN_INDEX_BASE, PairSpec, controller};

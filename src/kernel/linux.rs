@@ -6,11 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
-use rtnetlink::{
-    packet_core::{NLM_F_CREATE, NLM_F_EXCL},
-    packet_route::RouteNetlinkMessage,
-};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::{
     ControllerChange, Identity, Kernel, KernelError, Link, LinkChange, PairSpec, Refusal, Result, Rule,

@@ -35,7 +35,7 @@ pub use disk::{Room, room};
 pub use identity::{Identity, Usb};
 pub use linux::Linux;
 pub use module::request as request_module;
-pub use monitor::{Stir, watch};
+pub use monitor::{LinkEvent, watch};
 pub use netns::boot_id;
 
 use crate::names::IfName;

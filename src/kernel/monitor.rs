@@ -20,11 +20,11 @@ const RTM_DELLINK: u16 = 17;
 /// `ARPHRD_CAN`, the hardware type in `struct ifinfomsg`.
 const ARPHRD_CAN: u16 = 280;
 
-/// Why to look at the host.
+/// What wakes the reconcile loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stir {
-    /// A CAN link appeared, changed or went.
-    Link,
+pub enum LinkEvent {
+    /// A CAN link was added, changed or removed.
+    Changed,
     /// Events came too fast, and the kernel dropped some (`ENOBUFS`).
     Overrun,
 }
@@ -35,7 +35,7 @@ pub enum Stir {
 ///
 /// # Errors
 /// Returns only when the socket cannot be opened or is lost.
-pub async fn watch(wake: impl Fn(Stir)) -> Result<()> {
+pub async fn watch(wake: impl Fn(LinkEvent)) -> Result<()> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkRoute)?;
     bind(socket.as_raw_fd(), &NetlinkAddr::new(0, RTMGRP_LINK))?;
@@ -47,12 +47,12 @@ pub async fn watch(wake: impl Fn(Stir)) -> Result<()> {
         match received {
             Ok(length) => {
                 if replies(&buffer[..length]).any(|event| is_can_link(event.kind, event.payload)) {
-                    wake(Stir::Link);
+                    wake(LinkEvent::Changed);
                 }
             }
             Err(Errno::EAGAIN) => ready.clear_ready(),
             Err(Errno::EINTR) => {}
-            Err(Errno::ENOBUFS) => wake(Stir::Overrun),
+            Err(Errno::ENOBUFS) => wake(LinkEvent::Overrun),
             Err(err) => return Err(err.into()),
         }
     }

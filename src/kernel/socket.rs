@@ -37,6 +37,34 @@ pub(super) struct RouteSocket {
     buffer: Vec<u8>,
 }
 
+/// What was read of a dump so far.
+struct Dump<T> {
+    found: Vec<T>,
+    /// The kernel's list changed meanwhile, so something may be missing or be there twice.
+    interrupted: bool,
+}
+
+impl<T> Dump<T> {
+    /// Takes one message in; breaks at the end of the dump.
+    ///
+    /// # Errors
+    /// The refusal of the dump, or what stopped it before its end.
+    fn take(
+        &mut self,
+        reply: &Reply<'_>,
+        parse: impl Fn(u16, &[u8]) -> Option<T>,
+    ) -> Result<ControlFlow<()>> {
+        self.interrupted |= reply.flags & NLM_F_DUMP_INTR != 0;
+        match reply.kind {
+            NLMSG_DONE | NLMSG_ERROR => reply.verdict().map(|()| ControlFlow::Break(())),
+            kind => {
+                self.found.extend(parse(kind, reply.payload));
+                Ok(ControlFlow::Continue(()))
+            }
+        }
+    }
+}
+
 /// One message out of a datagram.
 pub(super) struct Reply<'a> {
     pub(super) kind: u16,
@@ -100,20 +128,10 @@ impl RouteSocket {
     {
         for _ in 0..DUMP_TRIES {
             self.send(&encode(request.clone(), NLM_F_REQUEST | NLM_F_DUMP, 1))?;
-            let mut found = Vec::new();
-            let mut interrupted = false;
-            self.receive(|reply| {
-                interrupted |= reply.flags & NLM_F_DUMP_INTR != 0;
-                match reply.kind {
-                    NLMSG_DONE | NLMSG_ERROR => reply.verdict().map(|()| ControlFlow::Break(())),
-                    kind => {
-                        found.extend(parse(kind, reply.payload));
-                        Ok(ControlFlow::Continue(()))
-                    }
-                }
-            })?;
-            if !interrupted {
-                return Ok(found);
+            let mut dump = Dump { found: Vec::new(), interrupted: false };
+            self.receive(|reply| dump.take(&reply, &parse))?;
+            if !dump.interrupted {
+                return Ok(dump.found);
             }
         }
         Err(Errno::EINTR.into())
@@ -220,6 +238,45 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn message(kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
+        let length = (HEADER_BYTES + payload.len()) as u32;
+        let header = [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), &flags.to_ne_bytes(), &[0; 8]].concat();
+        [header, payload.to_vec()].concat()
+    }
+
+    /// Reads a dump out of one datagram.
+    fn read(datagram: &[u8]) -> Result<(Vec<u16>, bool)> {
+        let mut dump = Dump { found: Vec::new(), interrupted: false };
+        for reply in replies(datagram) {
+            if dump.take(&reply, |kind, _| Some(kind))?.is_break() {
+                break;
+            }
+        }
+        Ok((dump.found, dump.interrupted))
+    }
+
+    #[test]
+    fn a_dump_that_the_kernel_ended_with_an_errno_is_no_dump() {
+        let (rule, done) =
+            (message(24, 2, &[0; 8]), |errno: i32| message(NLMSG_DONE, 2, &errno.to_ne_bytes()));
+        assert_eq!(read(&[rule.clone(), done(0)].concat()).unwrap(), (vec![24], false));
+        let err = read(&[rule, done(-105)].concat()).unwrap_err();
+        assert!(
+            matches!(&err, KernelError::Refused { errno, .. } if errno.raw_os_error() == Some(105)),
+            "{err}"
+        );
+    }
+
+    #[test]
+    fn a_dump_is_interrupted_where_any_of_its_messages_says_so() {
+        let done = message(NLMSG_DONE, 2, &[0; 4]);
+        let torn = message(NLMSG_DONE, 2 | NLM_F_DUMP_INTR, &[0; 4]);
+        let (link, torn_link) = (message(16, 2, &[]), message(16, 2 | NLM_F_DUMP_INTR, &[]));
+        assert!(!read(&[link.clone(), done.clone()].concat()).unwrap().1);
+        assert!(read(&[link, torn].concat()).unwrap().1);
+        assert!(read(&[torn_link, done].concat()).unwrap().1);
+    }
 
     proptest::proptest! {
         #[test]

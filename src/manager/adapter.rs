@@ -47,12 +47,13 @@ impl Manager {
         }
         for link in links {
             let change = settings.change_for(link).unwrap_or_default();
-            let failed = |err| Error::kernel(format!("configure the adapter {}{change}", link.name), err);
-            if !found.up {
-                let down = LinkChange { up: Some(false), ..LinkChange::default() };
-                self.kernel.change_link(None, link.index, &down).map_err(failed)?;
-            }
-            self.kernel.configure(link.index, &change, found.up).map_err(failed)?;
+            let (index, name) = (link.index, link.name.clone());
+            let action = Action::Configure { index, name, change: change.clone(), up: found.up };
+            let down = LinkChange { up: Some(false), ..LinkChange::default() };
+            let gone_down = if found.up { Ok(()) } else { self.kernel.change_link(None, index, &down) };
+            gone_down
+                .and_then(|()| self.kernel.configure(index, &change, found.up))
+                .map_err(Error::kernel(action))?;
             info!(network = network.id.short(), interface = link.name, did = %format!("configure the adapter{change}"), "left as it was found");
         }
         Ok(())

@@ -7,10 +7,10 @@ use std::{
 
 use tracing::warn;
 
-use super::{Manager, blocked, look::failed, took_us, unknown_network};
+use super::{Manager, blocked, took_us, unknown_network};
 use crate::{
     endpoint::{Endpoint, Stage},
-    error::Error,
+    error::{Error, Listed},
     events::{Event, Kind},
     model::Model,
     names::{EndpointId, IfName, NetworkId},
@@ -149,16 +149,13 @@ impl Manager {
         let is_there = have.host_end(&endpoint.id).is_some();
         let named_by_number = matches!(endpoint.ifname, Naming::Prefix(_));
         let inside = match thorough || is_there || named_by_number {
-            true => self.kernel.sandbox_links(sandbox).map_err(failed("the container's interfaces"))?,
-            false => self
-                .kernel
-                .sandbox_exists(sandbox)
-                .map_err(failed("the container's interfaces"))?
-                .then(Vec::new),
+            true => self.kernel.sandbox_links(sandbox),
+            false => self.kernel.sandbox_exists(sandbox).map(|exists| exists.then(Vec::new)),
         };
+        let inside = inside.map_err(Error::kernel(Listed::ContainerLinks))?;
         have.sandboxes.insert(sandbox.to_owned(), inside.map_or(Sandbox::Missing, Sandbox::Present));
         if thorough || is_there {
-            have.rules = Rules::Read(self.kernel.rules().map_err(failed("can-gw rules"))?);
+            have.rules = Rules::Read(self.kernel.rules().map_err(Error::kernel(Listed::Rules))?);
         }
         Ok(have)
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::Manager;
 use crate::{
     adapter::Adapter,
-    error::Error,
+    error::{Error, Listed},
     kernel::{Identity, Kernel, KernelError, Link, LinkKind},
     network::Hub,
     plan::{Have, Plan, Rules, Sandbox, Scope, Want, plan},
@@ -23,7 +23,8 @@ impl Manager {
     /// # Errors
     /// When the links cannot be listed: nothing can be planned without them.
     pub(crate) fn look_at_host<'a>(&self, hubs: impl IntoIterator<Item = &'a Hub>) -> Result<Have, Error> {
-        let mut have = Have { links: self.kernel.links().map_err(failed("interfaces"))?, ..Have::default() };
+        let mut have =
+            Have { links: self.kernel.links().map_err(Error::kernel(Listed::Links))?, ..Have::default() };
         if hubs.into_iter().any(|hub| matches!(hub, Hub::Adapter(Adapter::Known { .. }))) {
             let each = |(name, read): (String, Result<Identity, KernelError>)| {
                 (name, read.map_err(|err| err.to_string()))
@@ -104,10 +105,4 @@ pub(super) fn sandbox(read: Result<Option<Vec<Link>>, KernelError>) -> Sandbox {
         Ok(None) => Sandbox::Missing,
         Err(err) => Sandbox::Unknown(err.to_string()),
     }
-}
-
-/// The error of a list that cannot be had.
-pub(super) fn failed(what: &str) -> impl FnOnce(KernelError) -> Error {
-    let doing = format!("list {what}");
-    move |err| Error::kernel(doing, err)
 }

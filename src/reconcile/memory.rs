@@ -14,7 +14,7 @@ use crate::{
     events::{Event, Events, Kind},
     manager::Manager,
     model::Model,
-    names::EndpointId,
+    names::{EndpointId, NetworkId},
     plan::{Action, Have, LEFTOVER, Plan, Problem, Sandbox, Step, Want},
 };
 
@@ -57,7 +57,7 @@ struct Inner {
     /// When each endpoint's sandbox was first seen missing.
     sandboxes: BTreeMap<EndpointId, Instant>,
     /// Faults that failed to heal or keep coming back.
-    faults: BTreeMap<String, Fault>,
+    faults: BTreeMap<FaultKey, Fault>,
     /// Problems as they were told.
     problems: Problems,
     /// How many looks in a row could not read everything.
@@ -103,35 +103,31 @@ impl Memory {
         }
         let mut inner = self.inner.lock();
         let now = self.now();
+        inner.keep_leftovers(&plan.steps, now);
         let mut pending = false;
-        let mut leftovers = BTreeMap::new();
+        // Endpoints whose broken pair still stands: a new one would find its name taken.
         let mut broken = BTreeSet::new();
-        plan.steps.retain(|step| {
-            if let (LEFTOVER, Action::Delete { index, .. }) = (step.reason, &step.action) {
-                let since = inner.leftovers.get(index).copied().unwrap_or(now);
-                leftovers.insert(*index, since);
-                let young = now.duration_since(since) < LEFTOVER_GRACE;
-                pending |= young;
-                return !young;
-            }
+        let mut due = Vec::with_capacity(plan.steps.len());
+        for step in std::mem::take(&mut plan.steps) {
             let network = step.network.as_ref().and_then(|id| model.network(id));
-            if network.is_some_and(|network| !manager.heals(network)) {
-                return false;
+            let is_leftover = step.reason == LEFTOVER;
+            if !is_leftover && network.is_some_and(|network| !manager.heals(network)) {
+                continue;
             }
-            // Where the broken pair still stands, a new one finds its name taken.
-            let stands = matches!(step.action, Action::CreatePair { .. }) && broken.contains(&step.endpoint);
-            let waits = stands
-                || inner.faults.get_mut(&key(step)).is_some_and(|fault| {
-                    fault.last = now;
-                    now < fault.until
-                });
-            if waits && matches!(step.action, Action::Delete { .. }) {
+            let waits = match &step.action {
+                Action::Delete { index, .. } if is_leftover => inner.is_young_leftover(*index, now),
+                Action::CreatePair { .. } if broken.contains(&step.endpoint) => true,
+                _ => inner.fault_waits(&step, now),
+            };
+            if waits && !is_leftover && matches!(step.action, Action::Delete { .. }) {
                 broken.insert(step.endpoint.clone());
             }
             pending |= waits;
-            !waits
-        });
-        inner.leftovers = leftovers;
+            if !waits {
+                due.push(step);
+            }
+        }
+        plan.steps = due;
         inner.forget_settled(manager.events(), now);
         pending || inner.faults.values().any(|fault| fault.healed > AT_ONCE)
     }
@@ -210,7 +206,7 @@ impl Memory {
         let about = |kind| Event::of_step(kind, model, step);
         let first =
             || Fault { over: about(Kind::HealedForGood), healed: 0, failed: 0, last: now, until: now };
-        let fault = inner.faults.entry(key(step)).or_insert_with(first);
+        let fault = inner.faults.entry(FaultKey::of(step)).or_insert_with(first);
         fault.last = now;
         match &done.outcome {
             Ok(()) => {
@@ -258,20 +254,54 @@ fn pause(times: u32, first: Duration) -> Duration {
 }
 
 impl Inner {
+    /// Remembers since when each leftover of this plan has been one, and forgets those that are none any more.
+    fn keep_leftovers(&mut self, steps: &[Step], now: Instant) {
+        let mut leftovers = BTreeMap::new();
+        for step in steps.iter().filter(|step| step.reason == LEFTOVER) {
+            if let Action::Delete { index, .. } = step.action {
+                leftovers.insert(index, self.leftovers.get(&index).copied().unwrap_or(now));
+            }
+        }
+        self.leftovers = leftovers;
+    }
+
+    fn is_young_leftover(&self, index: u32, now: Instant) -> bool {
+        self.leftovers.get(&index).is_some_and(|since| now.duration_since(*since) < LEFTOVER_GRACE)
+    }
+
+    /// Whether the fault that this step heals has to wait. It is there, waiting or not, so it is not over.
+    fn fault_waits(&mut self, step: &Step, now: Instant) -> bool {
+        let Some(fault) = self.faults.get_mut(&FaultKey::of(step)) else { return false };
+        fault.last = now;
+        now < fault.until
+    }
+
     /// A fault that stayed away is over; one that came back often is summed up.
     fn forget_settled(&mut self, events: &Events, now: Instant) {
-        self.faults.retain(|_, fault| {
-            let settled = now.duration_since(fault.last) > RECURS_WITHIN;
-            if settled && fault.healed > AT_ONCE {
-                events.tell(Event { times: Some(fault.healed), ..fault.over.clone() });
-            }
-            !settled
-        });
+        let is_settled = |fault: &Fault| now.duration_since(fault.last) > RECURS_WITHIN;
+        for fault in self.faults.values().filter(|fault| is_settled(fault) && fault.healed > AT_ONCE) {
+            events.tell(Event { times: Some(fault.healed), ..fault.over.clone() });
+        }
+        self.faults.retain(|_, fault| !is_settled(fault));
     }
 }
 
 /// What makes two steps the same fault: what is wrong, with what.
-fn key(step: &Step) -> String {
-    let Step { network, endpoint, reason, action } = step;
-    format!("{network:?}\t{endpoint:?}\t{reason}\t{}", action.interface())
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct FaultKey {
+    network: Option<NetworkId>,
+    endpoint: Option<EndpointId>,
+    reason: &'static str,
+    interface: String,
+}
+
+impl FaultKey {
+    fn of(step: &Step) -> Self {
+        Self {
+            network: step.network.clone(),
+            endpoint: step.endpoint.clone(),
+            reason: step.reason,
+            interface: step.action.interface().to_owned(),
+        }
+    }
 }

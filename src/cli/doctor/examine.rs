@@ -14,7 +14,7 @@ use crate::{
         leftovers, records, system, units,
     },
     cli::Failed,
-    error::Error,
+    error::{Error, Listed},
     kernel::{Kernel, Linux, boot_id},
     manager::Manager,
     state::Store,
@@ -131,12 +131,11 @@ impl Doctor {
         let driver = self.driver();
         let rules = blocking(move || {
             let kernel = Linux::new(&driver);
-            let failed = |err| Error::kernel("list interfaces and can-gw rules".into(), err).to_string();
-            Ok(leftovers::rules(
-                &kernel.links().map_err(failed)?,
-                &kernel.rules().map_err(failed)?,
-                &second.buses,
-            ))
+            let links = kernel.links().map_err(Error::kernel(Listed::Links));
+            let rules = kernel.rules().map_err(Error::kernel(Listed::Rules));
+            let (links, rules) =
+                (links.map_err(|err| err.to_string())?, rules.map_err(|err| err.to_string())?);
+            Ok(leftovers::rules(&links, &rules, &second.buses))
         });
         match rules.await.and_then(|looked: Result<_, String>| looked) {
             Ok(rules) => findings.extend(rules),
