@@ -30,9 +30,9 @@ pub fn missing(bus: &BusStatus) -> Option<Finding> {
     }
     let heals = match bus.heal {
         true => "",
-        false => "; healing is off for it, so it stays so until somebody asks",
+        false => "; healing is off for this network",
     };
-    let sentence = format!("bus {} is not as it should be: {}{heals}", bus.network_name, listed(&steps));
+    let sentence = format!("bus {} needs repair: {}{heals}", bus.network_name, listed(&steps));
     Some(about_bus(bus, Level::Error, sentence).by("canhub doctor --fix").by_doctor())
 }
 
@@ -43,7 +43,7 @@ pub fn problems(bus: &BusStatus) -> Vec<Finding> {
         let finding = with_command(about_bus(bus, Level::Error, problem.clone()));
         match finding.fix {
             Some(_) => finding,
-            None => finding.by(format!("ip -details link show {}    # whose is it?", bus.hub)),
+            None => finding.hint(format!("`ip -details link show {}` shows the interface", bus.hub)),
         }
     };
     own.map(finding).collect()
@@ -76,7 +76,7 @@ pub fn adapter(bus: &BusStatus) -> Option<Finding> {
         (Some(problem), _) => found("adapter", Level::Error, problem + &counted),
         (None, "error-warning") => {
             let sentence = format!(
-                "adapter {interface} is error-warning: it counted 96 errors or more{counted}; before it gets worse, look at the bitrate, the termination (120 ohms at both ends) and whether anybody else is on the wire to acknowledge its frames: `ip -details -statistics link show {interface}`"
+                "adapter {interface} is error-warning: an error counter is at 96 or more{counted}; check the bitrate, the termination (120 ohms at both ends), and that another node is on the wire to acknowledge frames (`ip -details -statistics link show {interface}`)"
             );
             found("adapter", Level::Warning, sentence)
         }
@@ -89,12 +89,12 @@ pub fn adapter(bus: &BusStatus) -> Option<Finding> {
         (None, state) => {
             let history = match bus.adapter.as_ref().map_or(0, |adapter| adapter.bus_offs) {
                 0 => String::new(),
-                times => format!("; it was bus-off {times} times since it was plugged in"),
+                times => format!("; it went bus-off {times} times"),
             };
             found(
                 "adapter",
                 Level::Pass,
-                format!("adapter {interface} is there and {state}{counted}{history}"),
+                format!("adapter {interface} is present and {state}{counted}{history}"),
             )
         }
     }
@@ -104,7 +104,7 @@ pub fn adapter(bus: &BusStatus) -> Option<Finding> {
 pub fn sound(bus: &BusStatus) -> Finding {
     let joined: Vec<&MemberStatus> = bus.joined().collect();
     let containers = match joined.len() {
-        0 => "no container on it".to_owned(),
+        0 => "no containers".to_owned(),
         1 => "1 container".to_owned(),
         several => format!("{several} containers"),
     };
@@ -115,16 +115,18 @@ pub fn sound(bus: &BusStatus) -> Finding {
         .collect();
     let silent = match silent[..] {
         [] => String::new(),
-        ref all if all.len() == joined.len() && all.len() > 1 => "; none has sent a frame yet".to_owned(),
-        ref some if some.len() <= 3 => format!("; no frame yet from {}", some.join(", ")),
-        ref many => format!("; no frame yet from {} of them", many.len()),
+        ref all if all.len() == joined.len() && all.len() > 1 => {
+            "; none of them has sent a frame yet".to_owned()
+        }
+        ref some if some.len() <= 3 => format!("; no frames yet from {}", some.join(", ")),
+        ref many => format!("; no frames yet from {} of them", many.len()),
     };
     let hub = match bus.owner {
         Ownership::Adapter => format!("adapter {}", bus.hub),
         Ownership::Owned | Ownership::Shared => format!("hub {}", bus.hub),
     };
-    let heal = if bus.heal { "" } else { "; healing is off for it" };
-    let sentence = format!("bus {} is as it should be: {hub}, {containers}{silent}{heal}", bus.network_name);
+    let heal = if bus.heal { "" } else { "; healing is off" };
+    let sentence = format!("bus {} is healthy: {hub}, {containers}{silent}{heal}", bus.network_name);
     about_bus(bus, Level::Pass, sentence)
 }
 
@@ -146,9 +148,12 @@ fn listed(steps: &[&String]) -> String {
     }
 }
 
-/// The plan's sentences have the command that mends in them.
+/// The plan's sentences have the command that fixes it in them; other commands there only show something.
 fn with_command(finding: Finding) -> Finding {
-    match command_in(&finding.sentence).map(str::to_owned) {
+    match command_in(&finding.sentence)
+        .filter(|command| command.starts_with("ip link set "))
+        .map(str::to_owned)
+    {
         Some(command) => finding.by(command),
         None => finding,
     }
@@ -198,7 +203,7 @@ mod tests {
     #[test]
     fn each_state_of_a_wire_has_its_level_and_words() {
         for (bus, level, words) in [
-            (on_adapter("error-active"), Level::Pass, "is there and error-active"),
+            (on_adapter("error-active"), Level::Pass, "is present and error-active"),
             (on_adapter("error-warning"), Level::Warning, "120 ohms"),
             (
                 with_problem("error-passive", "nearly all fail"),
@@ -212,7 +217,8 @@ mod tests {
             let found = adapter(&bus).unwrap();
             assert_eq!(found.level, level, "{found:?}");
             assert!(found.sentence.contains(words), "{found:?}");
-            let command = found.sentence.split('`').nth(1);
+            let command =
+                found.sentence.split('`').nth(1).filter(|command| command.starts_with("ip link set"));
             assert_eq!(found.fix.as_deref(), command, "{found:?}");
             assert_eq!((found.check.as_str(), found.subject.as_deref()), ("adapter", Some("usb:1d50:606f")));
         }
@@ -239,7 +245,7 @@ mod tests {
         let found = bus(&missing);
         assert_eq!(
             found.sentence,
-            "bus wire is not as it should be: the hub was missing (vcan-body), b, c, and 1 more"
+            "bus wire needs repair: the hub was missing (vcan-body), b, c, and 1 more"
         );
         assert_eq!(
             (found.level, found.fixable, found.fix.as_deref()),

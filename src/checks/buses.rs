@@ -15,7 +15,7 @@ const GROUP: Group = Group::Buses;
 pub fn look(before: &Status, now: &Status) -> Vec<Finding> {
     if now.buses.is_empty() {
         let sentence =
-            "there is no bus yet; make one with `docker network create -d canhub --ipam-driver null mybus`";
+            "no buses yet; create one with `docker network create -d canhub --ipam-driver null mybus`";
         return vec![Finding::pass(GROUP, "bus", sentence)];
     }
     now.buses
@@ -60,14 +60,16 @@ fn losing(bus: &str, before: &BusStatus, now: &MemberStatus) -> Option<Finding> 
     }
     let who = called(now);
     let sentence = format!(
-        "bus {bus}: {lost} frames to {who} were lost within the last moment: its interface {} is down or does not take them",
+        "bus {bus}: {lost} frames to {who} were dropped in the last second: its interface {} is down or refuses them",
         now.interface
     );
-    let fix = match &now.container {
-        Some(container) => format!("docker exec {container} ip -statistics link show {}", now.interface),
-        None => "cangw -L    # the rules whose `dropped` grows".to_owned(),
+    let hint = match &now.container {
+        Some(container) => {
+            format!("see `docker exec {container} ip -statistics link show {}`", now.interface)
+        }
+        None => "`cangw -L` shows the rules and their `dropped` counters".to_owned(),
     };
-    Some(Finding::warning(GROUP, "dropped-frames", sentence).by(fix))
+    Some(Finding::warning(GROUP, "dropped-frames", sentence).hint(hint))
 }
 
 #[cfg(test)]
@@ -104,12 +106,12 @@ mod tests {
     fn a_sound_bus_passes_and_says_who_was_never_heard() {
         let sound = one(&bus(json!({})));
         assert_eq!((sound.level, sound.subject.as_deref()), (Level::Pass, Some("garage")));
-        assert_eq!(sound.sentence, "bus garage is as it should be: hub vcan7, 1 container");
+        assert_eq!(sound.sentence, "bus garage is healthy: hub vcan7, 1 container");
         let mut silent = bus(json!({}));
         silent.members[0].traffic.frames_out.handled = 0;
         let silent = one(&silent);
         assert!(
-            silent.level == Level::Pass && silent.sentence.ends_with("no frame yet from ecu1"),
+            silent.level == Level::Pass && silent.sentence.ends_with("no frames yet from ecu1"),
             "{silent:?}"
         );
     }
@@ -136,11 +138,11 @@ mod tests {
         let waiting = one(&bus(json!({
             "problems": [away], "adapter_problems": [away], "waiting": true, "owner": "adapter", "hub": "can0",
         })));
-        assert_eq!((waiting.level, waiting.fix.as_deref()), (Level::Warning, Some("ip -br link")));
+        assert_eq!((waiting.level, waiting.fix.as_deref()), (Level::Warning, None), "a look fixes nothing");
         assert_eq!(waiting.sentence, format!("bus garage: {away}"));
         let taken = "an interface vcan7 exists that canhub did not make: use it with adapter=vcan7";
         let taken = one(&bus(json!({"problems": [taken]})));
-        assert!(taken.fix.as_ref().is_some_and(|fix| fix.contains("show vcan7")), "{taken:?}");
+        assert!(taken.hint.as_ref().is_some_and(|hint| hint.contains("show vcan7")), "{taken:?}");
         assert_eq!((taken.check.as_str(), taken.level), ("bus", Level::Error));
     }
 

@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use super::{
     Files, Finding, Group, Level,
-    networks::{addresses, of_rustycan, quoted},
-    units,
+    networks::{addresses, gives_addresses, of_rustycan, quoted},
+    ports, units,
 };
-use crate::docker::facts;
+use crate::docker::facts::{self, is_ours};
 
 /// Docker answers within milliseconds; one that takes longer than this hangs.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
@@ -39,32 +39,48 @@ impl Docker {
         }
     }
 
+    /// The list with the containers of the networks that a check may want to be made again: only the single
+    /// view names them.
+    async fn with_members(&self, mut networks: Vec<facts::NetworkFacts>) -> Vec<facts::NetworkFacts> {
+        for network in networks.iter_mut().filter(|network| gives_addresses(&self.driver, network)) {
+            if let Ok(told) = limited(facts::network(&self.socket, &network.id)).await {
+                *network = told;
+            }
+        }
+        networks
+    }
+
     /// All that there is to ask. Where the engine does not answer, that alone is told.
     pub async fn look(&self, files: &Files) -> Vec<Finding> {
         let engine = self.engine(files).await;
         if engine.check != VERSION {
             return vec![engine];
         }
-        let (networks, live_restore, late) = tokio::join!(
+        let (networks, live_restore, late, unpublished) = tokio::join!(
             limited(facts::networks(&self.socket)),
             limited(facts::live_restore(&self.socket)),
             timeout(TIME_LIMIT_LATE, facts::late(&self.socket, &self.driver)),
+            timeout(TIME_LIMIT_LATE, facts::unpublished(&self.socket, &self.driver)),
         );
         let mut findings = vec![engine];
         match networks {
             Ok(networks) => {
+                let networks = self.with_members(networks).await;
                 findings.extend(addresses(&self.driver, &networks));
                 findings.extend(of_rustycan(&self.driver, &networks));
             }
-            Err(err) => findings.push(unknown("null-ipam", "Docker's networks cannot be listed", &err)),
+            Err(err) => findings.push(unknown("null-ipam", "cannot list Docker's networks", &err)),
         }
         match late {
             Ok(Some(late)) => findings.extend(given_up(&late)),
             Ok(None) | Err(_) => {
-                let sentence = "containers that are down could not be looked at: Docker does not tell";
-                findings.push(Finding::warning(GROUP, "late-containers", sentence).by("docker ps --all"));
+                let sentence = "could not inspect stopped containers: Docker did not answer";
+                findings.push(
+                    Finding::warning(GROUP, "late-containers", sentence).hint("`docker ps --all` lists them"),
+                );
             }
         }
+        findings.extend(ports::of(unpublished.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))));
         match live_restore {
             Ok(false) => {}
             Ok(true) => {
@@ -73,16 +89,10 @@ impl Docker {
                     plugins.iter().any(|plugin| plugin.enabled && is_ours(&plugin.name, &self.driver));
                 findings.push(restoring(managed || units_are_sound(files)));
             }
-            Err(err) => findings.push(unknown("live-restore", "Docker's settings cannot be read", &err)),
+            Err(err) => findings.push(unknown("live-restore", "cannot read Docker's settings", &err)),
         }
         findings
     }
-}
-
-/// Whether a network's driver is ours: by its name, or as a managed plugin's `name:tag`, of whatever registry.
-pub fn is_ours(driver: &str, ours: &str) -> bool {
-    let name = driver.rsplit('/').next().unwrap_or(driver);
-    name.split(':').next() == Some(ours)
 }
 
 /// An answer, or an error also when none comes in time.
@@ -107,15 +117,15 @@ fn of_version(version: &str) -> Finding {
         (29, 0, 0..=2) => warning(
             "29.0.0 to 29.0.2 have bugs with networks of plugins: a container on a bridge and a bus may not start, or take dockerd with it",
         )
-        .by("upgrade Docker Engine to 29.0.3 or newer"),
+        .hint("upgrade Docker Engine to 29.0.3 or newer"),
         (0..=19, ..) | (20, 0..=9, _) => {
-            warning("it is older than 20.10, with which canhub was never tried").by("upgrade Docker Engine")
+            warning("canhub is not tested with releases before 20.10").hint("upgrade Docker Engine to 28 or newer")
         }
         (20..=27, ..) => Finding::pass(
             GROUP,
             VERSION,
             format!(
-                "Docker Engine {version} answers; before 28, names of interfaces that do not end in 0 come a moment late"
+                "Docker Engine {version} answers; with engines before 28, interface names that do not end in 0 are set a moment after the container starts"
             ),
         ),
         _ => Finding::pass(GROUP, VERSION, format!("Docker Engine {version} answers")),
@@ -129,41 +139,36 @@ fn silent(socket: &Path, err: &io::Error, installed: bool) -> Finding {
         io::ErrorKind::PermissionDenied => Finding::warning(
             GROUP,
             "engine",
-            format!(
-                "Docker's networks and containers cannot be seen: {shown} is for root and the group docker"
-            ),
+            format!("cannot inspect Docker's networks and containers: no permission to open {shown}"),
         )
-        .by("sudo canhub doctor"),
+        .hint("run `sudo canhub doctor`"),
         io::ErrorKind::TimedOut => error(format!(
-            "Docker does not answer on {shown} within {} s: it hangs, or is busy with its start",
+            "Docker does not answer on {shown} within {} s: it hangs or is still starting",
             TIME_LIMIT.as_secs()
         ))
-        .by("systemctl status docker; journalctl -u docker -n 50"),
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if installed => {
-            error(format!("Docker does not run (nobody answers on {shown}), so no container gets a bus"))
-                .by("systemctl start docker")
-        }
-        io::ErrorKind::NotFound => error(format!(
-            "there is no Docker at {shown}: install Docker Engine, or name its socket with --docker-socket"
+        .hint("see `systemctl status docker` and `journalctl -u docker -n 50`"),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if installed => error(format!(
+            "Docker is not running (no process listens on {shown}), so no container can join a bus"
         ))
-        .by("canhub doctor --docker-socket PATH"),
-        _ => error(format!("Docker does not answer properly on {shown}: {err}"))
-            .by("journalctl -u docker -n 50"),
+        .by("systemctl start docker"),
+        io::ErrorKind::NotFound => error(format!("no Docker at {shown}"))
+            .hint("install Docker Engine, or name its socket with --docker-socket"),
+        _ => error(format!("Docker fails on {shown}: {err}")).hint("see `journalctl -u docker -n 50`"),
     }
 }
 
 fn unknown(check: &str, what: &str, err: &io::Error) -> Finding {
-    Finding::warning(GROUP, check, format!("{what}: {err}")).by("journalctl -u docker -n 50")
+    Finding::warning(GROUP, check, format!("{what}: {err}")).hint("see `journalctl -u docker -n 50`")
 }
 
 fn given_up(late: &[String]) -> Vec<Finding> {
     let check = "late-containers";
     if late.is_empty() {
-        return vec![Finding::pass(GROUP, check, "no container waits for canhub in vain")];
+        return vec![Finding::pass(GROUP, check, "no container failed to start for lack of canhub")];
     }
     let finding = |name: &String| {
         let sentence = format!(
-            "container {name} is down and stays so: Docker gave up on it because canhub was not there when it was started"
+            "container {name} is down and stays down: canhub was not running when Docker tried to start it"
         );
         Finding::error(GROUP, check, sentence).about(name).by(format!("docker start {}", quoted(name)))
     };
@@ -181,12 +186,12 @@ fn restoring(in_time: bool) -> Finding {
         true => Finding::pass(
             GROUP,
             check,
-            "live-restore is on: containers go on while dockerd restarts, and so do their buses",
+            "live-restore is on: containers and their buses keep running while dockerd restarts",
         ),
         false => Finding::warning(
             GROUP,
             check,
-            "live-restore is on, and canhub may come after Docker: then dockerd waits 15 s for each running container on a bus before it is up",
+            "live-restore is on, and canhub may start after Docker: then dockerd waits 15 s for each running container on a bus before it is up",
         )
         .by("systemctl enable canhub.socket canhub.service"),
     }
@@ -216,24 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn drivers_of_ours_are_known_under_each_of_their_names() {
-        for ours in ["canhub", "canhub:latest", "registry.example/garage/canhub:1.2"] {
-            assert!(is_ours(ours, "canhub"), "{ours}");
-        }
-        for other in ["bridge", "canhub2", "canhub2:latest", "rustyvxcan"] {
-            assert!(!is_ours(other, "canhub"), "{other}");
-        }
-    }
-
-    #[test]
     fn each_silence_of_docker_has_its_own_words() {
         let of =
             |kind: io::ErrorKind, installed| silent(Path::new("/run/docker.sock"), &kind.into(), installed);
         assert_eq!(of(io::ErrorKind::NotFound, true).fix.as_deref(), Some("systemctl start docker"));
-        assert!(of(io::ErrorKind::NotFound, false).sentence.contains("--docker-socket"));
+        assert!(of(io::ErrorKind::NotFound, false).hint.is_some_and(|hint| hint.contains("--docker-socket")));
         assert!(of(io::ErrorKind::TimedOut, true).sentence.contains("within 5 s"));
         let hidden = of(io::ErrorKind::PermissionDenied, true);
-        assert!(hidden.level == Level::Warning && hidden.sentence.contains("cannot be seen"));
+        assert!(hidden.level == Level::Warning && hidden.sentence.contains("cannot inspect"));
     }
 
     #[tokio::test]

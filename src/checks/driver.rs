@@ -10,13 +10,9 @@ use hyper::Method;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{
-    Files, Finding, Group,
-    docker::{is_ours, limited},
-    units,
-};
+use super::{Files, Finding, Group, docker::limited, units};
 use crate::{
-    docker::facts::{self, Plugin},
+    docker::facts::{self, Plugin, is_ours},
     http::client,
 };
 
@@ -45,7 +41,7 @@ impl Driver {
         let answer = timeout(TIME_LIMIT, asked).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let there = match answer {
             Ok(answer) => Some(of_answer(&self.socket, &answer.body)),
-            Err(err) => of_silence(&self.socket, &err),
+            Err(err) => of_failure(&self.socket, &err),
         };
         match there {
             Some(finding) => vec![finding.about(&self.name)],
@@ -65,36 +61,34 @@ fn of_answer(socket: &Path, body: &[u8]) -> Finding {
     let socket = socket.display();
     match implements {
         true => Finding::pass(GROUP, CHECK, format!("the driver answers on {socket}")),
-        false => {
-            Finding::error(GROUP, CHECK, format!("somebody else than a network driver answers on {socket}"))
-                .by(format!("ss -xlp src {socket}"))
-        }
+        false => Finding::error(
+            GROUP,
+            CHECK,
+            format!("{socket} is served by something that is not a network driver"),
+        )
+        .hint(format!("`ss -xlp src {socket}` shows which process")),
     }
 }
 
 /// `None` where the driver is to be looked for elsewhere.
-fn of_silence(socket: &Path, err: &io::Error) -> Option<Finding> {
+fn of_failure(socket: &Path, err: &io::Error) -> Option<Finding> {
     let socket = socket.display();
     match err.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => None,
         io::ErrorKind::PermissionDenied => {
-            let sentence =
-                format!("whether the driver answers on {socket} cannot be seen: only root may ask");
-            Some(Finding::warning(GROUP, CHECK, sentence).by("sudo canhub doctor"))
+            let sentence = format!("cannot ask the driver on {socket}: permission denied");
+            Some(Finding::warning(GROUP, CHECK, sentence).hint("run `sudo canhub doctor`"))
         }
         io::ErrorKind::TimedOut => {
             let sentence = format!(
-                "canhub does not answer on {socket} within {} s: containers on a bus neither start nor stop",
+                "canhub does not answer on {socket} within {} s: containers on a bus can neither start nor stop; their frames still flow",
                 TIME_LIMIT.as_secs()
             );
-            Some(
-                Finding::error(GROUP, CHECK, sentence)
-                    .by("systemctl restart canhub    # buses go on meanwhile"),
-            )
+            Some(Finding::error(GROUP, CHECK, sentence).by("systemctl restart canhub"))
         }
         _ => {
-            let sentence = format!("canhub does not answer properly on {socket}: {err}");
-            Some(Finding::error(GROUP, CHECK, sentence).by("journalctl -u canhub -n 50"))
+            let sentence = format!("canhub fails on {socket}: {err}");
+            Some(Finding::error(GROUP, CHECK, sentence).hint("see `journalctl -u canhub -n 50`"))
         }
     }
 }
@@ -108,17 +102,17 @@ fn elsewhere(name: &str, managed: Option<&Plugin>, installed: bool) -> Finding {
         Some(plugin) => Finding::error(
             GROUP,
             MANAGED,
-            format!("the managed plugin {} is disabled, so no container on a bus starts", plugin.name),
+            format!("the managed plugin {} is disabled, so no container can start on a bus", plugin.name),
         )
-        .by(format!("docker plugin enable {}", plugin.name)),
+        .hint(format!("run `docker plugin enable {}`", plugin.name)),
         None if installed => error(format!(
-            "canhub does not run: Docker finds no driver {name}, and no container on a bus starts"
+            "canhub is not running: Docker finds no driver {name}, and no container can start on a bus"
         ))
         .by("systemctl enable --now canhub.socket canhub.service"),
         None => error(format!(
             "Docker finds no driver {name}: canhub is installed neither as a service nor as a managed plugin"
         ))
-        .by("sudo make install && sudo systemctl enable --now canhub.socket canhub.service"),
+        .hint("install it: `make install`, then `systemctl enable --now canhub.socket canhub.service`"),
     }
 }
 
@@ -153,11 +147,11 @@ mod tests {
         let plugin = |enabled| Plugin { name: "canhub:latest".into(), enabled };
         assert_eq!(elsewhere("canhub", Some(&plugin(true)), false).level, Level::Pass);
         let disabled = elsewhere("canhub", Some(&plugin(false)), true);
-        assert_eq!(disabled.fix.as_deref(), Some("docker plugin enable canhub:latest"));
+        assert_eq!(disabled.hint.as_deref(), Some("run `docker plugin enable canhub:latest`"));
     }
 
     #[test]
-    fn who_else_answers_is_no_driver() {
+    fn a_server_that_is_not_a_network_driver_is_an_error() {
         let of = |body: &str| of_answer(Path::new("/x"), body.as_bytes()).level;
         assert_eq!(of(r#"{"Implements":["NetworkDriver"]}"#), Level::Pass);
         assert_eq!(of(r#"{"Implements":["VolumeDriver"]}"#), Level::Error);

@@ -1,4 +1,4 @@
-//! What a check came to.
+//! The result of a check.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,17 +12,17 @@ pub enum Group {
     Docker,
     /// Each bus, its members, its adapter.
     Buses,
-    /// What others or an earlier canhub left behind.
+    /// What other programs or an earlier canhub left behind.
     Leftovers,
 }
 
-/// How bad it is.
+/// How severe a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
-    /// As it should be.
+    /// Nothing to do.
     Pass,
-    /// Works, with less than it could have or with a trap in it; also what could not be looked at.
+    /// Works, but with a limitation or a trap; also what could not be inspected.
     Warning,
     /// Does not work.
     Error,
@@ -38,24 +38,27 @@ pub struct Finding {
     /// What it is about, where a check looks at several things: a network's name, an adapter, a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// How bad it is.
+    /// How severe it is.
     pub level: Level,
     /// What was found and, where it is wrong, why that matters: one sentence.
     pub sentence: String,
-    /// What mends it, as one types it.
+    /// The shell command that fixes it, to be run as root. A test runs each of these.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
+    /// What a person can do about it where no single command fixes it: where to look, what to decide.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
     /// Whether `canhub doctor --fix` does that.
     pub fixable: bool,
 }
 
 impl Finding {
-    /// As it should be.
+    /// Nothing to do.
     pub fn pass(group: Group, check: &str, sentence: impl Into<String>) -> Self {
         Self::new(group, check, Level::Pass, sentence.into())
     }
 
-    /// Works, with a trap in it; or could not be looked at.
+    /// Works, but with a trap; or could not be inspected.
     pub fn warning(group: Group, check: &str, sentence: impl Into<String>) -> Self {
         Self::new(group, check, Level::Warning, sentence.into())
     }
@@ -66,7 +69,16 @@ impl Finding {
     }
 
     fn new(group: Group, check: &str, level: Level, sentence: String) -> Self {
-        Self { group, check: check.into(), subject: None, level, sentence, fix: None, fixable: false }
+        Self {
+            group,
+            check: check.into(),
+            subject: None,
+            level,
+            sentence,
+            fix: None,
+            hint: None,
+            fixable: false,
+        }
     }
 
     /// Says what it is about.
@@ -75,10 +87,16 @@ impl Finding {
         Self { subject: Some(subject.into()), ..self }
     }
 
-    /// Says what mends it, for a person to type.
+    /// Gives the shell command that fixes it, as it stands: no placeholder, no comment.
     #[must_use]
     pub fn by(self, command: impl Into<String>) -> Self {
         Self { fix: Some(command.into()), ..self }
+    }
+
+    /// Gives advice for a person.
+    #[must_use]
+    pub fn hint(self, advice: impl Into<String>) -> Self {
+        Self { hint: Some(advice.into()), ..self }
     }
 
     /// `canhub doctor --fix` does it too.

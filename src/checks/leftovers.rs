@@ -1,4 +1,4 @@
-//! What others or an earlier canhub left behind: sockets, another plugin's records, rules, links.
+//! What other programs or an earlier canhub left behind: sockets, another plugin's records, rules, links.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
 use super::{Files, Finding, Group};
 use crate::{
     http::socket::{Probe, probe},
-    kernel::{Filter, Link, Rule, RuleFlags, RuleStatus},
+    kernel::{Filter, Link, LinkKind, Rule, RuleFlags, RuleStatus},
     names::NetworkId,
     network::{Alias, Network},
     plan::{LEFTOVER, is_ours},
@@ -22,7 +22,7 @@ pub const SOCKETS: &str = "stale-socket";
 /// The check's name for the other plugin's file.
 pub const RUSTYCAN: &str = "rustycan4docker";
 
-/// Sockets that nobody serves any more. `plugin` and `admin` are ours; those beside `plugin` are others'.
+/// Sockets that no process listens on. `plugin` and `admin` are ours; those beside `plugin` are others'.
 pub async fn sockets(plugin: &Path, admin: &Path) -> Vec<Finding> {
     let folder = plugin.parent().unwrap_or(Path::new("/"));
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -39,12 +39,11 @@ pub async fn sockets(plugin: &Path, admin: &Path) -> Vec<Finding> {
         }
     }
     if !hidden.is_empty() {
-        let sentence =
-            format!("whether somebody serves {} cannot be seen: only root may ask", hidden.join(", "));
-        stale.push(Finding::warning(GROUP, SOCKETS, sentence).by("sudo canhub doctor"));
+        let sentence = format!("cannot tell whether {} is in use: permission denied", hidden.join(", "));
+        stale.push(Finding::warning(GROUP, SOCKETS, sentence).hint("run `sudo canhub doctor`"));
     }
     if stale.is_empty() {
-        stale.push(Finding::pass(GROUP, SOCKETS, "no socket is left that nobody serves"));
+        stale.push(Finding::pass(GROUP, SOCKETS, "no stale plugin sockets"));
     }
     stale
 }
@@ -53,12 +52,11 @@ fn of_socket(path: &Path, plugin: &Path, admin: &Path) -> Finding {
     let shown = path.display().to_string();
     let remove = format!("rm {shown}");
     if path == admin {
-        let sentence =
-            format!("nobody serves canhub's admin socket {shown} any more: who asks there gets no answer");
+        let sentence = format!("stale admin socket {shown}: no process listens on it");
         return Finding::warning(GROUP, SOCKETS, sentence).about(shown).by(remove).by_doctor();
     }
     let sentence = format!(
-        "nobody serves {shown} any more, and Docker waits 15 s for it at each `docker volume` command"
+        "stale plugin socket {shown}: no process listens on it, and Docker waits 15 s for it at each `docker volume` command"
     );
     let finding = Finding::warning(GROUP, SOCKETS, sentence).about(shown).by(remove);
     if path == plugin { finding.by_doctor() } else { finding }
@@ -69,9 +67,8 @@ pub fn rustycan(files: &Files, known: &[Network]) -> Vec<Finding> {
     let on_host = format!("{}/{}", rustycan4docker::FOLDER, rustycan4docker::FILE);
     let plugins = "/var/lib/docker/plugins";
     if files.hides(&on_host) {
-        let sentence =
-            format!("whether rustycan4docker left networks in {on_host} cannot be seen: only root may");
-        return vec![Finding::warning(GROUP, RUSTYCAN, sentence).by("sudo canhub doctor")];
+        let sentence = format!("cannot look for rustycan4docker's networks in {on_host}: permission denied");
+        return vec![Finding::warning(GROUP, RUSTYCAN, sentence).hint("run `sudo canhub doctor`")];
     }
     let in_plugins = files.names(plugins).into_iter().map(|id| format!("{plugins}/{id}/rootfs{on_host}"));
     let paths: Vec<String> = std::iter::once(on_host.clone()).chain(in_plugins).collect();
@@ -87,7 +84,7 @@ pub fn rustycan(files: &Files, known: &[Network]) -> Vec<Finding> {
             let sentence = match waiting.len() {
                 0 => return None,
                 _ => format!(
-                    "rustycan4docker left networks that canhub does not know: buses on {}",
+                    "rustycan4docker has networks that canhub has not imported: buses on {}",
                     waiting.join(", ")
                 ),
             };
@@ -96,21 +93,21 @@ pub fn rustycan(files: &Files, known: &[Network]) -> Vec<Finding> {
         })
         .collect();
     if findings.is_empty() {
-        findings.push(Finding::pass(GROUP, RUSTYCAN, "no network of rustycan4docker waits to be taken over"));
+        findings.push(Finding::pass(GROUP, RUSTYCAN, "no rustycan4docker networks left to import"));
     }
     findings
 }
 
-/// Links of ours that nobody wants.
+/// Links of ours that belong to no known network or endpoint.
 pub fn links(status: &Status) -> Finding {
     let of_bus = |bus: &BusStatus| bus.steps.iter().filter(|step| step.starts_with(LEFTOVER)).count();
     match status.leftovers + status.buses.iter().map(of_bus).sum::<usize>() {
-        0 => Finding::pass(GROUP, "leftover-links", "no interface of canhub's is left that nobody wants"),
+        0 => Finding::pass(GROUP, "leftover-links", "no leftover canhub interfaces"),
         count => {
             let sentence = match count {
-                1 => "one interface of canhub's belongs to no container or network any more".to_owned(),
+                1 => "1 leftover canhub interface belongs to no known container or network".to_owned(),
                 several => {
-                    format!("{several} interfaces of canhub's belong to no container or network any more")
+                    format!("{several} leftover canhub interfaces belong to no known container or network")
                 }
             };
             Finding::warning(GROUP, "leftover-links", sentence).by("canhub doctor --fix").by_doctor()
@@ -131,11 +128,7 @@ pub fn rules(links: &[Link], rules: &[RuleStatus], buses: &[BusStatus]) -> Vec<F
         })
         .collect();
     if foreign.is_empty() {
-        foreign.push(Finding::pass(
-            GROUP,
-            "foreign-rules",
-            "nobody else has can-gw rules on canhub's interfaces",
-        ));
+        foreign.push(Finding::pass(GROUP, "foreign-rules", "no foreign can-gw rules on canhub's interfaces"));
     }
     foreign
 }
@@ -172,16 +165,37 @@ fn is_foreign(source: &Link, destination: &Link, modifies: bool, buses: &[BusSta
     modifies || !one_bus || !of_member
 }
 
+/// What such a rule carries. can-gw forwards a frame once (every rule of canhub's has a hop limit of one), so a rule
+/// takes up no frame that another rule delivered.
 fn of_rule(source: &Link, destination: &Link, status: &RuleStatus) -> Finding {
     let (from, to) = (&source.name, &destination.name);
-    let sentence = format!(
-        "a can-gw rule that is not canhub's carries frames from {from} to {to}: if nobody wants that, frames come twice or get where they should not"
-    );
-    let fix = match status.modifies {
-        false => delete(from, to, status.rule),
-        true => format!("cangw -L | grep 'A -s {from} -d {to} '    # then the same with -D for -A"),
+    let is_member = |link: &Link| link.kind == LinkKind::Vxcan && is_ours(link);
+    let effect = match (is_member(source), is_member(destination)) {
+        (true, true) => {
+            format!("{to}'s container gets frames from {from}'s container that it should not, or twice")
+        }
+        (true, false) => format!("{to} gets a copy of every frame that {from}'s container sends"),
+        (false, true) => format!("{to}'s container gets a copy of every frame that is sent on {from} itself"),
+        (false, false) => format!(
+            "it carries only frames that programs on the host send on {from}, or that its adapter receives: frames that canhub forwards to {from} stop there, and frames that arrive on {to} this way reach no container, because can-gw forwards a frame once"
+        ),
     };
-    Finding::warning(GROUP, "foreign-rules", sentence).about(format!("{from} to {to}")).by(fix)
+    let modifies = if status.modifies { "; it also modifies them" } else { "" };
+    let sentence = format!("foreign can-gw rule from {from} to {to}: {effect}{modifies}");
+    let finding = Finding::warning(GROUP, "foreign-rules", sentence).about(format!("{from} to {to}"));
+    let finding = match [source, destination].into_iter().find(|link| !is_ours(link)) {
+        Some(stranger) if !is_member(source) && !is_member(destination) => finding.hint(format!(
+            "to put {} on the bus, create the network with `-o adapter={}`; to connect two buses, run a gateway in a container that is on both",
+            stranger.name, stranger.name
+        )),
+        _ => finding,
+    };
+    match status.modifies {
+        false => finding.by(delete(from, to, status.rule)),
+        true => finding.hint(format!(
+            "`cangw -L` shows the rule (-s {from} -d {to}); delete it by the same words with -D for -A"
+        )),
+    }
 }
 
 /// The words with which `cangw` deletes a rule.
@@ -206,7 +220,7 @@ fn delete(from: &str, to: &str, rule: Rule) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{checks::Level, kernel::LinkKind};
+    use crate::checks::Level;
 
     #[tokio::test]
     async fn a_dead_socket_is_named_and_only_ours_is_removed_for_you() {
@@ -292,6 +306,16 @@ mod tests {
             let findings = rules(&links, &[rule], &[]);
             assert_eq!((findings[0].level, findings[0].fixable), (Level::Warning, false), "{why}");
         }
+        let between_hubs = rules(&links, &[rule(1, 4, false)], &[]).remove(0);
+        assert!(
+            between_hubs.sentence.contains("carries only frames that programs on the host send on vcan7")
+        );
+        assert!(!between_hubs.sentence.contains("twice"), "{}", between_hubs.sentence);
+        assert!(between_hubs.hint.is_some_and(|hint| hint.contains("-o adapter=foreign")));
+        let to_member = rules(&links, &[rule(4, 2, false)], &[]).remove(0);
+        assert!(to_member.sentence.contains("ch2's container gets a copy"), "{}", to_member.sentence);
+        let modifying = rules(&links, &[rule(2, 3, true)], &[]).remove(0);
+        assert!(modifying.fix.is_none() && modifying.hint.is_some_and(|hint| hint.contains("-s ch2 -d ch3")));
         let foreign = rules(&links, &[rule(1, 4, false)], &[]).remove(0);
         assert_eq!(foreign.fix.as_deref(), Some("cangw -D -s vcan7 -d foreign -X -e -f 123:7FF -l 1"));
     }

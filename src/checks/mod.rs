@@ -1,7 +1,7 @@
 //! What `canhub doctor` looks at, and what the daemon watches as its health: the same checks.
 //!
-//! A check reads and never changes. It comes to [`Finding`]s: one sentence each, with the command that mends
-//! what is wrong, and whether `canhub doctor --fix` can do that. Files are read under a root ([`Files`]), so
+//! A check reads and never changes. It returns [`Finding`]s: one sentence each, with the command that fixes
+//! what is wrong or a hint for a person, and whether `canhub doctor --fix` can do it. Files are read under a root ([`Files`]), so
 //! that tests can make a machine in a folder.
 
 mod bus;
@@ -14,6 +14,7 @@ pub mod leftovers;
 pub mod modules;
 mod networks;
 mod packages;
+mod ports;
 pub mod records;
 pub mod system;
 pub mod units;

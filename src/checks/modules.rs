@@ -7,11 +7,11 @@ use super::{
 
 /// What a bus needs, what of it, and the kernel's word for it when one builds a kernel.
 const NEEDED: [(&str, &str, &str); 5] = [
-    ("can", "no program can use CAN at all", "CONFIG_CAN"),
+    ("can", "programs cannot use CAN", "CONFIG_CAN"),
     ("can-raw", "programs cannot open CAN sockets", "CONFIG_CAN_RAW"),
-    ("can-gw", "no frame gets from one container to another", "CONFIG_CAN_GW"),
-    ("vcan", "no bus can be made on the host", "CONFIG_CAN_VCAN"),
-    ("vxcan", "no container can get an interface", "CONFIG_CAN_VXCAN"),
+    ("can-gw", "containers on a bus cannot exchange frames", "CONFIG_CAN_GW"),
+    ("vcan", "canhub cannot create buses", "CONFIG_CAN_VCAN"),
+    ("vxcan", "containers cannot get CAN interfaces", "CONFIG_CAN_VXCAN"),
 ];
 /// The one that no use of it loads.
 const GATEWAY: &str = "can-gw";
@@ -54,16 +54,16 @@ pub fn look(files: &Files, forwards: bool) -> Vec<Finding> {
         let error = |sentence: String| Finding::error(Group::System, &check, sentence);
         findings.push(match presence(files, &release, module) {
             Presence::Loaded => pass(format!("{module} is loaded")),
-            Presence::BuiltIn => pass(format!("{module} is part of the kernel")),
+            Presence::BuiltIn => pass(format!("{module} is built into the kernel")),
             Presence::Loadable if module == GATEWAY && forwards => {
                 error(format!("{module} is not loaded: {without} until it is"))
                     .by(format!("modprobe {module}"))
                     .by_doctor()
             }
-            Presence::Loadable => pass(format!("{module} is there; the first use of it loads it")),
+            Presence::Loadable => pass(format!("{module} is available and loads on first use")),
             Presence::Absent => {
                 let (why, fix) = whence(files, &release, module, config);
-                error(format!("this kernel ({release}) has no {module}, so {without}{why}")).by(fix)
+                error(format!("this kernel ({release}) has no {module}, so {without}{why}")).hint(fix)
             }
             Presence::Unknown => {
                 unknown.push(module);
@@ -83,19 +83,19 @@ fn unlisted(files: &Files, release: &str, modules: &[&str]) -> Option<Finding> {
     Some(match is_upgraded(files, release) {
         true => {
             let sentence = format!(
-                "{names}: not loaded, and the modules of the running kernel ({release}) are gone from the disk since another kernel was installed"
+                "{names}: not loaded, and the modules of the running kernel ({release}) are no longer on disk: the kernel was upgraded"
             );
-            Finding::error(Group::System, &format!("module-{first}"), sentence).by("reboot")
+            Finding::error(Group::System, &format!("module-{first}"), sentence).hint("reboot")
         }
         false => {
             let (why, fix) = match is_of_a_product(release) {
                 true => whence(files, release, first, "CONFIG_CAN"),
-                false => ("", format!("modprobe --all {}", modules.join(" "))),
+                false => ("", format!("try `modprobe --all {}`", modules.join(" "))),
             };
             let sentence = format!(
-                "whether this kernel ({release}) has {names} cannot be told: there is no /lib/modules/{release}{why}"
+                "cannot tell whether this kernel ({release}) has {names}: there is no /lib/modules/{release}{why}"
             );
-            Finding::warning(Group::System, "modules", sentence).by(fix)
+            Finding::warning(Group::System, "modules", sentence).hint(fix)
         }
     })
 }
@@ -156,7 +156,7 @@ fn at_boot(files: &Files, gateway: Presence) -> Option<Finding> {
         Finding::pass(Group::System, check, format!("{GATEWAY} is loaded at each boot"))
     } else {
         let sentence = format!(
-            "nothing loads {GATEWAY} at boot: canhub has to ask the kernel for it when the first container joins, which fails where it lacks CAP_SYS_MODULE"
+            "{GATEWAY} is not loaded at boot: canhub loads it when the first container joins, which fails without CAP_SYS_MODULE"
         );
         Finding::warning(Group::System, check, sentence)
             .by(format!("echo {GATEWAY} > {AT_BOOT_FILE}"))
@@ -235,8 +235,12 @@ mod tests {
             let findings = look(&files, false);
             let vxcan = of(&findings, "module-vxcan");
             assert_eq!((vxcan.level, vxcan.fixable), (Level::Error, false));
-            assert!(vxcan.sentence.contains("no container can get an interface"), "{}", vxcan.sentence);
-            assert!(vxcan.fix.as_ref().is_some_and(|text| text.contains(fix)), "{release}: {:?}", vxcan.fix);
+            assert!(vxcan.sentence.contains("containers cannot get CAN interfaces"), "{}", vxcan.sentence);
+            assert!(
+                vxcan.hint.as_ref().is_some_and(|text| text.contains(fix)),
+                "{release}: {:?}",
+                vxcan.hint
+            );
         }
     }
 
@@ -250,7 +254,7 @@ mod tests {
         let files = files.with("/proc/modules", "ext4 1 0 - Live 0x0\n");
         let findings = look(&files, false);
         let can = of(&findings, "module-can");
-        assert_eq!((can.level, can.fix.as_deref()), (Level::Error, Some("reboot")));
+        assert_eq!((can.level, can.hint.as_deref()), (Level::Error, Some("reboot")));
         // Nobody knows: no false alarm, and no false peace.
         let dir = tempfile::tempdir().unwrap();
         let findings = look(&Files::under(dir.path()).with("/proc/sys/kernel/osrelease", "6.1.0-1"), false);
@@ -260,7 +264,7 @@ mod tests {
         let findings = look(&Files::under(dir.path()).with("/proc/sys/kernel/osrelease", release), false);
         let unlisted = of(&findings, "modules");
         assert!(unlisted.sentence.contains("WSL2 is built without CAN"), "{}", unlisted.sentence);
-        assert!(unlisted.fix.as_ref().is_some_and(|fix| fix.contains(".wslconfig")));
+        assert!(unlisted.hint.as_ref().is_some_and(|hint| hint.contains(".wslconfig")));
     }
 
     #[test]

@@ -1,35 +1,49 @@
 //! Docker's networks of ours: do they give out addresses, and which are still another plugin's.
 
-use super::{Finding, Group, docker::is_ours};
-use crate::docker::facts::NetworkFacts;
+use super::{Finding, Group};
+use crate::docker::facts::{NetworkFacts, is_ours};
+
+/// Labels of networks that Compose made.
+const COMPOSE_PROJECT: &str = "com.docker.compose.project";
+const COMPOSE_NETWORK: &str = "com.docker.compose.network";
+
+/// Whether a network is ours, and its IPAM gives out addresses.
+pub(super) fn gives_addresses(driver: &str, network: &NetworkFacts) -> bool {
+    is_ours(&network.driver, driver) && network.ipam.driver != "null" && network.enable_ipv4
+}
 
 /// Networks of ours whose IPAM gives out addresses, which CAN has no use for.
 pub(super) fn addresses(driver: &str, networks: &[NetworkFacts]) -> Vec<Finding> {
-    let ours: Vec<_> = networks.iter().filter(|network| is_ours(&network.driver, driver)).collect();
     let check = "null-ipam";
-    let mut wrong: Vec<Finding> = ours
+    let mut wrong: Vec<Finding> = networks
         .iter()
-        .filter(|network| network.ipam.driver != "null" && network.enable_ipv4)
+        .filter(|network| gives_addresses(driver, network))
         .map(|network| {
             let sentence = format!(
-                "network {} gives out IP addresses, which CAN has no use for: it takes a subnet from Docker's pool, and Docker 27 and older put an address on each CAN interface",
+                "network {} assigns IP addresses, which CAN does not use: it takes a subnet from Docker's pool, and Docker 27 and older put an address on each CAN interface",
                 network.name
             );
-            Finding::warning(Group::Docker, check, sentence).about(&network.name).by(again(network, &network.driver))
+            let finding = Finding::warning(Group::Docker, check, sentence).about(&network.name);
+            match compose_key(network) {
+                Some((project, key)) => finding.hint(format!(
+                    "in the Compose file of project {project}, give the network {key} `ipam: {{driver: \"null\"}}` (with the quotes), then run `docker compose down` and `docker compose up -d`"
+                )),
+                None => finding.by(recreate(network, &network.driver)),
+            }
         })
         .collect();
     if wrong.is_empty() {
-        let sentence = match ours.len() {
-            0 => "Docker has no network of canhub's yet".to_owned(),
-            1 => "Docker's one network of canhub's gives out no addresses".to_owned(),
-            several => format!("Docker's {several} networks of canhub's give out no addresses"),
+        let sentence = match networks.iter().filter(|network| is_ours(&network.driver, driver)).count() {
+            0 => "no CAN networks yet".to_owned(),
+            1 => "1 CAN network, without IP addresses".to_owned(),
+            several => format!("{several} CAN networks, without IP addresses"),
         };
         wrong.push(Finding::pass(Group::Docker, check, sentence));
     }
     wrong
 }
 
-/// Networks whose driver is still the plugin that canhub takes over from.
+/// Networks whose driver is still the plugin that canhub replaces.
 pub(super) fn of_rustycan(driver: &str, networks: &[NetworkFacts]) -> Vec<Finding> {
     let theirs = |network: &&NetworkFacts| {
         !is_ours(&network.driver, driver)
@@ -37,24 +51,46 @@ pub(super) fn of_rustycan(driver: &str, networks: &[NetworkFacts]) -> Vec<Findin
     };
     let finding = |network: &NetworkFacts| {
         let sentence = format!(
-            "network {} still has the driver {} of rustycan4docker; canhub understands its options",
+            "network {} still uses rustycan4docker's driver {}; canhub understands its options",
             network.name, network.driver
         );
-        let again = again(network, driver);
-        Finding::warning(Group::Leftovers, "rustycan4docker-network", sentence).about(&network.name).by(again)
+        let hint = match compose_key(network) {
+            Some((project, key)) => format!(
+                "in the Compose file of project {project}, give the network {key} `driver: {driver}`, then run `docker compose down` and `docker compose up -d`"
+            ),
+            None => format!("stop its containers, then: {}", recreate(network, driver)),
+        };
+        Finding::warning(Group::Leftovers, "rustycan4docker-network", sentence)
+            .about(&network.name)
+            .hint(hint)
     };
     networks.iter().filter(theirs).map(finding).collect()
 }
 
-/// The network once more, as it should have been made.
-fn again(network: &NetworkFacts, driver: &str) -> String {
-    let NetworkFacts { name, options, .. } = network;
+/// The Compose project of a network, and what it is called in the project's file. Compose refuses a network that it
+/// did not create itself ("incorrect label"), so such a network cannot be made again by hand.
+fn compose_key(network: &NetworkFacts) -> Option<(&str, &str)> {
+    let labels = network.labels.as_ref()?;
+    let project = labels.get(COMPOSE_PROJECT)?;
+    Some((project, labels.get(COMPOSE_NETWORK).unwrap_or(&network.name)))
+}
+
+/// Creates the network again as it should have been. Docker removes none that has running containers ("has active
+/// endpoints"), so these are disconnected first and connected again.
+fn recreate(network: &NetworkFacts, driver: &str) -> String {
+    let NetworkFacts { name, options, containers, .. } = network;
     let options: String =
         options.iter().flatten().map(|(key, value)| format!(" -o {key}={}", quoted(value))).collect();
     let name = quoted(name);
-    format!(
-        "docker network rm {name} && docker network create -d {driver} --ipam-driver null{options} {name}"
-    )
+    let members: Vec<String> =
+        containers.iter().flatten().map(|(_, container)| quoted(&container.name)).collect();
+    let each = |action: &str| {
+        members.iter().map(|member| format!("docker network {action} {name} {member}")).collect()
+    };
+    let disconnect: Vec<String> = each("disconnect");
+    let create = format!("docker network create -d {driver} --ipam-driver null{options} {name}");
+    let connect: Vec<String> = each("connect");
+    [disconnect, vec![format!("docker network rm {name}"), create], connect].concat().join(" && ")
 }
 
 /// For a shell.
@@ -94,13 +130,45 @@ mod tests {
         assert!(of_rustycan("canhub", &all).is_empty());
         let old = networks(r#"[{"Name":"old","Driver":"rustyvxcan","Options":{"vxcan.id":"0"}}]"#);
         assert_eq!(
-            of_rustycan("canhub", &old)[0].fix.as_deref(),
+            of_rustycan("canhub", &old)[0].hint.as_deref(),
             Some(
-                "docker network rm old && docker network create -d canhub --ipam-driver null -o vxcan.id=0 old"
+                "stop its containers, then: docker network rm old && docker network create -d canhub --ipam-driver null -o vxcan.id=0 old"
             )
         );
         assert!(of_rustycan("rustyvxcan", &old).is_empty(), "canhub answers under the old name");
         let [none] = &addresses("canhub", &all[..3])[..] else { panic!("one") };
         assert_eq!(none.level, Level::Pass);
+    }
+
+    #[test]
+    fn a_network_with_running_containers_is_emptied_first() {
+        let all = networks(
+            r#"[{"Id":"1","Name":"body","Driver":"canhub","IPAM":{"Driver":"default"},
+                 "Containers":{"c1":{"Name":"ecu1"},"c2":{"Name":"ecu2"}}}]"#,
+        );
+        assert_eq!(
+            addresses("canhub", &all)[0].fix.as_deref(),
+            Some(
+                "docker network disconnect body ecu1 && docker network disconnect body ecu2 && docker network rm body && docker network create -d canhub --ipam-driver null body && docker network connect body ecu1 && docker network connect body ecu2"
+            )
+        );
+    }
+
+    #[test]
+    fn a_network_of_compose_is_changed_in_its_file() {
+        let all = networks(
+            r#"[{"Id":"1","Name":"garage_body","Driver":"canhub","IPAM":{"Driver":"default"},
+                 "Labels":{"com.docker.compose.project":"garage","com.docker.compose.network":"body"}},
+                {"Id":"2","Name":"garage_old","Driver":"rustyvxcan",
+                 "Labels":{"com.docker.compose.project":"garage","com.docker.compose.network":"old"}}]"#,
+        );
+        for (finding, words) in [
+            (addresses("canhub", &all).remove(0), "network body `ipam: {driver: \"null\"}`"),
+            (of_rustycan("canhub", &all).remove(0), "network old `driver: canhub`"),
+        ] {
+            let hint = finding.hint.unwrap_or_default();
+            assert!(hint.contains("project garage") && hint.contains(words), "{hint}");
+            assert!(hint.contains("`docker compose down`") && finding.fix.is_none(), "{hint}");
+        }
     }
 }

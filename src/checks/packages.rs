@@ -31,25 +31,25 @@ pub(super) fn whence(files: &Files, release: &str, module: &str, config: &str) -
     if has("rpt") || has("rpi") || has("-v7") || has("-v8") {
         return (
             if module == "vxcan" { "; Raspberry Pi kernels have vxcan since September 2026" } else { "" },
-            "apt update && apt full-upgrade && reboot".into(),
+            "run `apt update && apt full-upgrade && reboot`".into(),
         );
     }
     if is("ubuntu") {
-        return ("", "apt install linux-modules-extra-$(uname -r)".into());
+        return ("", "run `apt install linux-modules-extra-$(uname -r)`".into());
     }
     if is("debian") && has("cloud") {
         return (
             "; Debian's cloud kernel is built without CAN",
-            "apt install linux-image-$(dpkg --print-architecture) && reboot".into(),
+            "run `apt install linux-image-$(dpkg --print-architecture) && reboot`".into(),
         );
     }
     if is("debian") {
-        return ("", "apt install --reinstall linux-image-$(uname -r)".into());
+        return ("", "run `apt install --reinstall linux-image-$(uname -r)`".into());
     }
     if is("fedora") || is("rhel") || is("centos") {
         return (
             "",
-            "dnf install kernel-modules-extra-$(uname -r) kernel-modules-internal-$(uname -r)".into(),
+            "run `dnf install kernel-modules-extra-$(uname -r) kernel-modules-internal-$(uname -r)`".into(),
         );
     }
     (

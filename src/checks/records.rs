@@ -21,14 +21,16 @@ pub fn look(folder: &Path) -> Vec<Finding> {
             return about(Finding::pass(Group::Buses, CHECK, format!("no records yet in {shown}")));
         }
         Err(err) if err.kind() == io::ErrorKind::PermissionDenied => {
-            let sentence = format!("canhub's records in {shown} cannot be seen: only root may");
-            return about(Finding::warning(Group::Buses, CHECK, sentence).by("sudo canhub doctor"));
+            let sentence = format!("cannot read canhub's records in {shown}: permission denied");
+            return about(Finding::warning(Group::Buses, CHECK, sentence).hint("run `sudo canhub doctor`"));
         }
         Err(err) => {
             let sentence = format!(
-                "canhub's records in {shown} cannot be read ({err}): after a reboot no bus comes back"
+                "cannot read canhub's records in {shown} ({err}): no bus will come back after a reboot"
             );
-            return about(Finding::error(Group::Buses, CHECK, sentence).by(format!("ls -ld {shown}")));
+            return about(
+                Finding::error(Group::Buses, CHECK, sentence).hint(format!("check `ls -ld {shown}`")),
+            );
         }
         Ok(_) => {}
     }
@@ -36,15 +38,16 @@ pub fn look(folder: &Path) -> Vec<Finding> {
     let loaded = Store::observing(folder, boot_id()).load();
     if let Some(why) = loaded.unread {
         let sentence =
-            format!("{why}: canhub keeps it and tries again, and no network can be created meanwhile");
-        findings.push(Finding::error(Group::Buses, CHECK, sentence).by(format!("ls -ld {shown}/state.json")));
+            format!("{why}: canhub keeps the file and retries; networks cannot be created until then");
+        let hint = format!("check `ls -ld {shown}/state.json`");
+        findings.push(Finding::error(Group::Buses, CHECK, sentence).hint(hint));
     }
     for warning in loaded.warnings {
-        let sentence = format!("{warning}: what it held is not known after the next start of canhub");
+        let sentence = format!("{warning}: its contents are lost at the next start of canhub");
         findings.push(Finding::error(Group::Buses, CHECK, sentence).by("canhub doctor --fix").by_doctor());
     }
     if findings.is_empty() {
-        findings.push(Finding::pass(Group::Buses, CHECK, "its records can be read and written"));
+        findings.push(Finding::pass(Group::Buses, CHECK, "canhub's records can be read and written"));
     }
     findings.into_iter().map(|finding| finding.about(shown.clone())).collect()
 }
@@ -56,8 +59,8 @@ pub fn no_room(folder: &Path) -> Option<Finding> {
     match room(folder) {
         Ok(room) => cramped(&shown, room),
         Err(err) => {
-            let sentence = format!("the state folder {shown} cannot be looked at: {err}");
-            Some(Finding::error(Group::Buses, CHECK, sentence).by(format!("ls -ld {shown}")))
+            let sentence = format!("cannot inspect the state folder {shown}: {err}");
+            Some(Finding::error(Group::Buses, CHECK, sentence).hint(format!("check `ls -ld {shown}`")))
         }
     }
 }
@@ -66,15 +69,17 @@ fn cramped(folder: &str, room: Room) -> Option<Finding> {
     let error = |sentence| Some(Finding::error(Group::Buses, CHECK, sentence));
     if room.read_only {
         let sentence = format!(
-            "{folder} is mounted read-only: no network can be created, and nothing new outlives a reboot"
+            "{folder} is mounted read-only: networks cannot be created, and changes do not survive a reboot"
         );
         return error(sentence)?.by(format!("mount -o remount,rw $(findmnt -no TARGET -T {folder})")).into();
     }
     if room.bytes < LITTLE || room.files == Some(0) {
         let sentence = format!(
-            "the disk of {folder} is full: no network can be created, and nothing new outlives a reboot"
+            "the disk of {folder} is full: networks cannot be created, and changes do not survive a reboot"
         );
-        return error(sentence)?.by(format!("df -h {folder}    # then free some space")).into();
+        return error(sentence)?
+            .hint(format!("free some space; `df -h {folder}` shows how much there is"))
+            .into();
     }
     None
 }
@@ -109,8 +114,7 @@ mod tests {
         assert_eq!(words(room), "");
         assert_eq!(words(Room { files: None, ..room }), "");
         assert!(
-            no_room(Path::new("/nowhere"))
-                .is_some_and(|found| found.sentence.contains("cannot be looked at"))
+            no_room(Path::new("/nowhere")).is_some_and(|found| found.sentence.contains("cannot inspect"))
         );
         assert!(words(Room { bytes: 4096, ..room }).contains("is full"));
         assert!(words(Room { files: Some(0), ..room }).contains("is full"));

@@ -26,12 +26,9 @@ fn kernel(files: &Files) -> Finding {
         (Some(major), Some(minor)) if (major, minor) < OLDEST => Finding::error(
             Group::System,
             "kernel",
-            format!(
-                "Linux {release} is too old: its can-gw has no rules for CAN FD, which came with {}.{}",
-                OLDEST.0, OLDEST.1
-            ),
+            format!("Linux {release} is too old: can-gw supports CAN FD since {}.{}", OLDEST.0, OLDEST.1),
         )
-        .by("upgrade the kernel and reboot"),
+        .hint("upgrade the kernel and reboot"),
         _ => Finding::pass(Group::System, "kernel", format!("Linux {release}")),
     }
 }
@@ -41,13 +38,13 @@ fn max_hops(files: &Files) -> Option<Finding> {
     let hops = files.text("/sys/module/can_gw/parameters/max_hops")?;
     let check = "max-hops";
     Some(match hops.as_str() {
-        "1" => Finding::pass(Group::System, check, "can-gw sends a frame on once (max_hops=1)"),
+        "1" => Finding::pass(Group::System, check, "can-gw forwards a frame once (max_hops=1)"),
         _ => Finding::warning(
             Group::System,
             check,
-            format!("can-gw was loaded with max_hops={hops}: canhub's buses do not depend on it, but rules of others can send frames round in circles, and back to who sent them"),
+            format!("can-gw was loaded with max_hops={hops}: canhub does not depend on it, but other can-gw rules can forward frames in loops, and back to their sender"),
         )
-        .by("grep -r max_hops /etc/modprobe.d    # remove it there, then reboot"),
+        .hint("remove the option from /etc/modprobe.d (`grep -r max_hops /etc/modprobe.d`) and reboot"),
     })
 }
 
@@ -66,26 +63,21 @@ pub fn backlog(files: &Files, apart: Duration) -> Vec<Finding> {
     let larger = |size: u32| format!("sysctl -w net.core.netdev_max_backlog={size}");
     vec![if limit < BACKLOG {
         let sentence = format!(
-            "net.core.netdev_max_backlog is only {limit} (usually {BACKLOG}): a burst of more than {limit} frames, times the containers that hear them, is lost in the kernel and no sender is told"
+            "net.core.netdev_max_backlog is only {limit} (default {BACKLOG}): the kernel drops bursts of more than {limit} frames (times the number of receivers), and no sender is told"
         );
         Finding::warning(Group::System, check, sentence).by(larger(BACKLOG))
     } else if lost > 0 {
         let sentence = format!(
-            "the kernel dropped {lost} packets within the last moment because its queue was full (net.core.netdev_max_backlog={limit}): bursts of frames are being lost, and no sender is told"
+            "the kernel dropped {lost} packets in the last second because its backlog was full (net.core.netdev_max_backlog={limit}): bursts of frames are lost, and no sender is told"
         );
         Finding::warning(Group::System, check, sentence)
             .by(larger(limit.saturating_mul(10).min(20_000).max(limit)))
     } else if after > 0 {
-        let sentence = format!(
-            "{limit} packets may wait for a processor; {after} were dropped since the boot, none now"
-        );
+        let sentence =
+            format!("kernel backlog of {limit} packets; {after} were dropped since boot, none now");
         Finding::pass(Group::System, check, sentence)
     } else {
-        Finding::pass(
-            Group::System,
-            check,
-            format!("{limit} packets may wait for a processor; none was dropped"),
-        )
+        Finding::pass(Group::System, check, format!("kernel backlog of {limit} packets; none dropped"))
     }]
 }
 
@@ -96,10 +88,10 @@ fn softnet_drops(files: &Files) -> u64 {
     text.lines().filter_map(column).sum()
 }
 
-/// The check's name for what the one who asks may do.
+/// The name of the check of this process's capabilities.
 pub const PRIVILEGES: &str = "privileges";
 
-/// What the one who asks lacks to see all.
+/// The capabilities that this process lacks to inspect everything.
 pub fn lacking(files: &Files) -> Vec<&'static str> {
     let status = files.text("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
@@ -107,18 +99,18 @@ pub fn lacking(files: &Files) -> Vec<&'static str> {
     CAPABILITIES.iter().filter(|(bit, _)| mask & (1 << bit) == 0).map(|(_, name)| *name).collect()
 }
 
-/// What the one who asks may not see.
+/// Whether this process can inspect everything.
 pub fn privileges(files: &Files) -> Vec<Finding> {
     let missing = lacking(files);
     let check = PRIVILEGES;
     vec![if missing.is_empty() {
-        Finding::pass(Group::System, check, "all can be seen (CAP_NET_ADMIN, CAP_SYS_ADMIN)")
+        Finding::pass(Group::System, check, "everything can be inspected (CAP_NET_ADMIN, CAP_SYS_ADMIN)")
     } else {
         let sentence = format!(
-            "not all can be seen without {}: the interfaces inside containers, canhub's records and its answers are left out",
+            "missing {}: cannot inspect the interfaces inside containers, canhub's records and its admin socket",
             missing.join(" and ")
         );
-        Finding::warning(Group::System, check, sentence).by("sudo canhub doctor")
+        Finding::warning(Group::System, check, sentence).hint("run `sudo canhub doctor`")
     }]
 }
 
@@ -199,7 +191,7 @@ mod tests {
         assert_eq!(of("000001ffffffffff").level, Level::Pass);
         let partly = of("0000000000001000");
         assert_eq!(partly.level, Level::Warning);
-        assert!(partly.sentence.contains("without CAP_SYS_ADMIN:"), "{}", partly.sentence);
+        assert!(partly.sentence.contains("missing CAP_SYS_ADMIN:"), "{}", partly.sentence);
         assert!(of("0").sentence.contains("CAP_NET_ADMIN and CAP_SYS_ADMIN"));
     }
 }

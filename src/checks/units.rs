@@ -50,7 +50,8 @@ pub fn look(files: &Files) -> Vec<Finding> {
         .into_iter()
         .flat_map(|unit| [(unit, "/etc/systemd/system", ""), (unit, "/run/systemd/system", " --runtime")]);
     if let Some((unit, _, option)) = places.find(|(unit, folder, _)| is_masked(files, folder, unit)) {
-        let sentence = format!("{unit} is masked, so nothing starts canhub and no container on a bus starts");
+        let sentence =
+            format!("{unit} is masked, so canhub does not start and no container can start on a bus");
         let unmask = format!(
             "systemctl unmask{option} {SOCKET} {SERVICE} && systemctl enable --now {SOCKET} {SERVICE}"
         );
@@ -67,7 +68,7 @@ fn enabled(files: &Files) -> Finding {
         [] => Finding::pass(Group::Docker, check, "canhub starts at each boot"),
         ref off => {
             let sentence = format!(
-                "{} not enabled: after a reboot canhub comes late or not at all, and Docker gives up on containers that want a bus",
+                "{} not enabled: after a reboot canhub starts late or not at all, and Docker does not start containers that are on a bus",
                 match off {
                     [one] => format!("{one} is"),
                     several => format!("{} are", several.join(" and ")),
@@ -85,11 +86,13 @@ fn ordered(files: &Files) -> Finding {
     let after = setting(files, DOCKER, "After=").any(|unit| unit == SERVICE);
     let check = "unit-order";
     if before || after {
-        return Finding::pass(Group::Docker, check, "canhub is ready before Docker starts its containers");
+        return Finding::pass(Group::Docker, check, "canhub starts before Docker starts its containers");
     }
-    let sentence = "canhub.service is not ordered before docker.service: at boot Docker may start containers before their buses are there";
+    let sentence = "canhub.service is not ordered before docker.service: at boot Docker may start containers before their buses exist";
     Finding::warning(Group::Docker, check, sentence)
-        .by("systemctl edit canhub.service    # add: [Unit] Before=docker.service")
+        .by(format!(
+            "mkdir -p /etc/systemd/system/canhub.service.d && printf '[Unit]\\nBefore=docker.service\\n' > {ORDER_FILE} && systemctl daemon-reload"
+        ))
         .by_doctor()
 }
 

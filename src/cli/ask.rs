@@ -112,19 +112,21 @@ fn run<T>(work: impl Future<Output = T>) -> Result<T, Failed> {
 fn sentence(body: &[u8]) -> String {
     let said = serde_json::from_slice::<Value>(body).ok();
     let said = said.as_ref().and_then(|said| said.get("error")).and_then(Value::as_str);
-    said.unwrap_or("canhub's answer makes no sense; is it of another version?").to_owned()
+    said.unwrap_or("cannot parse canhub's answer; is it another version?").to_owned()
 }
 
 /// Why there is no answer, and what to do.
 fn unreachable(socket: &Path, err: &io::Error) -> Failed {
     let socket = socket.display();
     Failed::Unreachable(match err.kind() {
-        io::ErrorKind::PermissionDenied => "only root may ask: try it with sudo".into(),
+        io::ErrorKind::PermissionDenied => "permission denied: run it as root".into(),
         io::ErrorKind::NotFound => format!(
-            "canhub does not run, or has its admin socket elsewhere than at {socket}: `systemctl start canhub`, or name the socket with --admin-socket"
+            "canhub is not running, or its admin socket is not at {socket}: run `systemctl start canhub`, or name the socket with --admin-socket"
         ),
         io::ErrorKind::ConnectionRefused => {
-            format!("nobody answers on {socket}: `systemctl restart canhub`, and see `journalctl -u canhub`")
+            format!(
+                "no process listens on {socket}: run `systemctl restart canhub`, and see `journalctl -u canhub`"
+            )
         }
         _ => format!("canhub does not answer on {socket}: {err}; see `journalctl -u canhub`"),
     })

@@ -72,9 +72,8 @@ impl StatusCommand {
 }
 
 fn parse(body: &[u8]) -> Result<Status, Failed> {
-    serde_json::from_slice(body).map_err(|err| {
-        Failed::Because(format!("canhub's answer is not understood; is it of another version? {err}"))
-    })
+    serde_json::from_slice(body)
+        .map_err(|err| Failed::Because(format!("cannot parse canhub's answer; is it another version? {err}")))
 }
 
 fn verdict(status: &Status) -> Result<(), Failed> {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io, path::Path};
 
 use serde::Deserialize;
 
-use super::{client, late};
+use super::{client, late, ports};
 
 /// The engine.
 #[derive(Debug, Deserialize)]
@@ -14,10 +14,18 @@ pub(crate) struct Engine {
     pub(crate) version: String,
 }
 
+/// Whether a network's driver is ours: by its name, or as a managed plugin's `name:tag`, of whatever registry.
+pub(crate) fn is_ours(driver: &str, ours: &str) -> bool {
+    let name = driver.rsplit('/').next().unwrap_or(driver);
+    name.split(':').next() == Some(ours)
+}
+
 /// A network, whoever's driver it has.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct NetworkFacts {
+    #[serde(default)]
+    pub(crate) id: String,
     pub(crate) name: String,
     #[serde(default)]
     pub(crate) driver: String,
@@ -28,6 +36,18 @@ pub(crate) struct NetworkFacts {
     pub(crate) ipam: Ipam,
     #[serde(default)]
     pub(crate) options: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    pub(crate) labels: Option<BTreeMap<String, String>>,
+    /// Those that run, by id; only the view of a single network has them.
+    #[serde(default)]
+    pub(crate) containers: Option<BTreeMap<String, NetworkMember>>,
+}
+
+/// A container on a network.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct NetworkMember {
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -64,6 +84,10 @@ pub(crate) async fn networks(socket: &Path) -> io::Result<Vec<NetworkFacts>> {
     client::get(socket, "/networks").await
 }
 
+pub(crate) async fn network(socket: &Path, id: &str) -> io::Result<NetworkFacts> {
+    client::get(socket, &format!("/networks/{id}")).await
+}
+
 pub(crate) async fn live_restore(socket: &Path) -> io::Result<bool> {
     client::get::<Info>(socket, "/info").await.map(|info| info.live_restore_enabled)
 }
@@ -75,4 +99,24 @@ pub(crate) async fn plugins(socket: &Path) -> io::Result<Vec<Plugin>> {
 /// Names of containers that Docker gave up on because this driver was not there.
 pub(crate) async fn late(socket: &Path, driver: &str) -> Option<Vec<String>> {
     late::names(socket, driver).await
+}
+
+/// Names of running containers whose published ports Docker ignores, because they are on CAN networks only.
+pub(crate) async fn unpublished(socket: &Path, driver: &str) -> io::Result<Vec<String>> {
+    ports::unpublished(socket, driver).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drivers_of_ours_are_known_under_each_of_their_names() {
+        for ours in ["canhub", "canhub:latest", "registry.example/garage/canhub:1.2"] {
+            assert!(is_ours(ours, "canhub"), "{ours}");
+        }
+        for other in ["bridge", "canhub2", "canhub2:latest", "rustyvxcan"] {
+            assert!(!is_ours(other, "canhub"), "{other}");
+        }
+    }
 }

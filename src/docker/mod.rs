@@ -6,6 +6,7 @@
 mod client;
 pub(crate) mod facts;
 mod late;
+mod ports;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -57,6 +58,7 @@ struct ListedContainer {
 /// not there yet are started once it is.
 pub async fn run(manager: Handle, socket: PathBuf, driver: String, restart_late: bool) {
     let mut looked_for_late = false;
+    let mut unpublished = BTreeSet::new();
     loop {
         let pause = match learn(&manager, &socket).await {
             Ok(()) => {
@@ -67,6 +69,10 @@ pub async fn run(manager: Handle, socket: PathBuf, driver: String, restart_late:
                     && let Some(late) = late::names(&socket, &driver).await
                 {
                     manager.set_late(late);
+                }
+                let asked = within(TIME_LIMIT, ports::unpublished(&socket, &driver));
+                if let Ok(names) = asked.await {
+                    ports::warn_of_new(&mut unpublished, names);
                 }
                 INTERVAL
             }

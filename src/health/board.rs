@@ -87,6 +87,7 @@ struct Entry {
     since: SystemTime,
     reason: String,
     fix: Option<String>,
+    hint: Option<String>,
     last_check: Option<SystemTime>,
     took: Option<Duration>,
     /// Looks in a row that found it not healthy.
@@ -135,8 +136,9 @@ impl Board {
             need,
             status: Status::Unknown,
             since: now,
-            reason: "it was not looked at yet".to_owned(),
+            reason: "not checked yet".to_owned(),
             fix: None,
+            hint: None,
             last_check: None,
             took: None,
             failures: 0,
@@ -162,7 +164,7 @@ impl Board {
         let threshold = self.policy.threshold;
         let entry = self.entry(key.clone(), name, now);
         (entry.last_check, entry.took) = (Some(now), took.or(entry.took));
-        let Sight { status, reason, fix } = sight(outcome, entry.need);
+        let Observed { status, reason, fix, hint } = observed(outcome, entry.need);
         entry.failures = if status.is_well() { 0 } else { entry.failures.saturating_add(1) };
         if status == Status::Unknown && entry.status != Status::Unknown {
             // What was known once is not forgotten because a look came too early.
@@ -171,11 +173,11 @@ impl Board {
         entry.worse = if status > entry.status { entry.worse.saturating_add(1) } else { 0 };
         if status > entry.status && entry.worse < threshold && entry.status != Status::Unwatched {
             if entry.status == Status::Unknown {
-                (entry.reason, entry.fix) = (reason, fix);
+                (entry.reason, entry.fix, entry.hint) = (reason, fix, hint);
             }
             return None;
         }
-        (entry.reason, entry.fix) = (reason, fix);
+        (entry.reason, entry.fix, entry.hint) = (reason, fix, hint);
         if status == entry.status {
             return None;
         }
@@ -299,6 +301,7 @@ impl Entry {
             required: self.need == Need::Required,
             reason: self.reason.clone(),
             fix: self.fix.clone(),
+            hint: self.hint.clone(),
             last_check: self.last_check.map(rfc3339),
             since: rfc3339(self.since),
             took_us: self.took.map(micros),
@@ -307,17 +310,18 @@ impl Entry {
     }
 }
 
-/// How a component looks at one look.
-struct Sight {
+/// A component's status as one check found it.
+struct Observed {
     status: Status,
     reason: String,
     fix: Option<String>,
+    hint: Option<String>,
 }
 
-fn sight(outcome: Outcome, need: Need) -> Sight {
-    let plain = |status, reason| Sight { status, reason, fix: None };
+fn observed(outcome: Outcome, need: Need) -> Observed {
+    let plain = |status, reason| Observed { status, reason, fix: None, hint: None };
     match (outcome, need) {
-        (_, Need::Ignored) => plain(Status::Unwatched, "the health policy says to ignore it".to_owned()),
+        (_, Need::Ignored) => plain(Status::Unwatched, "ignored by the health policy".to_owned()),
         (Outcome::Found(finding), need) => {
             let has_to_be_there = need == Need::Required && finding.check == ADAPTER_AWAY;
             let status = match finding.level {
@@ -325,12 +329,12 @@ fn sight(outcome: Outcome, need: Need) -> Sight {
                 Level::Warning if !has_to_be_there => Status::Degraded,
                 Level::Warning | Level::Error => Status::Unhealthy,
             };
-            Sight { status, reason: finding.sentence, fix: finding.fix }
+            Observed { status, reason: finding.sentence, fix: finding.fix, hint: finding.hint }
         }
         (Outcome::TooEarly(reason), _) => plain(Status::Unknown, reason),
         (Outcome::Unwatched(reason), Need::Required) => plain(
             Status::Unhealthy,
-            format!("the health policy requires it, and it cannot be looked at: {reason}"),
+            format!("required by the health policy, but cannot be checked: {reason}"),
         ),
         (Outcome::Unwatched(reason), _) => plain(Status::Unwatched, reason),
     }

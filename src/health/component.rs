@@ -73,9 +73,12 @@ pub struct Component {
     pub required: bool,
     /// One sentence: why it is so.
     pub reason: String,
-    /// What mends it, as one types it.
+    /// The shell command that fixes it, to be run as root.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
+    /// What a person can do about it where no single command fixes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
     /// When it was last looked at; `None` until then.
     pub last_check: Option<String>,
     /// When it came to be so.

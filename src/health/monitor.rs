@@ -1,4 +1,4 @@
-//! The one task that looks, and the one thing that who asks reads.
+//! The task that runs the health checks, and the report that requests read.
 
 use std::{
     path::PathBuf,
@@ -80,7 +80,7 @@ impl Health {
             return report;
         }
         let reason = format!(
-            "canhub has not looked at itself for {}, which is a bug of its own: systemctl restart canhub",
+            "health has not been checked for {}: this is a bug in canhub; `systemctl restart canhub`",
             roughly(since)
         );
         Report { status: super::Status::Unhealthy, reason, ..report }
@@ -179,9 +179,9 @@ impl Looker {
             failed => {
                 let why = match failed {
                     Some(Err(err)) => blind(err),
-                    _ => late("the kernel, or canhub's own look at it,", self.policy.time_limit),
+                    _ => late("the kernel", self.policy.time_limit),
                 };
-                let sentence = format!("{}; the buses are as they were last seen", why.sentence);
+                let sentence = format!("{}; the state of the buses is unknown since then", why.sentence);
                 changes.extend(board.record(Key::Kernel, "kernel", Outcome::Found(why), Some(took), now));
                 for (key, name) in board.surveyed() {
                     let unseen = Finding::error(Group::Buses, "bus", sentence.clone());
@@ -213,7 +213,8 @@ impl Looker {
         let begun = Instant::now();
         let outcome = match &self.watch.docker {
             None => {
-                let why = "canhub runs without Docker's API, as the managed plugin does, so it does not watch Docker";
+                let why =
+                    "canhub has no access to Docker's API here (managed plugin), so Docker is not watched";
                 Outcome::Unwatched(why.to_owned())
             }
             Some(socket) => {
@@ -233,10 +234,11 @@ impl Looker {
                     }
                     Some(why) => {
                         let why = format!(
-                            "{why}; buses of running containers work on, and no container starts or stops"
+                            "{why}; buses of running containers keep working, but no container can start or stop"
                         );
                         Outcome::Found(
-                            Finding::error(Group::Docker, "docker-api", why).by("systemctl status docker"),
+                            Finding::error(Group::Docker, "docker-api", why)
+                                .hint("see `systemctl status docker`"),
                         )
                     }
                 }
@@ -267,7 +269,7 @@ impl Looker {
 }
 
 fn blind(err: &Error) -> Finding {
-    Finding::error(Group::System, "kernel", err.to_string()).by("canhub doctor")
+    Finding::error(Group::System, "kernel", err.to_string()).hint("run `canhub doctor`")
 }
 
 fn late(who: &str, limit: Duration) -> Finding {
@@ -326,10 +328,10 @@ mod tests {
     #[test]
     fn what_nobody_looks_at_any_more_is_not_well() {
         let mut health = Health::new(Policy::default(), None);
-        assert!(!health.report().reason.contains("has not looked"), "it has just begun");
+        assert!(!health.report().reason.contains("has not been checked"), "it has just begun");
         health.stale_after = Duration::ZERO;
         let report = health.report();
         assert_eq!(report.status, Status::Unhealthy);
-        assert!(report.reason.contains("has not looked at itself for 0 s"), "{report:?}");
+        assert!(report.reason.contains("has not been checked for 0 s"), "{report:?}");
     }
 }

@@ -27,12 +27,10 @@ pub(super) fn take_in(
     let kernel = match (lacking, status.ready) {
         (Some(lacking), _) => Outcome::Found(lacking),
         (None, true) => {
-            let sentence = "interfaces and can-gw rules can be read, and all buses were looked at";
+            let sentence = "interfaces and can-gw rules can be read; all buses were checked";
             Outcome::Found(Finding::pass(Group::System, "kernel", sentence))
         }
-        (None, false) => {
-            Outcome::TooEarly("the buses are still being looked at for the first time".to_owned())
-        }
+        (None, false) => Outcome::TooEarly("the first check of all buses is still running".to_owned()),
     };
     let mut outcomes = vec![(Key::Kernel, "kernel".to_owned(), kernel)];
     for bus in &status.buses {
@@ -53,12 +51,12 @@ pub(super) fn take_in(
     for name in missing {
         let why = match name.strip_prefix("adapter:") {
             Some(adapter) => {
-                format!("the health policy requires the adapter {adapter}, and no network has it")
+                format!("the health policy requires adapter {adapter}, which no network uses")
             }
-            None => format!("the health policy requires {name}, and there is no such network"),
+            None => format!("the health policy requires {name}, and no such network exists"),
         };
-        let fix = "docker network create -d canhub --ipam-driver null …    # or mend the health policy";
-        let finding = Finding::error(Group::Buses, "bus", why).by(fix);
+        let hint = "create the network, or correct /etc/canhub/health.toml";
+        let finding = Finding::error(Group::Buses, "bus", why).hint(hint);
         outcomes.push((Key::Missing(name.clone()), name, Outcome::Found(finding)));
     }
     board.retain(|key| outcomes.iter().any(|(met, ..)| met == key));

@@ -32,11 +32,11 @@ impl Manager {
         }
         match self.store.unsaved().first() {
             None => {
-                let sentence = format!("all records are on the disk, in {}", folder.display());
+                let sentence = format!("all records are saved in {}", folder.display());
                 Finding::pass(Group::Buses, records::CHECK, sentence)
             }
             Some(why) => Finding::error(Group::Buses, records::CHECK, why.clone())
-                .by(format!("ls -ld {}", folder.display())),
+                .hint(format!("check `ls -ld {}`", folder.display())),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Many machines that are broken in one way each, and what `canhub doctor` calls it.
 //!
 //! A row breaks something for real, and doctor has to name that, and nothing else, with the right fix. What
-//! `--fix` can mend is gone afterwards; what a person has to type is typed as doctor prints it, where that is
-//! possible here. Each row puts back what it broke, whatever became of it.
+//! `--fix` can mend is gone afterwards; each command that doctor prints is typed as
+//! it is printed; a row without one has a hint instead. Each row puts back what it broke, whatever became of it.
 
 mod docker_rows;
 mod kernel_rows;
@@ -28,7 +28,7 @@ pub struct Row {
     level: &'static str,
     /// What its sentence has to say.
     words: &'static [&'static str],
-    /// What its fix has to say.
+    /// What its fix or, where a person has to do it, its hint has to say.
     fix: &'static str,
     /// What else is then wrong with the machine, by the way.
     also: &'static [&'static str],
@@ -41,11 +41,11 @@ pub struct Row {
 /// Who mends what is broken.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
-    /// `canhub doctor --fix`.
+    /// `canhub doctor --fix`, and the command that doctor prints.
     Doctor,
     /// A person, with the command that doctor prints.
     Typing,
-    /// A person, with more than a command; the row undoes it.
+    /// A person, by a hint: there is no command, and the row undoes it.
     Person,
 }
 

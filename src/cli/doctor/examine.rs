@@ -103,7 +103,7 @@ impl Doctor {
     async fn draw(&self, files: &Files) -> Result<Status, String> {
         // Who sees half of it would take the other half for missing.
         if !system::lacking(files).is_empty() {
-            return Err("only root sees the records and the interfaces inside containers".into());
+            return Err("only root can read the records and the interfaces inside containers".into());
         }
         let (driver, folder) = (self.driver(), self.state_dir());
         blocking(move || draw(&driver, folder)).await?
@@ -113,8 +113,10 @@ impl Doctor {
         let (source, first) = match picture {
             Ok(picture) => picture,
             Err(why) => {
-                let sentence = format!("the buses could not be looked at: {why}");
-                return vec![Finding::warning(Group::Buses, "bus", sentence).by("sudo canhub doctor")];
+                let sentence = format!("cannot inspect the buses: {why}");
+                return vec![
+                    Finding::warning(Group::Buses, "bus", sentence).hint("run `sudo canhub doctor`"),
+                ];
             }
         };
         let mut second = None;
@@ -140,8 +142,11 @@ impl Doctor {
         match rules.await.and_then(|looked: Result<_, String>| looked) {
             Ok(rules) => findings.extend(rules),
             Err(why) => {
-                let sentence = format!("foreign can-gw rules could not be looked for: {why}");
-                findings.push(Finding::warning(Group::Leftovers, "foreign-rules", sentence).by("cangw -L"));
+                let sentence = format!("cannot look for foreign can-gw rules: {why}");
+                findings.push(
+                    Finding::warning(Group::Leftovers, "foreign-rules", sentence)
+                        .hint("`cangw -L` lists all rules"),
+                );
             }
         }
         findings
@@ -153,7 +158,7 @@ fn draw(driver: &str, folder: PathBuf) -> Result<Status, String> {
     if let Err(err) = std::fs::read_dir(&folder)
         && err.kind() != std::io::ErrorKind::NotFound
     {
-        return Err(format!("the records in {} cannot be read ({err})", folder.display()));
+        return Err(format!("cannot read the records in {} ({err})", folder.display()));
     }
     let store = Store::observing(folder, boot_id());
     let manager = Manager::new(Arc::new(Linux::new(driver)), store, true);
@@ -165,12 +170,15 @@ fn unasked(why: &str, driver: &[Finding]) -> Finding {
     let warning = |sentence: String| Finding::warning(Group::Buses, "daemon", sentence);
     match driver.iter().find(|finding| finding.level == Level::Error) {
         Some(Finding { fix: Some(fix), .. }) => {
-            warning("canhub could not be asked; its records and the kernel were compared instead".into())
-                .by(fix)
+            warning("canhub did not answer; its records were compared with the kernel instead".into()).by(fix)
         }
         _ => {
             let fix = command_in(why).filter(|command| command.starts_with("systemctl"));
-            warning(format!("canhub could not be asked: {why}")).by(fix.unwrap_or("sudo canhub doctor"))
+            let finding = warning(format!("canhub did not answer: {why}"));
+            match fix {
+                Some(fix) => finding.by(fix),
+                None => finding.hint("run `sudo canhub doctor`"),
+            }
         }
     }
 }
@@ -181,17 +189,17 @@ fn daemon(status: &Status) -> Finding {
     let own = env!("CARGO_PKG_VERSION");
     if version != own {
         let sentence = format!(
-            "the canhub that runs is version {version}, and this program is {own}: it was upgraded and not restarted"
+            "the running canhub is version {version}, this program is {own}: restart it after the upgrade"
         );
         return Finding::warning(Group::Buses, check, sentence)
-            .by("systemctl restart canhub    # buses go on meanwhile");
+            .hint("run `systemctl restart canhub`; buses keep running");
     }
     let count = match buses.len() {
         1 => "1 bus".to_owned(),
         count => format!("{count} buses"),
     };
-    let heal = if *heal { "on" } else { "off, by --no-heal" };
-    Finding::pass(Group::Buses, check, format!("canhub {version} runs with {count}; healing is {heal}"))
+    let heal = if *heal { "on" } else { "off (--no-heal)" };
+    Finding::pass(Group::Buses, check, format!("canhub {version} is running with {count}; healing is {heal}"))
 }
 
 /// A check that reads, on a thread of its own.
@@ -204,8 +212,8 @@ async fn reading(
     let files = files.clone();
     blocking(move || look(files)).await.unwrap_or_else(|why| {
         vec![
-            Finding::error(group, check, format!("this could not be looked at: {why}"))
-                .by("dmesg | tail -n 50"),
+            Finding::error(group, check, format!("cannot run this check: {why}"))
+                .hint("see `dmesg | tail -n 50`"),
         ]
     })
 }
@@ -216,7 +224,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, String> {
     match timeout(TIME_LIMIT, tokio::task::spawn_blocking(work)).await {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(_)) => Err("this check met a bug of its own".into()),
+        Ok(Err(_)) => Err("internal error in this check".into()),
         Err(_) => Err(format!("the kernel or a disk did not answer within {} s", TIME_LIMIT.as_secs())),
     }
 }

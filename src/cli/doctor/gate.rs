@@ -106,7 +106,7 @@ impl Gate {
 fn ask(socket: &AdminSocket, limit: Duration) -> Result<(Report, String), Failed> {
     let body = socket.get_anyway("/v1/health", limit)?;
     let report = serde_json::from_slice(&body).map_err(|err| {
-        Failed::Because(format!("canhub's answer is not understood; is it of another version? {err}"))
+        Failed::Because(format!("cannot parse canhub's answer; is it another version? {err}"))
     })?;
     Ok((report, String::from_utf8_lossy(&body).into_owned() + "\n"))
 }
@@ -123,6 +123,9 @@ fn line(component: &Component) -> String {
     let need = if component.required { " (required)" } else { "" };
     let status = format!("{:<11}", component.status.as_str());
     let mut text = wrap(&status, &format!("{}{need}: {}", component.component, component.reason));
+    if let Some(hint) = &component.hint {
+        text += &wrap(&format!("{:<11}", ""), &format!("hint: {hint}"));
+    }
     if let Some(fix) = &component.fix {
         text += &wrap(&format!("{:<11}> ", ""), fix);
     }
@@ -140,6 +143,7 @@ mod tests {
             required,
             reason: reason.into(),
             fix: fix.map(str::to_owned),
+            hint: None,
             last_check: None,
             since: "then".into(),
             took_us: None,

@@ -93,7 +93,7 @@ impl Report {
         };
         let mut text = String::new();
         if !self.mended.is_empty() {
-            text += &(paint(BOLD, "Mended") + "\n");
+            text += &(paint(BOLD, "Fixed") + "\n");
             for Mend { action, outcome, text: why } in &self.mended {
                 let (sign, colour) = match outcome {
                     Outcome::Done => ("✔", GREEN),
@@ -122,6 +122,9 @@ impl Report {
                 };
                 text +=
                     &wrap(&format!("  {sign} "), &finding.sentence).replacen(sign, &paint(colour, sign), 1);
+                if let Some(hint) = finding.hint.as_ref().filter(|_| finding.level != Level::Pass) {
+                    text += &wrap("      hint: ", hint);
+                }
                 if let Some(fix) = finding.fix.as_ref().filter(|_| finding.level != Level::Pass) {
                     let lines: Vec<String> = typed(fix).iter().map(|line| paint(BOLD, line)).collect();
                     text += &format!("      fix: {}\n", lines.join("\n           "));
@@ -140,18 +143,21 @@ impl Report {
             count => format!("{count} {one}s"),
         };
         let found = match (self.errors, self.warnings) {
-            (0, 0) => return "All is well.".into(),
-            (0, warnings) => format!("Nothing is found broken; {}.", counted(warnings, "warning")),
+            (0, 0) => return "No problems found.".into(),
+            (0, warnings) => format!("No errors; {}.", counted(warnings, "warning")),
             (errors, 0) => format!("{}.", counted(errors, "error")),
             (errors, warnings) => format!("{}, {}.", counted(errors, "error"), counted(warnings, "warning")),
         };
         if self.findings.iter().any(|finding| finding.check == PRIVILEGES && finding.level != Level::Pass) {
-            return format!("{found} Not all could be seen: `sudo canhub doctor` sees it.");
+            return format!("{found} Some checks need root: `sudo canhub doctor`.");
         }
         let next = match (fixable, self.errors + self.warnings) {
-            (0, _) => "Each fix above is a command to type as root.".to_owned(),
-            (fixable, all) if fixable == all => "`sudo canhub doctor --fix` mends it all.".to_owned(),
-            (fixable, _) => format!("`sudo canhub doctor --fix` mends {fixable}; the others are for you."),
+            (0, _) => match self.findings.iter().any(|finding| finding.fix.is_some()) {
+                true => "Run each fix above as root.".to_owned(),
+                false => return found,
+            },
+            (fixable, all) if fixable == all => "`sudo canhub doctor --fix` fixes all of them.".to_owned(),
+            (fixable, _) => format!("`sudo canhub doctor --fix` fixes {fixable}; the others need you."),
         };
         format!("{found} {next}")
     }
@@ -211,7 +217,7 @@ mod tests {
             "System\n  ✔ Linux 6.12\n",
             "\n      fix: systemctl start canhub\n",
             "  ✘ remove /x: busy\n",
-            "\n1 error, 1 warning. `sudo canhub doctor --fix` mends 1; the others are for you.\n",
+            "\n1 error, 1 warning. `sudo canhub doctor --fix` fixes 1; the others need you.\n",
         ] {
             assert!(text.contains(words), "{words:?} is not in\n{text}");
         }
@@ -234,12 +240,13 @@ mod tests {
     #[test]
     fn the_last_line_is_the_next_step() {
         let of = |finding: Finding| Report::new(vec![finding], Vec::new()).verdict();
-        assert_eq!(of(Finding::pass(Group::System, "kernel", "")), "All is well.");
+        assert_eq!(of(Finding::pass(Group::System, "kernel", "")), "No problems found.");
         let trap = Finding::warning(Group::System, "kernel", "");
-        assert!(of(trap.clone()).starts_with("Nothing is found broken; 1 warning. Each fix"));
-        assert!(of(trap.by_doctor()).ends_with("mends it all."));
+        assert_eq!(of(trap.clone()), "No errors; 1 warning.");
+        assert_eq!(of(trap.clone().by("rm /x")), "No errors; 1 warning. Run each fix above as root.");
+        assert!(of(trap.by_doctor()).ends_with("fixes all of them."));
         let half = Finding::warning(Group::System, PRIVILEGES, "");
-        assert!(of(half).ends_with("`sudo canhub doctor` sees it."));
+        assert!(of(half).ends_with("Some checks need root: `sudo canhub doctor`."));
     }
 
     #[test]

@@ -15,6 +15,7 @@ fn found(check: &str, level: Level) -> Outcome {
         level,
         sentence: format!("it is {level:?}"),
         fix: (level == Level::Error).then(|| "mend it".to_owned()),
+        hint: None,
         fixable: false,
     })
 }

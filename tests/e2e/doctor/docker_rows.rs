@@ -56,7 +56,7 @@ pub const ROWS: &[Row] = &[
         name: "a network with addresses",
         check: "null-ipam",
         level: "warning",
-        words: &["network e2e-doctor gives out IP addresses"],
+        words: &["network e2e-doctor assigns IP addresses"],
         fix: "docker network rm e2e-doctor && docker network create -d canhub --ipam-driver null -o hub=vcan-typed e2e-doctor",
         also: &[],
         by: By::Typing,
@@ -68,10 +68,61 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
+        name: "a network with addresses, and a container that runs on it",
+        check: "null-ipam",
+        level: "warning",
+        words: &["network e2e-doctor assigns IP addresses"],
+        fix: "docker network disconnect e2e-doctor e2e-member && docker network rm e2e-doctor",
+        also: &[],
+        by: By::Typing,
+        broken: |machine| {
+            machine.does(
+                "docker network create -d canhub -o hub=vcan-typed e2e-doctor",
+                "docker network rm e2e-doctor",
+            );
+            machine.does(
+                "docker run --detach --name e2e-member --network e2e-doctor can-tools sleep infinity",
+                "docker rm --force e2e-member",
+            );
+        },
+    },
+    Row {
+        name: "a network of Compose with addresses",
+        check: "null-ipam",
+        level: "warning",
+        words: &["network e2e-doctor assigns IP addresses"],
+        fix: "in the Compose file of project garage, give the network body `ipam: {driver: \"null\"}`",
+        also: &[],
+        by: By::Person,
+        broken: |machine| {
+            machine.does(
+                "docker network create -d canhub -o hub=vcan-typed --label com.docker.compose.project=garage \
+                 --label com.docker.compose.network=body e2e-doctor",
+                "docker network rm e2e-doctor",
+            );
+        },
+    },
+    Row {
+        name: "ports of a container that is on a CAN network only",
+        check: "published-ports",
+        level: "warning",
+        words: &["container e2e-ports", "not reachable", "CAN networks only"],
+        fix: "bridge network",
+        also: &[],
+        by: By::Person,
+        broken: |machine| {
+            let run = format!(
+                "docker run --detach --name e2e-ports --publish 8080:80 --network {} can-tools sleep infinity",
+                machine.bus.name
+            );
+            machine.does(&run, "docker rm --force e2e-ports");
+        },
+    },
+    Row {
         name: "Docker gave up on a container because canhub came late",
         check: "late-containers",
         level: "error",
-        words: &["container e2e-late is down", "canhub was not there"],
+        words: &["container e2e-late is down", "canhub was not running"],
         fix: "docker start e2e-late",
         also: &[],
         by: By::Typing,
@@ -104,7 +155,7 @@ pub const ROWS: &[Row] = &[
         name: "Docker's socket is not there",
         check: "engine",
         level: "error",
-        words: &["Docker does not run", "/run/docker.sock"],
+        words: &["Docker is not running", "/run/docker.sock"],
         fix: "systemctl start docker",
         also: &[],
         by: By::Person,
@@ -138,7 +189,7 @@ pub const ROWS: &[Row] = &[
         name: "Docker does not run",
         check: "engine",
         level: "error",
-        words: &["Docker does not run"],
+        words: &["Docker is not running"],
         fix: "systemctl start docker",
         also: &[],
         by: By::Typing,

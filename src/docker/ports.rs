@@ -1,0 +1,116 @@
+//! Ports that nobody can reach: Docker publishes them on bridge networks, and ignores them without a word on a
+//! container that is on CAN networks only (28.5 shows `{}`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+};
+
+use serde::Deserialize;
+use tracing::warn;
+
+use super::{
+    client,
+    facts::{self, is_ours},
+};
+
+/// A container of the list, with its networks.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    id: String,
+    #[serde(default)]
+    network_settings: NetworkSettings,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct NetworkSettings {
+    #[serde(default)]
+    networks: BTreeMap<String, Attached>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Attached {
+    #[serde(rename = "NetworkID", default)]
+    id: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Container {
+    name: String,
+    host_config: HostConfig,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HostConfig {
+    /// What `-p` and `ports:` asked for, whether it was had or not.
+    #[serde(default)]
+    port_bindings: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+/// Names of the running containers that are on networks of ours only, and were to publish ports.
+pub(super) async fn unpublished(socket: &Path, driver: &str) -> io::Result<Vec<String>> {
+    let networks = facts::networks(socket).await?;
+    let ours = networks.iter().filter(|network| is_ours(&network.driver, driver));
+    let ours: BTreeSet<&str> = ours.map(|network| network.id.as_str()).collect();
+    if ours.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut names = Vec::new();
+    for container in client::get::<Vec<Listed>>(socket, "/containers/json").await? {
+        if !only_on(&container.network_settings, &ours) {
+            continue;
+        }
+        // One that ended meanwhile has no ports to miss.
+        let path = format!("/containers/{}/json", container.id);
+        let Ok(container) = client::get::<Container>(socket, &path).await else { continue };
+        if container.host_config.port_bindings.is_some_and(|bindings| !bindings.is_empty()) {
+            names.push(container.name.trim_start_matches('/').to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn only_on(settings: &NetworkSettings, ours: &BTreeSet<&str>) -> bool {
+    let networks = &settings.networks;
+    !networks.is_empty() && networks.values().all(|network| ours.contains(network.id.as_str()))
+}
+
+/// Names those in the log that were not named before.
+pub(super) fn warn_of_new(told: &mut BTreeSet<String>, names: Vec<String>) {
+    for name in &names {
+        if !told.contains(name) {
+            warn!(
+                container = name,
+                "its published ports are not reachable: it is on CAN networks only, and Docker publishes ports on bridge networks; attach it to one as well"
+            );
+        }
+    }
+    // One that was mended and is broken again is named again.
+    *told = names.into_iter().collect();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_counts_only_where_all_its_networks_are_ours() {
+        let settings = |text: &str| serde_json::from_str::<NetworkSettings>(text).unwrap();
+        let ours = BTreeSet::from(["a1", "b2"]);
+        for (text, expected) in [
+            (r#"{"Networks":{"body":{"NetworkID":"a1"}}}"#, true),
+            (r#"{"Networks":{"body":{"NetworkID":"a1"},"seat":{"NetworkID":"b2"}}}"#, true),
+            (r#"{"Networks":{"body":{"NetworkID":"a1"},"bridge":{"NetworkID":"c3"}}}"#, false),
+            (r#"{"Networks":{"bridge":{"NetworkID":"c3"}}}"#, false),
+            ("{}", false),
+        ] {
+            assert_eq!(only_on(&settings(text), &ours), expected, "{text}");
+        }
+    }
+}
