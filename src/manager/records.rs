@@ -21,7 +21,7 @@ impl Manager {
             );
             let file = self.store.state_file();
             return Finding::error(Group::Buses, records::CHECK, sentence)
-                .by(format!("ls -ld {}", file.display()));
+                .hint(format!("check `ls -ld {}`", file.display()));
         }
         if !self.store.unsaved().is_empty() {
             self.save_again();
