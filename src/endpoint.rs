@@ -1,4 +1,4 @@
-//! An endpoint: what Docker said of it, and the alias by which its links tell whose they are.
+//! An endpoint: what Docker has said about it, and how its interface is named.
 
 use std::path::{Path, PathBuf};
 
@@ -9,31 +9,31 @@ use crate::{
     options::Naming,
 };
 
-/// One container's place on a bus. Docker makes a new one at each start of the container.
+/// The attachment of a container to a bus. Docker creates a new one at every start of the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// Docker's id.
+    /// Docker's ID.
     pub id: EndpointId,
     /// The network it belongs to.
     pub network: NetworkId,
-    /// The interface name wanted inside.
+    /// The interface name in the container.
     pub ifname: Naming,
-    /// How far Docker has taken it.
+    /// Its lifecycle stage.
     pub stage: Stage,
 }
 
-/// How far Docker has taken an endpoint.
+/// The lifecycle stage of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "lowercase")]
 pub enum Stage {
-    /// CreateEndpoint was seen; there is no sandbox yet and nothing to make.
+    /// After CreateEndpoint: no sandbox and no links yet.
     Created,
-    /// Join was seen: the pair is wanted.
+    /// After Join: the pair must exist.
     Joined {
         /// `SandboxKey`: where the container's namespace is, or (Docker ≤ 27, at start) will be.
         sandbox: PathBuf,
     },
-    /// Leave was seen: nothing is wanted any more, DeleteEndpoint will take the pair.
+    /// After Leave: DeleteEndpoint will delete the pair.
     Left,
 }
 
@@ -55,7 +55,7 @@ impl Stage {
 }
 
 impl Naming {
-    /// The name to give among those that are taken.
+    /// The name to use, given the names that are taken.
     pub fn choose(&self, taken: &[String]) -> IfName {
         match self {
             Self::Exact(name) => name.clone(),
@@ -66,7 +66,7 @@ impl Naming {
         }
     }
 
-    /// Whether an interface may keep the name that it has.
+    /// Whether an interface may keep its name.
     pub fn accepts(&self, name: &str) -> bool {
         match self {
             Self::Exact(exact) => exact.as_str() == name,
@@ -74,11 +74,11 @@ impl Naming {
         }
     }
 
-    /// What Docker is to put a number behind, where Docker names the interface (`DstPrefix`).
+    /// The prefix to which Docker appends a number, if Docker names the interface (`DstPrefix`).
     ///
-    /// The first number is 0, so `can0` is had by asking for `can`. Any other name cannot be had from
-    /// Docker ≤ 27, so the container end gets one that nobody mistakes for another bus's (`can1_0`), and
-    /// the reconcile loop renames it as soon as Docker has moved it.
+    /// The first number is 0, so the prefix `can` yields `can0`. Docker ≤ 27 cannot assign any other name, so the
+    /// container end gets a name that cannot be confused with one of another bus (`can1_0`), and the reconcile loop
+    /// renames it as soon as Docker has moved it.
     pub fn docker_prefix(&self) -> String {
         match self {
             Self::Prefix(prefix) => prefix.to_string(),
@@ -135,16 +135,16 @@ mod tests {
     fn a_prefix_takes_the_lowest_free_number() {
         assert_eq!(naming("can*").choose(&[]).as_str(), "can0");
         assert_eq!(naming("can*").choose(&["can0".into(), "lo".into(), "can2".into()]).as_str(), "can1");
-        assert_eq!(naming("can4").choose(&["can4".into()]).as_str(), "can4", "an exact name is never bent");
+        assert_eq!(naming("can4").choose(&["can4".into()]).as_str(), "can4", "an exact name is never changed");
     }
 
     #[test]
-    fn docker_is_asked_for_a_prefix_that_gives_the_name_or_one_nobody_mistakes() {
+    fn dockers_prefix_yields_the_name_or_an_unmistakable_one() {
         assert_eq!(naming("can0").docker_prefix(), "can");
         assert_eq!(naming("can1").docker_prefix(), "can1_");
         assert_eq!(naming("can10").docker_prefix(), "can1");
         assert_eq!(naming("0").docker_prefix(), "0_");
         assert_eq!(naming("vcanp*").docker_prefix(), "vcanp");
-        assert!(naming("fifteen-bytes-x").docker_prefix().len() <= 14, "Docker puts a digit behind it");
+        assert!(naming("fifteen-bytes-x").docker_prefix().len() <= 14, "Docker appends a digit");
     }
 }

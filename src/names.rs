@@ -1,31 +1,31 @@
-//! Names that cannot hold a bad value: parsed at the edge, trusted inside.
+//! Names and IDs that are validated when parsed and trusted from then on.
 
 use std::{borrow::Borrow, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// The longest interface name in bytes: `IFNAMSIZ` of the kernel, less the closing zero.
+/// Maximum length of an interface name in bytes: the kernel's `IFNAMSIZ` without the trailing NUL.
 pub const IFNAME_MAX: usize = 15;
 
-/// A name that the kernel accepts for an interface (`dev_valid_name` in `net/core/dev.c`).
+/// An interface name that the kernel accepts (`dev_valid_name` in `net/core/dev.c`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct IfName(String);
 
-/// The id of a Docker network: 64 hex digits, or 25 base-36 digits from a swarm.
+/// The ID of a Docker network: 64 hex digits, or 25 base-36 digits in a swarm.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NetworkId(String);
 
-/// The id of a Docker endpoint. Every start of a container makes a new one.
+/// The ID of a Docker endpoint. Every start of a container creates a new one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EndpointId(String);
 
 impl IfName {
-    /// The name for an owned thing of canhub's: a prefix and the start of an id, cut to what fits.
+    /// The name of an interface that canhub creates: a prefix and the start of an ID, truncated to fit.
     ///
-    /// The id consists of letters and digits, so that the result is always a valid name.
+    /// IDs consist of letters and digits, so the result is always a valid name.
     fn from_id(prefix: &str, id: &str, digits: usize) -> Self {
         Self(prefix.chars().chain(id.chars().take(digits)).take(IFNAME_MAX).collect())
     }
@@ -43,17 +43,17 @@ impl FromStr for IfName {
         let why = if name.is_empty() {
             "it is empty".to_owned()
         } else if name.len() > IFNAME_MAX {
-            format!("it has {} bytes and the kernel allows {IFNAME_MAX}", name.len())
+            format!("it has {} bytes, the kernel allows {IFNAME_MAX}", name.len())
         } else if name == "." || name == ".." {
-            "the kernel reserves it".to_owned()
+            "it is reserved".to_owned()
         } else if let Some(bad) =
             name.chars().find(|c| matches!(c, '/' | ':' | '%') || c.is_whitespace() || c.is_control())
         {
-            format!("the character {bad:?} may not be in it")
+            format!("the character {bad:?} is not allowed")
         } else {
             return Ok(Self(name.to_owned()));
         };
-        Err(format!("{name:?} is not an interface name: {why}"))
+        Err(format!("{name:?} is not a valid interface name: {why}"))
     }
 }
 
@@ -63,7 +63,7 @@ impl NetworkId {
         short(&self.0)
     }
 
-    /// The hub's name where the user gave none: `bus` and the digits that `docker network ls` shows.
+    /// The default name of the hub: `bus` and the digits that `docker network ls` shows.
     pub fn hub_name(&self) -> IfName {
         IfName::from_id("bus", &self.0, 12)
     }
@@ -80,7 +80,7 @@ impl EndpointId {
         IfName::from_id("ch", &self.0, 10)
     }
 
-    /// The container end while it is still on the host, where Docker is the one to move it.
+    /// The name of the container end while it is still on the host, if Docker is to move it.
     pub fn container_end(&self) -> IfName {
         IfName::from_id("cp", &self.0, 10)
     }
@@ -92,7 +92,7 @@ fn short(id: &str) -> &str {
 
 fn valid_id(what: &str, id: String) -> Result<String, String> {
     let fits = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric());
-    // Ids become file names and interface names, so nothing but letters and digits may pass.
+    // IDs become file names and interface names, so only letters and digits are allowed.
     if fits { Ok(id) } else { Err(format!("{what} {:?} is not 1 to 64 letters and digits", clip(&id))) }
 }
 
@@ -148,11 +148,11 @@ mod tests {
     fn an_interface_name_is_refused_with_the_reason() {
         for (name, reason) in [
             ("", "empty"),
-            ("sixteen-bytes-xx", "16 bytes and the kernel allows 15"),
+            ("sixteen-bytes-xx", "16 bytes, the kernel allows 15"),
             ("can/0", "'/'"),
             ("can 0", "' '"),
             ("can%d", "'%'"),
-            ("..", "reserves"),
+            ("..", "reserved"),
         ] {
             let err = name.parse::<IfName>().unwrap_err();
             assert!(err.contains(reason), "{name:?}: {err}");
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn names_made_from_ids_fit_and_are_recognisable() {
+    fn names_made_from_ids_fit_and_show_the_id() {
         let network = NetworkId::try_from("e189".repeat(16)).unwrap();
         assert_eq!(network.hub_name().as_str(), "buse189e189e189");
         let endpoint = EndpointId::try_from("0123456789abcdef".repeat(4)).unwrap();
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_could_leave_the_folder_is_refused() {
+    fn an_id_that_could_escape_the_state_folder_is_refused() {
         assert!(EndpointId::try_from("../../etc/passwd".to_owned()).is_err());
         assert!(NetworkId::try_from(String::new()).is_err());
         assert!(NetworkId::try_from("a".repeat(65)).is_err());

@@ -1,7 +1,7 @@
 //! A network: one Docker network is one bus.
 //!
-//! Also the alias that owned links carry. It holds all that is needed to know the bus again, so that a
-//! lost state file loses nothing that lives.
+//! Also the alias of links that canhub owns. It holds what is needed to identify the bus, so that after the loss of the
+//! state file everything that still exists can be adopted.
 
 use std::{fmt, path::PathBuf};
 
@@ -14,45 +14,46 @@ use crate::{
     options::{HubChoice, Naming, NetworkOptions, RawOptions, looks_like_hardware},
 };
 
-/// One bus as its creator asked for it.
+/// A bus as requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
-    /// Docker's id.
+    /// Docker's ID.
     pub id: NetworkId,
     /// The options as Docker sent them.
     pub raw: RawOptions,
-    /// The same, understood.
+    /// The parsed options.
     pub options: NetworkOptions,
-    /// Docker knows the network and canhub has lost its record: the options are defaults until Docker tells.
+    /// Docker knows the network but canhub has lost its record: the options are defaults until Docker's API provides them.
     pub provisional: bool,
-    /// How its adapter stood before canhub first changed it.
+    /// The state of its adapter before canhub first changed it.
     pub found: Option<Found>,
-    /// What people call it. Docker tells no driver, so it is learnt in the background and kept for the next boot's log.
+    /// The network name. Docker does not tell drivers, so it is learnt in the background, and kept for the log of the
+    /// next boot.
     pub name: Option<String>,
 }
 
-/// An adapter as it was found, to be left so.
+/// The original state of an adapter, to be restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
-    /// The settings that canhub was asked to change, as options.
+    /// The original values of the settings that canhub was asked to change, as options.
     pub settings: RawOptions,
     /// Whether it was up.
     pub up: bool,
 }
 
-/// The host's interface on a bus.
+/// The interface of a bus on the host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hub {
-    /// A vcan that canhub makes, keeps and deletes.
+    /// A vcan that canhub creates, maintains and deletes.
     Owned(IfName),
-    /// Somebody else's: never made and never deleted here.
+    /// An existing interface: never created and never deleted by canhub.
     Adapter(Adapter),
-    /// rustycan4docker's way: somebody else's where it exists, canhub's where it does not.
+    /// As in rustycan4docker: an existing interface, or else a vcan that canhub creates.
     Shared(IfName),
 }
 
 impl Hub {
-    /// The name that its interface has or is to have; `None` for an adapter that is known by other marks.
+    /// The name of its interface; `None` for an adapter that is selected by hardware identity.
     pub fn name(&self) -> Option<&IfName> {
         match self {
             Self::Owned(name) | Self::Shared(name) | Self::Adapter(Adapter::Name(name)) => Some(name),
@@ -60,7 +61,7 @@ impl Hub {
         }
     }
 
-    /// Who makes it.
+    /// Who owns it.
     pub fn ownership(&self) -> Ownership {
         match self {
             Self::Owned(_) => Ownership::Owned,
@@ -70,20 +71,20 @@ impl Hub {
     }
 }
 
-/// Who makes a hub.
+/// Who owns a hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ownership {
-    /// canhub makes it, keeps it and deletes it.
+    /// canhub creates, maintains and deletes it.
     Owned,
-    /// Somebody else's: never made and never deleted here.
+    /// An existing interface: never created and never deleted by canhub.
     Adapter,
-    /// rustycan4docker's way: somebody else's where it exists, canhub's where it does not.
+    /// As in rustycan4docker: an existing interface, or else a vcan that canhub creates.
     Shared,
 }
 
 impl fmt::Display for Hub {
-    /// Its name, or what it is known by.
+    /// Its name, or the selector of the adapter.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Owned(name) | Self::Shared(name) => write!(f, "{name}"),
@@ -102,7 +103,7 @@ impl Network {
         Ok(Self { id, raw, options, provisional: false, found: None, name: None })
     }
 
-    /// A network that Docker knows and canhub does not (any more).
+    /// A network that Docker knows but canhub has no record of.
     ///
     /// # Errors
     /// None in practice: no options parse as the defaults.
@@ -110,13 +111,13 @@ impl Network {
         Ok(Self { provisional: true, ..Self::new(id, RawOptions::new())? })
     }
 
-    /// The host's interface of this bus.
+    /// The interface of this bus on the host.
     pub fn hub(&self) -> Hub {
         match &self.options.hub {
             HubChoice::Made => Hub::Owned(self.id.hub_name()),
             HubChoice::Named(name) => Hub::Owned(name.clone()),
             HubChoice::Adapter(adapter) => Hub::Adapter(adapter.clone()),
-            // A vcan under the name of hardware that is late at boot would be a bus with no wire.
+            // If the hardware is late at boot, a vcan of its name would be a bus without a wire.
             HubChoice::Shared(name) if looks_like_hardware(name) => Hub::Adapter(Adapter::Name(name.clone())),
             HubChoice::Shared(name) => Hub::Shared(name.clone()),
         }
@@ -149,7 +150,7 @@ impl Network {
         let mut alias = format!("{} ep={} if={}", self.hub_alias(), endpoint.id, endpoint.ifname);
         if let Some(path) = endpoint.sandbox() {
             let sandbox = format!(" sb={}", path.strip_prefix(DOCKER_NETNS).unwrap_or(path).display());
-            // With Docker's folder left out all fits; a longer path is learnt again at the next Join.
+            // Without Docker's folder this always fits; a longer path is set again at the next Join.
             if alias.len() + sandbox.len() <= ALIAS_MAX {
                 alias.push_str(&sandbox);
             }
@@ -158,37 +159,37 @@ impl Network {
     }
 }
 
-/// `IFALIASZ` of the kernel, less the closing zero and the twelve bytes that tell two canhubs apart.
+/// The kernel's `IFALIASZ`, less the trailing NUL and the twelve bytes that tell two canhubs apart.
 const ALIAS_MAX: usize = 243;
-/// The folder of nearly every `SandboxKey`, left out of aliases to save their bytes.
+/// The folder of nearly every `SandboxKey`, omitted from aliases to save space.
 const DOCKER_NETNS: &str = "/var/run/docker/netns";
 
-/// What an alias of ours tells.
+/// The content of an alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alias {
     /// The network that the link belongs to.
     pub network: NetworkId,
-    /// Its options, as far as an alias carries them.
+    /// Its options, as far as they fit.
     pub options: RawOptions,
-    /// Whether it has options that did not fit: an adapter's marks and settings.
+    /// Whether it has options that are not in the alias: the adapter's selector and settings.
     pub more: bool,
-    /// The endpoint whose pair it is, or `None` for a hub.
+    /// The endpoint that the pair belongs to; `None` for a hub.
     pub endpoint: Option<AliasEndpoint>,
 }
 
 /// The part of a pair's alias about its endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AliasEndpoint {
-    /// Docker's id.
+    /// Docker's ID.
     pub id: EndpointId,
-    /// The name wanted inside.
+    /// The interface name in the container.
     pub ifname: Naming,
-    /// Where the container is, if that fitted.
+    /// The container's sandbox, if it fitted.
     pub sandbox: Option<PathBuf>,
 }
 
 impl Alias {
-    /// Reads an alias; `None` for one that is not ours.
+    /// Parses an alias; `None` if it is not one of canhub.
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         if words.next()? != "canhub" {
@@ -224,7 +225,7 @@ impl Alias {
 }
 
 impl AliasEndpoint {
-    /// The endpoint that the alias tells of, as far as it tells.
+    /// The endpoint that the alias describes.
     pub fn into_endpoint(self, network: NetworkId) -> Endpoint {
         let stage = self.sandbox.map_or(Stage::Left, |sandbox| Stage::Joined { sandbox });
         Endpoint { id: self.id, network, ifname: self.ifname, stage }
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alias_tells_all_that_a_lost_state_file_knew() {
+    fn an_alias_can_replace_a_lost_state_file() {
         for options in [
             &[][..],
             &[
@@ -279,14 +280,14 @@ mod tests {
     }
 
     #[test]
-    fn other_peoples_aliases_are_not_ours() {
+    fn foreign_aliases_are_not_parsed() {
         for alias in ["", "canhub", "canhubs net=a", "my canhub net=a", "canhub net=../..", "uplink"] {
             assert_eq!(Alias::parse(alias), None, "{alias:?}");
         }
     }
 
     #[test]
-    fn a_late_adapter_is_never_faked() {
+    fn a_vcan_never_replaces_a_missing_adapter() {
         let hub = |dev| network(&[("vxcan.dev", dev), ("vxcan.id", "0")]).hub();
         assert_eq!(hub("can"), Hub::Adapter("can0".parse().unwrap()));
         assert_eq!(hub("vcan"), Hub::Shared("vcan0".parse().unwrap()));

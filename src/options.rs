@@ -1,7 +1,7 @@
-//! What a user may ask of a network and of an endpoint, parsed at the edge.
+//! Driver options of networks and endpoints, parsed and validated.
 //!
-//! Keys and values are matched without regard to case: `docker run --network name=n,driver-opt=K=V`
-//! lower-cases both. Every refusal names the key, the value, what is allowed, and the nearest known key.
+//! Keys and keyword values are case-insensitive, because `docker run --network name=n,driver-opt=K=V` lower-cases both.
+//! Every error names the key, the value, what is allowed, and the closest known key.
 
 use std::collections::BTreeMap;
 
@@ -13,70 +13,70 @@ use crate::{
 
 /// Docker's own endpoint option for an interface name (compose `interface_name`).
 pub const DOCKER_IFNAME: &str = "com.docker.network.endpoint.ifname";
-/// Docker's own options begin with this; those that do not concern us are left alone.
+/// Prefix of Docker's own options; those that canhub does not use are ignored.
 const DOCKER_PREFIX: &str = "com.docker.";
 
 const KEYS: &[&str] =
     &["hub", "adapter", "adapter-wait", "ifname", "frames", "heal", "vxcan.dev", "vxcan.id", "vxcan.peer"];
 const ENDPOINT_KEYS: &[&str] = &[DOCKER_IFNAME, "ifname", "vxcan.peer"];
-/// Keys with a meaning that is settled and code that is not there yet.
+/// Keys whose meaning is settled but which are not implemented yet.
 const NOT_YET: &[&str] = &["allow-rx", "allow-tx", "rate", "delay", "loss", "span"];
 
-/// Options as Docker sends them, kept as they are in the state file.
+/// Options as Docker sends them and as the state file stores them.
 pub type RawOptions = BTreeMap<String, String>;
 
-/// What a network was created with.
+/// The options of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkOptions {
-    /// What the host's interface is to be.
+    /// The interface on the host.
     pub hub: HubChoice,
-    /// The interface name wanted in containers.
+    /// The interface name in containers.
     pub ifname: Naming,
-    /// Which frames the bus carries.
+    /// The frames that the bus carries.
     pub frames: Frames,
-    /// Whether missing things are repaired (`on`) or reported (`off`).
+    /// Whether faults are repaired (`on`) or only reported (`off`).
     pub heal: bool,
-    /// What the adapter is to be set up with; nothing where there is none.
+    /// The settings of the adapter; empty if there is none.
     pub settings: Settings,
-    /// Whether containers join while the adapter is not there (`on`), or are refused (`fail`).
+    /// Whether containers may start while the adapter is missing (`on`), or are refused (`fail`).
     pub adapter_wait: bool,
 }
 
-/// The host's interface of a bus, as asked for.
+/// The interface of a bus on the host, as requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HubChoice {
-    /// A vcan with a name made from the network's id.
+    /// A vcan with a name derived from the network ID.
     Made,
-    /// A vcan of this name, which canhub makes and owns.
+    /// A vcan of this name, created and owned by canhub.
     Named(IfName),
-    /// An interface that somebody else owns.
+    /// An existing interface, not owned by canhub.
     Adapter(Adapter),
-    /// rustycan4docker's way: used as it is when it exists, made as a vcan when it does not.
+    /// As in rustycan4docker: the existing interface of this name, or else a vcan that canhub creates.
     Shared(IfName),
 }
 
-/// The interface name wanted in a container.
+/// The interface name in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Naming {
-    /// This name.
+    /// Exactly this name.
     Exact(IfName),
     /// This prefix and the lowest number that is free in the container.
     Prefix(IfName),
 }
 
-/// Which frames a bus carries.
+/// The frames that a bus carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frames {
     /// Classic CAN frames, up to 8 bytes.
     Classic,
     /// Classic and FD frames, up to 64 bytes.
     Fd,
-    /// Interfaces that take CAN XL frames too. can-gw forwards none of those on any kernel so far.
+    /// The interfaces also accept CAN XL frames, but no kernel so far has a can-gw that forwards them.
     Xl,
 }
 
 impl Frames {
-    /// The MTU in bytes of what canhub owns.
+    /// The MTU of the interfaces that canhub creates, in bytes.
     pub fn mtu(self) -> u32 {
         match self {
             Self::Classic => CAN_MTU,
@@ -85,7 +85,7 @@ impl Frames {
         }
     }
 
-    /// As the option spells it.
+    /// The value of the option `frames`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Classic => "classic",
@@ -99,7 +99,7 @@ impl NetworkOptions {
     /// Parses the options of `docker network create`.
     ///
     /// # Errors
-    /// One sentence that names the option, the value and the next step.
+    /// One sentence that names the option, the value and what to do.
     pub fn parse(raw: &RawOptions) -> Result<Self, String> {
         let keys: Vec<&str> = KEYS.iter().chain(&adapter::KEYS).copied().collect();
         let options = known(raw, &keys)?;
@@ -113,13 +113,13 @@ impl NetworkOptions {
             (None, None, Some(name)) => HubChoice::Shared(name),
             (Some(hub), Some(adapter), _) => {
                 return Err(format!(
-                    "options hub={hub} and adapter={adapter} exclude each other: hub is a vcan that canhub makes, \
-                     adapter an interface that exists without it; give one of them"
+                    "options hub={hub} and adapter={adapter} are mutually exclusive: hub is a vcan that canhub \
+                     creates, adapter is an existing interface; remove one of them"
                 ));
             }
             (_, _, Some(_)) => {
-                return Err("options vxcan.dev, vxcan.id and vxcan.peer exclude hub and adapter: give \
-                            rustycan4docker's options or canhub's own, not both"
+                return Err("options vxcan.dev, vxcan.id and vxcan.peer cannot be combined with hub or adapter: \
+                            use either rustycan4docker's options or canhub's"
                     .into());
             }
         };
@@ -135,24 +135,24 @@ impl NetworkOptions {
                 options.iter().find(|(key, _)| adapter::KEYS.contains(key) || **key == "adapter-wait")
         {
             return Err(format!(
-                "option {key}={value}: only an adapter has it, and a vcan has no wire; give adapter=can0 or leave out {key}"
+                "option {key}={value}: only valid with an adapter; add adapter=can0 or remove {key}"
             ));
         }
         if let (Frames::Classic, Some(rate)) = (frames, settings.dbitrate) {
             return Err(format!(
-                "option dbitrate={rate}: only FD frames have a data phase, and frames=classic; leave out one of them"
+                "option dbitrate={rate}: conflicts with frames=classic, because only FD frames have a data phase; remove one of them"
             ));
         }
         let adapter_wait = match get("adapter-wait").map(str::to_ascii_lowercase).as_deref() {
             None | Some("on") => true,
             Some("fail") => false,
-            Some(other) => return Err(format!("option adapter-wait={other}: allowed are on and fail")),
+            Some(other) => return Err(format!("option adapter-wait={other}: must be on or fail")),
         };
         Ok(Self { hub, ifname, frames, heal: on_off("heal", get("heal"))?, settings, adapter_wait })
     }
 }
 
-/// Parses the name that one endpoint asks for, if it asks.
+/// Parses the interface name that an endpoint asks for, if any.
 ///
 /// # Errors
 /// As [`NetworkOptions::parse`].
@@ -165,7 +165,7 @@ pub fn parse_endpoint(raw: &RawOptions) -> Result<Option<Naming>, String> {
     get("vxcan.peer").map(prefix).transpose()
 }
 
-/// Whether a name is one that the kernel gives to hardware. Such an interface is waited for and never faked.
+/// Whether this is a name that the kernel gives to hardware. canhub waits for such an interface and never creates it.
 pub fn looks_like_hardware(name: &IfName) -> bool {
     let name = name.as_str();
     ["can", "slcan"].iter().any(|kind| {
@@ -174,7 +174,7 @@ pub fn looks_like_hardware(name: &IfName) -> bool {
     })
 }
 
-/// Lower-cases keys, refuses what is unknown, and leaves out what is Docker's own affair.
+/// Lower-cases keys, rejects unknown ones, and skips Docker's own.
 fn known<'a>(raw: &'a RawOptions, keys: &[&'static str]) -> Result<BTreeMap<&'static str, &'a str>, String> {
     let mut options = BTreeMap::new();
     for (key, value) in raw {
@@ -188,11 +188,11 @@ fn known<'a>(raw: &'a RawOptions, keys: &[&'static str]) -> Result<BTreeMap<&'st
         let value = value.trim();
         if value.contains(',') {
             return Err(format!(
-                "option {known}={value}: a value may not hold a comma, because Docker splits there"
+                "option {known}={value}: the value must not contain a comma, because Docker splits values there"
             ));
         }
         if options.insert(known, value).is_some_and(|other| other != value) {
-            return Err(format!("option {known} is given twice with different values: keep one"));
+            return Err(format!("option {known} is given twice with different values: remove one"));
         }
     }
     Ok(options)
@@ -201,7 +201,7 @@ fn known<'a>(raw: &'a RawOptions, keys: &[&'static str]) -> Result<BTreeMap<&'st
 fn unknown(key: &str, value: &str, lower: &str, keys: &[&str]) -> String {
     if NOT_YET.contains(&lower) {
         return format!(
-            "option {key}={value}: not yet; the name is reserved and this version of canhub cannot do it"
+            "option {key}={value}: not supported by this version of canhub; the name is reserved"
         );
     }
     let allowed = keys.join(", ");
@@ -212,7 +212,7 @@ fn unknown(key: &str, value: &str, lower: &str, keys: &[&str]) -> String {
         .filter(|(distance, _)| *distance <= 3)
         .map(|(_, known)| format!(" (did you mean {known}?)"))
         .unwrap_or_default();
-    format!("option {key}={value}: canhub has no option {key:?}{nearest}; the options are {allowed}")
+    format!("option {key}={value}: unknown option {key:?}{nearest}; valid options: {allowed}")
 }
 
 fn vxcan_hub(options: &BTreeMap<&str, &str>) -> Result<Option<IfName>, String> {
@@ -225,14 +225,14 @@ fn vxcan_hub(options: &BTreeMap<&str, &str>) -> Result<Option<IfName>, String> {
 }
 
 fn ifname(key: &str, value: &str) -> Result<IfName, String> {
-    value.parse().map_err(|why| format!("option {key}={value}: {why}; give a name like can0 or vcan-body"))
+    value.parse().map_err(|why| format!("option {key}={value}: {why}; use a name like can0 or vcan-body"))
 }
 
 fn prefix(value: &str) -> Result<Naming, String> {
     let name = ifname("vxcan.peer", value)?;
     if value.len() > 12 {
         return Err(format!(
-            "option vxcan.peer={value}: a prefix has at most 12 bytes, so that a number fits behind it"
+            "option vxcan.peer={value}: must have at most 12 bytes, to leave room for a number"
         ));
     }
     Ok(Naming::Prefix(name))
@@ -243,7 +243,7 @@ fn frames(value: Option<&str>) -> Result<Frames, String> {
         None | Some("fd") => Ok(Frames::Fd),
         Some("classic") => Ok(Frames::Classic),
         Some("xl") => Ok(Frames::Xl),
-        Some(other) => Err(format!("option frames={other}: allowed are classic, fd and xl")),
+        Some(other) => Err(format!("option frames={other}: must be classic, fd or xl")),
     }
 }
 
@@ -251,7 +251,7 @@ fn on_off(key: &str, value: Option<&str>) -> Result<bool, String> {
     match value.map(str::to_ascii_lowercase).as_deref() {
         None | Some("on" | "true") => Ok(true),
         Some("off" | "false") => Ok(false),
-        Some(other) => Err(format!("option {key}={other}: allowed are on and off")),
+        Some(other) => Err(format!("option {key}={other}: must be on or off")),
     }
 }
 
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn without_options_there_is_a_vcan_and_can0_for_classic_and_fd_frames() {
+    fn defaults_are_a_vcan_and_can0_for_classic_and_fd_frames() {
         let options = NetworkOptions::parse(&raw(&[])).unwrap();
         assert_eq!(
             options,
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_words_are_matched_without_regard_to_case() {
+    fn keys_and_keyword_values_are_case_insensitive() {
         let options =
             NetworkOptions::parse(&raw(&[("Hub", "vcan-Body"), ("FRAMES", "Classic"), ("Heal", "OFF")]))
                 .unwrap();
@@ -293,22 +293,22 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_names_the_option_the_value_and_the_next_step() {
+    fn every_error_names_the_option_the_value_and_what_to_do() {
         for (options, words) in [
             (&[("hubb", "x")][..], &["hubb=x", "did you mean hub?", "adapter"][..]),
-            (&[("wombat", "1")], &["wombat=1", "the options are hub"]),
-            (&[("rate", "5")], &["rate=5", "not yet"]),
-            (&[("bitrate", "500000")], &["bitrate=500000", "only an adapter", "adapter=can0"]),
+            (&[("wombat", "1")], &["wombat=1", "valid options: hub"]),
+            (&[("rate", "5")], &["rate=5", "not supported by this version"]),
+            (&[("bitrate", "500000")], &["bitrate=500000", "only valid with an adapter", "adapter=can0"]),
             (&[("adapter", "can0"), ("bitrate", "fast")], &["bitrate=fast", "like 500000"]),
             (&[("adapter", "usb:1")], &["adapter=usb:1", "four hex digits"]),
-            (&[("adapter", "can0"), ("adapter-wait", "off")], &["adapter-wait=off", "on and fail"]),
+            (&[("adapter", "can0"), ("adapter-wait", "off")], &["adapter-wait=off", "on or fail"]),
             (&[("adapter", "can0"), ("bitrat", "1")], &["bitrat=1", "did you mean bitrate?"]),
             (&[("hub", "a-name-of-16-byt")], &["hub=a-name-of-16-byt", "16 bytes", "allows 15"]),
             (&[("ifname", "can/0")], &["ifname=can/0", "'/'"]),
-            (&[("hub", "a"), ("adapter", "can0")], &["hub=a", "adapter=can0", "exclude"]),
-            (&[("hub", "a"), ("vxcan.id", "1")], &["vxcan.id", "exclude hub"]),
-            (&[("frames", "fdd")], &["frames=fdd", "classic, fd and xl"]),
-            (&[("heal", "maybe")], &["heal=maybe", "on and off"]),
+            (&[("hub", "a"), ("adapter", "can0")], &["hub=a", "adapter=can0", "mutually exclusive"]),
+            (&[("hub", "a"), ("vxcan.id", "1")], &["vxcan.id", "cannot be combined with hub"]),
+            (&[("frames", "fdd")], &["frames=fdd", "classic, fd or xl"]),
+            (&[("heal", "maybe")], &["heal=maybe", "on or off"]),
             (&[("hub", "a,b")], &["hub=a,b", "comma"]),
             (&[("vxcan.peer", "thirteen-byte")], &["vxcan.peer=thirteen-byte", "12"]),
             (&[("hub", "a"), ("HUB", "b")], &["hub", "twice"]),
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn dockers_own_options_are_left_alone() {
+    fn dockers_own_options_are_ignored() {
         let options = raw(&[
             ("com.docker.network.driver.mtu", "1500"),
             ("com.docker.network.container_iface_prefix", "x"),
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn rustycan4dockers_options_mean_what_they_mean_there() {
+    fn rustycan4dockers_options_keep_their_meaning() {
         let options = NetworkOptions::parse(&raw(&[("vxcan.dev", "vcan"), ("vxcan.id", "3")])).unwrap();
         assert_eq!(options.hub, HubChoice::Shared(name("vcan3")));
         assert_eq!(options.ifname, Naming::Prefix(name("vcanp")));
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_may_ask_for_its_own_name() {
+    fn an_endpoint_may_ask_for_a_name() {
         assert_eq!(parse_endpoint(&raw(&[])).unwrap(), None);
         assert_eq!(
             parse_endpoint(&raw(&[(DOCKER_IFNAME, "can7")])).unwrap(),
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn hardware_is_known_by_its_name() {
+    fn hardware_is_recognised_by_name() {
         assert!(["can0", "can12", "slcan0"].iter().all(|text| looks_like_hardware(&name(text))));
         assert!(
             !["vcan0", "can", "canX", "candy1", "vxcan0"].iter().any(|text| looks_like_hardware(&name(text)))

@@ -1,4 +1,4 @@
-//! What rustycan4docker left: its file of networks, and how they become canhub's.
+//! Import of rustycan4docker's networks from its state file.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use serde::Deserialize;
 
 use crate::{error::Error, names::NetworkId, network::Network, options::RawOptions, state::Store};
 
-/// The file's name.
+/// The name of its state file.
 pub const FILE: &str = "rustycan4docker-networks.json";
-/// Where it keeps that file, on the host or in its own root as a managed plugin.
+/// The folder of that file, on the host or in the plugin's own root.
 pub const FOLDER: &str = "/var/lib/docker/network/files";
 
-/// One network in its file; older versions kept the id as a number.
+/// A network in the file. Older versions stored `canid` as a number.
 #[derive(Debug, Deserialize)]
 struct Record {
     device: String,
@@ -19,10 +19,10 @@ struct Record {
     canid: serde_json::Value,
 }
 
-/// Reads its file.
+/// Parses the file.
 ///
 /// # Errors
-/// Why it is not one.
+/// Why it could not be parsed.
 pub fn parse(text: &str) -> Result<Vec<Network>, String> {
     let records: BTreeMap<NetworkId, Record> = serde_json::from_str(text).map_err(|err| err.to_string())?;
     let network = |(id, record): (NetworkId, Record)| {
@@ -36,17 +36,17 @@ pub fn parse(text: &str) -> Result<Vec<Network>, String> {
     records.into_iter().map(network).collect()
 }
 
-/// The network of canhub's that has this one's id or its interface already.
+/// The canhub network that already has the ID or the interface of this one.
 pub fn known<'a>(network: &Network, all: &'a [Network]) -> Option<&'a Network> {
     all.iter().find(|known| known.id == network.id || known.hub() == network.hub())
 }
 
-/// Adds networks to canhub's records. Returns those that were there already.
+/// Adds networks to canhub's records. Returns those that already exist.
 ///
 /// # Errors
 /// When the records cannot be read or written.
 pub fn import(store: &Store, networks: &[Network]) -> Result<Vec<(Network, Network)>, String> {
-    // Not loaded as the daemon does it: that may run, and it alone puts its records in order.
+    // Not `load`, which repairs the records: the daemon may be running, and only it may do that.
     let loaded = store.peek();
     if let Some(warning) = loaded.warnings.first() {
         return Err(warning.clone());
@@ -69,7 +69,7 @@ mod tests {
     const TWO: &str = r#"{"aa11": {"device": "vcan", "peer": "vcanp", "canid": "0"}, "bb22": {"device": "can", "peer": "can", "canid": 1}}"#;
 
     #[test]
-    fn a_file_as_rustycan4docker_writes_it_is_understood() {
+    fn a_state_file_of_rustycan4docker_is_parsed() {
         let networks = parse(TWO).unwrap();
         let hubs: Vec<String> = networks.iter().map(|network| network.hub().to_string()).collect();
         assert_eq!(hubs, ["vcan0", "can1"]);

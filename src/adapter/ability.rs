@@ -1,23 +1,23 @@
-//! What an adapter can do, and the sentence for what it cannot.
+//! Checks settings against the capabilities of an adapter.
 
 use super::settings::Settings;
 use crate::kernel::{Controller, Modes, TimingLimits, TimingRange};
 
-/// Whether a controller can be set up so.
+/// Checks whether a controller supports the settings.
 ///
 /// # Errors
-/// The first setting that it cannot do, with what it can.
+/// The first setting that it does not support, with what it does.
 pub(super) fn check(asked: &Settings, controller: &Controller) -> Result<(), String> {
     if let Some(supported) = controller.supported {
-        // Turning off what is not there is no wish.
+        // Turning off a mode that the controller does not have is fine.
         let missing = asked.modes - supported - Modes::FD;
         if let Some((name, _)) = missing.named().next() {
             let known: Vec<String> = supported.named().map(|(name, _)| name).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            return Err(format!("its driver cannot do {name}; of the modes it knows {known}"));
+            return Err(format!("its driver does not support {name}; supported modes: {known}"));
         }
         if let (Some(rate), false) = (asked.dbitrate, supported.contains(Modes::FD)) {
-            return Err(format!("dbitrate={rate}: it is a classic controller and sends no FD frames"));
+            return Err(format!("dbitrate={rate}: the controller does not support CAN FD"));
         }
     }
     check_rate("bitrate", asked.bitrate, &controller.range, controller)?;
@@ -26,8 +26,8 @@ pub(super) fn check(asked: &Settings, controller: &Controller) -> Result<(), Str
         Some(ohms) if !controller.terminations.contains(&ohms) => {
             let choices: Vec<String> = controller.terminations.iter().map(u16::to_string).collect();
             Err(match choices.is_empty() {
-                true => format!("termination={ohms}: its termination cannot be switched"),
-                false => format!("termination={ohms}: it has {} ohms", choices.join(", ")),
+                true => format!("termination={ohms}: it has no switchable termination"),
+                false => format!("termination={ohms}: supported are {} ohms", choices.join(", ")),
             })
         }
         _ => Ok(()),
@@ -45,7 +45,7 @@ fn check_rate(
         let rates: Vec<String> = range.bitrates.iter().map(u32::to_string).collect();
         return match range.bitrates.contains(&rate) {
             true => Ok(()),
-            false => Err(format!("{key}={rate}: it knows only {} bit/s", rates.join(", "))),
+            false => Err(format!("{key}={rate}: supported are {} bit/s", rates.join(", "))),
         };
     }
     let clock = controller.clock;
@@ -61,7 +61,7 @@ fn check_rate(
     match (slowest..=fastest).contains(&rate) {
         true => Ok(()),
         false => Err(format!(
-            "{key}={rate}: with its clock of {} MHz it does {slowest} to {fastest} bit/s",
+            "{key}={rate}: with its clock of {} MHz it supports {slowest} to {fastest} bit/s",
             f64::from(clock) / 1e6
         )),
     }

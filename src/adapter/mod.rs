@@ -1,4 +1,4 @@
-//! Adapters: CAN interfaces that somebody else owns, named by a person or known by what they are.
+//! Adapters: existing CAN interfaces, selected by interface name or by hardware identity.
 
 mod ability;
 mod settings;
@@ -12,41 +12,41 @@ use crate::{kernel::Identity, names::IfName};
 /// The adapter that carries a bus, as the option `adapter` names it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Adapter {
-    /// By the name of its interface. Which hardware gets `can0` may differ from boot to boot.
+    /// By interface name. Which hardware gets `can0` may differ from boot to boot.
     Name(IfName),
-    /// By what it is or where it is plugged in.
+    /// By hardware identity or port.
     Known {
-        /// By which of its marks.
+        /// The identity to match.
         by: Mark,
-        /// Which of the device's channels, counted from 0, where it has several.
+        /// The channel, counted from 0, for devices with several.
         channel: Option<u32>,
     },
 }
 
-/// What an adapter is known by.
+/// The identity by which an adapter is selected.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mark {
     /// `usb:VENDOR:PRODUCT[:SERIAL]`, as `lsusb` lists it.
     Usb {
-        /// Four hex digits in small letters.
+        /// Four lower-case hex digits.
         vendor: String,
-        /// The same.
+        /// Four lower-case hex digits.
         product: String,
-        /// Only the one with this serial number.
+        /// Match only the device with this serial number.
         serial: Option<String>,
     },
-    /// `path:ID_PATH`: the port, in udev's words.
+    /// `path:ID_PATH`: the port, as udev names it.
     Path(String),
     /// `driver:NAME`.
     Driver(String),
 }
 
-const FORMS: &str = "give an interface name like can0, usb:VENDOR:PRODUCT[:SERIAL] as lsusb lists it, \
-                     path:ID_PATH as `udevadm info /sys/class/net/can0` tells it, or driver:NAME; \
-                     #1 behind it means the second channel of one device";
+const FORMS: &str = "use an interface name like can0, usb:VENDOR:PRODUCT[:SERIAL] (see lsusb), \
+                     path:ID_PATH (see `udevadm info /sys/class/net/can0`), or driver:NAME; \
+                     append #1 for the second channel of a device";
 
 impl Adapter {
-    /// Whether it is this interface.
+    /// Whether this interface matches.
     pub fn is(&self, name: &str, identity: Option<&Identity>) -> bool {
         match self {
             Self::Name(wanted) => wanted.as_str() == name,
@@ -85,7 +85,7 @@ impl FromStr for Adapter {
         };
         let (rest, channel) = match rest.rsplit_once('#') {
             Some((rest, number)) => {
-                let channel = number.parse().map_err(|_| format!("{number:?} is no channel; {FORMS}"))?;
+                let channel = number.parse().map_err(|_| format!("{number:?} is not a channel number; {FORMS}"))?;
                 (rest, Some(channel))
             }
             None => (rest, None),
@@ -94,8 +94,8 @@ impl FromStr for Adapter {
             "usb" => usb(rest)?,
             "path" if !rest.is_empty() => Mark::Path(rest.to_owned()),
             "driver" if !rest.is_empty() => Mark::Driver(rest.to_owned()),
-            "path" | "driver" => return Err(format!("nothing stands behind {kind}:; {FORMS}")),
-            _ => return Err(format!("{kind}: is no way to know an adapter; {FORMS}")),
+            "path" | "driver" => return Err(format!("no value after {kind}:; {FORMS}")),
+            _ => return Err(format!("unknown adapter selector {kind}:; {FORMS}")),
         };
         Ok(Self::Known { by, channel })
     }
@@ -106,10 +106,10 @@ fn usb(text: &str) -> Result<Mark, String> {
         let digits = digits.unwrap_or_default();
         let fits = digits.len() == 4 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
         fits.then(|| digits.to_ascii_lowercase()).ok_or_else(|| {
-            format!("a USB vendor and product are four hex digits each, like usb:1d50:606f; {FORMS}")
+            format!("USB vendor and product must have four hex digits each, like usb:1d50:606f; {FORMS}")
         })
     };
-    // A serial number may have colons of its own.
+    // A serial number may contain colons.
     let mut words = text.splitn(3, ':');
     let (vendor, product) = (hex(words.next())?, hex(words.next())?);
     let serial = words.next().filter(|serial| !serial.is_empty()).map(str::to_owned);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn each_form_is_read_and_written_alike() {
+    fn every_selector_round_trips() {
         for text in [
             "can0",
             "usb:1d50:606f",
@@ -159,13 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_adapter_is_refused_with_the_forms_there_are() {
+    fn an_invalid_selector_is_refused_with_the_valid_forms() {
         for (text, word) in [
             ("usb:1d50", "four hex digits"),
             ("usb:wxyz:606f", "four hex digits"),
-            ("pci:0", "pci: is no way"),
-            ("driver:", "nothing stands behind"),
-            ("path:x#one", "\"one\" is no channel"),
+            ("pci:0", "unknown adapter selector pci:"),
+            ("driver:", "no value after driver:"),
+            ("path:x#one", "\"one\" is not a channel number"),
             ("a/b", "'/'"),
         ] {
             let err = text.parse::<Adapter>().unwrap_err();
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn an_adapter_is_known_by_its_marks_whatever_its_name() {
+    fn a_selector_matches_by_identity_whatever_the_interface_name() {
         let identity = Identity {
             driver: Some("gs_usb".into()),
             path: Some("pci-0000:00:14.0-usb-0:2:1.0".into()),

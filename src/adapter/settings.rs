@@ -1,11 +1,11 @@
-//! The settings of an adapter that a network asks for, spelled as `ip link … type can` spells them.
+//! The adapter settings of a network, spelled as in `ip link … type can`.
 
 use std::collections::BTreeMap;
 
 use super::ability;
 use crate::kernel::{Controller, ControllerChange, Link, Modes, Timing};
 
-/// All keys of settings.
+/// The keys of all settings.
 pub const KEYS: [&str; 14] = [
     "bitrate",
     "sample-point",
@@ -23,31 +23,31 @@ pub const KEYS: [&str; 14] = [
     "txqueuelen",
 ];
 
-/// What a network asks of its adapter; what is not asked for stays as it is found.
+/// The settings that a network asks for. Settings that are not asked for are left alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Of classic frames and the arbitration phase, in bit/s.
+    /// Bitrate of classic frames and of the arbitration phase, in bit/s.
     pub bitrate: Option<u32>,
-    /// In tenths of a percent; only with a bitrate.
+    /// Sample point in tenths of a percent; only with a bitrate.
     pub sample_point: Option<u32>,
-    /// Of the data phase of FD frames, in bit/s. Turns FD on.
+    /// Bitrate of the data phase of FD frames, in bit/s. Turns FD on.
     pub dbitrate: Option<u32>,
-    /// In tenths of a percent; only with a data bitrate.
+    /// Sample point of the data phase in tenths of a percent; only with a data bitrate.
     pub dsample_point: Option<u32>,
-    /// How long after bus-off the kernel restarts the controller, in ms; 0: never.
+    /// Time until the kernel restarts the controller after bus-off, in ms; 0: never.
     pub restart_ms: Option<u32>,
-    /// Which modes are asked for, on or off.
+    /// The modes that are set, on or off.
     pub modes_mask: Modes,
-    /// Which of those are to be on.
+    /// Those of `modes_mask` that are on.
     pub modes: Modes,
-    /// In ohms; 0: none.
+    /// Termination in ohms; 0: none.
     pub termination: Option<u16>,
-    /// Frames that may wait for the wire.
+    /// Transmit queue length in frames.
     pub txqueuelen: Option<u32>,
 }
 
 impl Settings {
-    /// Parses the settings among a network's options.
+    /// Parses the settings from a network's options.
     ///
     /// # Errors
     /// One sentence that names the option, the value and what is allowed.
@@ -72,7 +72,7 @@ impl Settings {
                 None => continue,
                 Some("on" | "true") => settings.modes |= mode,
                 Some("off" | "false") => {}
-                Some(other) => return Err(format!("option {key}={other}: allowed are on and off")),
+                Some(other) => return Err(format!("option {key}={other}: must be on or off")),
             }
             settings.modes_mask |= mode;
         }
@@ -81,7 +81,7 @@ impl Settings {
         {
             if let (Some((_, value)), None) = (get(point), get(rate)) {
                 return Err(format!(
-                    "option {point}={value}: it means nothing without {rate}; give {rate} too"
+                    "option {point}={value}: requires {rate}"
                 ));
             }
         }
@@ -89,7 +89,7 @@ impl Settings {
             && dbitrate < bitrate
         {
             return Err(format!(
-                "option dbitrate={dbitrate}: the data phase cannot be slower than bitrate={bitrate}; give at least that"
+                "option dbitrate={dbitrate}: must not be lower than bitrate={bitrate}"
             ));
         }
         if settings.dbitrate.is_some() {
@@ -99,20 +99,21 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Whether nothing is asked for.
+    /// Whether no setting is asked for.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether the controller itself is to be set up: then canhub brings it up too. A queue length alone is no such wish.
+    /// Whether the controller itself is to be configured, so that canhub also brings it up. True for every setting except
+    /// the queue length.
     pub fn configures(&self) -> bool {
         *self != Self { txqueuelen: self.txqueuelen, ..Self::default() }
     }
 
-    /// What has to change on an adapter so that it is as asked; the empty change where it is.
+    /// What to change on an adapter to apply the settings; empty if nothing differs.
     ///
     /// # Errors
-    /// One sentence that names the setting that this adapter cannot do, and its limits.
+    /// One sentence that names the setting that this adapter does not support, and its limits.
     pub fn change_for(&self, link: &Link) -> Result<ControllerChange, String> {
         let mut change = ControllerChange {
             txqueuelen: self.txqueuelen.filter(|length| *length != link.txqueuelen),
@@ -123,7 +124,7 @@ impl Settings {
         }
         let Some(controller) = &link.controller else {
             return Err(format!(
-                "{} has no controller whose bitrate or modes could be set: leave out {}",
+                "{} has no configurable CAN controller: remove {}",
                 link.name,
                 self.asked()
                     .into_keys()
@@ -144,7 +145,7 @@ impl Settings {
         change.modes_mask = (self.modes ^ controller.modes) & self.modes_mask;
         change.modes = self.modes & change.modes_mask;
         change.termination = self.termination.filter(|asked| Some(*asked) != controller.termination);
-        // The kernel wants both timings in one message once FD is on (`can_validate`).
+        // With FD on, the kernel requires both timings in one message (`can_validate`).
         if change.modes.contains(Modes::FD) || change.timing.is_some() || change.data_timing.is_some() {
             change.timing = self.bitrate.map(|bitrate| (bitrate, self.sample_point)).or(change.timing);
             change.data_timing =
@@ -153,7 +154,7 @@ impl Settings {
         Ok(change)
     }
 
-    /// How an adapter stands now, as far as this asks to change it: to be put back when the network goes.
+    /// The current values of the settings asked for, to restore them when the network is deleted.
     pub fn found(&self, link: &Link) -> Self {
         let Some(Controller { timing, data_timing, restart_ms, modes, termination, .. }) =
             link.controller.as_deref()
@@ -161,7 +162,7 @@ impl Settings {
             return Self { txqueuelen: self.txqueuelen.map(|_| link.txqueuelen), ..Self::default() };
         };
         let of = |asked: Option<u32>, now: Option<u32>| asked.and(now);
-        // A controller with a list of bitrates has no sample point to tell.
+        // A controller with a fixed list of bitrates reports no sample point.
         let point =
             |timing: &Option<Timing>| timing.map(|timing| timing.sample_point).filter(|point| *point > 0);
         Self {
@@ -177,7 +178,7 @@ impl Settings {
         }
     }
 
-    /// The settings as options, for records and messages; with `fd`, which follows from a data bitrate.
+    /// The settings as options, for records and messages; includes `fd`, which a data bitrate implies.
     pub fn asked(&self) -> BTreeMap<String, String> {
         let point = |point: u32| format!("{}.{:03}", point / 1000, point % 1000);
         let numbers = [
@@ -195,8 +196,8 @@ impl Settings {
     }
 }
 
-/// Whether a timing is what the kernel makes of what was asked for: it takes the nearest that the divider
-/// gives, up to 5 % off (`CAN_CALC_MAX_ERROR`), and the sample point moves in whole quanta.
+/// Whether a timing is what the kernel makes of the request: it picks the nearest bitrate that the divider allows, up to
+/// 5 % off (`CAN_CALC_MAX_ERROR`), and moves the sample point in whole quanta.
 fn is_near(now: Timing, bitrate: u32, sample_point: Option<u32>) -> bool {
     let step = 1000 / now.quanta.max(1) + 1;
     now.bitrate.abs_diff(bitrate) <= bitrate / 20
@@ -204,18 +205,18 @@ fn is_near(now: Timing, bitrate: u32, sample_point: Option<u32>) -> bool {
 }
 
 fn number<T: std::str::FromStr>((key, value): (&str, &str), unit: &str) -> Result<T, String> {
-    value.parse().map_err(|_| format!("option {key}={value}: it is a number of {unit}"))
+    value.parse().map_err(|_| format!("option {key}={value}: must be a number of {unit}"))
 }
 
 fn bit_per_second((key, value): (&str, &str)) -> Result<u32, String> {
     let rate = value.parse().ok().filter(|rate| (1..=25_000_000).contains(rate));
-    rate.ok_or_else(|| format!("option {key}={value}: it is a number of bits per second, like 500000"))
+    rate.ok_or_else(|| format!("option {key}={value}: must be a number of bits per second, like 500000"))
 }
 
 fn sample_point((key, value): (&str, &str)) -> Result<u32, String> {
     let point = value.parse::<f64>().ok().filter(|point| (0.05..1.0).contains(point));
     point.map(|point| (point * 1000.0).round() as u32).ok_or_else(|| {
-        format!("option {key}={value}: it is a part of a bit between 0.050 and 0.999, like 0.875")
+        format!("option {key}={value}: must be a fraction of a bit between 0.050 and 0.999, like 0.875")
     })
 }
 
@@ -228,7 +229,7 @@ mod tests {
         Settings::parse(&pairs.iter().copied().collect())
     }
 
-    /// An sja1000 as kvaser_pci has it: 8 MHz, classic frames.
+    /// An sja1000 as in kvaser_pci: 8 MHz, classic frames.
     fn adapter() -> Link {
         let limits = TimingLimits { segment1: (1, 16), segment2: (1, 8), divider: (1, 64) };
         let controller = Controller {
@@ -271,7 +272,7 @@ mod tests {
         };
         assert_eq!(change, expected);
         assert!(settings(&[("bitrate", "500000")]).unwrap().change_for(&adapter()).unwrap().is_empty());
-        // 0.86 is not to be had with 16 quanta; the kernel takes 0.875.
+        // 0.86 is not possible with 16 quanta; the kernel picks 0.875.
         let near = settings(&[("bitrate", "500000"), ("sample-point", "0.86")]).unwrap();
         assert!(near.change_for(&adapter()).unwrap().is_empty());
         let other = settings(&[("bitrate", "500000"), ("sample-point", "0.7")]).unwrap();
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_found_is_what_is_put_back() {
+    fn settings_found_are_settings_restored() {
         let asked =
             settings(&[("bitrate", "250000"), ("berr-reporting", "off"), ("txqueuelen", "500")]).unwrap();
         let found = asked.found(&adapter());
@@ -288,7 +289,7 @@ mod tests {
         assert_eq!(words, ["berr-reporting=on", "bitrate=500000", "sample-point=0.875", "txqueuelen=10"]);
         assert!(found.change_for(&adapter()).unwrap().is_empty());
 
-        // One on a serial line.
+        // A serial adapter.
         let mut listed = adapter();
         let controller = listed.controller.as_mut().unwrap();
         controller.timing = Some(Timing { bitrate: 125_000, sample_point: 0, quanta: 1 });
@@ -298,13 +299,13 @@ mod tests {
     }
 
     #[test]
-    fn what_an_adapter_cannot_do_is_refused_by_name_with_its_limits() {
+    fn unsupported_settings_are_refused_by_name_with_the_limits() {
         for (options, words) in [
             (&[("bitrate", "4000000")][..], &["can0", "bitrate=4000000", "8 MHz", "5000 to 2666666"][..]),
             (&[("bitrate", "1000")], &["bitrate=1000", "5000"]),
             (&[("triple-sampling", "on")], &["triple-sampling", "loopback, listen-only"]),
-            (&[("bitrate", "500000"), ("dbitrate", "2000000")], &["dbitrate=2000000", "no FD"]),
-            (&[("termination", "120")], &["termination=120", "cannot be switched"]),
+            (&[("bitrate", "500000"), ("dbitrate", "2000000")], &["dbitrate=2000000", "does not support CAN FD"]),
+            (&[("termination", "120")], &["termination=120", "no switchable termination"]),
         ] {
             let err = settings(options).unwrap().change_for(&adapter()).unwrap_err();
             for word in words {
@@ -313,21 +314,21 @@ mod tests {
         }
         let vcan = Link { kind: LinkKind::Vcan, controller: None, ..adapter() };
         let err = settings(&[("bitrate", "500000")]).unwrap().change_for(&vcan).unwrap_err();
-        assert!(err.contains("no controller") && err.contains("leave out bitrate"), "{err}");
+        assert!(err.contains("no configurable CAN controller") && err.contains("remove bitrate"), "{err}");
         assert!(!settings(&[("txqueuelen", "5")]).unwrap().change_for(&vcan).unwrap().is_empty());
     }
 
     #[test]
-    fn bad_values_are_refused_with_what_is_allowed() {
+    fn invalid_values_are_refused_with_the_valid_ones() {
         for (options, words) in [
             (&[("bitrate", "500k")][..], &["bitrate=500k", "like 500000"][..]),
             (&[("bitrate", "0")], &["bitrate=0", "like 500000"]),
             (&[("bitrate", "500000"), ("sample-point", "87.5")], &["sample-point=87.5", "like 0.875"]),
-            (&[("sample-point", "0.8")], &["sample-point=0.8", "without bitrate"]),
-            (&[("dbitrate", "2000000")], &["dbitrate=2000000", "without bitrate"]),
-            (&[("bitrate", "500000"), ("dbitrate", "250000")], &["dbitrate=250000", "slower"]),
+            (&[("sample-point", "0.8")], &["sample-point=0.8", "requires bitrate"]),
+            (&[("dbitrate", "2000000")], &["dbitrate=2000000", "requires bitrate"]),
+            (&[("bitrate", "500000"), ("dbitrate", "250000")], &["dbitrate=250000", "lower than bitrate=500000"]),
             (&[("restart-ms", "-1")], &["restart-ms=-1", "milliseconds"]),
-            (&[("listen-only", "yes")], &["listen-only=yes", "on and off"]),
+            (&[("listen-only", "yes")], &["listen-only=yes", "on or off"]),
             (&[("termination", "lots")], &["termination=lots", "ohms"]),
             (&[("txqueuelen", "1.5")], &["txqueuelen=1.5", "frames"]),
         ] {

@@ -153,7 +153,7 @@ impl Admin {
         };
         match timeout_at(deadline, self.manager.run(work)).await.map_err(|_| Late::Working)? {
             Ok(done) => Ok(done.map_err(|err| err.to_string())),
-            Err(_) => Ok(Err("canhub met a bug of its own; its log tells more".to_owned())),
+            Err(_) => Ok(Err("internal error in canhub; see `journalctl -u canhub`".to_owned())),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Asking the daemon on its admin socket.
+//! Client of the daemon's admin socket.
 
 use std::{
     fs, io,
@@ -18,26 +18,26 @@ use crate::{
     http::client::{self, Answer},
 };
 
-/// Longer than the daemon takes for anything.
+/// Longer than the daemon takes for any request.
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(10);
-/// Where dockerd keeps the sockets of managed plugins, each in a folder of its own.
+/// The folder in which dockerd keeps the sockets of managed plugins, each in a subfolder.
 pub(super) const PLUGINS: &str = "/run/docker/plugins";
 
-/// Where to ask.
+/// Which daemon to connect to.
 #[derive(Debug, Args)]
 pub(super) struct AdminSocket {
-    /// The daemon's admin socket [default: /run/canhub/admin.sock, else the managed plugin's]
+    /// Admin socket of the daemon [default: /run/canhub/admin.sock, or that of the managed plugin]
     #[arg(long, env = "CANHUB_ADMIN_SOCKET", value_name = "PATH")]
     admin_socket: Option<PathBuf>,
 }
 
 impl AdminSocket {
-    /// Reads one resource.
+    /// Gets a resource.
     pub(super) fn get(&self, path: &str) -> Result<Bytes, Failed> {
         run(self.ask(Method::GET, path, TIME_LIMIT))?
     }
 
-    /// Asks for something, and waits so long for the answer.
+    /// Sends a request with a timeout.
     pub(super) async fn ask(&self, method: Method, path: &str, limit: Duration) -> Result<Bytes, Failed> {
         let answer = self.answer(method, path, limit).await?;
         match answer.status {
@@ -46,7 +46,7 @@ impl AdminSocket {
         }
     }
 
-    /// Reads one resource whose answer is whole while the service is not, too (503).
+    /// Gets a resource whose body is also valid with status 503.
     pub(super) fn get_anyway(&self, path: &str, limit: Duration) -> Result<Bytes, Failed> {
         let answer = run(self.answer(Method::GET, path, limit))??;
         match answer.status {
@@ -61,7 +61,7 @@ impl AdminSocket {
             Ok(answer) => answer.map_err(|err| unreachable(&socket, &err)),
             Err(_) => {
                 let why = format!(
-                    "canhub did not answer within {} s: see `journalctl -u canhub`, or `systemctl restart canhub`",
+                    "canhub did not answer within {} s: see `journalctl -u canhub`, or try `systemctl restart canhub`",
                     limit.as_secs()
                 );
                 Err(Failed::Unreachable(why))
@@ -69,7 +69,7 @@ impl AdminSocket {
         }
     }
 
-    /// Reads a resource piece by piece, until it ends or `each` has enough.
+    /// Reads a stream until it ends or `each` breaks.
     pub(super) fn follow(
         &self,
         path: &str,
@@ -79,7 +79,7 @@ impl AdminSocket {
         run(client::follow(&socket, path, each))?.map_err(|err| unreachable(&socket, &err))
     }
 
-    /// Where the socket is, or ought to be.
+    /// The path of the socket.
     pub(super) fn path(&self) -> PathBuf {
         let default = || Some(PathBuf::from(admin::SOCKET)).filter(|path| is_there(path));
         let found = self.admin_socket.clone().or_else(default).or_else(|| of_a_plugin(Path::new(PLUGINS)));
@@ -87,18 +87,18 @@ impl AdminSocket {
     }
 }
 
-/// The managed plugin's admin socket, as the host sees it.
+/// The admin socket of the managed plugin, as seen from the host.
 fn of_a_plugin(folder: &Path) -> Option<PathBuf> {
     let folders = match fs::read_dir(folder) {
         Ok(folders) => folders.flatten(),
-        // What connecting will say, too.
+        // Connecting will report the same error.
         Err(err) if err.kind() == io::ErrorKind::PermissionDenied => return Some(folder.join("admin.sock")),
         Err(_) => return None,
     };
     folders.map(|folder| folder.path().join("admin.sock")).find(|path| is_there(path))
 }
 
-/// Also where only root can see it: then that is what to say.
+/// Also true if only root can see it, so that the error says so.
 fn is_there(path: &Path) -> bool {
     !matches!(fs::metadata(path), Err(err) if err.kind() == io::ErrorKind::NotFound)
 }
@@ -108,14 +108,14 @@ fn run<T>(work: impl Future<Output = T>) -> Result<T, Failed> {
     Ok(runtime.map_err(|err| format!("cannot start: {err}"))?.block_on(work))
 }
 
-/// What the daemon said instead of answering.
+/// The error message in a response.
 fn sentence(body: &[u8]) -> String {
     let said = serde_json::from_slice::<Value>(body).ok();
     let said = said.as_ref().and_then(|said| said.get("error")).and_then(Value::as_str);
     said.unwrap_or("cannot parse canhub's answer; is it another version?").to_owned()
 }
 
-/// Why there is no answer, and what to do.
+/// Describes a connection error, and what to do.
 fn unreachable(socket: &Path, err: &io::Error) -> Failed {
     let socket = socket.display();
     Failed::Unreachable(match err.kind() {
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_daemon_is_told_with_what_to_do() {
+    fn a_missing_daemon_is_reported_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let socket = AdminSocket { admin_socket: Some(dir.path().join("admin.sock")) };
         let failed = socket.get("/v1/status").unwrap_err();

@@ -10,16 +10,16 @@ use crate::{
     health::Status,
 };
 
-/// Show what happened
+/// Show events
 #[derive(Debug, Args)]
 pub(super) struct EventsCommand {
-    /// Go on with what happens from now on
+    /// Keep printing new events
     #[arg(long, short)]
     follow: bool,
-    /// Begin with so many of the last ones [default: all that are kept, with --follow 10]
+    /// Start with this many recent events [default: all that are kept, with --follow 10]
     #[arg(long, short = 'n', value_name = "NUMBER")]
     last: Option<usize>,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -41,10 +41,10 @@ impl EventsCommand {
         };
         self.socket.follow(&format!("/v1/events?last={last}&follow={}", self.follow), each)?;
         match (self.follow && read_to_the_end, told || self.json) {
-            (true, _) => Err(Failed::Unreachable("canhub ended; `systemctl status canhub`".into())),
+            (true, _) => Err(Failed::Unreachable("canhub stopped; see `systemctl status canhub`".into())),
             (false, false) => {
                 lines::print(
-                    "Nothing happened since canhub started. What happens from now on: canhub events --follow\n",
+                    "No events since canhub started. To wait for new ones: canhub events --follow\n",
                 );
                 Ok(())
             }
@@ -53,14 +53,14 @@ impl EventsCommand {
     }
 }
 
-/// The data of server-sent events as they come in, in pieces that may end anywhere.
+/// Parser for server-sent events that arrive in arbitrary pieces.
 #[derive(Debug, Default)]
 struct EventStream {
     rest: Vec<u8>,
 }
 
 impl EventStream {
-    /// The data of all events that are whole now.
+    /// The data of all events that are complete now.
     fn take(&mut self, piece: &[u8]) -> Vec<String> {
         self.rest.extend_from_slice(piece);
         let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
@@ -70,12 +70,12 @@ impl EventStream {
     }
 }
 
-/// The line of the log, with the time before it; as it came, where another version sent what is not known here.
+/// The log line with its time; the raw JSON if it comes from another version and cannot be parsed.
 fn readable(json: &str) -> String {
     match serde_json::from_str(json) {
         Ok(Told::Event(entry)) => line(&entry),
         Ok(Told::Missed { missed }) => {
-            format!("{missed} events were missed: they came faster than they were read")
+            format!("{missed} events were missed, because they were not read fast enough")
         }
         Err(_) => json.to_owned(),
     }
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_whole_however_they_come_in() {
+    fn events_are_parsed_from_pieces_of_any_size() {
         let text = b"id: 1\ndata: {\"seq\":1}\n\nevent: missed\ndata: {\"missed\":2}\n\n";
         for size in 1..text.len() {
             let mut stream = EventStream::default();
@@ -123,13 +123,13 @@ mod tests {
     }
 
     #[test]
-    fn an_event_reads_as_its_line_in_the_log() {
+    fn an_event_is_printed_like_its_log_line() {
         let json = r#"{"seq":3,"time":"2026-11-21T08:05:00.250Z","event":"healed","network":"a1","network_name":"body","interface":"vcan-body","reason":"the hub was missing","did":"make the vcan vcan-body","took_us":895}"#;
         assert_eq!(
             readable(json),
             "2026-11-21T08:05:00.250Z healed network=body interface=vcan-body reason=\"the hub was missing\" did=\"make the vcan vcan-body\" took_us=895"
         );
-        assert_eq!(readable(r#"{"missed":4}"#), "4 events were missed: they came faster than they were read");
+        assert_eq!(readable(r#"{"missed":4}"#), "4 events were missed, because they were not read fast enough");
         assert_eq!(readable(r#"{"event":"of a later version"}"#), r#"{"event":"of a later version"}"#);
     }
 }

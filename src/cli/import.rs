@@ -1,4 +1,4 @@
-//! `canhub import`: the networks of another plugin.
+//! `canhub import`: imports the networks of another plugin.
 
 use std::{fs, path::PathBuf};
 
@@ -8,15 +8,15 @@ use crate::{kernel::boot_id, rustycan4docker, state::Store};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Import {
-    /// Take over rustycan4docker's networks from its rustycan4docker-networks.json
+    /// Import networks from rustycan4docker-networks.json
     Rustycan4docker(Rustycan4docker),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Rustycan4docker {
-    /// Its state file: rustycan4docker-networks.json
+    /// State file of rustycan4docker: rustycan4docker-networks.json
     file: PathBuf,
-    /// canhub's state folder
+    /// State folder of canhub
     #[arg(long, env = "CANHUB_STATE_DIR", default_value = "/var/lib/canhub", value_name = "PATH")]
     state_dir: PathBuf,
 }

@@ -1,17 +1,17 @@
-//! Lines for people, in 80 columns.
+//! Text output, in 80 columns.
 
 use std::io::{self, Write};
 
-/// As wide as any terminal.
+/// Fits any terminal.
 pub(super) const WIDTH: usize = 80;
 
-/// Prints, and is silent about a reader who has gone (`| head`): false then.
+/// Prints. Returns false, without an error message, if the reader has closed the pipe (`| head`).
 pub(super) fn print(text: &str) -> bool {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
 
-/// At most so many characters of a text; where some are missing it ends in `…`. What would move the cursor is shown as `?`.
+/// Truncates text to `width` characters; a truncated text ends in `…`. Control characters are replaced by `?`.
 pub(super) fn cut(text: &str, width: usize) -> String {
     let clean = |c: char| if c.is_control() { '?' } else { c };
     match text.chars().count() > width {
@@ -20,7 +20,7 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     }
 }
 
-/// A sentence in lines of at most [`WIDTH`], the first after `first`, the others indented as far.
+/// Wraps text to lines of at most [`WIDTH`]; the first starts with `first`, the others are indented to match.
 pub(super) fn wrap(first: &str, text: &str) -> String {
     let indent = first.chars().count();
     let (mut lines, mut line) = (Vec::new(), first.to_owned());
@@ -44,14 +44,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_text_is_cut_and_cannot_move_the_cursor() {
+    fn long_text_is_truncated_and_control_characters_are_replaced() {
         assert_eq!(cut("gateway", 7), "gateway");
         assert_eq!(cut("gateways", 7), "gatewa…");
         assert_eq!(cut("a\x1b[2J", 9), "a?[2J");
     }
 
     #[test]
-    fn a_sentence_is_wrapped_between_words() {
+    fn text_is_wrapped_between_words() {
         let text = wrap("  ! ", &"word ".repeat(40));
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         assert!(text.starts_with("  ! word word") && text.contains("\n    word"), "{text}");

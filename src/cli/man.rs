@@ -1,4 +1,4 @@
-//! `canhub man`: the man page, out of the words of `--help`.
+//! `canhub man`: man pages, generated from `--help`.
 
 use std::{fs, io, path::PathBuf};
 
@@ -8,7 +8,7 @@ use clap_mangen::Man as Page;
 /// Print the man page
 #[derive(Debug, Args)]
 pub(super) struct Man {
-    /// Write canhub.1 and one page for each command there instead
+    /// Write canhub.1 and a page per command to this folder instead
     folder: Option<PathBuf>,
 }
 
@@ -22,7 +22,7 @@ impl Man {
         };
         match (written, self.folder) {
             (Err(err), Some(folder)) => Err(format!("cannot write man pages to {}: {err}", folder.display())),
-            // A reader who has gone (`| head`) has seen enough.
+            // Ignore a reader that has closed the pipe (`| head`).
             _ => Ok(()),
         }
     }

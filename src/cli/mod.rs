@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-/// CAN buses for containers: a Docker network plugin that heals by itself.
+/// Self-healing CAN buses for containers: a Docker network plugin
 #[derive(Debug, Parser)]
 #[command(name = "canhub", version, max_term_width = 100)]
 pub struct Cli {
@@ -24,36 +24,36 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve Docker: what systemd or dockerd starts
+    /// Run the daemon (started by systemd or dockerd)
     Serve(serve::Serve),
-    /// Show all buses, who is on them, and whether they are well
+    /// Show all buses, their members and problems
     Status(status::StatusCommand),
-    /// Look at everything, say what is wrong and how to mend it, and mend it with --fix
+    /// Check everything, print problems and how to fix them, and fix them with --fix
     #[command(visible_alias = "health")]
     Doctor(doctor::Doctor),
-    /// Show what happened: heals, problems, who joined and who left
+    /// Show events: heals, problems, joins and leaves
     Events(events::EventsCommand),
-    /// Take over the networks of another plugin
+    /// Import the networks of another plugin
     #[command(subcommand)]
     Import(import::Import),
-    /// Print a completion script for a shell
+    /// Print a shell completion script
     Completions {
-        /// For which
+        /// The shell
         shell: Shell,
     },
-    /// Print the man page, or write one for each command into a folder
+    /// Print the man page, or write the pages of all commands to a folder
     #[command(hide = true)]
     Man(man::Man),
 }
 
-/// Why a command did not end well.
+/// Why a command failed.
 #[derive(Debug)]
 enum Failed {
-    /// What was asked for is shown, and something is wrong with it.
+    /// The output shows a problem.
     Found,
-    /// It could not be done, for this reason.
+    /// The command failed for this reason.
     Because(String),
-    /// There is no daemon to ask, for this reason.
+    /// The daemon cannot be reached for this reason.
     Unreachable(String),
 }
 
@@ -64,7 +64,7 @@ impl From<String> for Failed {
 }
 
 impl Failed {
-    /// 2 is bad usage, and clap's.
+    /// 2 is used by clap for bad usage.
     fn exit_code(&self) -> u8 {
         match self {
             Self::Found | Self::Because(_) => 1,
@@ -96,7 +96,7 @@ impl Cli {
     }
 }
 
-#[allow(clippy::print_stderr, reason = "a command's last word to a person")]
+#[allow(clippy::print_stderr, reason = "error message of a command")]
 fn complain(why: &str) {
     eprintln!("canhub: {why}");
 }

@@ -12,10 +12,10 @@ use crate::{
     system,
 };
 
-/// Serve Docker
+/// Run the daemon
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// The plugin socket; its file name is the driver's name. Not used where systemd passes a socket
+    /// Plugin socket; its file name is the driver name. Ignored if systemd passes a socket
     #[arg(
         long,
         env = "CANHUB_SOCKET",
@@ -23,39 +23,39 @@ pub(super) struct Serve {
         value_name = "PATH"
     )]
     socket: PathBuf,
-    /// Where records are kept over reboots
+    /// Folder for state that survives reboots
     #[arg(long, env = "CANHUB_STATE_DIR", default_value = "/var/lib/canhub", value_name = "PATH")]
     state_dir: PathBuf,
     /// Where the lock file is that keeps a second canhub of the same name from starting
     #[arg(long, env = "CANHUB_LOCK_DIR", default_value = lock::INSTANCE_DIR, value_name = "PATH", hide = true)]
     lock_dir: PathBuf,
-    /// Where `canhub status`, `canhub events` and monitoring ask; only root may
+    /// Socket for `canhub status`, `canhub events` and monitoring, root only
     #[arg(long, env = "CANHUB_ADMIN_SOCKET", default_value = admin::SOCKET, value_name = "PATH")]
     admin_socket: PathBuf,
-    /// Serve metrics over TCP too, to whoever connects; off unless given, as 127.0.0.1:9477
+    /// Also serve metrics over TCP, without authentication, for example on 127.0.0.1:9477
     #[arg(long, env = "CANHUB_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
     metrics_listen: Option<SocketAddr>,
-    /// Docker's API, asked in the background for names and lost options; may be absent, and `none` asks nobody
+    /// Docker API socket, used in the background for names and lost options; `none` to not use it
     #[arg(long, env = "CANHUB_DOCKER_SOCKET", default_value = "/run/docker.sock", value_name = "PATH")]
     docker_socket: PathBuf,
-    /// What has to be well for canhub to be healthy [default: /etc/canhub/health.toml, if it is there]
+    /// Health policy file [default: /etc/canhub/health.toml, if it exists]
     #[arg(long, env = "CANHUB_HEALTH_POLICY", value_name = "PATH")]
     health_policy: Option<PathBuf>,
-    /// Seconds between two looks when no event asked for one
+    /// Seconds between audits of all buses
     #[arg(long, env = "CANHUB_AUDIT_INTERVAL", default_value = "30", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     audit_interval: u64,
-    /// Repair nothing: what is missing makes a container's start fail instead
+    /// Repair nothing; containers fail to start if something is missing
     #[arg(long, env = "CANHUB_NO_HEAL", value_parser = clap::builder::FalseyValueParser::new())]
     no_heal: bool,
-    /// Start containers with a restart policy that Docker gave up on because canhub came up after it
+    /// Start containers with a restart policy that Docker failed to start because canhub was not running
     #[arg(long, env = "CANHUB_RESTART_LATE", value_parser = clap::builder::FalseyValueParser::new())]
     restart_late: bool,
-    /// How to log
+    /// Log format
     #[arg(long, env = "CANHUB_LOG_FORMAT", default_value = "auto", value_enum)]
     log_format: LogFormat,
 }
 
-/// A call of the kernel that hangs holds the others up; this many may wait before new ones queue.
+/// Maximum number of blocking threads: a hanging kernel call blocks others, and this many may wait before new ones queue.
 const BLOCKING_THREADS: usize = 32;
 
 impl Serve {
@@ -74,7 +74,7 @@ impl Serve {
             heal: !self.no_heal,
             restart_late: self.restart_late,
         };
-        // One thread for sockets; the kernel's work has threads of its own that come and go.
+        // One thread for sockets; blocking kernel calls run on threads that come and go.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(BLOCKING_THREADS)

@@ -1,4 +1,4 @@
-//! `canhub status`: asks twice, so that frames become frames per second.
+//! `canhub status`: samples twice to show frames per second.
 
 mod table;
 
@@ -14,7 +14,7 @@ use super::{Failed, ask::AdminSocket, lines};
 use crate::status::{BusStatus, Status};
 use table::render;
 
-/// Frames are counted twice, so far apart.
+/// Time between the two samples.
 const SAMPLE: Duration = Duration::from_secs(1);
 /// Clears the screen (ECMA-48: cursor to the top left, erase to the end).
 const CLEAR: &str = "\x1b[H\x1b[J";
@@ -22,17 +22,17 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 /// Show all buses
 #[derive(Debug, Args)]
 pub(super) struct StatusCommand {
-    /// Show it again each second, until Ctrl-C
+    /// Refresh every second until Ctrl-C
     #[arg(long, short)]
     watch: bool,
-    /// As JSON; frames are counted and not divided by time
+    /// Print JSON, with frame counts instead of rates
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     socket: AdminSocket,
 }
 
-/// The status, and when it was so.
+/// The status at a point in time.
 struct Sample {
     status: Status,
     taken: Instant,
@@ -47,7 +47,7 @@ impl StatusCommand {
         }
         let mut before = self.sample()?;
         loop {
-            // Nobody waits for the frames of nobody.
+            // Without members there are no rates to wait for.
             let counts = before.status.buses.iter().any(|bus| !bus.members.is_empty());
             if counts || self.watch {
                 sleep(SAMPLE);

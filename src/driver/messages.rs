@@ -1,6 +1,6 @@
 //! The JSON of the libnetwork remote-driver protocol, as dockerd 20.10 to 29 sends and expects it.
 //!
-//! Unknown fields are ignored: Docker adds some with each version. Ids are checked where they arrive.
+//! Unknown fields are ignored, because new Docker versions add some. IDs are validated on arrival.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -13,9 +13,9 @@ use crate::{
     options::RawOptions,
 };
 
-/// Where libnetwork puts the driver's own options of a network.
+/// The key under which libnetwork passes the driver options of a network.
 const GENERIC: &str = "com.docker.network.generic";
-/// `--ipv6`, as libnetwork passes it on.
+/// The key under which libnetwork passes `--ipv6`.
 const ENABLE_IPV6: &str = "com.docker.network.enable_ipv6";
 
 /// `NetworkDriver.CreateNetwork`.
@@ -65,7 +65,7 @@ pub struct Join {
     /// `EndpointID`.
     #[serde(rename = "EndpointID")]
     pub endpoint: EndpointId,
-    /// Where the container's namespace is, or (Docker ≤ 27, at start) will be.
+    /// The path of the container's network namespace; with Docker ≤ 27 it may not exist yet when a container starts.
     pub sandbox_key: PathBuf,
 }
 
@@ -86,7 +86,7 @@ pub struct EndpointOnly {
 }
 
 impl CreateNetwork {
-    /// The driver's options, once nothing is asked for that CAN cannot give.
+    /// The driver options, after rejecting requests that make no sense for CAN.
     ///
     /// # Errors
     /// One sentence for the user.
@@ -96,7 +96,7 @@ impl CreateNetwork {
             options.get(ENABLE_IPV6).is_some_and(|value| *value == Value::Bool(true) || value == "true");
         if asked || self.ipv6_data.is_some_and(|data| !data.is_empty()) {
             return Err(
-                "IPv6 cannot run over CAN: create the network without --ipv6 (and with --ipam-driver null)"
+                "IPv6 is not possible on CAN: create the network without --ipv6 and with --ipam-driver null"
                     .into(),
             );
         }
@@ -105,14 +105,14 @@ impl CreateNetwork {
             Some(Value::Object(generic)) => {
                 generic.into_iter().map(|(key, value)| text(&key, value)).collect::<Result<_, _>>()?
             }
-            Some(other) => return Err(format!("{GENERIC} is {other}, and a map of options was expected")),
+            Some(other) => return Err(format!("{GENERIC} is {other}, expected a map of options")),
         };
         Ok((self.network, raw))
     }
 }
 
 impl CreateEndpoint {
-    /// The endpoint's options, once nothing is asked for that CAN cannot give.
+    /// The endpoint options, after rejecting requests that make no sense for CAN.
     ///
     /// # Errors
     /// One sentence for the user.
@@ -120,18 +120,18 @@ impl CreateEndpoint {
         let interface = self.interface.unwrap_or_default();
         if !interface.mac_address.is_empty() {
             return Err(format!(
-                "a CAN interface has no MAC address: leave out --mac-address (or mac_address in compose), which asks for {}",
+                "CAN interfaces have no MAC address: remove --mac-address {} (mac_address in Compose)",
                 interface.mac_address
             ));
         }
         if !interface.address_ipv6.is_empty() {
             return Err(format!(
-                "IPv6 cannot run over CAN: leave out the address {} and create the network without --ipv6",
+                "IPv6 is not possible on CAN: remove the address {} and create the network without --ipv6",
                 interface.address_ipv6
             ));
         }
         let options = self.options.unwrap_or_default().into_iter();
-        // Docker's own options hold lists and maps; ours are text.
+        // Docker's own options may be lists and maps; ours are strings.
         let ours =
             options.filter(|(_, value)| !matches!(value, Value::Array(_) | Value::Object(_) | Value::Null));
         let raw = ours.map(|(key, value)| text(&key, value)).collect::<Result<_, _>>()?;
@@ -139,19 +139,19 @@ impl CreateEndpoint {
     }
 }
 
-/// Docker's CLI and Compose send text; an API client may send a number or a boolean.
+/// The Docker CLI and Compose send strings; other API clients may send a number or a boolean.
 fn text(key: &str, value: Value) -> Result<(String, String), String> {
     match value {
         Value::String(text) => Ok((key.to_owned(), text)),
         Value::Number(_) | Value::Bool(_) => Ok((key.to_owned(), value.to_string())),
-        other => Err(format!("option {key}={other}: a text was expected")),
+        other => Err(format!("option {key}={other}: must be a string")),
     }
 }
 
-/// The answer to Join.
+/// The response to Join.
 ///
-/// `DisableGatewayService` always: without it dockerd attaches the container to docker_gwbridge, and
-/// 29.0.0 and 29.0.1 fail (moby#51522). Never a gateway: 29.0.0–29.0.2 die of one.
+/// Always with `DisableGatewayService`: without it dockerd attaches the container to docker_gwbridge, and 29.0.0 and
+/// 29.0.1 fail (moby#51522). Never with a gateway: it crashes 29.0.0 to 29.0.2.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct JoinAnswer {
@@ -165,7 +165,7 @@ pub struct JoinAnswer {
 struct InterfaceName {
     src_name: String,
     dst_prefix: String,
-    /// Honoured by engines with moby#52866, ignored by others.
+    /// Used by engines with moby#52866, ignored by others.
     #[serde(skip_serializing_if = "Option::is_none")]
     dst_name: Option<String>,
 }

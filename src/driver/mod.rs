@@ -1,7 +1,7 @@
-//! The libnetwork remote driver: what dockerd sees.
+//! The libnetwork remote driver, which is what dockerd sees.
 //!
-//! [`server`] speaks HTTP on the plugin socket, [`routes`] turns a method into a call of the manager, and
-//! [`messages`] holds the JSON exactly as Docker sends and expects it.
+//! [`server`] serves HTTP on the plugin socket, [`routes`] maps methods to calls of the manager, and [`messages`]
+//! defines the JSON exactly as Docker sends and expects it.
 
 pub mod messages;
 pub mod routes;

@@ -1,4 +1,4 @@
-//! From a method's path and body to a call of the manager, and back to an answer.
+//! Maps methods to calls of the manager, and results to responses.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use super::messages::{CreateEndpoint, CreateNetwork, EndpointOnly, Join, JoinAnswer, NetworkOnly};
 use crate::{error::Error, manager::Manager};
 
-/// What a method answers: the JSON for Docker, or the sentence for its user.
+/// The result of a method: the JSON for Docker, or an error message for the user.
 pub type Answer = Result<Value, String>;
 
-/// Answers one request. It may block for as long as the kernel does.
+/// Handles a request. May block for as long as the kernel does.
 ///
-/// `None`: there is no such method. dockerd takes that (a 404) for "not implemented" where it may be.
+/// `None` means that there is no such method. dockerd treats the resulting 404 as "not implemented" for optional methods.
 pub fn answer(manager: &Manager, path: &str, body: &[u8]) -> Option<Answer> {
     Some(match path.strip_prefix('/')? {
         "Plugin.Activate" => Ok(json!({ "Implements": ["NetworkDriver"] })),
@@ -29,7 +29,7 @@ pub fn answer(manager: &Manager, path: &str, body: &[u8]) -> Option<Answer> {
         "NetworkDriver.Leave" => {
             parse(body).map(|EndpointOnly { endpoint }| manager.leave(&endpoint)).map(nothing)
         }
-        // Only global-scope drivers are told about other hosts; answered so that no version minds.
+        // Only relevant for global-scope drivers; answered for the sake of all Docker versions.
         "NetworkDriver.DiscoverNew" | "NetworkDriver.DiscoverDelete" => Ok(json!({})),
         _ => return None,
     })
@@ -42,7 +42,7 @@ fn create_network(manager: &Manager, body: &[u8]) -> Answer {
 
 fn create_endpoint(manager: &Manager, body: &[u8]) -> Answer {
     let (network, endpoint, options) = parse::<CreateEndpoint>(body)?.into_options()?;
-    // Never echo Interface: an address that is set already is "driver modified interface address".
+    // Never echo Interface: for an address that is already set, Docker fails with "driver modified interface address".
     manager.create_endpoint(network, endpoint, &options).map(nothing).map_err(sentence)
 }
 
@@ -52,19 +52,19 @@ fn join(manager: &Manager, body: &[u8]) -> Answer {
     serde_json::to_value(JoinAnswer::from(joined)).map_err(|err| err.to_string())
 }
 
-/// Parses a body that must carry ids.
+/// Parses a request body.
 ///
-/// dockerd sends a request again with an empty body after a dropped connection (the first attempt drained
-/// its buffer, moby `pkg/plugins/client.go`). Nobody can know what that was about, so nothing is done.
+/// After a dropped connection dockerd repeats the request with an empty body, because the first attempt has drained its
+/// buffer (moby `pkg/plugins/client.go`). Such a request cannot be handled.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     if body.trim_ascii().is_empty() {
-        return Err("the request came without a body: dockerd repeats a request so when its connection broke; try the command again".into());
+        return Err("the request has no body: dockerd sends such a request after a lost connection; try the command again".into());
     }
-    // serde would take a list for a struct, field by field.
+    // serde would also accept a list, field by field.
     if !body.trim_ascii().starts_with(b"{") {
-        return Err("the request is not what libnetwork sends: an object was expected".into());
+        return Err("invalid libnetwork request: expected an object".into());
     }
-    serde_json::from_slice(body).map_err(|err| format!("the request is not what libnetwork sends: {err}"))
+    serde_json::from_slice(body).map_err(|err| format!("invalid libnetwork request: {err}"))
 }
 
 fn nothing(_: ()) -> Value {

@@ -1,7 +1,7 @@
 //! HTTP/1 on the plugin socket.
 //!
-//! No idle timeout closes a connection: dockerd repeats a request on a dropped connection without its
-//! body, and a race there is one failed container start. Every request has a time limit instead.
+//! Connections have no idle timeout: after a dropped connection dockerd repeats the request without its body, so a race
+//! would make a container start fail. Instead every request has a time limit.
 
 use std::time::Duration;
 
@@ -22,16 +22,16 @@ use crate::{
 
 /// Real requests are under 4 KiB.
 const MAX_BODY: usize = 1 << 20;
-/// Shorter than dockerd's patience with a managed plugin (30 s) and longer than any kernel work.
+/// Shorter than dockerd's timeout for a managed plugin (30 s), and longer than any work in the kernel takes.
 pub const TIME_LIMIT: Duration = Duration::from_secs(20);
-/// dockerd's media type, the same on every version from 20.10 on.
+/// dockerd's media type, the same in all versions since 20.10.
 const MEDIA_TYPE: &str = "application/vnd.docker.plugins.v1.2+json";
-/// dockerd alone speaks here.
+/// No limits: dockerd is the only client.
 const LIMITS: Limits = Limits { connections: usize::MAX, buffer: None, patience: None };
 
-/// Accepts connections until `stop` resolves, then lets running requests finish for a moment.
+/// Accepts connections until `stop` resolves, then gives running requests a moment to finish.
 ///
-/// Each request is answered within `time_limit`, whatever the kernel does: [`TIME_LIMIT`], but for tests.
+/// Each request is answered within `time_limit`, whatever the kernel does. It is [`TIME_LIMIT`] except in tests.
 pub async fn serve(
     listener: UnixListener,
     manager: Handle,
@@ -48,19 +48,19 @@ pub async fn serve(
 async fn respond(manager: Handle, time_limit: Duration, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     if parts.method != Method::POST {
-        return response(StatusCode::METHOD_NOT_ALLOWED, &refusal("only POST is answered here"));
+        return response(StatusCode::METHOD_NOT_ALLOWED, &refusal("only POST is supported"));
     }
     let path = parts.uri.path().to_owned();
     let work = async {
         let body = Limited::new(body, MAX_BODY)
             .collect()
             .await
-            .map_err(|err| format!("the body could not be read: {err}"))?
+            .map_err(|err| format!("cannot read the request body: {err}"))?
             .to_bytes();
         let called = path.clone();
         match manager.run(move |manager| routes::answer(manager, &called, &body)).await {
             Ok(answer) => Ok(answer),
-            Err(_) => Err("canhub met a bug of its own; its log tells more".to_owned()),
+            Err(_) => Err("internal error in canhub; see `journalctl -u canhub`".to_owned()),
         }
     };
     let answer = match timeout(time_limit, work).await {
@@ -70,14 +70,14 @@ async fn respond(manager: Handle, time_limit: Duration, request: Request<Incomin
         Ok(Ok(Some(answer))) => answer,
         Ok(Err(why)) => Err(why),
         Err(_) => Err(format!(
-            "{path} took longer than {} s; canhub finishes it in the background, try again",
+            "{path} timed out after {} s; canhub completes it in the background, try again",
             time_limit.as_secs_f32()
         )),
     };
     answered(&path, answer)
 }
 
-/// dockerd takes only status 200; with `Err` in it, the user reads the sentence after "remote: ".
+/// dockerd accepts only status 200; it shows the text of `Err` to the user after "remote: ".
 fn answered(path: &str, answer: Answer) -> Response<Full<Bytes>> {
     match answer {
         Ok(value) => response(StatusCode::OK, &value),

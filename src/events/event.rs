@@ -1,4 +1,4 @@
-//! One event: its fields, named as in the log, and its line there.
+//! An event: its fields, named as in the log, and its log line.
 
 use std::borrow::Cow;
 
@@ -15,27 +15,27 @@ use crate::{
     plan::{Problem, Step},
 };
 
-/// What kind of thing happened.
+/// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// A step of a plan was carried out because something was missing.
+    /// A step was carried out to repair a fault.
     Healed,
-    /// Such a step failed.
+    /// A repair failed.
     HealFailed,
-    /// A fault was healed several times in a row; from now on its heals are only counted.
+    /// A fault was healed several times in a row; from now on its heals are counted but not logged.
     KeepsComingBack,
-    /// A fault that kept coming back has stayed away.
+    /// A recurring fault has not come back.
     HealedForGood,
-    /// Something is wrong that only somebody else can mend.
+    /// A problem that canhub cannot fix by itself.
     Problem,
-    /// It is wrong no more.
+    /// The problem is gone.
     ProblemOver,
-    /// The adapter of a bus is not there any more; the bus waits for it.
+    /// The adapter of a bus has disappeared; the bus waits for it.
     AdapterVanished,
-    /// It is there again, or another one in its place, and was made part of the bus.
+    /// The adapter, or another that matches, has appeared and was added to the bus.
     AdapterAppeared,
-    /// An adapter met so many errors that it left the wire.
+    /// An adapter went bus-off.
     BusOff,
     /// CreateNetwork.
     NetworkCreated,
@@ -45,31 +45,31 @@ pub enum Kind {
     Joined,
     /// DeleteEndpoint.
     Left,
-    /// An endpoint of which Docker told no end.
+    /// The record of an endpoint was removed although Docker never sent DeleteEndpoint.
     EndpointCollected,
-    /// A network of which Docker told no end.
+    /// The record of a network was removed although Docker never sent DeleteNetwork.
     NetworkCollected,
-    /// Something of ours that lived, and that no record knew.
+    /// A link of canhub without a record was adopted.
     Adopted,
-    /// The health of a component, or of all together, is another than it was.
+    /// The health of a component, or the overall health, has changed.
     StatusChanged,
 }
 
 impl Kind {
-    /// What the line in the log says.
+    /// The message of the log line.
     pub fn sentence(self) -> &'static str {
         match self {
             Self::Healed => "healed",
-            Self::HealFailed => "could not heal; it will be tried again",
+            Self::HealFailed => "could not heal; will retry",
             Self::KeepsComingBack => {
-                "keeps coming back: somebody or something undoes it; canhub goes on, with growing pauses, and sums up when it is over"
+                "fault keeps coming back: something else undoes the repair; canhub keeps healing at growing intervals and logs a summary at the end"
             }
-            Self::HealedForGood => "healed for good; it had kept coming back",
-            Self::Problem => "a problem",
+            Self::HealedForGood => "recurring fault is gone",
+            Self::Problem => "problem",
             Self::ProblemOver => "no longer a problem",
             Self::AdapterVanished => "adapter vanished",
             Self::AdapterAppeared => "healed: the adapter appeared and carries its bus",
-            Self::BusOff => "bus-off: the adapter met so many errors that it left the wire",
+            Self::BusOff => "adapter went bus-off after too many errors",
             Self::NetworkCreated => "network created",
             Self::NetworkDeleted => "network deleted",
             Self::Joined => "joined",
@@ -82,46 +82,46 @@ impl Kind {
     }
 }
 
-/// What happened. The fields have the names of the log's; what is `None` does not apply or is not known.
+/// An event. The fields are named as in the log; `None` means not applicable or not known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// What kind of thing.
+    /// The kind of event.
     #[serde(rename = "event")]
     pub kind: Kind,
-    /// Docker's id, whole; the log has its first twelve digits.
+    /// Docker's full ID; the log shows the first twelve digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkId>,
-    /// What people call the network; the start of its id until Docker has told.
+    /// The network name; the start of its ID until Docker's API has answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_name: Option<String>,
-    /// Docker's id, whole; the log has its first twelve digits.
+    /// Docker's full ID; the log shows the first twelve digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<EndpointId>,
-    /// What people call the container, once Docker has told.
+    /// The container name, once Docker's API has answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// The interface that it is about, or `rules`.
+    /// The interface concerned, or `rules`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
-    /// Whose health changed: `bus:body`, `docker`; `overall` for all together.
+    /// The component whose health changed: `bus:body`, `docker`, or `overall`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
-    /// What it was.
+    /// The previous health.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Status>,
-    /// What it is.
+    /// The new health.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<Status>,
-    /// What was wrong. Of heals one of a fixed set, so that they can be counted by it.
+    /// What was wrong. For heals, one of a fixed set, so that they can be counted by reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Cow<'static, str>>,
-    /// What was done about it.
+    /// The repair.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub did: Option<String>,
-    /// How often in a row.
+    /// How many times in a row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
-    /// How long it took, in microseconds.
+    /// Duration in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub took_us: Option<u64>,
     /// Why it failed.
@@ -130,7 +130,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event with no field set.
+    /// An event without fields.
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,
@@ -179,7 +179,7 @@ impl Event {
         }
     }
 
-    /// A step that was carried out because something was missing.
+    /// A repair that was carried out.
     pub(crate) fn healed(model: &Model, done: &Done<'_>) -> Self {
         Self {
             did: Some(done.step.action.to_string()),
@@ -197,9 +197,9 @@ impl Event {
         }
     }
 
-    /// The one line by which `journalctl -g healed` tells the story.
+    /// Writes the log line; `journalctl -g healed` finds heals.
     pub(super) fn log(&self) {
-        // A problem's line is its text, so that it reads as a sentence.
+        // The message of a problem is its text, so that it reads as a sentence.
         let (sentence, reason) = match (self.kind, self.reason.as_deref()) {
             (Kind::Problem, Some(text)) => (text, None),
             (kind, reason) => (kind.sentence(), reason),
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_has_the_fields_of_the_log_and_only_those_that_are_known() {
+    fn an_event_has_the_fields_of_the_log_and_only_known_ones() {
         let event = Event {
             interface: Some("vcan7".into()),
             reason: Some("the hub was missing".into()),

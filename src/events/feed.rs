@@ -1,4 +1,4 @@
-//! Events on their way to those who listen: the last ones are kept, and no listener can hold anybody up.
+//! Delivers events to listeners. The most recent ones are kept, and no listener can block anything.
 
 use std::{collections::VecDeque, sync::Arc, time::SystemTime};
 
@@ -9,35 +9,35 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use super::Event;
 use crate::clock::rfc3339;
 
-/// So many events are kept for those who come later, and so many may a listener be behind: about 100 KB.
+/// Number of events that are kept for later listeners, and by which a listener may lag behind: about 100 KB.
 pub const KEPT: usize = 256;
 
-/// An event with its place in time.
+/// An event with its sequence number and time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Rises by one with each event since canhub started, from 1 on.
+    /// Sequence number since canhub started, from 1.
     pub seq: u64,
-    /// When, as RFC 3339 has it, in UTC.
+    /// RFC 3339, UTC.
     pub time: String,
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// What a listener hears.
+/// What a listener receives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Told {
     /// An event.
     Event(Arc<Entry>),
-    /// It read too slowly.
+    /// The listener was too slow.
     Missed {
-        /// So many events were dropped for it.
+        /// Number of events that it missed.
         missed: u64,
     },
 }
 
-/// Where events go in.
+/// The publishing side.
 pub(super) struct Feed {
     kept: Mutex<Kept>,
     sender: broadcast::Sender<Arc<Entry>>,
@@ -64,12 +64,12 @@ impl Feed {
             kept.entries.pop_front();
         }
         kept.entries.push_back(entry.clone());
-        // It fails where nobody listens.
+        // Fails if there are no listeners.
         let _ = self.sender.send(entry);
     }
 
     pub(super) fn listen(&self, last: usize) -> Reader {
-        // Under the lock, so that nothing falls between what was and what comes.
+        // Under the lock, so that no event is lost between the backlog and the live ones.
         let kept = self.kept.lock();
         let skipped = kept.entries.len().saturating_sub(last);
         Reader {
@@ -79,30 +79,30 @@ impl Feed {
     }
 }
 
-/// One listener.
+/// A listener.
 pub struct Reader {
     backlog: VecDeque<Arc<Entry>>,
     live: broadcast::Receiver<Arc<Entry>>,
 }
 
 impl Reader {
-    /// How many of what was are still to be read.
+    /// Number of kept events that are still to be read.
     pub fn backlog(&self) -> usize {
         self.backlog.len()
     }
 
-    /// The next of what was, if any is left.
+    /// The next kept event, if any is left.
     pub fn next_of_backlog(&mut self) -> Option<Told> {
         self.backlog.pop_front().map(Told::Event)
     }
 
-    /// Forgets all that came so far.
+    /// Skips everything received so far.
     pub fn skip(&mut self) {
         self.backlog.clear();
         self.live = self.live.resubscribe();
     }
 
-    /// The next; waits until there is one. `None` when canhub ends.
+    /// Waits for the next event. `None` when canhub stops.
     pub async fn next(&mut self) -> Option<Told> {
         if let Some(told) = self.next_of_backlog() {
             return Some(told);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_listener_hears_the_last_ones_and_then_what_comes_without_a_gap() {
+    async fn a_listener_gets_kept_and_new_events_without_a_gap() {
         let feed = Feed::default();
         (0..KEPT + 10).for_each(|_| feed.publish(Event::new(Kind::Joined)));
         let mut reader = feed.listen(2);
@@ -139,11 +139,11 @@ mod tests {
         for expected in [last - 1, last, last + 1] {
             assert_eq!(seq(reader.next().await), expected);
         }
-        assert_eq!(feed.listen(usize::MAX).backlog(), KEPT, "no more than these are kept");
+        assert_eq!(feed.listen(usize::MAX).backlog(), KEPT, "no more than KEPT events are kept");
     }
 
     #[tokio::test]
-    async fn who_skips_hears_only_what_comes_after() {
+    async fn after_a_skip_only_new_events_are_delivered() {
         let feed = Feed::default();
         (0..KEPT + 44).for_each(|_| feed.publish(Event::new(Kind::Joined)));
         let mut reader = feed.listen(3);

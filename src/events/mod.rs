@@ -1,7 +1,7 @@
-//! What happens, said in one place: the line in the log, the event for whoever listens, the count for metrics.
+//! Events. A single call writes the log line, publishes the event and updates the metrics.
 //!
-//! All three come out of one call, so they cannot tell different stories. Telling never waits: a listener
-//! that is too slow misses events and learns how many, and nobody else notices it.
+//! So the three always agree. Publishing never blocks: a listener that is too slow misses events and is told how many,
+//! without an effect on others.
 
 mod event;
 mod feed;
@@ -19,7 +19,7 @@ use crate::{
 };
 use feed::Feed;
 
-/// The one mouth.
+/// Logs, counts and publishes events.
 #[derive(Default)]
 pub struct Events {
     feed: Feed,
@@ -28,42 +28,42 @@ pub struct Events {
 }
 
 impl Events {
-    /// Logs, counts and publishes what happened.
+    /// Logs, counts and publishes an event.
     pub fn tell(&self, event: Event) {
         event.log();
         self.count(&event);
         self.feed.publish(event);
     }
 
-    /// Only counts it: one more of something that was told often enough and will be summed up.
+    /// Only counts the event, for a recurring fault that is summed up later.
     pub fn count(&self, event: &Event) {
         self.counters.count(event);
         self.heals.lock().count(event);
     }
 
-    /// Listens from now on, after the last so many of those that are kept.
+    /// Subscribes to new events, preceded by up to `last` kept ones.
     pub fn listen(&self, last: usize) -> Reader {
         self.feed.listen(last)
     }
 
-    /// What was counted since the start.
+    /// The counters since the start.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// How often something of a network was healed since the start.
+    /// Number of heals of a network since the start.
     pub fn heals_of_network(&self, id: &NetworkId) -> u64 {
         self.heals.lock().0.get(id).map_or(0, |network| network.values().sum())
     }
 
-    /// How often something of an endpoint alone was healed since the start.
+    /// Number of heals of an endpoint since the start.
     pub fn heals_of_endpoint(&self, network: &NetworkId, id: &EndpointId) -> u64 {
         let heals = self.heals.lock();
         heals.0.get(network).and_then(|network| network.get(&Some(id.clone()))).copied().unwrap_or(0)
     }
 }
 
-/// Heals of each network that is there, by endpoint; `None`: of its hub, its rules, and of endpoints that are gone.
+/// Heals per existing network and endpoint; `None` counts the hub, the rules, and endpoints that are gone.
 #[derive(Debug, Default)]
 struct Heals(BTreeMap<NetworkId, BTreeMap<Option<EndpointId>, u64>>);
 
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_published_and_counted_and_what_is_only_counted_is_not_published() {
+    fn tell_publishes_and_counts_and_count_does_not_publish() {
         let events = Events::default();
         events.tell(event(Kind::Healed, None));
         events.tell(event(Kind::Healed, Some("e1")));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn heals_of_an_endpoint_that_left_stay_its_networks_until_that_goes_too() {
+    fn heals_of_an_endpoint_that_left_count_for_its_network_until_it_is_deleted() {
         let events = Events::default();
         let network = "a1".repeat(32).try_into().unwrap();
         events.count(&event(Kind::Healed, Some("e1")));
@@ -122,6 +122,6 @@ mod tests {
         assert_eq!(events.heals_of_network(&network), 1);
         assert_eq!(events.heals_of_endpoint(&network, &"e1".to_owned().try_into().unwrap()), 0);
         events.count(&event(Kind::NetworkDeleted, None));
-        assert!(events.heals.lock().0.is_empty(), "nothing grows for ever");
+        assert!(events.heals.lock().0.is_empty(), "deleted networks leave no entries");
     }
 }

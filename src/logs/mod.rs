@@ -1,7 +1,7 @@
-//! Logs: one line per change of the world, with the same field names everywhere.
+//! Logging: one line per change, with the same field names everywhere.
 //!
-//! To the journal with priority and fields where canhub's output goes there, else as text or JSON on the
-//! standard output (dockerd marks a plugin's standard error as errors).
+//! If canhub's output is connected to the journal, log lines go there with priority and fields; otherwise to stdout as
+//! text or JSON (dockerd logs a plugin's stderr as errors).
 
 mod journald;
 
@@ -13,23 +13,23 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, 
 /// `--log-format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// The journal where the output goes to it, else text.
+    /// The journal if the output is connected to it, otherwise text
     Auto,
-    /// Lines for people.
+    /// Human-readable lines
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line
     Json,
-    /// The journal's native protocol.
+    /// The native protocol of the journal
     Journald,
 }
 
-/// Only for people, and only for those who like them (no-color.org).
+/// Whether to use colours: only on a terminal, and not with NO_COLOR (no-color.org).
 fn colours() -> bool {
     let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     stdout().is_terminal() && !unwanted
 }
 
-/// Installs the log for the whole process. `CANHUB_LOG` sets levels, as `info` or `canhub=debug`.
+/// Installs the logger for the whole process. `CANHUB_LOG` sets the level, such as `info` or `canhub=debug`.
 pub fn init(format: LogFormat) {
     let journal = match format {
         LogFormat::Auto if journald::is_our_output() => journald::Journal::connect().ok(),
@@ -42,6 +42,6 @@ pub fn init(format: LogFormat) {
         (None, _) => fmt::layer().with_target(false).with_ansi(colours()).with_writer(stdout).boxed(),
     };
     let filter = EnvFilter::try_from_env("CANHUB_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    // A second call (in tests) leaves the first one's log in place.
+    // A second call (in tests) has no effect.
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
 }

@@ -198,7 +198,7 @@ fn a_bad_option_is_refused_in_one_sentence_and_leaves_nothing() {
         (json!({ "hub": "sixteen-bytes-xx" }), "16 bytes"),
         (json!({ "adapter": "eth0" }), "eth0 is not a CAN interface"),
         (json!({ "hub": "eth0" }), "eth0"),
-        (json!({ "hub": "a", "adapter": "can0" }), "exclude"),
+        (json!({ "hub": "a", "adapter": "can0" }), "mutually exclusive"),
         (json!({ "ifname": "a/b" }), "ifname=a/b"),
         (json!("text"), "com.docker.network.generic"),
     ] {

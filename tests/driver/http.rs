@@ -97,7 +97,7 @@ fn a_replay_without_a_body_is_an_error_and_changes_nothing() {
             let reply = rig.client().call_raw(&format!("NetworkDriver.{method}"), body);
             let why = reply.refused();
             assert!(
-                why.contains("without a body") && why.contains("try the command again"),
+                why.contains("has no body") && why.contains("try the command again"),
                 "{method}: {why}"
             );
         }

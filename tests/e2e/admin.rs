@@ -134,7 +134,7 @@ fn only_root_may_ask() {
     let asked = attempt("setpriv", &[&nobody[..], &["/tmp/e2e-canhub", "status"]].concat());
     run("rm", &["/tmp/e2e-canhub"]);
     let refused = asked.expect_err("nobody was answered");
-    assert!(refused.contains("only root may ask"), "{refused}");
+    assert!(refused.contains("permission denied"), "{refused}");
 
     if canhub::is_plugin() {
         // Its socket lies behind doors of Docker's.

@@ -31,13 +31,13 @@ fn an_unknown_option_is_refused_with_the_nearest_known_one() {
 fn a_name_of_16_bytes_is_refused() {
     create_is_refused(
         &["-o", "hub=sixteen-bytes-xx"],
-        &["hub=sixteen-bytes-xx", "16 bytes", "allows 15", "give a name like"],
+        &["hub=sixteen-bytes-xx", "16 bytes", "allows 15", "use a name like"],
     );
 }
 
 #[test]
 fn a_name_that_is_no_interface_name_is_refused() {
-    create_is_refused(&["-o", "ifname=can/0"], &["ifname=can/0", "'/'", "give a name like can0"]);
+    create_is_refused(&["-o", "ifname=can/0"], &["ifname=can/0", "'/'", "use a name like can0"]);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn ipv6_is_refused() {
     let scene = Scene::new();
     let asked = ["network", "create", "--driver", canhub::driver(), "--ipv6", "--subnet", "fd00:e2e::/64"];
     let result = try_docker(&[&asked[..], &["e2e-ipv6"]].concat());
-    assert_refused(result, &["IPv6 cannot run over CAN", "without --ipv6"]);
+    assert_refused(result, &["IPv6 is not possible on CAN", "without --ipv6"]);
     scene.assert_nothing_is_left();
 }
 

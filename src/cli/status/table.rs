@@ -1,4 +1,4 @@
-//! The status as a person reads it, in 80 columns.
+//! Human-readable status, in 80 columns.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::{
     status::{AdapterStatus, BusStatus, Count, MemberStatus, Status, Traffic},
 };
 
-/// All that is shown; frames per second are those between the two samples.
+/// Renders the status; rates are those between the two samples.
 pub(super) fn render(before: &Sample, now: &Sample) -> String {
     let status = &now.status;
     let mut text = head(status);
     if status.buses.is_empty() {
-        text += "\nNo bus yet. Make one, and put a container on it:\n\
+        text += "\nNo buses yet. To create one and connect a container:\n\
                  \x20 docker network create -d canhub --ipam-driver null -o hub=vcan-body body\n\
                  \x20 docker run -d --network body IMAGE\n";
     }
@@ -32,7 +32,7 @@ pub(super) fn render(before: &Sample, now: &Sample) -> String {
         let names = status.late.join(" ");
         text += &wrap(
             "! ",
-            &format!("Docker gave up on these containers because canhub was not there: docker start {names}"),
+            &format!("Docker failed to start these containers because canhub was not running: docker start {names}"),
         );
     }
     text
@@ -41,8 +41,8 @@ pub(super) fn render(before: &Sample, now: &Sample) -> String {
 fn head(status: &Status) -> String {
     let heal = if status.heal { "on" } else { "off" };
     let looked = match status.audit_age_s {
-        Some(age) => format!("looked {} ago", roughly(Duration::try_from_secs_f64(age).unwrap_or_default())),
-        None => "still looking for the first time".into(),
+        Some(age) => format!("checked {} ago", roughly(Duration::try_from_secs_f64(age).unwrap_or_default())),
+        None => "first check in progress".into(),
     };
     let up = roughly(Duration::from_secs(status.uptime_s));
     cut(&format!("canhub {}  up {up}  healing {heal}  {looked}", status.version), WIDTH) + "\n"
@@ -50,9 +50,9 @@ fn head(status: &Status) -> String {
 
 fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> String {
     let well = match bus.is_well() {
-        true => "well",
+        true => "ok",
         false if bus.waiting => "WAITING",
-        false => "NOT WELL",
+        false => "PROBLEM",
     };
     let heal = if bus.heal { "" } else { "  healing off" };
     let owner = match bus.owner {
@@ -60,14 +60,14 @@ fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> Stri
         Ownership::Adapter => "adapter",
         Ownership::Shared => "vxcan hub",
     };
-    // What an adapter is known by can be long; its line below has its interface.
+    // An adapter's selector can be long; the line below shows its interface.
     let hub = cut(&bus.hub, 24);
     let rest = format!("  {owner} {hub}  {}{heal}  heals {}  {well}", bus.frames, short(bus.heals));
     let name = cut(&bus.network_name, WIDTH.saturating_sub("bus ".len() + rest.chars().count()));
     let mut text = format!("bus {name}{rest}\n");
     text += &bus.adapter.as_ref().map(controller).unwrap_or_default();
     for step in &bus.steps {
-        text += &wrap("  ! ", &format!("{step}; it is not mended yet"));
+        text += &wrap("  ! ", &format!("{step}; not fixed yet"));
     }
     for problem in &bus.problems {
         text += &wrap("  ! ", problem);
@@ -81,11 +81,11 @@ fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> Stri
         text += &row([&who(member), &member.interface, &inward, &out, &lost, &short(member.heals)]);
     }
     let [inward, out, lost] = rates(before.map(|bus| bus.traffic), bus.traffic, seconds);
-    text += &row(["(the host)", &cut(bus.interface(), 15), &inward, &out, &lost, ""]);
+    text += &row(["(host)", &cut(bus.interface(), 15), &inward, &out, &lost, ""]);
     if bus.members.is_empty() {
         text += &wrap(
             "  ",
-            &format!("No container is on it: docker run -d --network {} IMAGE", bus.network_name),
+            &format!("No containers. To connect one: docker run -d --network {} IMAGE", bus.network_name),
         );
     }
     text
@@ -115,14 +115,14 @@ fn who(member: &MemberStatus) -> String {
     }
 }
 
-/// 80 columns with the two in front.
+/// 80 columns including the indent.
 fn row([who, interface, inward, out, lost, heals]: [&str; 6]) -> String {
     let who = cut(who, 28);
     let line = format!("  {who:<28} {interface:<15} {inward:>8} {out:>8} {lost:>8} {heals:>6}");
     line.trim_end().to_owned() + "\n"
 }
 
-/// Frames per second in and out, and all that were ever lost. A counter that fell began anew meanwhile.
+/// Frames per second in and out, and the total of lost ones. A counter that fell has been reset in between.
 fn rates(before: Option<Traffic>, now: Traffic, seconds: f64) -> [String; 3] {
     let rate = |old: Option<Count>, new: Count| match old.and_then(|old| new.handled.checked_sub(old.handled))
     {
@@ -205,17 +205,17 @@ mod tests {
     }
 
     #[test]
-    fn a_bus_shows_who_is_on_it_and_how_many_frames_a_second() {
+    fn a_bus_shows_its_members_and_frames_per_second() {
         let before = sample(vec![bus("body", vec![member(Some("door"), traffic(1000, 10, 0))])], 0);
         let now = sample(vec![bus("body", vec![member(Some("door"), traffic(1200, 14, 7))])], 2);
         assert_eq!(
             render(&before, &now),
-            "canhub 0.1.0  up 2 h  healing on  looked 12 s ago\n\
+            "canhub 0.1.0  up 2 h  healing on  checked 12 s ago\n\
              \n\
-             bus body  hub fifteen-bytes-x  classic  heals 3  well\n\
+             bus body  hub fifteen-bytes-x  classic  heals 3  ok\n\
              \x20 CONTAINER                    INTERFACE           IN/s    OUT/s     LOST  HEALS\n\
              \x20 door                         can0                 100        2        7      0\n\
-             \x20 (the host)                   fifteen-bytes-x        0        0        0\n"
+             \x20 (host)                       fifteen-bytes-x        0        0        0\n"
         );
     }
 
@@ -237,7 +237,7 @@ mod tests {
         for line in text.lines() {
             assert!(line.chars().count() <= WIDTH, "{} columns: {line}", line.chars().count());
         }
-        assert!(text.contains("NOT WELL") && text.contains("docker run -d --network empty"), "{text}");
+        assert!(text.contains("PROBLEM") && text.contains("docker run -d --network empty"), "{text}");
     }
 
     #[test]
@@ -250,13 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn without_a_bus_the_next_step_is_told() {
+    fn without_buses_it_shows_how_to_create_one() {
         let text = render(&sample(vec![], 0), &sample(vec![], 1));
         assert!(text.contains("docker network create -d canhub"), "{text}");
     }
 
     #[test]
-    fn counters_that_began_anew_give_no_rate() {
+    fn counters_that_were_reset_give_no_rate() {
         assert_eq!(rates(Some(traffic(9, 9, 0)), traffic(3, 12, 1), 1.0), ["-", "3", "1"]);
         assert_eq!(rates(None, traffic(3, 12, 1), 1.0)[0], "-");
     }

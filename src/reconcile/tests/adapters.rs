@@ -223,7 +223,7 @@ fn what_the_adapter_cannot_do_fails_the_create_and_no_join() {
     let rig = Rig::new(&[("adapter", "can0"), ("bitrate", "500000"), ("one-shot", "on")]);
     rig.plug("1");
     let problems = rig.problems();
-    assert!(problems.len() == 1 && problems[0].contains("cannot do one-shot"), "{problems:?}");
+    assert!(problems.len() == 1 && problems[0].contains("does not support one-shot"), "{problems:?}");
     rig.start(3);
     assert!(rig.host_end(3).is_some());
 
@@ -232,7 +232,7 @@ fn what_the_adapter_cannot_do_fails_the_create_and_no_join() {
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into();
     let refused = rig.manager.create_network(network(), raw).unwrap_err().to_string();
-    assert!(refused.contains("cannot do one-shot") && refused.contains("listen-only"), "{refused}");
+    assert!(refused.contains("does not support one-shot") && refused.contains("listen-only"), "{refused}");
 }
 
 #[test]
