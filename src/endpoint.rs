@@ -135,7 +135,11 @@ mod tests {
     fn a_prefix_takes_the_lowest_free_number() {
         assert_eq!(naming("can*").choose(&[]).as_str(), "can0");
         assert_eq!(naming("can*").choose(&["can0".into(), "lo".into(), "can2".into()]).as_str(), "can1");
-        assert_eq!(naming("can4").choose(&["can4".into()]).as_str(), "can4", "an exact name is never changed");
+        assert_eq!(
+            naming("can4").choose(&["can4".into()]).as_str(),
+            "can4",
+            "an exact name is never changed"
+        );
     }
 
     #[test]

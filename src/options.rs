@@ -118,9 +118,11 @@ impl NetworkOptions {
                 ));
             }
             (_, _, Some(_)) => {
-                return Err("options vxcan.dev, vxcan.id and vxcan.peer cannot be combined with hub or adapter: \
+                return Err(
+                    "options vxcan.dev, vxcan.id and vxcan.peer cannot be combined with hub or adapter: \
                             use either rustycan4docker's options or canhub's"
-                    .into());
+                        .into(),
+                );
             }
         };
         let ifname = match (get("ifname"), &hub) {

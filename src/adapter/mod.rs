@@ -85,7 +85,8 @@ impl FromStr for Adapter {
         };
         let (rest, channel) = match rest.rsplit_once('#') {
             Some((rest, number)) => {
-                let channel = number.parse().map_err(|_| format!("{number:?} is not a channel number; {FORMS}"))?;
+                let channel =
+                    number.parse().map_err(|_| format!("{number:?} is not a channel number; {FORMS}"))?;
                 (rest, Some(channel))
             }
             None => (rest, None),

@@ -80,17 +80,13 @@ impl Settings {
             [("sample-point", "bitrate"), ("dsample-point", "dbitrate"), ("dbitrate", "bitrate")]
         {
             if let (Some((_, value)), None) = (get(point), get(rate)) {
-                return Err(format!(
-                    "option {point}={value}: requires {rate}"
-                ));
+                return Err(format!("option {point}={value}: requires {rate}"));
             }
         }
         if let (Some(bitrate), Some(dbitrate)) = (settings.bitrate, settings.dbitrate)
             && dbitrate < bitrate
         {
-            return Err(format!(
-                "option dbitrate={dbitrate}: must not be lower than bitrate={bitrate}"
-            ));
+            return Err(format!("option dbitrate={dbitrate}: must not be lower than bitrate={bitrate}"));
         }
         if settings.dbitrate.is_some() {
             settings.modes_mask |= Modes::FD;
@@ -304,7 +300,10 @@ mod tests {
             (&[("bitrate", "4000000")][..], &["can0", "bitrate=4000000", "8 MHz", "5000 to 2666666"][..]),
             (&[("bitrate", "1000")], &["bitrate=1000", "5000"]),
             (&[("triple-sampling", "on")], &["triple-sampling", "loopback, listen-only"]),
-            (&[("bitrate", "500000"), ("dbitrate", "2000000")], &["dbitrate=2000000", "does not support CAN FD"]),
+            (
+                &[("bitrate", "500000"), ("dbitrate", "2000000")],
+                &["dbitrate=2000000", "does not support CAN FD"],
+            ),
             (&[("termination", "120")], &["termination=120", "no switchable termination"]),
         ] {
             let err = settings(options).unwrap().change_for(&adapter()).unwrap_err();
@@ -326,7 +325,10 @@ mod tests {
             (&[("bitrate", "500000"), ("sample-point", "87.5")], &["sample-point=87.5", "like 0.875"]),
             (&[("sample-point", "0.8")], &["sample-point=0.8", "requires bitrate"]),
             (&[("dbitrate", "2000000")], &["dbitrate=2000000", "requires bitrate"]),
-            (&[("bitrate", "500000"), ("dbitrate", "250000")], &["dbitrate=250000", "lower than bitrate=500000"]),
+            (
+                &[("bitrate", "500000"), ("dbitrate", "250000")],
+                &["dbitrate=250000", "lower than bitrate=500000"],
+            ),
             (&[("restart-ms", "-1")], &["restart-ms=-1", "milliseconds"]),
             (&[("listen-only", "yes")], &["listen-only=yes", "on or off"]),
             (&[("termination", "lots")], &["termination=lots", "ohms"]),

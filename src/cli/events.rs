@@ -129,7 +129,10 @@ mod tests {
             readable(json),
             "2026-11-21T08:05:00.250Z healed network=body interface=vcan-body reason=\"the hub was missing\" did=\"make the vcan vcan-body\" took_us=895"
         );
-        assert_eq!(readable(r#"{"missed":4}"#), "4 events were missed, because they were not read fast enough");
+        assert_eq!(
+            readable(r#"{"missed":4}"#),
+            "4 events were missed, because they were not read fast enough"
+        );
         assert_eq!(readable(r#"{"event":"of a later version"}"#), r#"{"event":"of a later version"}"#);
     }
 }

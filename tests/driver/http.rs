@@ -96,10 +96,7 @@ fn a_replay_without_a_body_is_an_error_and_changes_nothing() {
         for body in [&b""[..], b"\n", b" \r\n\t"] {
             let reply = rig.client().call_raw(&format!("NetworkDriver.{method}"), body);
             let why = reply.refused();
-            assert!(
-                why.contains("has no body") && why.contains("try the command again"),
-                "{method}: {why}"
-            );
+            assert!(why.contains("has no body") && why.contains("try the command again"), "{method}: {why}");
         }
         for nothing in [&b"null"[..], b"{}", b"[]"] {
             rig.client().call_raw(&format!("NetworkDriver.{method}"), nothing).refused();

@@ -178,9 +178,15 @@ fn what_the_hardware_cannot_do_is_refused_by_name_with_its_limits() {
     for (options, words) in [
         (&["adapter=can0", "bitrate=3000"][..], &["can0", "bitrate=3000", "8 MHz", "5000 to"][..]),
         (&["adapter=can0", "bitrate=9000000"], &["bitrate=9000000", "8 MHz"]),
-        (&["adapter=can0", "bitrate=500000", "dbitrate=2000000"], &["dbitrate=2000000", "does not support CAN FD"]),
+        (
+            &["adapter=can0", "bitrate=500000", "dbitrate=2000000"],
+            &["dbitrate=2000000", "does not support CAN FD"],
+        ),
         (&["adapter=can0", "bitrate=500000", "fd-non-iso=on"], &["fd-non-iso", "listen-only"]),
-        (&["adapter=can0", "bitrate=500000", "termination=120"], &["termination=120", "cannot be switched"]),
+        (
+            &["adapter=can0", "bitrate=500000", "termination=120"],
+            &["termination=120", "no switchable termination"],
+        ),
         (&["adapter=driver:kvaser_pci"], &["can0", "can1", "path:pci-0000:00:10.0", "choose one by a mark"]),
     ] {
         assert_refused(scene.try_bus(options), words);

@@ -32,7 +32,9 @@ pub(super) fn render(before: &Sample, now: &Sample) -> String {
         let names = status.late.join(" ");
         text += &wrap(
             "! ",
-            &format!("Docker failed to start these containers because canhub was not running: docker start {names}"),
+            &format!(
+                "Docker failed to start these containers because canhub was not running: docker start {names}"
+            ),
         );
     }
     text
