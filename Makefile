@@ -15,7 +15,7 @@ OUT := $(if $(TARGET),target/static/$(TARGET)/release,$(firstword $(wildcard tar
 # Completions for bash, zsh and fish, relative to PREFIX/share.
 COMPLETIONS := bash-completion/completions/canhub zsh/site-functions/_canhub fish/vendor_completions.d/canhub.fish
 
-.PHONY: help build demo test test-hardware test-host-tools check plugin install uninstall bench soak guest-files clean
+.PHONY: help build demo test test-hardware test-host-tools check mutants plugin install uninstall bench soak guest-files clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ test-host-tools: ## check that the hardware guest gets its tools on Debian 12, w
 
 check: ## run everything that needs no guest: format, lints, docs, unit tests
 	@tests/check
+
+mutants: ## break the core in many places, one at a time, and list what no test notices (hours; MUTANTS="-f src/state.rs")
+	@tests/mutants $(MUTANTS)
 
 plugin: build ## lay out target/plugin for `docker plugin create canhub target/plugin`
 	@plugin/build $(OUT)/canhub target/plugin
