@@ -74,6 +74,17 @@ impl Naming {
         }
     }
 
+    /// Whether two interfaces of one container could want the same name, so that it depends on which came first.
+    pub fn collides_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(one), Self::Exact(other)) | (Self::Prefix(one), Self::Prefix(other)) => one == other,
+            // The only one of its prefix has the number 0.
+            (Self::Exact(name), Self::Prefix(prefix)) | (Self::Prefix(prefix), Self::Exact(name)) => {
+                name.as_str().strip_prefix(prefix.as_str()) == Some("0")
+            }
+        }
+    }
+
     /// The prefix to which Docker appends a number, if Docker names the interface (`DstPrefix`).
     ///
     /// The first number is 0, so the prefix `can` yields `can0`. Docker ≤ 27 cannot assign any other name, so the
@@ -140,6 +151,18 @@ mod tests {
             "can4",
             "an exact name is never changed"
         );
+    }
+
+    #[test]
+    fn names_that_depend_on_who_comes_first_collide() {
+        for (one, other) in [("can0", "can0"), ("p*", "p*"), ("p0", "p*")] {
+            assert!(naming(one).collides_with(&naming(other)), "{one} and {other}");
+            assert!(naming(other).collides_with(&naming(one)), "{other} and {one}");
+        }
+        for (one, other) in [("can0", "can1"), ("p*", "q*"), ("p1", "p*"), ("p", "p*"), ("p*", "p1*")] {
+            assert!(!naming(one).collides_with(&naming(other)), "{one} and {other}");
+            assert!(!naming(other).collides_with(&naming(one)), "{other} and {one}");
+        }
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Manager {
                 network.options.ifname.clone()
             }
         };
-        refuse_taken_name(&model, &id, &sandbox, &ifname)?;
+        refuse_taken_name(&model, &network, &id, &sandbox, &ifname)?;
         let endpoint = Endpoint {
             id: id.clone(),
             network: network.clone(),
@@ -195,18 +195,32 @@ fn joined(endpoint: &Endpoint, inside: bool) -> Joined {
     Joined::ByDocker { source: endpoint.id.container_end(), prefix: endpoint.ifname.docker_prefix(), exact }
 }
 
-/// Before the sandbox exists, only the model knows that two networks want one name in it.
-fn refuse_taken_name(model: &Model, id: &EndpointId, sandbox: &Path, ifname: &Naming) -> Result<(), Error> {
-    let Naming::Exact(name) = ifname else { return Ok(()) };
-    let taken = model
-        .endpoints()
-        .find(|other| other.id != *id && other.sandbox() == Some(sandbox) && other.ifname == *ifname);
-    match taken {
-        None => Ok(()),
-        Some(other) => Err(Error::Refused(format!(
-            "the container already has an interface {name} from network {}: give one of its networks another name, with -o ifname=… or per container with the option {}",
-            model.network_name(&other.network),
-            DOCKER_IFNAME
-        ))),
-    }
+/// Docker connects a container to its networks in random order, so whatever one network does to the interface name of
+/// another changes from start to start. Only the model knows of both: before Docker 28 the sandbox does not exist yet.
+fn refuse_taken_name(
+    model: &Model,
+    network: &NetworkId,
+    id: &EndpointId,
+    sandbox: &Path,
+    ifname: &Naming,
+) -> Result<(), Error> {
+    let in_it = |other: &&Endpoint| other.id != *id && other.sandbox() == Some(sandbox);
+    let Some(other) = model.endpoints().filter(in_it).find(|other| other.ifname.collides_with(ifname)) else {
+        return Ok(());
+    };
+    let (here, there) = (model.network_name(network), model.network_name(&other.network));
+    let what = match (ifname, &other.ifname) {
+        (Naming::Exact(name), Naming::Exact(_)) => {
+            format!("the container already has an interface {name} from network {there}")
+        }
+        _ => format!(
+            "network {here} names its interface {ifname} and network {there} names its {}, and Docker connects a \
+             container to its networks in random order, so the two could swap names at each start",
+            other.ifname
+        ),
+    };
+    Err(Error::Refused(format!(
+        "{what}: give one of the networks another name, with -o ifname=… or -o vxcan.peer=…, or per container with \
+         the option {DOCKER_IFNAME}"
+    )))
 }

@@ -106,6 +106,56 @@ fn two_buses_that_want_one_name_in_one_container_are_refused_with_the_way_out() 
     }
 }
 
+/// Trap 10: Docker connects a container to its networks in random order, so a number that depends on it swaps.
+#[test]
+fn names_that_would_depend_on_the_order_are_refused_in_either_order() {
+    let prefix = |hub: &str| json!({ "vxcan.dev": hub, "vxcan.id": "0", "vxcan.peer": "p" });
+    let exact = json!({ "hub": "vcan-exact", "ifname": "p0" });
+    for pair in [[prefix("va"), prefix("vb")], [prefix("va"), exact.clone()], [exact, prefix("vb")]] {
+        for sandbox_exists in [false, true] {
+            let rig = Rig::new();
+            let networks = [rig.network(1, pair[0].clone()), rig.network(2, pair[1].clone())];
+            if sandbox_exists {
+                rig.kernel.add_sandbox(bodies::sandbox(1));
+            }
+            let join = |at: usize| {
+                let endpoint = bodies::endpoint(at as u32);
+                let create = bodies::create_endpoint(&networks[at], &endpoint, json!({}));
+                rig.call("CreateEndpoint", &create).ok();
+                rig.call("Join", &bodies::join(&networks[at], &endpoint, &bodies::sandbox(1)))
+            };
+            join(0).ok();
+            let why = join(1).refused();
+            for words in
+                ["random order", "-o ifname=", "vxcan.peer", "p*", &networks[0][..12], &networks[1][..12]]
+            {
+                assert!(why.contains(words), "{words} is not in: {why}");
+            }
+            assert!(rig.link(&host_end(&bodies::endpoint(1))).is_none(), "half-made: {:?}", rig.ours());
+        }
+    }
+}
+
+#[test]
+fn two_prefixes_in_one_container_have_a_number_each_whichever_joins_first() {
+    for order in [[0, 1], [1, 0]] {
+        let rig = Rig::new();
+        let options = |hub: &str, peer: &str| json!({ "vxcan.dev": hub, "vxcan.peer": peer });
+        let networks = [rig.network(1, options("va", "p")), rig.network(2, options("vb", "q"))];
+        rig.kernel.add_sandbox(bodies::sandbox(1));
+        for at in order {
+            let endpoint = bodies::endpoint(at as u32);
+            rig.call("CreateEndpoint", &bodies::create_endpoint(&networks[at], &endpoint, json!({}))).ok();
+            rig.call("Join", &bodies::join(&networks[at], &endpoint, &bodies::sandbox(1))).ok();
+            let alias = rig
+                .links_inside(&bodies::sandbox(1))
+                .into_iter()
+                .find(|link| link.alias.as_deref().is_some_and(|alias| alias.contains(&endpoint)));
+            assert_eq!(alias.unwrap().name, ["p0", "q0"][at]);
+        }
+    }
+}
+
 /// Trap 20: endpoint options come with CreateEndpoint and never again, so they outlive a crash in between.
 #[test]
 fn what_only_create_endpoint_says_is_remembered_by_join() {
