@@ -5,6 +5,7 @@
 
 mod adapter;
 mod adopt;
+mod collect;
 mod handle;
 mod join;
 mod learn;
@@ -21,9 +22,10 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use tracing::{debug, warn};
 
+pub(crate) use collect::SECOND_LOOK;
 pub use handle::Handle;
 pub use join::Joined;
-pub use learn::DockerNetwork;
+pub use learn::{DockerNetwork, DockerView};
 pub use signals::Signals;
 pub use survey::Depth;
 
@@ -189,10 +191,13 @@ impl Manager {
     /// DeleteNetwork: the bus and its record are gone when this returns. Unknown ones are gone already.
     pub fn delete_network(&self, id: &NetworkId) {
         let started = Instant::now();
-        let mut model = self.model.lock();
+        self.remove_network(&mut self.model.lock(), id, started);
+    }
+
+    fn remove_network(&self, model: &mut Model, id: &NetworkId, started: Instant) {
         self.store.network_deleted(id);
         let Some(network) = model.network(id).cloned() else { return };
-        let deleted = Event::of_network(Kind::NetworkDeleted, &model, id);
+        let deleted = Event::of_network(Kind::NetworkDeleted, model, id);
         for endpoint in model.remove_network(id) {
             self.delete_pair(&endpoint);
             self.store.remove_endpoint(&endpoint);

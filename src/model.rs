@@ -18,13 +18,20 @@ use crate::{
 pub struct Model {
     networks: BTreeMap<NetworkId, Network>,
     endpoints: BTreeMap<EndpointId, Endpoint>,
-    /// When canhub first knew of a network or endpoint, for grace periods.
-    since: BTreeMap<String, Instant>,
+    /// Since when the lists of an engine lack a network or an endpoint.
+    unlisted: BTreeMap<String, Unlisted>,
     /// What Docker calls the containers of endpoints; learnt in the background, for people only.
     containers: BTreeMap<EndpointId, String>,
     /// Endpoints whose container end Docker is moving in and has not brought up yet.
     awaited: BTreeSet<EndpointId>,
     generation: u64,
+}
+
+/// What an engine's lists lack.
+#[derive(Debug, Clone)]
+struct Unlisted {
+    engine: String,
+    since: Instant,
 }
 
 impl Model {
@@ -61,14 +68,12 @@ impl Model {
     /// Adds or replaces a network.
     pub fn put_network(&mut self, network: Network) {
         self.generation += 1;
-        self.since.entry(network.id.to_string()).or_insert_with(Instant::now);
         self.networks.insert(network.id.clone(), network);
     }
 
     /// Adds or replaces an endpoint.
     pub fn put_endpoint(&mut self, endpoint: Endpoint) {
         self.generation += 1;
-        self.since.entry(endpoint.id.to_string()).or_insert_with(Instant::now);
         self.endpoints.insert(endpoint.id.clone(), endpoint);
     }
 
@@ -76,7 +81,7 @@ impl Model {
     pub fn remove_network(&mut self, id: &NetworkId) -> Vec<EndpointId> {
         self.generation += 1;
         self.networks.remove(id);
-        self.since.remove(id.as_ref());
+        self.unlisted.remove(id.as_ref());
         let gone: Vec<EndpointId> = self
             .endpoints
             .values()
@@ -92,7 +97,7 @@ impl Model {
     /// Forgets an endpoint.
     pub fn remove_endpoint(&mut self, id: &EndpointId) -> Option<Endpoint> {
         self.generation += 1;
-        self.since.remove(id.as_ref());
+        self.unlisted.remove(id.as_ref());
         self.containers.remove(id);
         self.awaited.remove(id);
         self.endpoints.remove(id)
@@ -108,15 +113,31 @@ impl Model {
         self.awaited.remove(id);
     }
 
-    /// When a network or endpoint became known.
-    pub fn known_since(&self, id: &str) -> Option<Instant> {
-        self.since.get(id).copied()
+    /// An engine's list has this network or endpoint.
+    pub fn listed(&mut self, id: &str) {
+        self.unlisted.remove(id);
+    }
+
+    /// An engine's list, asked for at `asked`, lacks this network or endpoint. Returns since when its lists have.
+    pub fn unlisted_since(&mut self, id: &str, engine: &str, asked: Instant) -> Instant {
+        let now = Unlisted { engine: engine.to_owned(), since: asked };
+        let known = self.unlisted.entry(id.to_owned()).or_insert_with(|| now.clone());
+        if known.engine != engine {
+            *known = now;
+        }
+        known.since
     }
 
     /// Remembers what Docker calls a network; true where that is news.
     pub fn name_network(&mut self, id: &NetworkId, name: &str) -> bool {
         let network = self.networks.get_mut(id).filter(|network| network.name.as_deref() != Some(name));
         network.map(|network| network.name = Some(name.to_owned())).is_some()
+    }
+
+    /// Remembers which engine has listed a network; true where that is news.
+    pub fn set_engine(&mut self, id: &NetworkId, engine: &str) -> bool {
+        let network = self.networks.get_mut(id).filter(|network| network.engine.as_deref() != Some(engine));
+        network.map(|network| network.engine = Some(engine.to_owned())).is_some()
     }
 
     /// Remembers what Docker calls the container of an endpoint.

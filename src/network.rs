@@ -30,6 +30,8 @@ pub struct Network {
     /// The network name. Docker does not tell drivers, so it is learnt in the background, and kept for the log of the
     /// next boot.
     pub name: Option<String>,
+    /// The engine (`ID` of `docker info`) that listed it last. No other engine's list can say that it is gone.
+    pub engine: Option<String>,
 }
 
 /// The original state of an adapter, to be restored.
@@ -100,7 +102,7 @@ impl Network {
     /// The sentence of [`NetworkOptions::parse`].
     pub fn new(id: NetworkId, raw: RawOptions) -> Result<Self, String> {
         let options = NetworkOptions::parse(&raw)?;
-        Ok(Self { id, raw, options, provisional: false, found: None, name: None })
+        Ok(Self { id, raw, options, provisional: false, found: None, name: None, engine: None })
     }
 
     /// A network that Docker knows but canhub has no record of.

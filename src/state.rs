@@ -82,6 +82,8 @@ struct NetworkRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    engine: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     found: Option<Found>,
 }
 
@@ -160,6 +162,7 @@ impl Store {
                 Ok(network) => loaded.networks.push(Network {
                     provisional: record.provisional,
                     name: record.name,
+                    engine: record.engine,
                     found: record.found,
                     ..network
                 }),
@@ -256,6 +259,7 @@ impl Store {
                 options: network.raw.clone(),
                 provisional: network.provisional,
                 name: network.name.clone(),
+                engine: network.engine.clone(),
                 found: network.found.clone(),
             };
             (network.id.clone(), record)

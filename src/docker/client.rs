@@ -1,6 +1,6 @@
 //! The few requests that canhub makes of Docker's API, over its unix socket.
 
-use std::{io, path::Path};
+use std::{io, ops::ControlFlow, path::Path};
 
 use hyper::{Method, body::Bytes};
 use serde::de::DeserializeOwned;
@@ -20,6 +20,15 @@ pub(super) async fn post(socket: &Path, path: &str) -> io::Result<()> {
 /// Asks whether it answers at all (Docker Engine API, "Ping").
 pub(super) async fn ping(socket: &Path) -> io::Result<()> {
     ask(socket, Method::GET, "/_ping").await.map(drop)
+}
+
+/// Calls `each` for every piece of an answer that does not end, until the connection breaks.
+pub(super) async fn follow(socket: &Path, path: &str, mut each: impl FnMut()) -> io::Result<()> {
+    client::follow(socket, path, |_| {
+        each();
+        ControlFlow::Continue(())
+    })
+    .await
 }
 
 async fn ask(socket: &Path, method: Method, path: &str) -> io::Result<Bytes> {

@@ -60,6 +60,8 @@ pub(crate) struct Ipam {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Info {
+    #[serde(rename = "ID")]
+    id: String,
     #[serde(default)]
     live_restore_enabled: bool,
 }
@@ -78,6 +80,11 @@ fn yes() -> bool {
 
 pub(crate) async fn engine(socket: &Path) -> io::Result<Engine> {
     client::get(socket, "/version").await
+}
+
+/// The engine's id: kept in its data folder, so it stays over restarts and upgrades.
+pub(super) async fn engine_id(socket: &Path) -> io::Result<String> {
+    client::get::<Info>(socket, "/info").await.map(|info| info.id)
 }
 
 pub(crate) async fn networks(socket: &Path) -> io::Result<Vec<NetworkFacts>> {

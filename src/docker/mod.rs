@@ -6,6 +6,7 @@
 mod client;
 pub(crate) mod facts;
 mod late;
+mod names;
 mod ports;
 
 use std::{
@@ -20,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use crate::{
-    manager::{DockerNetwork, Handle, Manager},
+    manager::{DockerNetwork, DockerView, Handle, Manager, SECOND_LOOK},
     names::{EndpointId, NetworkId},
     options::RawOptions,
 };
@@ -57,24 +58,32 @@ struct ListedContainer {
 /// `driver` is our name; with `restart_late`, containers that Docker could not start because canhub was
 /// not there yet are started once it is.
 pub async fn run(manager: Handle, socket: PathBuf, driver: String, restart_late: bool) {
+    tokio::join!(
+        names::follow_renames(&manager, &socket),
+        learn_again_and_again(&manager, &socket, &driver, restart_late)
+    );
+}
+
+async fn learn_again_and_again(manager: &Handle, socket: &Path, driver: &str, restart_late: bool) {
     let mut looked_for_late = false;
     let mut unpublished = BTreeSet::new();
     loop {
-        let pause = match learn(&manager, &socket).await {
-            Ok(()) => {
+        let pause = match learn(manager, socket).await {
+            Ok(unconfirmed) => {
                 if !looked_for_late {
                     looked_for_late = true;
-                    manager.set_late(late::look(&socket, &driver, restart_late).await);
+                    manager.set_late(late::look(socket, driver, restart_late).await);
                 } else if !manager.late().is_empty()
-                    && let Some(late) = late::names(&socket, &driver).await
+                    && let Some(late) = late::names(socket, driver).await
                 {
                     manager.set_late(late);
                 }
-                let asked = within(TIME_LIMIT, ports::unpublished(&socket, &driver));
+                let asked = within(TIME_LIMIT, ports::unpublished(socket, driver));
                 if let Ok(names) = asked.await {
                     ports::warn_of_new(&mut unpublished, names);
                 }
-                INTERVAL
+                // A moment later, so that the two lists are far enough apart.
+                if unconfirmed { SECOND_LOOK + SETTLE } else { INTERVAL }
             }
             Err(err) => {
                 debug!(%err, socket = %socket.display(), "Docker's API does not answer");
@@ -95,17 +104,20 @@ pub(crate) async fn ping(socket: &Path) -> io::Result<()> {
     client::ping(socket).await
 }
 
-/// Takes in Docker's list of networks.
+/// Takes in what Docker says of its networks. True where a second look is due soon.
 ///
 /// Docker has a time limit; the manager has none, because it is asked on threads that block for as long as a call of
 /// the kernel hangs: giving up and asking again would use up one thread after the other.
-async fn learn(manager: &Handle, socket: &Path) -> io::Result<()> {
+async fn learn(manager: &Handle, socket: &Path) -> io::Result<bool> {
     let asked = Instant::now();
-    let listed: Vec<Listed> = within(TIME_LIMIT, client::get(socket, "/networks")).await?;
+    let (engine, listed) = within(TIME_LIMIT, async {
+        Ok((facts::engine_id(socket).await.ok(), client::get::<Vec<Listed>>(socket, "/networks").await?))
+    })
+    .await?;
     let ours = manager.run(Manager::network_ids).await?;
     let networks = within(TIME_LIMIT, networks(socket, listed, &ours)).await?;
-    manager.run(move |manager| manager.learn(&networks, asked)).await?;
-    Ok(())
+    let view = DockerView { engine, asked, networks };
+    Ok(manager.run(move |manager| manager.learn(&view)).await?)
 }
 
 async fn within<T>(limit: Duration, answer: impl Future<Output = io::Result<T>>) -> io::Result<T> {
@@ -117,18 +129,35 @@ async fn networks(
     listed: Vec<Listed>,
     ours: &BTreeSet<NetworkId>,
 ) -> io::Result<Vec<DockerNetwork>> {
+    let names = match listed.iter().any(|network| is_one_of(ours, &network.id)) {
+        true => names::of_endpoints(socket).await.unwrap_or_default(),
+        false => BTreeMap::new(),
+    };
     let mut networks = Vec::new();
     for network in listed {
+        let is_ours = is_one_of(ours, &network.id);
         let Ok(id) = NetworkId::try_from(network.id) else { continue };
         // Only the single view lists the endpoints, and only ours matter.
-        let endpoints = match ours.contains(&id) {
-            true => Some(endpoints(client::get(socket, &format!("/networks/{id}")).await?)),
+        let endpoints = match is_ours {
+            true => {
+                let mut endpoints = endpoints(client::get(socket, &format!("/networks/{id}")).await?);
+                for (endpoint, name) in &mut endpoints {
+                    if let Some(now) = names.get(endpoint) {
+                        name.clone_from(now);
+                    }
+                }
+                Some(endpoints)
+            }
             false => None,
         };
         let options = network.options.unwrap_or_default();
         networks.push(DockerNetwork { id, name: network.name, options, endpoints });
     }
     Ok(networks)
+}
+
+fn is_one_of(ours: &BTreeSet<NetworkId>, id: &str) -> bool {
+    ours.iter().any(|ours| ours.as_ref() == id)
 }
 
 fn endpoints(network: Listed) -> BTreeMap<EndpointId, String> {

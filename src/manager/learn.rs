@@ -2,21 +2,28 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tracing::{info, warn};
 
-use super::Manager;
+use super::{Manager, collect::Missing};
 use crate::{
-    events::{Event, Kind},
     names::{EndpointId, NetworkId},
     network::Network,
     options::RawOptions,
 };
 
-/// A network or endpoint younger than this is never taken for forgotten: Docker stores one only after the driver answered.
-const GRACE: Duration = Duration::from_secs(60);
+/// What Docker's API says of all its networks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DockerView {
+    /// Which engine says so: the `ID` of `docker info`, where it tells.
+    pub engine: Option<String>,
+    /// When it was asked.
+    pub asked: Instant,
+    /// All its networks.
+    pub networks: Vec<DockerNetwork>,
+}
 
 /// A network as Docker's API lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,11 +54,12 @@ impl Manager {
         self.late.lock().clone()
     }
 
-    /// Takes in Docker's list of all its networks, asked for at `asked`.
-    pub fn learn(&self, docker: &[DockerNetwork], asked: Instant) {
+    /// Takes in what Docker says of all its networks. True where a second look is due before something that is missing
+    /// is collected.
+    pub fn learn(&self, view: &DockerView) -> bool {
         let mut model = self.model.lock();
-        let mut learnt = false;
-        for told in docker {
+        let mut changed = false;
+        for told in &view.networks {
             for (endpoint, container) in told.endpoints.iter().flatten() {
                 model.name_container(endpoint, container);
             }
@@ -61,72 +69,39 @@ impl Manager {
                         info!(
                             network = told.id.short(),
                             network_name = told.name,
-                            "Docker told the options of a network whose record was lost"
+                            "got the options of a network whose record was lost from Docker"
                         );
                         model.put_network(network);
-                        learnt = true;
+                        changed = true;
                     }
                     Err(why) => {
                         warn!(
                             network = told.id.short(),
                             network_name = told.name,
                             reason = why,
-                            "Docker's options of a lost network are refused"
+                            "the options that Docker has for a network whose record was lost are not valid"
                         );
                     }
                 }
             }
-            learnt |= model.name_network(&told.id, &told.name);
+            changed |= model.name_network(&told.id, &told.name);
+            if let Some(engine) = &view.engine {
+                changed |= model.set_engine(&told.id, engine);
+            }
         }
-        let old = |id: &str| {
-            model.known_since(id).is_some_and(|since| asked.saturating_duration_since(since) > GRACE)
+        let missing = match &view.engine {
+            Some(engine) => Missing::find(&mut model, view, engine),
+            None => Missing::default(),
         };
-        let networks: Vec<NetworkId> = model
-            .networks()
-            .filter(|network| old(network.id.as_ref()) && !docker.iter().any(|told| told.id == network.id))
-            .map(|network| network.id.clone())
-            .collect();
-        let listed = |network: &NetworkId| docker.iter().find(|told| told.id == *network)?.endpoints.as_ref();
-        let endpoints: Vec<EndpointId> = model
-            .endpoints()
-            .filter(|endpoint| old(endpoint.id.as_ref()))
-            .filter(|endpoint| {
-                listed(&endpoint.network).is_some_and(|listed| !listed.contains_key(&endpoint.id))
-            })
-            .map(|endpoint| endpoint.id.clone())
-            .collect();
-        if learnt && let Err(err) = self.store.save_networks(model.networks()) {
-            warn!(%err, "what Docker told is kept in memory only");
+        if changed && let Err(err) = self.store.save_networks(model.networks()) {
+            warn!(%err, "what Docker said of networks could not be saved; it will be lost if canhub restarts");
         }
         drop(model);
-        // No Leave is ever sent for what an unclean stop of dockerd left behind.
-        for endpoint in endpoints {
-            self.collect_endpoint(&endpoint, FORGOTTEN);
-        }
-        for network in networks {
-            self.collect_network(&network, FORGOTTEN);
-        }
-        if learnt {
+        let unconfirmed = missing.unconfirmed;
+        self.collect(missing);
+        if changed {
             self.signals.want_look();
         }
-    }
-
-    /// Ends an endpoint of which Docker told no end.
-    pub(crate) fn collect_endpoint(&self, id: &EndpointId, reason: &'static str) {
-        let event = {
-            let model = self.model.lock();
-            let Some(endpoint) = model.endpoint(id) else { return };
-            Event::of_endpoint(Kind::EndpointCollected, &model, endpoint)
-        };
-        self.events.tell(Event { reason: Some(reason.into()), ..event });
-        self.delete_endpoint(id);
-    }
-
-    fn collect_network(&self, id: &NetworkId, reason: &'static str) {
-        let event = Event::of_network(Kind::NetworkCollected, &self.model.lock(), id);
-        self.events.tell(Event { reason: Some(reason.into()), ..event });
-        self.delete_network(id);
+        unconfirmed
     }
 }
-
-const FORGOTTEN: &str = "Docker does not know it any more";

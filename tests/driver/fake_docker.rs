@@ -26,6 +26,8 @@ struct Shared {
     answers: BTreeMap<String, Value>,
     asked: Vec<String>,
     held: Option<&'static str>,
+    /// Those who follow events.
+    followers: Vec<UnixStream>,
 }
 
 impl FakeDocker {
@@ -36,6 +38,7 @@ impl FakeDocker {
         let listener = UnixListener::bind(dir.path().join("docker.sock")).unwrap();
         let docker = Self { dir, shared: shared.clone() };
         docker.answer("/networks", Value::Array(Vec::new()));
+        docker.answer("/info", serde_json::json!({ "ID": "engine-of-the-host" }));
         docker.answer("/containers/json", Value::Array(Vec::new()));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -58,6 +61,25 @@ impl FakeDocker {
     /// Whose answer waits from now on.
     pub fn hold(&self, held: Option<&'static str>) {
         self.shared.lock().held = held;
+    }
+
+    /// Waits until so many follow events.
+    #[track_caller]
+    pub fn until_following(&self, followers: usize) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.shared.lock().followers.len() < followers {
+            assert!(Instant::now() < deadline, "nobody follows events");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Tells an event to all who follow.
+    pub fn tell(&self, event: &Value) {
+        let line = format!("{event}\n");
+        for stream in &self.shared.lock().followers {
+            let mut stream = stream;
+            let _ = write!(stream, "{:x}\r\n{line}\r\n", line.len());
+        }
     }
 
     /// How often a path was asked for.
@@ -89,6 +111,11 @@ fn serve(stream: UnixStream, shared: &Mutex<Shared>) {
     shared.lock().asked.push(path.clone());
     while shared.lock().held == Some(&path) {
         thread::sleep(Duration::from_millis(1));
+    }
+    if path == "/events" {
+        let _ = (&stream).write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        shared.lock().followers.push(stream);
+        return;
     }
     let answer = shared.lock().answers.get(&path).cloned();
     let (status, body) = match answer {

@@ -10,6 +10,7 @@
 mod bodies;
 mod bus;
 mod client;
+mod collect;
 mod create;
 mod daemon;
 mod failures;
@@ -23,5 +24,6 @@ mod parallel;
 mod process;
 mod protocol;
 mod recovery;
+mod rename;
 mod replay;
 mod rig;

@@ -1,0 +1,123 @@
+//! Ending what Docker has forgotten: an unclean stop of dockerd sends no Leave, and a network that is removed while
+//! canhub is away no DeleteNetwork.
+//!
+//! A list that lacks a network proves little: it may be another engine's (a wrong `--docker-socket`), or come in the
+//! wrong moment. So it takes two lists, some time apart, of the engine that once listed the network, and a bus with a
+//! member that lives is never collected.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use super::{DockerView, Manager};
+use crate::{
+    events::{Event, Kind},
+    model::Model,
+    names::{EndpointId, NetworkId},
+};
+
+/// What is collected was missing from two lists that were asked for this far apart. Docker stores a network or an
+/// endpoint only after the driver answered, and a busy machine takes its time.
+pub(crate) const SECOND_LOOK: Duration = Duration::from_secs(60);
+
+/// What is missing from a list.
+#[derive(Debug, Default)]
+pub(super) struct Missing {
+    networks: Vec<NetworkId>,
+    endpoints: Vec<EndpointId>,
+    /// Something is missing for the first time, or not for long enough.
+    pub(super) unconfirmed: bool,
+}
+
+impl Missing {
+    /// Compares the model with a list.
+    pub(super) fn find(model: &mut Model, view: &DockerView, engine: &str) -> Self {
+        let mut missing = Self::default();
+        let listed: BTreeMap<_, _> = view.networks.iter().map(|network| (&network.id, network)).collect();
+        let known: BTreeSet<NetworkId> = model.networks().map(|network| network.id.clone()).collect();
+        for id in known {
+            if listed.contains_key(&id) {
+                model.listed(id.as_ref());
+            } else if is_engine_of(model, &id, engine) {
+                match is_confirmed(model, id.as_ref(), view.asked, engine) {
+                    true => missing.networks.push(id),
+                    false => missing.unconfirmed = true,
+                }
+            }
+        }
+        let endpoints: Vec<(EndpointId, NetworkId)> =
+            model.endpoints().map(|endpoint| (endpoint.id.clone(), endpoint.network.clone())).collect();
+        for (id, network) in endpoints {
+            let Some(told) = listed.get(&network).and_then(|network| network.endpoints.as_ref()) else {
+                continue;
+            };
+            if told.contains_key(&id) {
+                model.listed(id.as_ref());
+                continue;
+            }
+            match is_confirmed(model, id.as_ref(), view.asked, engine) {
+                true => missing.endpoints.push(id),
+                false => missing.unconfirmed = true,
+            }
+        }
+        missing
+    }
+}
+
+fn is_confirmed(model: &mut Model, id: &str, asked: Instant, engine: &str) -> bool {
+    asked.saturating_duration_since(model.unlisted_since(id, engine, asked)) >= SECOND_LOOK
+}
+
+/// Whether this engine's lists count for a network. One that no engine has listed so far was stored by none, or too
+/// shortly ago; it is taken for this engine's if that has listed any of ours.
+fn is_engine_of(model: &Model, id: &NetworkId, engine: &str) -> bool {
+    match model.network(id).and_then(|network| network.engine.as_deref()) {
+        Some(known) => known == engine,
+        None => model.networks().any(|network| network.engine.as_deref() == Some(engine)),
+    }
+}
+
+const FORGOTTEN: &str = "Docker does not know it any more";
+
+impl Manager {
+    /// Ends what is missing for good.
+    pub(super) fn collect(&self, missing: Missing) {
+        for endpoint in missing.endpoints {
+            self.collect_endpoint(&endpoint, FORGOTTEN);
+        }
+        for network in missing.networks {
+            self.collect_network(&network, FORGOTTEN);
+        }
+    }
+
+    /// Ends an endpoint of which Docker told no end.
+    pub(crate) fn collect_endpoint(&self, id: &EndpointId, reason: &'static str) {
+        let event = {
+            let model = self.model.lock();
+            let Some(endpoint) = model.endpoint(id) else { return };
+            Event::of_endpoint(Kind::EndpointCollected, &model, endpoint)
+        };
+        self.events.tell(Event { reason: Some(reason.into()), ..event });
+        self.delete_endpoint(id);
+    }
+
+    fn collect_network(&self, id: &NetworkId, reason: &'static str) {
+        let mut model = self.model.lock();
+        // Under the lock, so that nobody joins meanwhile.
+        if self.has_living_member(&model, id) {
+            return;
+        }
+        let event = Event::of_network(Kind::NetworkCollected, &model, id);
+        self.events.tell(Event { reason: Some(reason.into()), ..event });
+        self.remove_network(&mut model, id, Instant::now());
+    }
+
+    /// A sandbox that cannot be looked at may live.
+    fn has_living_member(&self, model: &Model, id: &NetworkId) -> bool {
+        let members = model.endpoints().filter(|endpoint| endpoint.network == *id);
+        members
+            .filter_map(|endpoint| endpoint.sandbox())
+            .any(|sandbox| self.kernel.sandbox_exists(sandbox).unwrap_or(true))
+    }
+}

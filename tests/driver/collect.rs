@@ -1,0 +1,132 @@
+//! What Docker has forgotten is collected, and nothing else.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use canhub::{
+    manager::{DockerNetwork, DockerView},
+    options::RawOptions,
+};
+use serde_json::json;
+
+use super::{
+    bodies,
+    bus::{host_end, hub},
+    rig::Rig,
+};
+
+const OURS: &str = "engine-of-the-host";
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A list with these networks, each with its endpoints, asked for so long from now.
+fn list(engine: &str, after: Duration, networks: &[(&str, &[&str])]) -> DockerView {
+    let network = |(id, endpoints): &(&str, &[&str])| DockerNetwork {
+        id: (*id).to_owned().try_into().unwrap(),
+        name: "body".into(),
+        options: RawOptions::new(),
+        endpoints: Some(
+            endpoints
+                .iter()
+                .map(|id| ((*id).to_owned().try_into().unwrap(), "lamp".into()))
+                .collect::<BTreeMap<_, _>>(),
+        ),
+    };
+    DockerView {
+        engine: Some(engine.to_owned()),
+        asked: Instant::now() + after,
+        networks: networks.iter().map(network).collect(),
+    }
+}
+
+/// Two networks of which Docker knew both, and now only the second.
+fn forgotten() -> (Rig, String, String) {
+    let rig = Rig::new();
+    let [gone, stays] = [rig.network(1, json!({})), rig.network(2, json!({}))];
+    assert!(!rig.manager.learn(&list(OURS, Duration::ZERO, &[(&gone, &[]), (&stays, &[])])));
+    (rig, gone, stays)
+}
+
+#[test]
+fn a_network_is_collected_at_the_second_list_that_lacks_it_and_not_before() {
+    let (rig, gone, stays) = forgotten();
+    let lacks = |after| rig.manager.learn(&list(OURS, after, &[(&stays, &[])]));
+    // Known for an hour, and missing for the first time.
+    assert!(lacks(60 * MINUTE), "a second look is due");
+    assert!(lacks(61 * MINUTE - Duration::from_secs(1)), "still");
+    assert!(rig.link(&hub(&gone)).is_some());
+    assert!(!lacks(61 * MINUTE), "nothing is left to look at again");
+    assert!(rig.link(&hub(&gone)).is_none());
+    assert!(rig.link(&hub(&stays)).is_some());
+    assert_eq!(rig.recorded().as_object().unwrap().keys().collect::<Vec<_>>(), [&stays]);
+}
+
+#[test]
+fn a_network_that_a_list_has_again_was_never_missing() {
+    let (rig, gone, stays) = forgotten();
+    let lacks = |after| rig.manager.learn(&list(OURS, after, &[(&stays, &[])]));
+    lacks(MINUTE);
+    rig.manager.learn(&list(OURS, 2 * MINUTE, &[(&gone, &[]), (&stays, &[])]));
+    assert!(lacks(3 * MINUTE));
+    assert!(rig.link(&hub(&gone)).is_some());
+}
+
+/// A wrong `--docker-socket`, or a second engine on the host.
+#[test]
+fn another_engines_lists_collect_nothing_however_often_also_after_a_restart() {
+    let (mut rig, gone, stays) = forgotten();
+    for restarts in [false, true] {
+        if restarts {
+            rig.restart();
+        }
+        for minute in 0..5 {
+            assert!(!rig.manager.learn(&list("another-engine", minute * MINUTE, &[])));
+        }
+        // Neither counts as the second of the other's.
+        rig.manager.learn(&list(OURS, 5 * MINUTE, &[(&gone, &[])]));
+        rig.manager.learn(&list("another-engine", 7 * MINUTE, &[]));
+        assert!(rig.link(&hub(&gone)).is_some() && rig.link(&hub(&stays)).is_some());
+        assert_eq!(rig.recorded().as_object().unwrap().len(), 2);
+    }
+    let nobody = DockerView { engine: None, ..list(OURS, 9 * MINUTE, &[]) };
+    assert!(!rig.manager.learn(&nobody));
+    assert_eq!(rig.recorded().as_object().unwrap().len(), 2);
+}
+
+/// From the first day on: no engine has ever listed a network of ours.
+#[test]
+fn an_engine_that_never_listed_a_network_of_ours_collects_none() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({}));
+    for minute in 0..5 {
+        rig.manager.learn(&list("another-engine", minute * MINUTE, &[]));
+    }
+    assert!(rig.link(&hub(&network)).is_some());
+}
+
+#[test]
+fn a_bus_with_a_member_that_lives_is_never_collected() {
+    let (rig, gone, stays) = forgotten();
+    let member = rig.member(&gone, 1);
+    for minute in 0..5 {
+        rig.manager.learn(&list(OURS, minute * MINUTE, &[(&stays, &[])]));
+    }
+    rig.assert_bus(&hub(&gone), &[&member]);
+    rig.kernel.end_sandbox(bodies::sandbox(1).as_ref());
+    rig.manager.learn(&list(OURS, 5 * MINUTE, &[(&stays, &[])]));
+    assert!(rig.link(&hub(&gone)).is_none(), "{:?}", rig.ours());
+}
+
+/// dockerd was killed: no Leave comes for its containers.
+#[test]
+fn an_endpoint_is_collected_at_the_second_list_that_lacks_it() {
+    let (rig, _, bus) = forgotten();
+    let [gone, stays] = [rig.member(&bus, 1), rig.member(&bus, 2)];
+    let lacks = |after| rig.manager.learn(&list(OURS, after, &[(&bus, &[&stays])]));
+    lacks(60 * MINUTE);
+    rig.assert_bus(&hub(&bus), &[&gone, &stays]);
+    lacks(61 * MINUTE);
+    assert!(rig.link(&host_end(&gone)).is_none());
+    rig.assert_bus(&hub(&bus), &[&stays]);
+}
