@@ -48,10 +48,10 @@ pub(super) fn run_in<T: Send>(namespace: impl AsFd, work: impl FnOnce() -> Resul
 /// `None` where there is no namespace.
 ///
 /// A namespace is open only while it is worked in, so a thousand of them need no more descriptors than one.
-pub(super) fn run_in_each<'a, T: Send>(
-    paths: BTreeSet<&'a Path>,
+pub(super) fn run_in_each<T: Send>(
+    paths: BTreeSet<&Path>,
     work: impl Fn() -> Result<T> + Send + Sync,
-) -> Vec<(&'a Path, Result<Option<T>>)> {
+) -> Vec<(&Path, Result<Option<T>>)> {
     if paths.is_empty() {
         return Vec::new();
     }
