@@ -3,7 +3,7 @@
 //! What it must share with the real one (`tests/kernel` runs the same cases on both): names and indices
 //! are unique per namespace; deleting one end of a pair deletes the other; rules die with their links;
 //! equal rules are not refused and deliver twice; a namespace's death takes its links with it. Frames
-//! ([`frames`]) obey each flag, filter and hop limit of the rules on their way.
+//! (`frames`) obey each flag, filter and hop limit of the rules on their way.
 
 mod calls;
 mod frames;
