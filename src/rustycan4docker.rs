@@ -4,12 +4,18 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::{error::Error, names::NetworkId, network::Network, options::RawOptions, state::Store};
+use crate::{
+    error::Error, lock::Lock, names::NetworkId, network::Network, options::RawOptions, state::Store,
+};
 
 /// The name of its state file.
 pub const FILE: &str = "rustycan4docker-networks.json";
 /// The folder of that file, on the host or in the plugin's own root.
 pub const FOLDER: &str = "/var/lib/docker/network/files";
+/// Stops canhub for an import. Its socket, too: Docker's next request would start it again.
+pub const STOP: &str = "systemctl stop canhub.socket canhub.service";
+/// Starts it again.
+pub const START: &str = "systemctl start canhub.socket canhub.service";
 
 /// A network in the file. Older versions stored `canid` as a number.
 #[derive(Debug, Deserialize)]
@@ -43,12 +49,21 @@ pub fn known<'a>(network: &Network, all: &'a [Network]) -> Option<&'a Network> {
 
 /// Adds networks to canhub's records. Returns those that already exist.
 ///
+/// Only while no daemon runs on them: it writes its networks as a whole, so it would overwrite what is added here,
+/// and a network that Docker creates at the same moment would be lost.
+///
 /// # Errors
-/// When the records cannot be read or written.
+/// When a daemon is running, or the records cannot be read or written.
 pub fn import(store: &Store, networks: &[Network]) -> Result<Vec<(Network, Network)>, String> {
-    // Not `load`, which repairs the records: the daemon may be running, and only it may do that.
+    let _lock = Lock::of_state(store.dir()).map_err(|err| err.to_string())?.ok_or_else(|| {
+        format!(
+            "canhub is running and owns {}: stop it first (`{STOP}`), import, then start it again (`{START}`)",
+            store.state_file().display()
+        )
+    })?;
+    // Not `load`, which sets aside what it cannot parse: only the daemon and `doctor --fix` may do that.
     let loaded = store.peek();
-    if let Some(warning) = loaded.warnings.first() {
+    if let Some(warning) = loaded.unread.as_ref().or(loaded.warnings.first()) {
         return Err(warning.clone());
     }
     let (mut all, mut skipped) = (loaded.networks, Vec::new());
@@ -94,5 +109,18 @@ mod tests {
         assert_eq!(store.load().networks, networks);
         assert_eq!(import(&store, &networks).unwrap().len(), 2);
         assert_eq!(store.load().networks, networks);
+    }
+
+    /// A daemon that saves between the import's reading and writing would lose its network.
+    #[test]
+    fn nothing_is_written_beside_a_running_daemon() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path(), "boot");
+        let daemon = Lock::of_state(dir.path()).unwrap().unwrap();
+        let why = import(&store, &parse(TWO).unwrap()).unwrap_err();
+        assert!(why.starts_with("canhub is running") && why.contains(STOP) && why.contains(START), "{why}");
+        assert!(!store.state_file().exists());
+        drop(daemon);
+        assert_eq!(import(&store, &parse(TWO).unwrap()).unwrap(), []);
     }
 }

@@ -63,7 +63,9 @@ fn of_socket(path: &Path, plugin: &Path, admin: &Path) -> Finding {
 }
 
 /// rustycan4docker's records, unless canhub has taken over all of them. `known`: canhub's own networks.
-pub fn rustycan(files: &Files, known: &[Network]) -> Vec<Finding> {
+///
+/// While canhub is `running`, doctor cannot import them: canhub has to be stopped for that.
+pub fn rustycan(files: &Files, known: &[Network], running: bool) -> Vec<Finding> {
     let on_host = format!("{}/{}", rustycan4docker::FOLDER, rustycan4docker::FILE);
     let plugins = "/var/lib/docker/plugins";
     if files.hides(&on_host) {
@@ -88,8 +90,13 @@ pub fn rustycan(files: &Files, known: &[Network]) -> Vec<Finding> {
                     waiting.join(", ")
                 ),
             };
-            let import = format!("canhub import rustycan4docker {path} && systemctl restart canhub");
-            Some(Finding::warning(GROUP, RUSTYCAN, sentence).about(path).by(import).by_doctor())
+            let import = format!(
+                "{} && canhub import rustycan4docker {path} && {}",
+                rustycan4docker::STOP,
+                rustycan4docker::START
+            );
+            let finding = Finding::warning(GROUP, RUSTYCAN, sentence).about(path).by(import);
+            Some(if running { finding } else { finding.by_doctor() })
         })
         .collect();
     if findings.is_empty() {
@@ -244,17 +251,23 @@ mod tests {
     fn networks_of_rustycan4docker_are_named_until_they_are_imported() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::under(dir.path());
-        assert_eq!(rustycan(&files, &[])[0].level, Level::Pass);
+        assert_eq!(rustycan(&files, &[], false)[0].level, Level::Pass);
         let text = r#"{"aa11": {"device": "vcan", "peer": "vcanp", "canid": "0"}}"#;
         let path = "/var/lib/docker/network/files/rustycan4docker-networks.json";
         let files = files.with(path, text);
-        let found = rustycan(&files, &[]).remove(0);
+        let found = rustycan(&files, &[], false).remove(0);
         assert_eq!(
             (found.level, found.fixable, found.subject.as_deref()),
             (Level::Warning, true, Some(path))
         );
         assert!(found.sentence.contains("vcan0"), "{}", found.sentence);
-        assert_eq!(rustycan(&files, &rustycan4docker::parse(text).unwrap())[0].level, Level::Pass);
+        assert_eq!(rustycan(&files, &rustycan4docker::parse(text).unwrap(), false)[0].level, Level::Pass);
+
+        // A running canhub owns its state file; the same command stops it first.
+        let beside = rustycan(&files, &[], true).remove(0);
+        assert!(!beside.fixable);
+        assert_eq!(beside.fix, found.fix);
+        assert!(found.fix.is_some_and(|fix| fix.starts_with(rustycan4docker::STOP)));
     }
 
     fn link(index: u32, name: &str, alias: Option<&str>) -> Link {

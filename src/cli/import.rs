@@ -4,7 +4,11 @@ use std::{fs, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
-use crate::{kernel::boot_id, rustycan4docker, state::Store};
+use crate::{
+    kernel::boot_id,
+    rustycan4docker::{self, START},
+    state::Store,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Import {
@@ -48,8 +52,8 @@ impl Rustycan4docker {
             }
         }
         println!(
-            "Restart canhub to use them (systemctl restart canhub). Docker keeps calling a network's driver by the name it was\n\
-             created with; to move one to canhub for good:"
+            "canhub uses them when it starts: {START}\n\
+             Docker keeps calling a network's driver by the name it was created with; to move one to canhub for good:"
         );
         for network in &networks {
             let options: String =

@@ -17,7 +17,7 @@ const UNRECORDED: &str = "it lives and no record knew it";
 
 impl Manager {
     /// Puts the records in order on the disk: an unreadable one is kept aside and written anew, and networks that
-    /// somebody has added to the file (an import) are taken in.
+    /// somebody has added to the file are taken in.
     pub(crate) fn mend_records(&self) -> Vec<Mended> {
         let mut model = self.model.lock();
         self.read_records_again(&mut model);

@@ -47,6 +47,7 @@ impl Doctor {
             Driver { socket: self.socket.clone(), name: self.driver(), docker: self.docker_socket.clone() };
         let state_dir = self.state_dir();
         let admin = self.admin.path();
+        let running = asked.is_ok();
         let (system, backlog, records, rustycan, units, in_docker, of_driver, of_buses, sockets) = tokio::join!(
             reading(Group::System, "kernel", files, move |files| {
                 [system::look(&files, forwards), system::privileges(&files)].concat()
@@ -57,7 +58,8 @@ impl Doctor {
                 move |_| records::look(&folder)
             }),
             reading(Group::Leftovers, leftovers::RUSTYCAN, files, move |files| {
-                leftovers::rustycan(&files, &Store::observing(state_dir, boot_id()).load().networks)
+                let known = Store::observing(state_dir, boot_id()).load().networks;
+                leftovers::rustycan(&files, &known, running)
             }),
             reading(Group::Docker, "units", files, |files| units::look(&files)),
             docker.look(files),

@@ -68,9 +68,9 @@ pub const ROWS: &[Row] = &[
         check: "rustycan4docker",
         level: "warning",
         words: &["vrusty7"],
-        fix: "canhub import rustycan4docker /var/lib/docker/network/files/rustycan4docker-networks.json",
+        fix: "systemctl stop canhub.socket canhub.service && canhub import rustycan4docker /var/lib/docker/network/files/rustycan4docker-networks.json",
         also: &[],
-        by: By::Doctor,
+        by: By::Typing,
         broken: |machine| {
             machine.does(
                 r#"echo '{"ab00000000000000000000000000000000000000000000000000000000000000":{"device":"vrusty","peer":"vcanp","canid":"7"}}' > /var/lib/docker/network/files/rustycan4docker-networks.json"#,
