@@ -5,11 +5,23 @@
 
 use std::{
     fmt::{Debug, Write as _},
-    io,
-    os::{fd::AsFd, unix::net::UnixDatagram},
+    fs::File,
+    io::{self, IoSlice, Write as _},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::net::UnixDatagram,
+    },
 };
 
-use nix::sys::stat::fstat;
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, SealFlag, fcntl},
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        socket::{ControlMessage, MsgFlags, sendmsg},
+        stat::fstat,
+    },
+};
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
@@ -17,6 +29,8 @@ use tracing::{
 use tracing_subscriber::{Layer, layer::Context};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
+/// What is left of a message that the journal does not take as a whole, in characters. Any socket's buffer holds it.
+const CUT: usize = 512;
 
 /// A layer that writes each event to the journal.
 pub(super) struct Journal {
@@ -42,8 +56,44 @@ impl<S: Subscriber> Layer<S> for Journal {
         let mut entry = Entry::default();
         event.record(&mut entry);
         // A lost line is no reason to stop healing.
-        let _ = self.socket.send(&entry.into_datagram(*event.metadata().level()));
+        let _ = self.send(&entry, *event.metadata().level());
     }
+}
+
+impl Journal {
+    /// Sends an entry: in a datagram if it fits into one, else in a file, else cut short.
+    fn send(&self, entry: &Entry, level: Level) -> io::Result<()> {
+        let datagram = entry.datagram(level);
+        match self.socket.send(&datagram) {
+            Err(err) if is_too_large(&err) => {}
+            sent => return sent.map(drop),
+        }
+        match self.send_file(&datagram) {
+            Ok(()) => Ok(()),
+            Err(why) => self.socket.send(&entry.cut(level, datagram.len(), &why)).map(drop),
+        }
+    }
+
+    /// Sends an entry as a sealed file in memory, as sd_journal_sendv(3) does: the journal takes none that the sender
+    /// could still change.
+    fn send_file(&self, datagram: &[u8]) -> io::Result<()> {
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let mut file = File::from(memfd_create("canhub-journal", flags)?);
+        file.write_all(datagram)?;
+        let seals =
+            SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
+        fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+        let files = [file.as_raw_fd()];
+        let message = [ControlMessage::ScmRights(&files)];
+        sendmsg::<()>(self.socket.as_raw_fd(), &[IoSlice::new(&[])], &message, MsgFlags::empty(), None)?;
+        Ok(())
+    }
+}
+
+/// unix(7): more than the socket's buffer holds, or than the kernel has in one piece.
+fn is_too_large(err: &io::Error) -> bool {
+    let large = [Errno::EMSGSIZE, Errno::ENOBUFS].map(|errno| Some(errno as i32));
+    large.contains(&err.raw_os_error())
 }
 
 /// One event: the message, and the fields both behind it and as fields of their own.
@@ -69,21 +119,39 @@ impl Entry {
         put(&mut self.fields, &name.to_ascii_uppercase().replace('.', "_"), value);
     }
 
-    fn into_datagram(self, level: Level) -> Vec<u8> {
-        // syslog(3): err, warning, info, debug.
-        let priority = match level {
-            Level::ERROR => "3",
-            Level::WARN => "4",
-            Level::INFO => "6",
-            Level::DEBUG | Level::TRACE => "7",
-        };
-        let mut datagram = Vec::new();
-        put(&mut datagram, "PRIORITY", priority);
-        put(&mut datagram, "SYSLOG_IDENTIFIER", "canhub");
-        put(&mut datagram, "MESSAGE", &(self.message + &self.line));
-        datagram.extend(self.fields);
+    fn datagram(&self, level: Level) -> Vec<u8> {
+        let mut datagram = head(level, &format!("{}{}", self.message, self.line));
+        datagram.extend(&self.fields);
         datagram
     }
+
+    /// The beginning of the message alone, which says how much there was and why the rest is missing.
+    fn cut(&self, level: Level, bytes: usize, why: &io::Error) -> Vec<u8> {
+        let whole = format!("{}{}", self.message, self.line);
+        let begins: String = whole.chars().take(CUT).collect();
+        head(
+            level,
+            &format!(
+                "{begins}... (cut: the entry has {bytes} bytes, and the journal did not take it: {why})"
+            ),
+        )
+    }
+}
+
+/// What each entry begins with.
+fn head(level: Level, message: &str) -> Vec<u8> {
+    // syslog(3): err, warning, info, debug.
+    let priority = match level {
+        Level::ERROR => "3",
+        Level::WARN => "4",
+        Level::INFO => "6",
+        Level::DEBUG | Level::TRACE => "7",
+    };
+    let mut datagram = Vec::new();
+    put(&mut datagram, "PRIORITY", priority);
+    put(&mut datagram, "SYSLOG_IDENTIFIER", "canhub");
+    put(&mut datagram, "MESSAGE", message);
+    datagram
 }
 
 /// `NAME=value`, or with an explicit length where the value has a line break.
@@ -111,6 +179,10 @@ impl Visit for Entry {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::fd::RawFd, time::Duration};
+
+    use nix::sys::socket::{ControlMessageOwned, getsockopt, recvmsg, sockopt::SndBuf};
+
     use super::*;
 
     #[test]
@@ -119,13 +191,62 @@ mod tests {
         entry.add("message", "healed");
         entry.add("interface", "ch0123456789");
         entry.add("reason", "the hub was missing");
-        let datagram = String::from_utf8(entry.into_datagram(Level::INFO)).unwrap();
+        let datagram = String::from_utf8(entry.datagram(Level::INFO)).unwrap();
         assert_eq!(
             datagram,
             "PRIORITY=6\nSYSLOG_IDENTIFIER=canhub\n\
              MESSAGE=healed interface=ch0123456789 reason=\"the hub was missing\"\n\
              INTERFACE=ch0123456789\nREASON=the hub was missing\n"
         );
+    }
+
+    /// A socket that stands for journald's.
+    fn journald() -> (UnixDatagram, Journal) {
+        let (journald, socket) = UnixDatagram::pair().unwrap();
+        journald.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        (journald, Journal { socket })
+    }
+
+    fn entry(bytes: usize) -> Entry {
+        let mut entry = Entry::default();
+        entry.add("message", "healed");
+        entry.add("reason", &"\u{e9}".repeat(bytes / 2));
+        entry
+    }
+
+    #[test]
+    fn an_entry_larger_than_the_sockets_buffer_arrives_whole_in_a_sealed_file() {
+        let (journald, journal) = journald();
+        let entry = entry(2 * getsockopt(&journal.socket, SndBuf).unwrap());
+        journal.send(&entry, Level::WARN).unwrap();
+        let mut space = nix::cmsg_space!(RawFd);
+        let got = recvmsg::<()>(journald.as_raw_fd(), &mut [], Some(&mut space), MsgFlags::empty()).unwrap();
+        assert_eq!(got.bytes, 0);
+        let Some(ControlMessageOwned::ScmRights(files)) = got.cmsgs().unwrap().next() else {
+            panic!("no file came")
+        };
+        let at = format!("/proc/self/fd/{}", files[0]);
+        let seals = fcntl(File::open(&at).unwrap(), FcntlArg::F_GET_SEALS).unwrap();
+        assert_eq!(seals, 0b1111, "seal, shrink, grow, write");
+        assert_eq!(fs::read(at).unwrap(), entry.datagram(Level::WARN));
+    }
+
+    #[test]
+    fn an_entry_that_fits_comes_in_a_datagram() {
+        let (journald, journal) = journald();
+        journal.send(&entry(100), Level::WARN).unwrap();
+        let mut got = [0; 4096];
+        let length = journald.recv(&mut got).unwrap();
+        assert_eq!(got[..length], entry(100).datagram(Level::WARN));
+    }
+
+    #[test]
+    fn a_message_that_is_cut_says_so_and_fits() {
+        let cut = entry(1 << 20).cut(Level::WARN, 1 << 20, &io::Error::from_raw_os_error(12));
+        assert!(cut.len() < 4 * CUT);
+        let text = String::from_utf8(cut).unwrap();
+        assert!(text.starts_with("PRIORITY=4\n") && text.contains("MESSAGE=healed reason="), "{text}");
+        assert!(text.contains("... (cut: the entry has 1048576 bytes") && text.contains("memory"), "{text}");
     }
 
     #[test]
