@@ -27,6 +27,8 @@ pub const SOCKET: &str = "/run/canhub/admin.sock";
 const FOLDER_MODE: u32 = 0o700;
 /// The kernel is read by so many at a time: each may hang with it, on a thread that a Join might want.
 const SURVEYS: usize = 2;
+/// Whoever scrapes over TCP takes none of these places: there, anybody who reaches the port may ask.
+const SCRAPES: usize = 1;
 /// A survey takes milliseconds, and a second or so on a host with thousands of rules.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// A heal looks at thousands of rules and mends them; `canhub doctor` waits a little longer than this for the answer.
@@ -81,7 +83,8 @@ impl Admin {
         }
     }
 
-    async fn answer_on(self, listener: UnixListener, owner: u32) {
+    /// Answers for ever on a socket that listens: root, and the user with this id.
+    pub async fn answer_on(self, listener: UnixListener, owner: u32) {
         let service = |stream: &tokio::net::UnixStream| {
             let peer = stream.peer_cred().ok().map(|peer| peer.uid());
             let (admin, allowed) = (self.clone(), peer.is_some_and(|peer| may_ask(peer, owner)));
@@ -92,18 +95,24 @@ impl Admin {
 
     /// Serves metrics over TCP for ever. A failure is only told.
     pub async fn serve_metrics(self, address: SocketAddr) {
+        let scraped = self.for_scrapes();
         let bound: io::Result<_> = TcpListener::bind(address).await;
         match bound {
             Ok(listener) => {
                 info!(%address, "metrics are served");
                 let service = |_: &_| {
-                    let admin = self.clone();
+                    let admin = scraped.clone();
                     move |request| routes::answer_metrics(admin.clone(), request)
                 };
                 server::serve(listener, LIMITS, service, std::future::pending()).await;
             }
             Err(err) => warn!(%address, %err, "metrics are not served there"),
         }
+    }
+
+    /// The same, with places of its own to read the kernel.
+    fn for_scrapes(&self) -> Self {
+        Self { surveys: Arc::new(Semaphore::new(SCRAPES)), ..self.clone() }
     }
 
     /// Reads the kernel on a thread of its own.

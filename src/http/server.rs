@@ -22,6 +22,8 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
+use super::patience::Patient;
+
 /// dockerd waits 10 s for a plugin to end, and a Join takes milliseconds.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -32,7 +34,8 @@ pub(crate) struct Limits {
     pub(crate) connections: usize,
     /// Bytes that one buffers in either direction; `None`: hyper's 400 KiB.
     pub(crate) buffer: Option<usize>,
-    /// How long one may keep silent before its next request; `None`: for ever.
+    /// How long one may keep silent before its next request, and how long it may leave an answer unread; `None`:
+    /// for ever.
     pub(crate) patience: Option<Duration>,
 }
 
@@ -96,7 +99,7 @@ pub(crate) async fn serve<L, S, A, B>(
                         let answer = answer(request);
                         async { Ok::<_, Infallible>(answer.await) }
                     });
-                    let connection = http.serve_connection(TokioIo::new(stream), service);
+                    let connection = http.serve_connection(TokioIo::new(Patient::new(stream, limits.patience)), service);
                     connections.spawn(graceful.watch(connection));
                 }
                 // EMFILE and friends pass; a daemon that stops accepting does not come back.
@@ -135,4 +138,38 @@ pub(crate) fn of_type<B>(status: StatusCode, media_type: &'static str, body: B) 
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(media_type));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, time::Instant};
+
+    use super::*;
+
+    /// More than a socket's buffers hold.
+    const LARGE: usize = 16 << 20;
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_its_answer_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("sock")).unwrap();
+        let mut client = std::os::unix::net::UnixStream::connect(dir.path().join("sock")).unwrap();
+        let limits =
+            Limits { connections: 1, buffer: Some(16 << 10), patience: Some(Duration::from_millis(50)) };
+        let service = |_: &_| |_| async { whole(StatusCode::OK, "text/plain", vec![b'x'; LARGE]) };
+        let server = serve(listener, limits, service, std::future::pending());
+        let unread = async {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            let deadline = Instant::now() + Duration::from_secs(20);
+            // Writing fails once the server has closed the connection.
+            while client.write_all(b"G").is_ok() {
+                assert!(Instant::now() < deadline, "the connection is still open");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            () = server => unreachable!("it serves for ever"),
+            () = unread => {}
+        }
+    }
 }

@@ -28,5 +28,6 @@ mod metrics;
 mod monitoring;
 mod openapi;
 mod openmetrics;
+mod places;
 mod schema;
 mod status;
