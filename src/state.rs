@@ -126,30 +126,24 @@ impl Store {
         {
             loaded.warnings.push(self.failed(&self.dir, err).to_string());
         }
-        let read = read::<Document>(&self.state_file());
-        let unread = match &read {
+        match read::<Document>(&self.state_file()) {
+            Ok(None) => {}
             Err(Unreadable::Io(err)) => {
-                Some(format!("cannot read the state file {}: {err}", self.state_file().display()))
+                loaded.unread =
+                    Some(format!("cannot read the state file {}: {err}", self.state_file().display()));
             }
-            _ => None,
-        };
-        match read {
-            Ok(None) | Err(Unreadable::Io(_)) => {}
             Ok(Some(document)) if document.version == VERSION => self.take_in(document, &mut loaded),
             Ok(Some(document)) => {
-                loaded.warnings.push(self.set_aside(&format!(
-                    "its version is {} and this canhub knows {VERSION}",
-                    document.version
-                )))
+                let why = format!("its version is {} and this canhub knows {VERSION}", document.version);
+                self.set_aside(&why, &mut loaded);
             }
-            Err(Unreadable::Content(why)) => loaded.warnings.push(self.set_aside(&why)),
+            Err(Unreadable::Content(why)) => self.set_aside(&why, &mut loaded),
         }
         if self.writes {
             let mut known = self.unread.lock();
             let deleted = known.take().map(|known| known.deleted).unwrap_or_default();
-            *known = unread.clone().map(|why| Unread { why, deleted });
+            *known = loaded.unread.clone().map(|why| Unread { why, deleted });
         }
-        loaded.unread = unread;
         self.load_endpoints(&mut loaded);
         loaded
     }
@@ -245,7 +239,7 @@ impl Store {
     /// Writes all networks, so that they are on the disk when this returns.
     ///
     /// # Errors
-    /// [`Error::State`] with the file and the reason; the old file then stands as it was. [`Error::Unread`] while
+    /// [`Error::State`] with the file and the reason; after a power cut the old file may stand. [`Error::Unread`] while
     /// that file cannot be read: it may be good, so nothing takes its place.
     pub fn save_networks<'a>(&self, networks: impl IntoIterator<Item = &'a Network>) -> Result<(), Error> {
         if !self.writes {
@@ -322,22 +316,27 @@ impl Store {
         saved
     }
 
-    /// Renames a state file that makes no sense, so that nothing of it is lost, and says so.
-    fn set_aside(&self, why: &str) -> String {
+    /// Renames a state file that makes no sense, so that nothing of it is lost, and says so. One that cannot be renamed
+    /// counts as unread: the next save would overwrite it.
+    fn set_aside(&self, why: &str, loaded: &mut Loaded) {
         let path = self.state_file();
         if !self.writes {
-            return format!("the state file {} cannot be read ({why})", path.display());
+            loaded.warnings.push(format!("the state file {} cannot be read ({why})", path.display()));
+            return;
         }
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let aside = path.with_extension(format!("unreadable-{seconds}"));
-        match fs::rename(&path, &aside) {
-            Ok(()) => format!(
+        match self.disk.rename(&path, &aside) {
+            Ok(()) => loaded.warnings.push(format!(
                 "the state file {} cannot be read ({why}); it is kept as {}, and what still runs is adopted",
                 path.display(),
                 aside.display()
-            ),
+            )),
             Err(err) => {
-                format!("the state file {} cannot be read ({why}) nor set aside ({err})", path.display())
+                loaded.unread = Some(format!(
+                    "the state file {} cannot be read ({why}) nor set aside ({err})",
+                    path.display()
+                ));
             }
         }
     }

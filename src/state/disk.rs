@@ -26,7 +26,8 @@ pub(super) enum Survives {
     PowerCut,
 }
 
-/// Replaces a file. On an error the old one stands as it was.
+/// Replaces a file. On an error the old one stands as it was, unless only the last step failed: then readers find the
+/// new one, and a power cut may bring back the old one.
 ///
 /// # Errors
 /// What the disk says.

@@ -151,3 +151,43 @@ fn networks_survive_a_power_cut_once_they_are_saved() {
         assert!(document.networks.contains_key(&network().id));
     }
 }
+
+/// A disk that gives no file another name while it is told not to.
+#[derive(Debug, Default)]
+struct Stuck(std::sync::atomic::AtomicBool);
+
+impl Disk for Stuck {
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        disk::Real.write(path, content)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        disk::Real.sync(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match self.0.load(std::sync::atomic::Ordering::SeqCst) {
+            true => Err(io::ErrorKind::PermissionDenied.into()),
+            false => disk::Real.rename(from, to),
+        }
+    }
+}
+
+#[test]
+fn a_state_file_that_cannot_be_set_aside_is_not_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Stuck(true.into()));
+    let store = Store { disk: disk.clone(), ..Store::new(dir.path(), "boot") };
+    fs::write(store.state_file(), "{ half").unwrap();
+    let why = store.load().unread.unwrap();
+    assert!(why.contains("nor set aside"), "{why}");
+
+    disk.0.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert!(matches!(store.save_networks([]), Err(Error::Unread(_))));
+    assert_eq!(fs::read_to_string(store.state_file()).unwrap(), "{ half");
+
+    let loaded = store.read_again().unwrap();
+    assert!(loaded.warnings[0].contains("it is kept as"), "{:?}", loaded.warnings);
+    store.save_networks([]).unwrap();
+    assert!(store.is_readable());
+}
