@@ -15,7 +15,7 @@ mod signals;
 mod survey;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -42,6 +42,7 @@ use crate::{
     options::{RawOptions, parse_endpoint},
     plan::{Action, Blocks, Have, Plan, Scope, Step},
     state::Store,
+    status::StartupValidation,
     traffic::Totals,
 };
 
@@ -66,6 +67,8 @@ pub struct Manager {
     late: Mutex<Vec<String>>,
     /// What all members sent and received since canhub started.
     traffic: Mutex<Totals>,
+    /// What the first look at everything came to.
+    validation: OnceLock<StartupValidation>,
 }
 
 impl Manager {
@@ -81,6 +84,7 @@ impl Manager {
             since: SystemTime::now(),
             late: Mutex::default(),
             traffic: Mutex::default(),
+            validation: OnceLock::new(),
         };
         manager.adopt();
         manager
@@ -96,9 +100,16 @@ impl Manager {
         &self.events
     }
 
-    pub(crate) fn audited(&self) {
+    /// Everything was compared with what is wanted. `found` is kept if this was the first time.
+    pub(crate) fn audited(&self, found: impl FnOnce() -> StartupValidation) {
+        self.validation.get_or_init(found);
         self.events.counters().audited();
         self.signals.audited();
+    }
+
+    /// What start-up validation came to; `None` until it is done.
+    pub fn startup_validation(&self) -> Option<StartupValidation> {
+        self.validation.get().cloned()
     }
 
     /// The model, for reading.

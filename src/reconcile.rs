@@ -12,7 +12,7 @@ mod tests;
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
@@ -23,10 +23,12 @@ pub use memory::Memory;
 
 use crate::{
     apply::Done,
+    clock::rfc3339,
     error::Error,
     manager::{Handle, Manager},
     model::Model,
     plan::{Scope, Step},
+    status::StartupValidation,
 };
 
 /// A look is followed by a pause of this many times its own length.
@@ -179,7 +181,13 @@ impl Manager {
             for endpoint in gone {
                 self.collect_endpoint(&endpoint, "its sandbox is gone");
             }
-            self.audited();
+            self.audited(|| StartupValidation {
+                finished: rfc3339(SystemTime::now()),
+                buses: want.buses.len(),
+                healed: outcome.healed,
+                failed: outcome.failed,
+                problems: plan.problems.len(),
+            });
             return Ok(outcome);
         }
         Ok(Outcome::default())

@@ -33,6 +33,21 @@ pub struct Status {
     pub late: Vec<String>,
 }
 
+/// What start-up validation came to: the first comparison of all known buses with the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartupValidation {
+    /// When it was done, as RFC 3339 has it, in UTC.
+    pub finished: String,
+    /// How many buses were checked.
+    pub buses: usize,
+    /// Steps that healed something.
+    pub healed: usize,
+    /// Steps that failed; they are tried again.
+    pub failed: usize,
+    /// Problems that canhub cannot heal, such as a missing adapter.
+    pub problems: usize,
+}
+
 /// One bus.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BusStatus {

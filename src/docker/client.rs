@@ -2,14 +2,14 @@
 
 use std::{io, ops::ControlFlow, path::Path};
 
-use hyper::{Method, body::Bytes};
+use hyper::Method;
 use serde::de::DeserializeOwned;
 
-use crate::http::client;
+use crate::http::client::{self, Answer};
 
 /// Reads one resource.
 pub(super) async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> io::Result<T> {
-    Ok(serde_json::from_slice(&ask(socket, Method::GET, path).await?)?)
+    Ok(serde_json::from_slice(&ask(socket, Method::GET, path).await?.body)?)
 }
 
 /// Asks for an action.
@@ -17,9 +17,16 @@ pub(super) async fn post(socket: &Path, path: &str) -> io::Result<()> {
     ask(socket, Method::POST, path).await.map(drop)
 }
 
-/// Asks whether it answers at all (Docker Engine API, "Ping").
-pub(super) async fn ping(socket: &Path) -> io::Result<()> {
-    ask(socket, Method::GET, "/_ping").await.map(drop)
+/// Asks whether it answers at all (Docker Engine API, "Ping"). Returns the engine's version, which dockerd puts into
+/// every answer (`Server: Docker/28.5.2 (linux)`, moby's `VersionMiddleware`): `/version` runs runc each time.
+pub(super) async fn ping(socket: &Path) -> io::Result<Option<String>> {
+    let server = ask(socket, Method::GET, "/_ping").await?.server;
+    Ok(server.as_deref().and_then(version).map(str::to_owned))
+}
+
+/// The version in a `Server` header of dockerd's.
+fn version(server: &str) -> Option<&str> {
+    server.strip_prefix("Docker/")?.split_whitespace().next()
 }
 
 /// Calls `each` for every piece of an answer that does not end, until the connection breaks.
@@ -31,10 +38,27 @@ pub(super) async fn follow(socket: &Path, path: &str, mut each: impl FnMut()) ->
     .await
 }
 
-async fn ask(socket: &Path, method: Method, path: &str) -> io::Result<Bytes> {
+async fn ask(socket: &Path, method: Method, path: &str) -> io::Result<Answer> {
     let answer = client::ask(socket, method, path).await?;
     match answer.status.is_success() {
-        true => Ok(answer.body),
+        true => Ok(answer),
         false => Err(io::Error::other(format!("{path}: {}", answer.status))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_read_from_dockerds_server_header() {
+        for (server, expected) in [
+            ("Docker/28.5.2 (linux)", Some("28.5.2")),
+            ("Docker/20.10.24+dfsg1 (linux)", Some("20.10.24+dfsg1")),
+            ("Docker/", None),
+            ("Libpod/5.4.2 (linux)", None),
+        ] {
+            assert_eq!(version(server), expected, "{server}");
+        }
     }
 }

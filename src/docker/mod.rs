@@ -96,11 +96,11 @@ async fn learn_again_and_again(manager: &Handle, socket: &Path, driver: &str, re
     }
 }
 
-/// Whether Docker's API answers. It may take for ever.
+/// Whether Docker's API answers, and the engine's version if the answer has it. It may take for ever.
 ///
 /// # Errors
 /// Why not.
-pub(crate) async fn ping(socket: &Path) -> io::Result<()> {
+pub(crate) async fn ping(socket: &Path) -> io::Result<Option<String>> {
     client::ping(socket).await
 }
 

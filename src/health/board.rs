@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     component::{Component, Report, Status},
+    facts::Facts,
     policy::{Need, Policy},
 };
 use crate::{
@@ -263,7 +264,7 @@ impl Board {
         }
     }
 
-    /// All as `/v1/health` tells it.
+    /// All as `/v1/health` tells it, without the facts, which the board does not know.
     pub fn report(&self) -> Report {
         let mut components: Vec<(&Key, Component)> =
             self.entries.iter().map(|(key, entry)| (key, entry.component())).collect();
@@ -275,6 +276,7 @@ impl Board {
             since: rfc3339(self.since),
             reason: self.summary(),
             components: components.into_iter().map(|(_, component)| component).collect(),
+            facts: Facts::default(),
         }
     }
 }

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::facts::Facts;
+
 /// How something is. The later, the worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -59,6 +61,9 @@ pub struct Report {
     pub reason: String,
     /// One for each thing that is watched.
     pub components: Vec<Component>,
+    /// About canhub and its host.
+    #[serde(flatten)]
+    pub facts: Facts,
 }
 
 /// One thing that is watched.
@@ -101,6 +106,13 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_report_of_an_older_canhub_without_facts_can_be_read() {
+        let old = r#"{ "status": "healthy", "since": "then", "reason": "all is well", "components": [] }"#;
+        let report: Report = serde_json::from_str(old).unwrap();
+        assert_eq!((report.status, report.facts), (Status::Healthy, Facts::default()));
+    }
 
     #[test]
     fn a_status_is_one_word_everywhere() {

@@ -6,6 +6,7 @@
 
 mod board;
 mod component;
+mod facts;
 mod monitor;
 pub mod policy;
 mod slot;
@@ -13,5 +14,6 @@ mod survey;
 
 pub use board::{Board, Change, Key, Outcome};
 pub use component::{Component, Report, Status};
+pub use facts::Facts;
 pub use monitor::{DOCKER_GRACE, Health, Watch};
 pub use policy::Policy;

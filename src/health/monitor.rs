@@ -12,16 +12,18 @@ use tokio::time::{sleep, sleep_until, timeout};
 use super::{
     board::{Board, Change, Key, Outcome},
     component::Report,
+    facts::{Facts, containers},
     policy::Policy,
     slot::Slot,
     survey::{lacking, take_in},
 };
 use crate::{
     checks::{Files, Finding, Group},
-    clock::roughly,
+    clock::{rfc3339, roughly},
     docker,
     error::Error,
     events::{Event, Kind, Reader, Told},
+    kernel::boot_id,
     manager::{Handle, Manager},
     names::NetworkId,
     network::Ownership,
@@ -53,6 +55,9 @@ pub struct Watch {
 /// How canhub is, as far as was looked.
 pub struct Health {
     board: Mutex<Board>,
+    /// What the last checks found beside it.
+    facts: Mutex<Facts>,
+    started: Instant,
     /// When the buses were last looked at, or it was tried.
     looked: Mutex<Instant>,
     /// Looks that are further apart than this have ended.
@@ -69,12 +74,26 @@ impl Health {
             let finding = Finding::warning(Group::System, "health-policy", why);
             let _ = board.record(Key::Policy, "policy", Outcome::Found(finding), None, now);
         }
-        Self { board: Mutex::new(board), looked: Mutex::new(Instant::now()), stale_after }
+        let facts =
+            Facts { version: env!("CARGO_PKG_VERSION").into(), boot_id: boot_id(), ..Facts::default() };
+        let started = Instant::now();
+        Self {
+            board: Mutex::new(board),
+            facts: Mutex::new(facts),
+            started,
+            looked: Mutex::new(started),
+            stale_after,
+        }
     }
 
     /// What is known now. It waits for nobody. What was known once is worth nothing when nobody looks any more.
     pub fn report(&self) -> Report {
-        let report = self.board.lock().report();
+        let facts = Facts {
+            timestamp: rfc3339(SystemTime::now()),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            ..self.facts.lock().clone()
+        };
+        let report = Report { facts, ..self.board.lock().report() };
         let since = self.looked.lock().elapsed();
         if since < self.stale_after {
             return report;
@@ -169,13 +188,25 @@ impl Looker {
     async fn look_at_buses(&self) -> Duration {
         let modules = self.watch.modules.clone();
         let begun = Instant::now();
-        let survey =
-            move |manager: &Manager| manager.status().map(|status| (lacking(&status, &modules), status));
+        let survey = move |manager: &Manager| {
+            let status = manager.status()?;
+            Ok::<_, Error>((lacking(&status, &modules), manager.startup_validation(), status))
+        };
         let surveyed = self.slots.survey.work(&self.manager, self.policy.time_limit, survey).await;
         let took = begun.elapsed();
         *self.health.looked.lock() = Instant::now();
+        {
+            let mut facts = self.health.facts.lock();
+            facts.containers = match &surveyed {
+                Some(Ok((_, validation, status))) => {
+                    facts.startup_validation.clone_from(validation);
+                    Some(containers(status))
+                }
+                _ => None,
+            };
+        }
         self.record(|board, now, changes| match &surveyed {
-            Some(Ok((lacking, status))) => take_in(board, status, lacking.clone(), took, now, changes),
+            Some(Ok((lacking, _, status))) => take_in(board, status, lacking.clone(), took, now, changes),
             failed => {
                 let why = match failed {
                     Some(Err(err)) => blind(err),
@@ -190,7 +221,7 @@ impl Looker {
             }
         });
         self.manager.events().counters().checked("kernel", took);
-        let Some(Ok((_, status))) = surveyed else { return Duration::ZERO };
+        let Some(Ok((.., status))) = surveyed else { return Duration::ZERO };
         let has_adapter = |bus: &BusStatus| bus.owner == Ownership::Adapter;
         for (kind, any) in
             [("bus", !status.buses.is_empty()), ("adapter", status.buses.iter().any(has_adapter))]
@@ -204,8 +235,11 @@ impl Looker {
 
     async fn look_at_records(&self) {
         let begun = Instant::now();
-        let found = self.slots.records.work(&self.manager, self.policy.time_limit, Manager::records).await;
-        let found = found.unwrap_or_else(|| late("the disk of the state folder", self.policy.time_limit));
+        let look = |manager: &Manager| (manager.records(), manager.state_free_bytes());
+        let found = self.slots.records.work(&self.manager, self.policy.time_limit, look).await;
+        let (found, free) =
+            found.unwrap_or_else(|| (late("the disk of the state folder", self.policy.time_limit), None));
+        self.health.facts.lock().state_free_bytes = free;
         self.found("state", Key::State, Outcome::Found(found), begun.elapsed());
     }
 
@@ -219,11 +253,14 @@ impl Looker {
             }
             Some(socket) => {
                 let asked = timeout(self.policy.time_limit, docker::ping(socket)).await;
-                let problem = match asked {
-                    Ok(Ok(())) => None,
-                    Ok(Err(err)) => Some(format!("Docker does not answer on {}: {err}", socket.display())),
-                    Err(_) => Some(late("Docker", self.policy.time_limit).sentence),
+                let (version, problem) = match asked {
+                    Ok(Ok(version)) => (version, None),
+                    Ok(Err(err)) => {
+                        (None, Some(format!("Docker does not answer on {}: {err}", socket.display())))
+                    }
+                    Err(_) => (None, Some(late("Docker", self.policy.time_limit).sentence)),
                 };
+                self.health.facts.lock().docker_version = version;
                 match problem {
                     None => Outcome::Found(Finding::pass(Group::Docker, "docker-api", "Docker answers")),
                     Some(why)

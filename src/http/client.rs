@@ -19,6 +19,8 @@ const MAX_BODY: usize = 8 << 20;
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    /// The header of that name: what program answers, and its version.
+    pub(crate) server: Option<String>,
     pub(crate) body: Bytes,
 }
 
@@ -29,8 +31,10 @@ pub(crate) struct Answer {
 pub(crate) async fn ask(socket: &Path, method: Method, path: &str) -> io::Result<Answer> {
     exchange(socket, method, path, async |response| {
         let status = response.status();
+        let server = response.headers().get(header::SERVER);
+        let server = server.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(io::Error::other)?;
-        Ok(Answer { status, body: body.to_bytes() })
+        Ok(Answer { status, server, body: body.to_bytes() })
     })
     .await
 }

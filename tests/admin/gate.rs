@@ -56,10 +56,10 @@ fn without_patience_it_shows_how_things_are_in_80_columns() {
         "{shown}"
     );
     let (shown, _, code) = canhub(&rig.admin(), &[&now[..], &["--json"]].concat());
-    assert_eq!(
-        (serde_json::from_str::<Value>(&shown).unwrap()["status"].clone(), code),
-        (json!("unhealthy"), 1)
-    );
+    let report: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&report["status"], code), (&json!("unhealthy"), 1));
+    assert_eq!((&report["version"], &report["containers"]), (&json!(env!("CARGO_PKG_VERSION")), &json!(0)));
+    assert_eq!(report["startup_validation"]["buses"], 0, "{report:#}");
 }
 
 #[test]

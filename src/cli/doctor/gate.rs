@@ -135,6 +135,7 @@ fn line(component: &Component) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::Facts;
 
     fn report(status: Status, bus: Status) -> Report {
         let component = |component: &str, status, required, reason: &str, fix: Option<&str>| Component {
@@ -153,7 +154,13 @@ mod tests {
             component("docker", Status::Degraded, false, &"word ".repeat(40), None),
             component("bus:body", bus, true, "the hub was missing", Some("canhub doctor --fix")),
         ];
-        Report { status, since: "then".into(), reason: "bus:body is unhealthy".into(), components }
+        Report {
+            status,
+            since: "then".into(),
+            reason: "bus:body is unhealthy".into(),
+            components,
+            facts: Facts::default(),
+        }
     }
 
     #[test]
