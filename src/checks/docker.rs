@@ -150,7 +150,8 @@ fn silent(socket: &Path, err: &io::Error, installed: bool) -> Finding {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if installed => error(format!(
             "Docker is not running (no process listens on {shown}), so no container can join a bus"
         ))
-        .by("systemctl start docker"),
+        // Only a start of the socket unit makes the socket, also where dockerd runs without it.
+        .by("systemctl restart docker.socket docker.service"),
         io::ErrorKind::NotFound => error(format!("no Docker at {shown}"))
             .hint("install Docker Engine, or name its socket with --docker-socket"),
         _ => error(format!("Docker fails on {shown}: {err}")).hint("see `journalctl -u docker -n 50`"),
@@ -224,7 +225,10 @@ mod tests {
     fn each_silence_of_docker_has_its_own_words() {
         let of =
             |kind: io::ErrorKind, installed| silent(Path::new("/run/docker.sock"), &kind.into(), installed);
-        assert_eq!(of(io::ErrorKind::NotFound, true).fix.as_deref(), Some("systemctl start docker"));
+        assert_eq!(
+            of(io::ErrorKind::NotFound, true).fix.as_deref(),
+            Some("systemctl restart docker.socket docker.service")
+        );
         assert!(of(io::ErrorKind::NotFound, false).hint.is_some_and(|hint| hint.contains("--docker-socket")));
         assert!(of(io::ErrorKind::TimedOut, true).sentence.contains("within 5 s"));
         let hidden = of(io::ErrorKind::PermissionDenied, true);

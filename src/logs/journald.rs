@@ -3,6 +3,8 @@
 //! tracing-journald sends an event's fields beside a message that does not name them, so that
 //! `journalctl -g healed` would tell that something was healed and not what. Here the message is the whole line.
 
+#![allow(clippy::disallowed_types, reason = "the errno of the journal socket, not of netlink")]
+
 use std::{
     fmt::{Debug, Write as _},
     fs::File,

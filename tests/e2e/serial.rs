@@ -145,7 +145,7 @@ fn another_bitrate_on_the_wire_is_told_in_words() {
         );
     }
     for word in
-        ["slcan-left is bus-off at 500000 bit/s", "slcan-right is error-passive at 250000 bit/s", "NOT WELL"]
+        ["slcan-left is bus-off at 500000 bit/s", "slcan-right is error-passive at 250000 bit/s", "PROBLEM"]
     {
         assert!(shown.contains(word), "{word:?} is not in:\n{shown}");
     }

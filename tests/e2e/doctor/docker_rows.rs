@@ -156,13 +156,10 @@ pub const ROWS: &[Row] = &[
         check: "engine",
         level: "error",
         words: &["Docker is not running", "/run/docker.sock"],
-        fix: "systemctl start docker",
+        fix: "systemctl restart docker.socket docker.service",
         also: &[],
-        by: By::Person,
-        broken: |machine| {
-            machine
-                .does("mv /run/docker.sock /run/e2e-docker.sock", "mv /run/e2e-docker.sock /run/docker.sock");
-        },
+        by: By::Typing,
+        broken: |machine| machine.does("rm /run/docker.sock", "systemctl start docker.socket docker"),
     },
     Row {
         name: "live-restore, and nothing starts canhub before Docker",
@@ -190,7 +187,7 @@ pub const ROWS: &[Row] = &[
         check: "engine",
         level: "error",
         words: &["Docker is not running"],
-        fix: "systemctl start docker",
+        fix: "systemctl restart docker.socket docker.service",
         also: &[],
         by: By::Typing,
         broken: |machine| {
