@@ -70,6 +70,9 @@ pub struct BusStatus {
     pub heal: bool,
     /// What differs from what is wanted, each in a few words. Empty: nothing.
     pub steps: Vec<String>,
+    /// Those of the steps that remove a link which belongs to no known network or endpoint: it harms no member.
+    #[serde(default)]
+    pub leftovers: Vec<String>,
     /// What only somebody else can mend, each in a sentence.
     pub problems: Vec<String>,
     /// Those of the problems that are its adapter's: the containers hear each other all the same.

@@ -1,9 +1,8 @@
 //! How a bus and its adapter are, as a survey found them: one judgement for doctor and for health.
 
-use super::{Finding, Group, Level, command_in};
+use super::{Finding, Group, Level, Remedy, command_in};
 use crate::{
     network::Ownership,
-    plan::LEFTOVER,
     status::{BusStatus, MemberStatus},
 };
 
@@ -24,7 +23,7 @@ pub fn bus(bus: &BusStatus) -> Finding {
 /// What canhub could mend and has not.
 pub fn missing(bus: &BusStatus) -> Option<Finding> {
     // A leftover harms nobody, and is told as one.
-    let steps: Vec<&String> = bus.steps.iter().filter(|step| !step.starts_with(LEFTOVER)).collect();
+    let steps: Vec<&String> = bus.steps.iter().filter(|step| !bus.leftovers.contains(step)).collect();
     if steps.is_empty() {
         return None;
     }
@@ -33,7 +32,7 @@ pub fn missing(bus: &BusStatus) -> Option<Finding> {
         false => "; healing is off for this network",
     };
     let sentence = format!("bus {} needs repair: {}{heals}", bus.network_name, listed(&steps));
-    Some(about_bus(bus, Level::Error, sentence).by("canhub doctor --fix").by_doctor())
+    Some(about_bus(bus, Level::Error, sentence).by("canhub doctor --fix").by_doctor(Remedy::Heal))
 }
 
 /// What only somebody else can mend, and is not the adapter's. The plan's own sentences say it all.
@@ -182,6 +181,7 @@ mod tests {
             frames: "fd".into(),
             heal: true,
             steps: vec![],
+            leftovers: vec![],
             problems: vec![],
             waiting: false,
             adapter_problems: vec![],
@@ -240,16 +240,18 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told_with_who_mends_it() {
-        let steps = ["the hub was missing (vcan-body)", "b", "c", "d", LEFTOVER].map(str::to_owned).to_vec();
-        let missing = BusStatus { owner: Ownership::Owned, steps, ..on_adapter("") };
+        let steps =
+            ["the hub was missing (vcan-body)", "b", "c", "d", "not wanted"].map(str::to_owned).to_vec();
+        let leftovers = vec!["not wanted".to_owned()];
+        let missing = BusStatus { owner: Ownership::Owned, steps, leftovers, ..on_adapter("") };
         let found = bus(&missing);
         assert_eq!(
             found.sentence,
             "bus wire needs repair: the hub was missing (vcan-body), b, c, and 1 more"
         );
         assert_eq!(
-            (found.level, found.fixable, found.fix.as_deref()),
-            (Level::Error, true, Some("canhub doctor --fix"))
+            (found.level, found.remedy, found.fix.as_deref()),
+            (Level::Error, Some(Remedy::Heal), Some("canhub doctor --fix"))
         );
         assert!(bus(&BusStatus { heal: false, ..missing }).sentence.contains("healing is off"));
         assert_eq!(bus(&on_adapter("error-active")).level, Level::Pass);

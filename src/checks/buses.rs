@@ -121,7 +121,7 @@ mod tests {
         let broken = bus(json!({"steps": ["the hub was missing (vcan7)"], "heal": false}));
         assert_eq!(of_bus(&bus(json!({})), &broken)[0].level, Level::Pass, "somebody is at work");
         let finding = one(&broken);
-        assert_eq!((finding.level, finding.fixable), (Level::Error, true));
+        assert_eq!((finding.level, finding.is_fixable()), (Level::Error, true));
         assert!(
             finding.sentence.contains("the hub was missing (vcan7); healing is off"),
             "{}",

@@ -1,9 +1,11 @@
 //! The result of a check.
 
-use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+use serde::{Serialize, Serializer};
 
 /// Where a finding is shown, in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Group {
     /// The kernel, its modules and limits, and what this process may.
@@ -17,7 +19,7 @@ pub enum Group {
 }
 
 /// How severe a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// Nothing to do.
@@ -28,8 +30,27 @@ pub enum Level {
     Error,
 }
 
+/// What `canhub doctor --fix` does about a finding. In the order in which it is to be done.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Remedy {
+    /// Load this kernel module.
+    LoadModule(String),
+    /// Have the modules loaded at each boot.
+    LoadAtBoot,
+    /// Remove this socket, which no process listens on.
+    RemoveSocket(PathBuf),
+    /// Import the networks in this file of rustycan4docker's.
+    Import(PathBuf),
+    /// Heal all buses, and write the records anew.
+    Heal,
+    /// Order canhub's unit before Docker's.
+    Order,
+    /// Enable canhub's units.
+    Enable,
+}
+
 /// One result of one check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// Where it is shown.
     pub group: Group,
@@ -48,8 +69,9 @@ pub struct Finding {
     /// What a person can do about it where no single command fixes it: where to look, what to decide.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Whether `canhub doctor --fix` does that.
-    pub fixable: bool,
+    /// What `canhub doctor --fix` does about it, if anything; JSON says whether it does.
+    #[serde(rename = "fixable", serialize_with = "whether")]
+    pub remedy: Option<Remedy>,
 }
 
 impl Finding {
@@ -77,7 +99,7 @@ impl Finding {
             sentence,
             fix: None,
             hint: None,
-            fixable: false,
+            remedy: None,
         }
     }
 
@@ -99,11 +121,21 @@ impl Finding {
         Self { hint: Some(advice.into()), ..self }
     }
 
-    /// `canhub doctor --fix` does it too.
+    /// `canhub doctor --fix` does it too, by this remedy.
     #[must_use]
-    pub fn by_doctor(self) -> Self {
-        Self { fixable: true, ..self }
+    pub fn by_doctor(self, remedy: Remedy) -> Self {
+        Self { remedy: Some(remedy), ..self }
     }
+
+    /// Whether `canhub doctor --fix` does something about it.
+    pub fn is_fixable(&self) -> bool {
+        self.remedy.is_some()
+    }
+}
+
+#[allow(clippy::ref_option, reason = "serde hands it over so")]
+fn whether<S: Serializer>(remedy: &Option<Remedy>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(remedy.is_some())
 }
 
 /// The command in a sentence, between backticks: where there are several, the last is the one that mends.

@@ -5,13 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Files, Finding, Group};
+use super::{Files, Finding, Group, Remedy};
 use crate::{
     http::socket::{Probe, probe},
     kernel::{Filter, Link, LinkKind, Rule, RuleFlags, RuleStatus},
     names::NetworkId,
     network::{Alias, Network},
-    plan::{LEFTOVER, is_ours},
+    plan::is_ours,
     rustycan4docker,
     status::{BusStatus, Status},
 };
@@ -53,13 +53,16 @@ fn of_socket(path: &Path, plugin: &Path, admin: &Path) -> Finding {
     let remove = format!("rm {shown}");
     if path == admin {
         let sentence = format!("stale admin socket {shown}: no process listens on it");
-        return Finding::warning(GROUP, SOCKETS, sentence).about(shown).by(remove).by_doctor();
+        return Finding::warning(GROUP, SOCKETS, sentence)
+            .about(shown)
+            .by(remove)
+            .by_doctor(Remedy::RemoveSocket(path.to_owned()));
     }
     let sentence = format!(
         "stale plugin socket {shown}: no process listens on it, and Docker waits 15 s for it at each `docker volume` command"
     );
     let finding = Finding::warning(GROUP, SOCKETS, sentence).about(shown).by(remove);
-    if path == plugin { finding.by_doctor() } else { finding }
+    if path == plugin { finding.by_doctor(Remedy::RemoveSocket(path.to_owned())) } else { finding }
 }
 
 /// rustycan4docker's records, unless canhub has taken over all of them. `known`: canhub's own networks.
@@ -96,7 +99,7 @@ pub fn rustycan(files: &Files, known: &[Network], running: bool) -> Vec<Finding>
                 rustycan4docker::START
             );
             let finding = Finding::warning(GROUP, RUSTYCAN, sentence).about(path).by(import);
-            Some(if running { finding } else { finding.by_doctor() })
+            Some(if running { finding } else { finding.by_doctor(Remedy::Import(path.into())) })
         })
         .collect();
     if findings.is_empty() {
@@ -107,8 +110,7 @@ pub fn rustycan(files: &Files, known: &[Network], running: bool) -> Vec<Finding>
 
 /// Links of ours that belong to no known network or endpoint.
 pub fn links(status: &Status) -> Finding {
-    let of_bus = |bus: &BusStatus| bus.steps.iter().filter(|step| step.starts_with(LEFTOVER)).count();
-    match status.leftovers + status.buses.iter().map(of_bus).sum::<usize>() {
+    match status.leftovers + status.buses.iter().map(|bus| bus.leftovers.len()).sum::<usize>() {
         0 => Finding::pass(GROUP, "leftover-links", "no leftover canhub interfaces"),
         count => {
             let sentence = match count {
@@ -117,7 +119,9 @@ pub fn links(status: &Status) -> Finding {
                     format!("{several} leftover canhub interfaces belong to no known container or network")
                 }
             };
-            Finding::warning(GROUP, "leftover-links", sentence).by("canhub doctor --fix").by_doctor()
+            Finding::warning(GROUP, "leftover-links", sentence)
+                .by("canhub doctor --fix")
+                .by_doctor(Remedy::Heal)
         }
     }
 }
@@ -241,8 +245,9 @@ mod tests {
         let live = std::os::unix::net::UnixListener::bind(at("live.sock")).unwrap();
         let stale = sockets(&at("canhub.sock"), &at("admin")).await;
         drop(live);
-        let fixable: Vec<bool> = stale.iter().map(|finding| finding.fixable).collect();
-        assert_eq!(fixable, [true, false, true], "{stale:#?}");
+        let remedies: Vec<_> = stale.iter().map(|finding| finding.remedy.clone()).collect();
+        let remove = |name| Some(Remedy::RemoveSocket(at(name)));
+        assert_eq!(remedies, [remove("canhub.sock"), None, remove("admin")], "{stale:#?}");
         assert!(stale[0].sentence.contains("15 s") && stale[2].sentence.contains("admin socket"));
         assert_eq!(stale[1].fix, Some(format!("rm {}", at("other.sock").display())));
     }
@@ -257,15 +262,15 @@ mod tests {
         let files = files.with(path, text);
         let found = rustycan(&files, &[], false).remove(0);
         assert_eq!(
-            (found.level, found.fixable, found.subject.as_deref()),
-            (Level::Warning, true, Some(path))
+            (found.level, found.remedy.clone(), found.subject.as_deref()),
+            (Level::Warning, Some(Remedy::Import(path.into())), Some(path))
         );
         assert!(found.sentence.contains("vcan0"), "{}", found.sentence);
         assert_eq!(rustycan(&files, &rustycan4docker::parse(text).unwrap(), false)[0].level, Level::Pass);
 
         // A running canhub owns its state file; the same command stops it first.
         let beside = rustycan(&files, &[], true).remove(0);
-        assert!(!beside.fixable);
+        assert!(!beside.is_fixable());
         assert_eq!(beside.fix, found.fix);
         assert!(found.fix.is_some_and(|fix| fix.starts_with(rustycan4docker::STOP)));
     }
@@ -317,7 +322,7 @@ mod tests {
             (rule(2, 3, true), "it modifies frames"),
         ] {
             let findings = rules(&links, &[rule], &[]);
-            assert_eq!((findings[0].level, findings[0].fixable), (Level::Warning, false), "{why}");
+            assert_eq!((findings[0].level, findings[0].is_fixable()), (Level::Warning, false), "{why}");
         }
         let between_hubs = rules(&links, &[rule(1, 4, false)], &[]).remove(0);
         assert!(

@@ -1,7 +1,7 @@
 //! Kernel modules: is each there, and if not, which package brings it.
 
 use super::{
-    Files, Finding, Group,
+    Files, Finding, Group, Remedy,
     packages::{is_of_a_product, whence},
 };
 
@@ -58,7 +58,7 @@ pub fn look(files: &Files, forwards: bool) -> Vec<Finding> {
             Presence::Loadable if module == GATEWAY && forwards => {
                 error(format!("{module} is not loaded: {without} until it is"))
                     .by(format!("modprobe {module}"))
-                    .by_doctor()
+                    .by_doctor(Remedy::LoadModule(module.to_owned()))
             }
             Presence::Loadable => pass(format!("{module} is available and loads on first use")),
             Presence::Absent => {
@@ -160,7 +160,7 @@ fn at_boot(files: &Files, gateway: Presence) -> Option<Finding> {
         );
         Finding::warning(Group::System, check, sentence)
             .by(format!("echo {GATEWAY} > {AT_BOOT_FILE}"))
-            .by_doctor()
+            .by_doctor(Remedy::LoadAtBoot)
     })
 }
 
@@ -209,7 +209,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let findings = look(&machine(&dir), true);
         let gateway = of(&findings, "module-can-gw");
-        assert_eq!((gateway.level, gateway.fixable), (Level::Error, true));
+        assert_eq!(
+            (gateway.level, gateway.remedy.clone()),
+            (Level::Error, Some(Remedy::LoadModule("can-gw".into())))
+        );
         assert_eq!(gateway.fix.as_deref(), Some("modprobe can-gw"));
     }
 
@@ -234,7 +237,7 @@ mod tests {
                 .with("/etc/os-release", system);
             let findings = look(&files, false);
             let vxcan = of(&findings, "module-vxcan");
-            assert_eq!((vxcan.level, vxcan.fixable), (Level::Error, false));
+            assert_eq!((vxcan.level, vxcan.is_fixable()), (Level::Error, false));
             assert!(vxcan.sentence.contains("containers cannot get CAN interfaces"), "{}", vxcan.sentence);
             assert!(
                 vxcan.hint.as_ref().is_some_and(|text| text.contains(fix)),
@@ -273,7 +276,7 @@ mod tests {
         let files = machine(&dir).with("/usr/lib/modules-load.d/canhub.conf", "#can-gw\ncan\n");
         let findings = look(&files, false);
         let boot = of(&findings, "modules-at-boot");
-        assert_eq!((boot.level, boot.fixable), (Level::Warning, true));
+        assert_eq!((boot.level, boot.remedy.clone()), (Level::Warning, Some(Remedy::LoadAtBoot)));
         let files = files.with("/etc/modules-load.d/mine.conf", "can_gw\n");
         assert_eq!(of(&look(&files, false), "modules-at-boot").level, Level::Pass);
     }

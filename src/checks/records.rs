@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use super::{Finding, Group};
+use super::{Finding, Group, Remedy};
 use crate::{
     kernel::{Room, boot_id, room},
     state::Store,
@@ -44,7 +44,9 @@ pub fn look(folder: &Path) -> Vec<Finding> {
     }
     for warning in loaded.warnings {
         let sentence = format!("{warning}: its contents are lost at the next start of canhub");
-        findings.push(Finding::error(Group::Buses, CHECK, sentence).by("canhub doctor --fix").by_doctor());
+        findings.push(
+            Finding::error(Group::Buses, CHECK, sentence).by("canhub doctor --fix").by_doctor(Remedy::Heal),
+        );
     }
     if findings.is_empty() {
         findings.push(Finding::pass(Group::Buses, CHECK, "canhub's records can be read and written"));
@@ -96,7 +98,7 @@ mod tests {
         assert_eq!(look(dir.path())[0].level, Level::Pass);
         fs::write(dir.path().join("state.json"), "{\"version\":").unwrap();
         let [finding] = &look(dir.path())[..] else { panic!("one finding") };
-        assert_eq!((finding.level, finding.fixable), (Level::Error, true));
+        assert_eq!((finding.level, finding.remedy.as_ref()), (Level::Error, Some(&Remedy::Heal)));
         assert!(finding.sentence.contains("state.json") && finding.sentence.contains("EOF"), "{finding:?}");
         assert!(dir.path().join("state.json").exists(), "looking changes nothing");
     }

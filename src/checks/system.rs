@@ -147,7 +147,7 @@ mod tests {
             |hops: &str| max_hops(&files(&dir).with("/sys/module/can_gw/parameters/max_hops", hops)).unwrap();
         assert_eq!(of("1\n").level, Level::Pass);
         let odd = of("2\n");
-        assert_eq!((odd.level, odd.fixable), (Level::Warning, false));
+        assert_eq!((odd.level, odd.is_fixable()), (Level::Warning, false));
         assert!(odd.sentence.contains("max_hops=2"));
     }
 

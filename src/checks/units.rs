@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Files, Finding, Group};
+use super::{Files, Finding, Group, Remedy};
 
 /// Where units are, the first wins.
 const FOLDERS: [&str; 5] = [
@@ -76,7 +76,7 @@ fn enabled(files: &Files) -> Finding {
             );
             Finding::warning(Group::Docker, check, sentence)
                 .by(format!("systemctl enable {}", units.join(" ")))
-                .by_doctor()
+                .by_doctor(Remedy::Enable)
         }
     }
 }
@@ -93,7 +93,7 @@ fn ordered(files: &Files) -> Finding {
         .by(format!(
             "mkdir -p /etc/systemd/system/canhub.service.d && printf '[Unit]\\nBefore=docker.service\\n' > {ORDER_FILE} && systemctl daemon-reload"
         ))
-        .by_doctor()
+        .by_doctor(Remedy::Order)
 }
 
 fn is_masked(files: &Files, folder: &str, unit: &str) -> bool {
@@ -158,7 +158,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = installed(&dir).with(WANTS, "");
         let enabled = look(&files).remove(0);
-        assert_eq!((enabled.level, enabled.fixable), (Level::Warning, true));
+        assert_eq!((enabled.level, enabled.remedy.clone()), (Level::Warning, Some(Remedy::Enable)));
         assert!(enabled.sentence.starts_with("canhub.socket is not enabled"), "{}", enabled.sentence);
         assert_eq!(enabled.fix.as_deref(), Some("systemctl enable canhub.socket canhub.service"));
     }

@@ -12,7 +12,7 @@ use crate::{
     kernel::Link,
     model::Model,
     network::{Hub, Ownership},
-    plan::{Blocks, Have, Plan, Scope, unread_adapter},
+    plan::{Blocks, Have, LEFTOVER, Plan, Scope, unread_adapter},
     status::{AdapterStatus, BusStatus, MemberStatus, Status, Traffic},
     traffic::{End, Faults, Totals, hub_of},
 };
@@ -108,6 +108,7 @@ impl Manager {
                 frames: network.options.frames.as_str().to_owned(),
                 heal: self.heals(network),
                 steps: Vec::new(),
+                leftovers: Vec::new(),
                 problems: Vec::new(),
                 adapter_problems: Vec::new(),
                 blocked: false,
@@ -153,7 +154,13 @@ fn compare(buses: &mut [BusStatus], plan: Plan) -> usize {
     let mut leftovers = 0;
     for step in &plan.steps {
         match buses.iter_mut().find(|bus| Some(&bus.network) == step.network.as_ref()) {
-            Some(bus) => bus.steps.push(format!("{} ({})", step.reason, step.action.interface())),
+            Some(bus) => {
+                let text = format!("{} ({})", step.reason, step.action.interface());
+                if step.reason == LEFTOVER {
+                    bus.leftovers.push(text.clone());
+                }
+                bus.steps.push(text);
+            }
             None => leftovers += 1,
         }
     }

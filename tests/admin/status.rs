@@ -6,6 +6,7 @@ use std::{
 };
 
 use canhub::{
+    checks::{self, Level, Remedy},
     kernel::{Kernel, fake::Frame},
     reconcile::Memory,
 };
@@ -77,6 +78,29 @@ fn what_is_wrong_is_named_until_it_is_mended() {
     assert_eq!(steps, json!(["the hub was missing (vcan-body)", "rules were missing (ch583e000158)"]));
     rig.manager.reconcile(&Memory::default()).unwrap();
     assert_eq!(rig.status()["buses"][0]["steps"], json!([]));
+}
+
+#[test]
+fn leftovers_of_a_bus_are_told_apart_from_what_it_lacks() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({ "hub": "vcan-body" }));
+    let hub = rig.link("vcan-body").unwrap();
+    rig.kernel.create_vcan(&"vcan-copy".parse().unwrap(), hub.mtu, hub.alias.as_deref().unwrap()).unwrap();
+    let status = rig.manager.status().unwrap();
+    let bus = &status.buses[0];
+    assert!(matches!(&bus.leftovers[..], [one] if one.ends_with("(vcan-copy)")), "{bus:?}");
+    assert_eq!(bus.leftovers, bus.steps);
+    assert_eq!(checks::bus(bus).level, Level::Pass, "it harms no member");
+    let found = checks::leftovers::links(&status);
+    assert_eq!((found.level, found.remedy), (Level::Warning, Some(Remedy::Heal)), "{}", found.sentence);
+
+    let member = rig.member(&network, 1);
+    rig.kernel.delete_link(None, rig.link(&format!("ch{}", &member[..10])).unwrap().index).unwrap();
+    let status = rig.manager.status().unwrap();
+    // The pair, its rules, and the leftover.
+    assert_eq!((status.buses[0].steps.len(), status.buses[0].leftovers.len()), (3, 1), "{status:?}");
+    let found = checks::bus(&status.buses[0]);
+    assert!(found.sentence.contains("needs repair") && !found.sentence.contains("vcan-copy"), "{found:?}");
 }
 
 #[test]

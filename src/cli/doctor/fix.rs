@@ -2,14 +2,7 @@
 //!
 //! Never restarts Docker or canhub, and deletes no network and no rule of somebody else's.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fs, path::Path, process::Command, sync::Arc, time::Duration};
 
 use hyper::Method;
 use serde::Deserialize;
@@ -22,7 +15,7 @@ use super::{
 use crate::{
     admin::HEAL_TIME_LIMIT,
     checks::{
-        Files, Finding, Level, leftovers,
+        Files, Finding, Level, Remedy,
         modules::{self, AT_BOOT_FILE, AT_BOOT_TEXT, Presence},
         system::PRIVILEGES,
         units::{self, ORDER_FILE, ORDER_TEXT},
@@ -40,53 +33,24 @@ use crate::{
 /// Longer than the server works on it, so that its answer comes, whatever it is.
 const HEAL_LIMIT: Duration = Duration::from_secs(HEAL_TIME_LIMIT.as_secs() + 5);
 
-/// Something to do, in the order in which it is to be done.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Remedy {
-    LoadModule(String),
-    LoadAtBoot,
-    RemoveSocket(PathBuf),
-    Import(PathBuf),
-    Heal,
-    Order,
-    Enable,
-}
-
-impl Remedy {
-    /// What helps against a finding that says it can be fixed.
-    pub(super) fn of(finding: &Finding) -> Option<Self> {
-        if !finding.fixable {
-            return None;
-        }
-        let subject = || finding.subject.clone().map(PathBuf::from);
-        match finding.check.as_str() {
-            "modules-at-boot" => Some(Self::LoadAtBoot),
-            "bus" | "records" | "leftover-links" => Some(Self::Heal),
-            "unit-enabled" => Some(Self::Enable),
-            "unit-order" => Some(Self::Order),
-            leftovers::SOCKETS => subject().map(Self::RemoveSocket),
-            leftovers::RUSTYCAN => subject().map(Self::Import),
-            check => check.strip_prefix("module-").map(|module| Self::LoadModule(module.to_owned())),
-        }
-    }
-
-    fn describe(&self) -> String {
-        match self {
-            Self::LoadModule(module) => format!("load the kernel module {module}"),
-            Self::LoadAtBoot => format!("write {AT_BOOT_FILE}, so that the modules are loaded at boot"),
-            Self::RemoveSocket(path) => format!("remove the stale socket {}", path.display()),
-            Self::Import(path) => format!("take over the networks in {}", path.display()),
-            Self::Heal => "heal the buses and put the records in order".into(),
-            Self::Order => format!("write {ORDER_FILE}, so that canhub comes before Docker"),
-            Self::Enable => "enable canhub's units".into(),
-        }
+/// What doctor says that it does.
+fn describe(remedy: &Remedy) -> String {
+    match remedy {
+        Remedy::LoadModule(module) => format!("load the kernel module {module}"),
+        Remedy::LoadAtBoot => format!("write {AT_BOOT_FILE}, so that the modules are loaded at boot"),
+        Remedy::RemoveSocket(path) => format!("remove the stale socket {}", path.display()),
+        Remedy::Import(path) => format!("take over the networks in {}", path.display()),
+        Remedy::Heal => "heal the buses and put the records in order".into(),
+        Remedy::Order => format!("write {ORDER_FILE}, so that canhub comes before Docker"),
+        Remedy::Enable => "enable canhub's units".into(),
     }
 }
 
 impl Doctor {
     /// Mends what the findings say can be mended, or says what that would be.
     pub(super) async fn mend(&self, files: &Files, findings: &[Finding]) -> Vec<Mend> {
-        let mut remedies: BTreeSet<Remedy> = findings.iter().filter_map(Remedy::of).collect();
+        let mut remedies: BTreeSet<Remedy> =
+            findings.iter().filter_map(|finding| finding.remedy.clone()).collect();
         let unprivileged = |finding: &Finding| finding.check == PRIVILEGES && finding.level != Level::Pass;
         if !self.dry_run && !remedies.is_empty() && findings.iter().any(unprivileged) {
             return vec![Mend::new(
@@ -100,7 +64,7 @@ impl Doctor {
         }
         let mut done = Vec::new();
         for remedy in remedies {
-            let action = remedy.describe();
+            let action = describe(&remedy);
             if self.dry_run {
                 done.push(Mend { action, outcome: Outcome::Would, text: None });
                 continue;
@@ -229,27 +193,6 @@ fn systemctl(args: &[&str]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::Group;
-
-    #[test]
-    fn each_finding_that_says_it_can_be_fixed_has_a_remedy() {
-        for check in [
-            "module-can-gw",
-            "modules-at-boot",
-            "bus",
-            "records",
-            "leftover-links",
-            "unit-enabled",
-            "unit-order",
-            leftovers::SOCKETS,
-            leftovers::RUSTYCAN,
-        ] {
-            let finding = Finding::error(Group::System, check, "").about("/x");
-            assert_eq!(Remedy::of(&finding), None, "{check} does not say so");
-            assert!(Remedy::of(&finding.by_doctor()).is_some(), "{check}");
-        }
-        assert_eq!(Remedy::of(&Finding::error(Group::Docker, "engine", "").by_doctor()), None);
-    }
 
     #[test]
     fn what_is_imported_is_then_healed_and_modules_come_first() {

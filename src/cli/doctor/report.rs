@@ -137,7 +137,7 @@ impl Report {
 
     /// The last line: how it is, and the next step.
     fn verdict(&self) -> String {
-        let fixable = self.findings.iter().filter(|finding| finding.fixable).count();
+        let fixable = self.findings.iter().filter(|finding| finding.is_fixable()).count();
         let counted = |count: usize, one: &str| match count {
             1 => format!("1 {one}"),
             count => format!("{count} {one}s"),
@@ -188,6 +188,7 @@ fn typed(command: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks::Remedy;
     use crate::cli::doctor::schema;
 
     fn report() -> Report {
@@ -195,7 +196,9 @@ mod tests {
         let findings = vec![
             Finding::pass(Group::System, "kernel", "Linux 6.12"),
             Finding::error(Group::Docker, "driver", long).about("canhub").by("systemctl start canhub"),
-            Finding::warning(Group::Leftovers, leftovers(), "stale").by("rm /x").by_doctor(),
+            Finding::warning(Group::Leftovers, leftovers(), "stale")
+                .by("rm /x")
+                .by_doctor(Remedy::RemoveSocket("/x".into())),
         ];
         let mended = vec![
             Mend::new("load the kernel module can-gw".into(), Ok(())),
@@ -244,7 +247,7 @@ mod tests {
         let trap = Finding::warning(Group::System, "kernel", "");
         assert_eq!(of(trap.clone()), "No errors; 1 warning.");
         assert_eq!(of(trap.clone().by("rm /x")), "No errors; 1 warning. Run each fix above as root.");
-        assert!(of(trap.by_doctor()).ends_with("fixes all of them."));
+        assert!(of(trap.by_doctor(Remedy::Heal)).ends_with("fixes all of them."));
         let half = Finding::warning(Group::System, PRIVILEGES, "");
         assert!(of(half).ends_with("Some checks need root: `sudo canhub doctor`."));
     }

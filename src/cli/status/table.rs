@@ -170,6 +170,7 @@ mod tests {
             frames: "classic".into(),
             heal: true,
             steps: vec![],
+            leftovers: vec![],
             problems: vec![],
             adapter_problems: vec![],
             blocked: false,

@@ -16,7 +16,7 @@ fn found(check: &str, level: Level) -> Outcome {
         sentence: format!("it is {level:?}"),
         fix: (level == Level::Error).then(|| "mend it".to_owned()),
         hint: None,
-        fixable: false,
+        remedy: None,
     })
 }
 
