@@ -225,7 +225,7 @@ impl Manager {
             warn!(network = id.short(), interface = %hub, %err, "the host's interface could not be left as it should be");
         }
         if let Err(err) = self.store.save_networks(model.networks()) {
-            warn!(network = id.short(), %err, "the network is gone and its record is not");
+            warn!(network = id.short(), %err, "network deleted, but its record could not be removed");
         }
         self.signals.want_look();
         let (interface, took_us) = (Some(hub.to_string()), Some(took_us(started)));
@@ -313,7 +313,7 @@ impl Manager {
                 None => Ok(()),
             });
         if let Err(err) = deleted {
-            warn!(endpoint = id.short(), interface = %id.host_end(), %err, "the pair could not be deleted; it will be tried again");
+            warn!(endpoint = id.short(), interface = %id.host_end(), %err, "could not delete the pair; will retry");
             self.signals.want_look();
         }
     }
@@ -321,7 +321,7 @@ impl Manager {
     /// Keeps an endpoint in the model and, if the disk allows, over a crash. Its alias holds the same.
     fn keep_endpoint(&self, model: &mut Model, endpoint: Endpoint) {
         if let Err(err) = self.store.save_endpoint(&endpoint) {
-            warn!(endpoint = endpoint.id.short(), %err, "the endpoint's record is kept in memory only");
+            warn!(endpoint = endpoint.id.short(), %err, "the endpoint's record could not be saved; it will be lost if canhub restarts");
         }
         model.put_endpoint(endpoint);
     }
@@ -338,7 +338,7 @@ impl Manager {
         );
         model.put_network(Network::provisional(id.clone()).map_err(Error::Refused)?);
         if let Err(err) = self.store.save_networks(model.networks()) {
-            warn!(network = id.short(), %err, "the network's record is kept in memory only");
+            warn!(network = id.short(), %err, "the network's record could not be saved; it will be lost if canhub restarts");
         }
         self.signals.want_relearn();
         Ok(())

@@ -27,7 +27,7 @@ pub struct Status {
     pub audit_age_s: Option<f64>,
     /// One for each network.
     pub buses: Vec<BusStatus>,
-    /// Links of ours that nobody wants; they are removed after a grace period.
+    /// Leftover links of ours; removed after a grace period.
     pub leftovers: usize,
     /// Containers that Docker gave up on because canhub was not there when it started them.
     pub late: Vec<String>,

@@ -1,4 +1,4 @@
-//! What has to be well, how often it is looked at, and how patiently.
+//! The health policy: what is required, how often it is checked, and how long canhub waits.
 
 mod file;
 

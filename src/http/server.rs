@@ -119,7 +119,7 @@ pub(crate) async fn serve<L, S, A, B>(
 }
 
 async fn refused(err: io::Error) {
-    warn!(%err, "no connection could be accepted; it will be tried again");
+    warn!(%err, "could not accept a connection; will retry");
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 

@@ -28,7 +28,7 @@ impl Manager {
             }
         }
         if news && let Err(err) = self.store.save_networks(model.networks()) {
-            warn!(%err, "how an adapter was found is kept in memory only");
+            warn!(%err, "the adapter's original settings could not be saved; they will be lost if canhub restarts");
         }
     }
 

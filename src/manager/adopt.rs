@@ -117,7 +117,7 @@ impl Manager {
         if !adopted.is_empty()
             && let Err(err) = self.store.save_networks(model.networks())
         {
-            warn!(%err, "what was adopted is kept in memory only");
+            warn!(%err, "adopted records could not be saved; they will be lost if canhub restarts");
         }
     }
 }

@@ -50,7 +50,7 @@ impl Manager {
         })
     }
 
-    /// All buses, and how many links of ours nobody wants. It may block for as long as the kernel does.
+    /// All buses, and the number of leftover links. May block for as long as the kernel does.
     ///
     /// # Errors
     /// When the kernel cannot be read.

@@ -109,7 +109,7 @@ fn plan_adapter(
         ref several => {
             let names: Vec<String> = several.iter().map(|link| describe(link, have)).collect();
             let text = format!(
-                "adapter {adapter} is not one but {}: choose one by a mark that only it has",
+                "adapter {adapter} matches {}: name one of them by something that only it has",
                 names.join(" and ")
             );
             bus.problem(None, Blocks::Creation, text)
@@ -195,10 +195,10 @@ fn troubled(link: &Link) -> Option<String> {
             Some(format!("adapter {name} is error-passive: nearly all of its frames fail; {usual}"))
         }
         BusState::BusOff if controller.restart_ms == 0 => Some(format!(
-            "adapter {name} is bus-off: it met so many errors that it left the wire, and nothing restarts it; {usual}; then run `ip link set {name} down && ip link set {name} up`, or create the network with -o restart-ms=100"
+            "adapter {name} is bus-off: too many errors, so its controller left the bus, and nothing restarts it; {usual}; then run `ip link set {name} down && ip link set {name} up`, or create the network with -o restart-ms=100"
         )),
         BusState::BusOff => Some(format!(
-            "adapter {name} is bus-off: it met so many errors that it left the wire; the kernel restarts it after {} ms; {usual}",
+            "adapter {name} is bus-off: too many errors, so its controller left the bus; the kernel restarts it after {} ms; {usual}",
             controller.restart_ms
         )),
         _ => None,

@@ -239,5 +239,5 @@ pub(super) fn plan_leftovers(want: &Want, have: &Have) -> Vec<Step> {
     leftovers.map(delete).collect()
 }
 
-/// The reason of a step that removes what nobody wants; the reconcile loop gives such a link a grace period.
-pub const LEFTOVER: &str = "nobody wants the link any more";
+/// Why a step removes a leftover link; the reconcile loop gives such a link a grace period.
+pub const LEFTOVER: &str = "link belongs to no known network or endpoint";

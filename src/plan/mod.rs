@@ -79,7 +79,7 @@ pub struct Member {
 /// How much to plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope<'a> {
-    /// All buses, and what nobody wants any more.
+    /// All buses, and leftovers.
     Everything,
     /// One network's hub, at CreateNetwork.
     Network(&'a NetworkId),
@@ -166,7 +166,7 @@ pub enum Action {
         /// Its present name, for messages.
         name: String,
     },
-    /// Remove rules that deliver twice or that nobody wants.
+    /// Remove duplicate and leftover rules.
     DeleteRules(Vec<Rule>),
     /// Add missing rules. By name, because an end may be made by a step before.
     AddRules {

@@ -34,7 +34,7 @@ pub(super) enum What {
     Vanished,
     /// It is there again, or another one in its place.
     Appeared,
-    /// It left the wire, so often since that was last told.
+    /// It went bus-off, this many times since the last report.
     BusOff(u32),
 }
 

@@ -190,7 +190,7 @@ pub const ROWS: &[Row] = &[
         name: "the adapter is bus-off",
         check: "adapter",
         level: "error",
-        words: &["slcan-doctor is bus-off", "left the wire", "nothing restarts it", "restart-ms=100"],
+        words: &["slcan-doctor is bus-off", "left the bus", "nothing restarts it", "restart-ms=100"],
         fix: "ip link set slcan-doctor down && ip link set slcan-doctor up",
         also: &[],
         by: By::Typing,
