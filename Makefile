@@ -54,10 +54,8 @@ install: ## install to PREFIX, with systemd units, man pages and completions
 	@test -x $(OUT)/canhub || $(MAKE) --no-print-directory build
 	install -D -m 755 $(OUT)/canhub $(DESTDIR)$(PREFIX)/bin/canhub
 	install -D -m 644 plugin/systemd/canhub.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.socket
-	sed 's|@BINDIR@|$(PREFIX)/bin|' plugin/systemd/canhub.service.in > target/canhub.service
-	install -D -m 644 target/canhub.service $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.service
-	sed 's|@BINDIR@|$(PREFIX)/bin|' plugin/systemd/canhub-boot-check.service.in > target/canhub-boot-check.service
-	install -D -m 644 target/canhub-boot-check.service $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-boot-check.service
+	sed 's|@BINDIR@|$(PREFIX)/bin|' plugin/systemd/canhub.service.in | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.service
+	sed 's|@BINDIR@|$(PREFIX)/bin|' plugin/systemd/canhub-boot-check.service.in | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-boot-check.service
 	install -D -m 644 plugin/modules-load.conf $(DESTDIR)$(PREFIX)/lib/modules-load.d/canhub.conf
 	@# canhub generates its own man pages and completions, unless it was cross-compiled and cannot run here.
 	@install -d $(dir $(addprefix $(DESTDIR)$(PREFIX)/share/,man/man1/ $(COMPLETIONS)))
