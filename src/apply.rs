@@ -14,11 +14,11 @@ use crate::{
 };
 
 /// What became of a step.
-pub struct Done<'a> {
+pub struct StepResult<'a> {
     /// The step.
     pub step: &'a Step,
     /// Whether it was carried out, or why not.
-    pub outcome: Result<(), Error>,
+    pub result: Result<(), Error>,
     /// How long it took.
     pub took: Duration,
 }
@@ -27,13 +27,13 @@ pub struct Done<'a> {
 ///
 /// Rules whose end is not there are left out: it waits for its time, or could not be made, and that is the
 /// failure of the step before. A step that is left with none is none.
-pub fn apply(kernel: &dyn Kernel, steps: &[Step], mut done: impl FnMut(Done<'_>)) {
+pub fn apply(kernel: &dyn Kernel, steps: &[Step], mut done: impl FnMut(StepResult<'_>)) {
     let mut made = BTreeMap::new();
     for step in steps {
         let Some(step) = within_reach(step, &made) else { continue };
         let started = Instant::now();
-        let outcome = carry_out(kernel, &step.action, &mut made).map_err(Error::kernel(step.action.clone()));
-        done(Done { step: &step, outcome, took: started.elapsed() });
+        let result = carry_out(kernel, &step.action, &mut made).map_err(Error::kernel(step.action.clone()));
+        done(StepResult { step: &step, result, took: started.elapsed() });
     }
 }
 

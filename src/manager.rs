@@ -30,7 +30,7 @@ pub use signals::Signals;
 pub use survey::Depth;
 
 use crate::{
-    apply::{Done, apply},
+    apply::{StepResult, apply},
     clock::micros,
     endpoint::{Endpoint, Stage},
     error::{Error, Listed, Operation},
@@ -178,7 +178,7 @@ impl Manager {
         &self,
         model: &mut Model,
         steps: &[Step],
-        mut done: impl FnMut(&Model, Done<'_>),
+        mut done: impl FnMut(&Model, StepResult<'_>),
     ) {
         if steps.is_empty() {
             return;
@@ -195,7 +195,7 @@ impl Manager {
         blocked(model, id, &plan, |blocks| matches!(blocks, Blocks::Network | Blocks::Creation))?;
         self.remember_found(model, &have, &plan.steps);
         let mut failed = None;
-        self.carry_out(model, &plan.steps, |_, done| failed = failed.take().or(done.outcome.err()));
+        self.carry_out(model, &plan.steps, |_, done| failed = failed.take().or(done.result.err()));
         failed.map_or(Ok(()), Err)
     }
 

@@ -22,7 +22,7 @@ use tracing::{error, warn};
 pub use memory::Memory;
 
 use crate::{
-    apply::Done,
+    apply::StepResult,
     clock::rfc3339,
     error::Error,
     manager::{Handle, Manager},
@@ -40,7 +40,7 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// What one look came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct LookResult {
     /// Steps that changed the world.
     pub healed: usize,
     /// Steps that failed and will be tried again.
@@ -51,7 +51,7 @@ pub struct Outcome {
 
 /// What was done about one difference, when a person asked for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mended {
+pub struct Repair {
     /// The network that it was done for; `None` for a leftover of none.
     pub network_name: Option<String>,
     /// Which interface or file it was done to.
@@ -64,15 +64,15 @@ pub struct Mended {
     pub err: Option<String>,
 }
 
-impl Mended {
-    fn new(model: &Model, done: &Done<'_>) -> Self {
+impl Repair {
+    fn new(model: &Model, done: &StepResult<'_>) -> Self {
         let Step { network, reason, action, .. } = done.step;
         Self {
             network_name: network.as_ref().map(|id| model.network_name(id).to_owned()),
             interface: action.interface().to_owned(),
             reason: (*reason).to_owned(),
             did: action.to_string(),
-            err: done.outcome.as_ref().err().map(ToString::to_string),
+            err: done.result.as_ref().err().map(ToString::to_string),
         }
     }
 }
@@ -127,8 +127,8 @@ impl Manager {
     ///
     /// # Errors
     /// When the kernel cannot be read.
-    pub fn reconcile(&self, memory: &Memory) -> Result<Outcome, Error> {
-        self.mend(memory, |_, _| {})
+    pub fn reconcile(&self, memory: &Memory) -> Result<LookResult, Error> {
+        self.look_and_repair(memory, |_, _| {})
     }
 
     /// Looks at everything once because a person asked for it, and carries out all that is missing: also where
@@ -136,13 +136,17 @@ impl Manager {
     ///
     /// # Errors
     /// When the kernel cannot be read.
-    pub fn heal(&self) -> Result<Vec<Mended>, Error> {
-        let mut mended = self.mend_records();
-        self.mend(&Memory::asked_for(), |model, done| mended.push(Mended::new(model, done)))?;
-        Ok(mended)
+    pub fn heal(&self) -> Result<Vec<Repair>, Error> {
+        let mut repairs = self.repair_records();
+        self.look_and_repair(&Memory::asked_for(), |model, done| repairs.push(Repair::new(model, done)))?;
+        Ok(repairs)
     }
 
-    fn mend(&self, memory: &Memory, mut also: impl FnMut(&Model, &Done<'_>)) -> Result<Outcome, Error> {
+    fn look_and_repair(
+        &self,
+        memory: &Memory,
+        mut also: impl FnMut(&Model, &StepResult<'_>),
+    ) -> Result<LookResult, Error> {
         for look in 1.. {
             let (want, generation) = {
                 let model = self.model();
@@ -168,7 +172,8 @@ impl Manager {
             let retry = memory.retries_soon(&have);
             let gone = memory.gone_sandboxes(&model, &have);
             self.remember_found(&mut model, &have, &plan.steps);
-            let mut outcome = Outcome { pending: held_back || unsettled || retry, ..Outcome::default() };
+            let mut outcome =
+                LookResult { pending: held_back || unsettled || retry, ..LookResult::default() };
             self.carry_out(&mut model, &plan.steps, |model, done| {
                 also(model, &done);
                 match memory.account(self.events(), model, &done) {
@@ -190,6 +195,6 @@ impl Manager {
             });
             return Ok(outcome);
         }
-        Ok(Outcome::default())
+        Ok(LookResult::default())
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     network::{Found, Network},
     options::RawOptions,
 };
-use disk::{Disk, FRESH, Survives, replace};
+use disk::{Disk, Durability, FRESH, replace};
 
 const VERSION: u32 = 1;
 
@@ -262,7 +262,7 @@ impl Store {
         let path = self.state_file();
         let write = || -> io::Result<()> {
             fs::create_dir_all(&self.dir)?;
-            replace(&*self.disk, &path, &serde_json::to_vec_pretty(&document)?, Survives::PowerCut)
+            replace(&*self.disk, &path, &serde_json::to_vec_pretty(&document)?, Durability::PowerCut)
         };
         let written = write();
         self.saved(path, written)
@@ -280,7 +280,7 @@ impl Store {
         let record = EndpointRecord { version: VERSION, boot: self.boot.clone(), endpoint: endpoint.clone() };
         let write = || -> io::Result<()> {
             fs::create_dir_all(self.endpoint_dir())?;
-            replace(&*self.disk, &path, &serde_json::to_vec(&record)?, Survives::Crash)
+            replace(&*self.disk, &path, &serde_json::to_vec(&record)?, Durability::Crash)
         };
         let written = write();
         self.saved(path, written)

@@ -8,15 +8,15 @@ use hyper::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Admin, scrape, stream::EventStream};
+use super::{Admin, scrape, stream::EventBody};
 use crate::{
-    health::Status,
+    health::HealthStatus,
     http::server::{of_type, whole},
     manager::{Handle, Manager},
 };
 
 /// Every answer's body: most are whole, events never end.
-type Body = Either<Full<Bytes>, EventStream>;
+type Body = Either<Full<Bytes>, EventBody>;
 
 const JSON: &str = "application/json";
 /// OpenMetrics 1.0, "Content-Type".
@@ -74,8 +74,8 @@ fn ready(manager: &Handle) -> Response<Full<Bytes>> {
 fn health(admin: &Admin) -> Response<Full<Bytes>> {
     let report = admin.health.report();
     let status = match report.status {
-        Status::Unhealthy | Status::Unknown => StatusCode::SERVICE_UNAVAILABLE,
-        Status::Unwatched | Status::Healthy | Status::Degraded => StatusCode::OK,
+        HealthStatus::Unhealthy | HealthStatus::Unknown => StatusCode::SERVICE_UNAVAILABLE,
+        HealthStatus::Unwatched | HealthStatus::Healthy | HealthStatus::Degraded => StatusCode::OK,
     };
     as_json(status, &report)
 }
@@ -112,7 +112,7 @@ fn events(admin: &Admin, query: &str) -> Response<Body> {
         return refused(StatusCode::SERVICE_UNAVAILABLE, why).map(Either::Left);
     };
     let reader = admin.manager.events().listen(last);
-    of_type(StatusCode::OK, EVENT_STREAM, Either::Right(EventStream::new(reader, follow, place)))
+    of_type(StatusCode::OK, EVENT_STREAM, Either::Right(EventBody::new(reader, follow, place)))
 }
 
 /// How many of the last events to begin with, and whether to go on.

@@ -8,7 +8,7 @@ use prometheus_client::{
 
 use crate::{
     error::Error,
-    health::{Component, Report},
+    health::{Component, HealthReport},
     manager::{Depth, Manager},
     status::{BusStatus, Count, Traffic},
 };
@@ -17,7 +17,7 @@ use crate::{
 ///
 /// # Errors
 /// When the kernel cannot be read.
-pub(super) fn text(manager: &Manager, health: &Report) -> Result<String, Error> {
+pub(super) fn text(manager: &Manager, health: &HealthReport) -> Result<String, Error> {
     let (buses, _) = manager.survey(Depth::Frames)?;
     let mut registry = Registry::with_prefix("canhub");
     registry.register("build", "This canhub", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -94,7 +94,7 @@ fn labels_of(bus: &BusStatus) -> Labels {
     vec![("network", bus.network.short().to_owned()), ("network_name", bus.network_name.clone())]
 }
 
-fn components(health: &Report) -> Vec<(Labels, u64)> {
+fn components(health: &HealthReport) -> Vec<(Labels, u64)> {
     let sample = |one: &Component| {
         let labels = vec![("component", one.component.clone()), ("required", one.required.to_string())];
         (labels, one.status.as_number())

@@ -18,7 +18,7 @@ use crate::{
         socket,
     },
     manager::{Handle, Manager},
-    reconcile::Mended,
+    reconcile::Repair,
 };
 
 /// Where the admin socket is, unless said otherwise.
@@ -37,10 +37,10 @@ pub const HEAL_TIME_LIMIT: Duration = Duration::from_secs(25);
 const LISTENERS: usize = 256;
 /// One who asks or answers slowly costs little, and one who says nothing does not stay.
 const LIMITS: Limits =
-    Limits { connections: LISTENERS + 64, buffer: Some(16 << 10), patience: Some(Duration::from_secs(30)) };
+    Limits { connections: LISTENERS + 64, buffer: Some(16 << 10), timeout: Some(Duration::from_secs(30)) };
 
 /// What a request was doing when its time was up.
-enum Late {
+enum TimedOut {
     /// It waited for others to be done.
     Waiting,
     /// Its own work was not done.
@@ -132,14 +132,14 @@ impl Admin {
     ///
     /// # Errors
     /// One sentence, also when it takes too long.
-    pub(super) async fn heal(&self) -> Result<Vec<Mended>, String> {
+    pub(super) async fn heal(&self) -> Result<Vec<Repair>, String> {
         let limit = HEAL_TIME_LIMIT.as_secs();
         self.work(&self.heals, HEAL_TIME_LIMIT, Manager::heal).await.unwrap_or_else(|late| {
             Err(match late {
-                Late::Waiting => {
+                TimedOut::Waiting => {
                     format!("another heal has been running for {limit} s; try again when it is done")
                 }
-                Late::Working => format!(
+                TimedOut::Working => format!(
                     "healing has not finished within {limit} s; it continues in the background: see `canhub status`"
                 ),
             })
@@ -152,15 +152,16 @@ impl Admin {
         places: &Arc<Semaphore>,
         limit: Duration,
         work: impl FnOnce(&Manager) -> Result<T, Error> + Send + 'static,
-    ) -> Result<Result<T, String>, Late> {
+    ) -> Result<Result<T, String>, TimedOut> {
         let deadline = Instant::now() + limit;
-        let place = timeout_at(deadline, places.clone().acquire_owned()).await.map_err(|_| Late::Waiting)?;
+        let place =
+            timeout_at(deadline, places.clone().acquire_owned()).await.map_err(|_| TimedOut::Waiting)?;
         let work = move |manager: &Manager| {
             // It goes with the work, not with the one who waits: a hanging kernel keeps both.
             let _place = place;
             work(manager)
         };
-        match timeout_at(deadline, self.manager.run(work)).await.map_err(|_| Late::Working)? {
+        match timeout_at(deadline, self.manager.run(work)).await.map_err(|_| TimedOut::Working)? {
             Ok(done) => Ok(done.map_err(|err| err.to_string())),
             Err(_) => Ok(Err("internal error in canhub; see `journalctl -u canhub`".to_owned())),
         }

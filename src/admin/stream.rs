@@ -12,27 +12,27 @@ use std::{
 use hyper::body::{Body, Bytes, Frame};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::events::{Reader, Told};
+use crate::events::{FeedItem, Reader};
 
 /// A piece that is being waited for, and who reads the one after it.
 type Next = Pin<Box<dyn Future<Output = Option<(Bytes, Reader)>> + Send>>;
 
 /// The body.
-pub(super) struct EventStream {
+pub(super) struct EventBody {
     next: Next,
     follow: bool,
     /// Given back when the body goes.
     _place: OwnedSemaphorePermit,
 }
 
-impl EventStream {
+impl EventBody {
     /// What the reader reads; without `follow` only what was.
     pub(super) fn new(reader: Reader, follow: bool, place: OwnedSemaphorePermit) -> Self {
         Self { next: Box::pin(next(reader, follow)), follow, _place: place }
     }
 }
 
-impl Body for EventStream {
+impl Body for EventBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -55,11 +55,11 @@ async fn next(mut reader: Reader, follow: bool) -> Option<(Bytes, Reader)> {
     Some((piece(&told), reader))
 }
 
-fn piece(told: &Told) -> Bytes {
+fn piece(told: &FeedItem) -> Bytes {
     let json = serde_json::to_string(told).unwrap_or_default();
     match told {
-        Told::Event(entry) => format!("id: {}\ndata: {json}\n\n", entry.seq).into(),
-        Told::Missed { .. } => format!("event: missed\ndata: {json}\n\n").into(),
+        FeedItem::Event(entry) => format!("id: {}\ndata: {json}\n\n", entry.seq).into(),
+        FeedItem::Missed { .. } => format!("event: missed\ndata: {json}\n\n").into(),
     }
 }
 
@@ -74,9 +74,9 @@ mod tests {
     fn an_event_is_one_line_of_json_and_what_was_missed_has_a_name_of_its_own() {
         let entry = Entry { seq: 7, time: "then".into(), event: Event::new(Kind::Left) };
         assert_eq!(
-            piece(&Told::Event(Arc::new(entry))),
+            piece(&FeedItem::Event(Arc::new(entry))),
             "id: 7\ndata: {\"seq\":7,\"time\":\"then\",\"event\":\"left\"}\n\n"
         );
-        assert_eq!(piece(&Told::Missed { missed: 3 }), "event: missed\ndata: {\"missed\":3}\n\n");
+        assert_eq!(piece(&FeedItem::Missed { missed: 3 }), "event: missed\ndata: {\"missed\":3}\n\n");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Files, Finding, Group, Remedy,
-    packages::{is_of_a_product, whence},
+    packages::{is_of_a_product, package_of},
 };
 
 /// What a bus needs, what of it, and the kernel's word for it when one builds a kernel.
@@ -62,7 +62,7 @@ pub fn look(files: &Files, forwards: bool) -> Vec<Finding> {
             }
             Presence::Loadable => pass(format!("{module} is available and loads on first use")),
             Presence::Absent => {
-                let (why, fix) = whence(files, &release, module, config);
+                let (why, fix) = package_of(files, &release, module, config);
                 error(format!("this kernel ({release}) has no {module}, so {without}{why}")).hint(fix)
             }
             Presence::Unknown => {
@@ -89,7 +89,7 @@ fn unlisted(files: &Files, release: &str, modules: &[&str]) -> Option<Finding> {
         }
         false => {
             let (why, fix) = match is_of_a_product(release) {
-                true => whence(files, release, first, "CONFIG_CAN"),
+                true => package_of(files, release, first, "CONFIG_CAN"),
                 false => ("", format!("try `modprobe --all {}`", modules.join(" "))),
             };
             let sentence = format!(

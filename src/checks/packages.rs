@@ -8,7 +8,7 @@ pub(super) fn is_of_a_product(release: &str) -> bool {
 }
 
 /// Why a module is missing, as the end of a sentence, and how to get it.
-pub(super) fn whence(files: &Files, release: &str, module: &str, config: &str) -> (&'static str, String) {
+pub(super) fn package_of(files: &Files, release: &str, module: &str, config: &str) -> (&'static str, String) {
     let system = files.text("/etc/os-release").unwrap_or_default();
     let is = |name: &str| {
         let words =

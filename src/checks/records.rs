@@ -4,7 +4,7 @@ use std::{fs, io, path::Path};
 
 use super::{Finding, Group, Remedy};
 use crate::{
-    kernel::{Room, boot_id, room},
+    kernel::{FreeSpace, boot_id, free_space},
     state::Store,
 };
 
@@ -58,8 +58,8 @@ pub fn look(folder: &Path) -> Vec<Finding> {
 /// component `state` looks at it all the time.
 pub fn no_room(folder: &Path) -> Option<Finding> {
     let shown = folder.display().to_string();
-    match room(folder) {
-        Ok(room) => cramped(&shown, room),
+    match free_space(folder) {
+        Ok(room) => low_space(&shown, room),
         Err(err) => {
             let sentence = format!("cannot inspect the state folder {shown}: {err}");
             Some(Finding::error(Group::Buses, CHECK, sentence).hint(format!("check `ls -ld {shown}`")))
@@ -67,7 +67,7 @@ pub fn no_room(folder: &Path) -> Option<Finding> {
     }
 }
 
-fn cramped(folder: &str, room: Room) -> Option<Finding> {
+fn low_space(folder: &str, room: FreeSpace) -> Option<Finding> {
     let error = |sentence| Some(Finding::error(Group::Buses, CHECK, sentence));
     if room.read_only {
         let sentence = format!(
@@ -111,15 +111,16 @@ mod tests {
 
     #[test]
     fn a_disk_without_room_is_named() {
-        let room = Room { bytes: 1 << 30, files: Some(9), read_only: false };
-        let words = |room: Room| cramped("/x", room).map(|finding| finding.sentence).unwrap_or_default();
+        let room = FreeSpace { bytes: 1 << 30, files: Some(9), read_only: false };
+        let words =
+            |room: FreeSpace| low_space("/x", room).map(|finding| finding.sentence).unwrap_or_default();
         assert_eq!(words(room), "");
-        assert_eq!(words(Room { files: None, ..room }), "");
+        assert_eq!(words(FreeSpace { files: None, ..room }), "");
         assert!(
             no_room(Path::new("/nowhere")).is_some_and(|found| found.sentence.contains("cannot inspect"))
         );
-        assert!(words(Room { bytes: 4096, ..room }).contains("is full"));
-        assert!(words(Room { files: Some(0), ..room }).contains("is full"));
-        assert!(words(Room { read_only: true, ..room }).contains("read-only"));
+        assert!(words(FreeSpace { bytes: 4096, ..room }).contains("is full"));
+        assert!(words(FreeSpace { files: Some(0), ..room }).contains("is full"));
+        assert!(words(FreeSpace { read_only: true, ..room }).contains("read-only"));
     }
 }

@@ -21,7 +21,7 @@ use super::{
     lines,
 };
 use crate::checks::{Files, Finding, Level};
-use report::Report;
+use report::DoctorReport;
 
 /// Threads that read the kernel; one that hangs keeps its own.
 const BLOCKING_THREADS: usize = 16;
@@ -85,19 +85,19 @@ impl Doctor {
         if report.errors > 0 { Err(Failed::Found) } else { Ok(()) }
     }
 
-    async fn examine_and_fix(&self) -> Report {
+    async fn examine_and_fix(&self) -> DoctorReport {
         let files = Files::default();
         let findings = self.examine(&files).await;
         if !self.fix && !self.dry_run {
-            return Report::new(findings, Vec::new());
+            return DoctorReport::new(findings, Vec::new());
         }
-        let mended = self.mend(&files, &findings).await;
+        let mended = self.apply_remedies(&files, &findings).await;
         let findings = match self.dry_run {
             true => findings,
             // What counts is how things are afterwards.
             false => self.examine(&files).await,
         };
-        Report::new(findings, mended)
+        DoctorReport::new(findings, mended)
     }
 
     /// The driver's name for Docker, without a tag.
@@ -173,7 +173,7 @@ mod tests {
         let fix = doctor(dir.path(), &["--fix"]);
         let stale: Vec<Finding> =
             crate::checks::leftovers::sockets(&socket, &dir.path().join("admin.sock")).await;
-        let mended = fix.mend(&files, &stale).await;
+        let mended = fix.apply_remedies(&files, &stale).await;
         assert!(mended.len() == 1 && !socket.exists(), "{mended:?}");
     }
 }

@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::{Failed, ask::AdminSocket, lines};
 use crate::{
-    events::{Entry, KEPT, Told},
-    health::Status,
+    events::{Entry, FeedItem, KEPT},
+    health::HealthStatus,
 };
 
 /// Show events
@@ -29,7 +29,7 @@ pub(super) struct EventsCommand {
 impl EventsCommand {
     pub(super) fn run(self) -> Result<(), Failed> {
         let last = self.last.unwrap_or(if self.follow { 10 } else { KEPT });
-        let mut text = EventStream::default();
+        let mut text = EventParser::default();
         let (mut told, mut read_to_the_end) = (false, true);
         let each = |piece: &[u8]| {
             for event in text.take(piece) {
@@ -55,11 +55,11 @@ impl EventsCommand {
 
 /// Parser for server-sent events that arrive in arbitrary pieces.
 #[derive(Debug, Default)]
-struct EventStream {
+struct EventParser {
     rest: Vec<u8>,
 }
 
-impl EventStream {
+impl EventParser {
     /// The data of all events that are complete now.
     fn take(&mut self, piece: &[u8]) -> Vec<String> {
         self.rest.extend_from_slice(piece);
@@ -73,8 +73,8 @@ impl EventStream {
 /// The log line with its time; the raw JSON if it comes from another version and cannot be parsed.
 fn readable(json: &str) -> String {
     match serde_json::from_str(json) {
-        Ok(Told::Event(entry)) => line(&entry),
-        Ok(Told::Missed { missed }) => {
+        Ok(FeedItem::Event(entry)) => line(&entry),
+        Ok(FeedItem::Missed { missed }) => {
             format!("{missed} events were missed, because they were not read fast enough")
         }
         Err(_) => json.to_owned(),
@@ -98,8 +98,8 @@ fn line(entry: &Entry) -> String {
     }
     add("interface", event.interface.as_deref());
     add("component", event.component.as_deref());
-    add("from", event.from.map(Status::as_str));
-    add("to", event.to.map(Status::as_str));
+    add("from", event.from.map(HealthStatus::as_str));
+    add("to", event.to.map(HealthStatus::as_str));
     add("reason", event.reason.as_deref());
     add("did", event.did.as_deref());
     add("times", event.times.map(|times| times.to_string()).as_deref());
@@ -116,7 +116,7 @@ mod tests {
     fn events_are_parsed_from_pieces_of_any_size() {
         let text = b"id: 1\ndata: {\"seq\":1}\n\nevent: missed\ndata: {\"missed\":2}\n\n";
         for size in 1..text.len() {
-            let mut stream = EventStream::default();
+            let mut stream = EventParser::default();
             let data: Vec<String> = text.chunks(size).flat_map(|piece| stream.take(piece)).collect();
             assert_eq!(data, ["{\"seq\":1}", "{\"missed\":2}"], "in pieces of {size}");
         }

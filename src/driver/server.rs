@@ -27,7 +27,7 @@ pub const TIME_LIMIT: Duration = Duration::from_secs(20);
 /// dockerd's media type, the same in all versions since 20.10.
 const MEDIA_TYPE: &str = "application/vnd.docker.plugins.v1.2+json";
 /// No limits: dockerd is the only client.
-const LIMITS: Limits = Limits { connections: usize::MAX, buffer: None, patience: None };
+const LIMITS: Limits = Limits { connections: usize::MAX, buffer: None, timeout: None };
 
 /// Accepts connections until `stop` resolves, then gives running requests a moment to finish.
 ///

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use tracing::{field, info, warn};
 
 use crate::{
-    apply::Done,
+    apply::StepResult,
     clock::micros,
     endpoint::Endpoint,
-    health::Status,
+    health::HealthStatus,
     model::Model,
     names::{EndpointId, NetworkId},
     plan::{Problem, Step},
@@ -108,10 +108,10 @@ pub struct Event {
     pub component: Option<String>,
     /// The previous health.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub from: Option<Status>,
+    pub from: Option<HealthStatus>,
     /// The new health.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<Status>,
+    pub to: Option<HealthStatus>,
     /// What was wrong. For heals, one of a fixed set, so that they can be counted by reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Cow<'static, str>>,
@@ -180,7 +180,7 @@ impl Event {
     }
 
     /// A repair that was carried out.
-    pub(crate) fn healed(model: &Model, done: &Done<'_>) -> Self {
+    pub(crate) fn healed(model: &Model, done: &StepResult<'_>) -> Self {
         Self {
             did: Some(done.step.action.to_string()),
             took_us: Some(micros(done.took)),
@@ -213,8 +213,8 @@ impl Event {
                     container = self.container.as_deref(),
                     interface = self.interface.as_deref(),
                     component = self.component.as_deref(),
-                    from = self.from.map(Status::as_str),
-                    to = self.to.map(Status::as_str),
+                    from = self.from.map(HealthStatus::as_str),
+                    to = self.to.map(HealthStatus::as_str),
                     reason,
                     did = self.did.as_deref().map(field::display),
                     times = self.times,

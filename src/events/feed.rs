@@ -27,7 +27,7 @@ pub struct Entry {
 /// What a listener receives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Told {
+pub enum FeedItem {
     /// An event.
     Event(Arc<Entry>),
     /// The listener was too slow.
@@ -92,8 +92,8 @@ impl Reader {
     }
 
     /// The next kept event, if any is left.
-    pub fn next_of_backlog(&mut self) -> Option<Told> {
-        self.backlog.pop_front().map(Told::Event)
+    pub fn next_of_backlog(&mut self) -> Option<FeedItem> {
+        self.backlog.pop_front().map(FeedItem::Event)
     }
 
     /// Skips everything received so far.
@@ -103,13 +103,13 @@ impl Reader {
     }
 
     /// Waits for the next event. `None` when canhub stops.
-    pub async fn next(&mut self) -> Option<Told> {
+    pub async fn next(&mut self) -> Option<FeedItem> {
         if let Some(told) = self.next_of_backlog() {
             return Some(told);
         }
         match self.live.recv().await {
-            Ok(entry) => Some(Told::Event(entry)),
-            Err(RecvError::Lagged(missed)) => Some(Told::Missed { missed }),
+            Ok(entry) => Some(FeedItem::Event(entry)),
+            Err(RecvError::Lagged(missed)) => Some(FeedItem::Missed { missed }),
             Err(RecvError::Closed) => None,
         }
     }
@@ -122,9 +122,9 @@ mod tests {
         *,
     };
 
-    fn seq(told: Option<Told>) -> u64 {
+    fn seq(told: Option<FeedItem>) -> u64 {
         match told {
-            Some(Told::Event(entry)) => entry.seq,
+            Some(FeedItem::Event(entry)) => entry.seq,
             other => panic!("{other:?}"),
         }
     }
@@ -158,7 +158,7 @@ mod tests {
         let feed = Feed::default();
         let mut reader = feed.listen(0);
         (0..KEPT + 44).for_each(|_| feed.publish(Event::new(Kind::Joined)));
-        assert_eq!(reader.next().await, Some(Told::Missed { missed: 44 }));
+        assert_eq!(reader.next().await, Some(FeedItem::Missed { missed: 44 }));
         assert_eq!(seq(reader.next().await), 45);
         drop(feed);
         for _ in 0..KEPT - 1 {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 
 pub use event::{Event, Kind};
-pub use feed::{Entry, KEPT, Reader, Told};
+pub use feed::{Entry, FeedItem, KEPT, Reader};
 
 use crate::{
     metrics::Counters,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    component::{Component, Report, Status},
+    component::{Component, HealthReport, HealthStatus},
     facts::Facts,
     policy::{Need, Policy},
 };
@@ -55,7 +55,7 @@ impl Key {
 
 /// What one look came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CheckResult {
     /// A check's result.
     Found(Finding),
     /// It is too early to tell, for this reason.
@@ -72,9 +72,9 @@ pub struct Change {
     /// What it is called.
     pub component: String,
     /// What it was.
-    pub from: Status,
+    pub from: HealthStatus,
     /// What it is.
-    pub to: Status,
+    pub to: HealthStatus,
     /// Why.
     pub reason: String,
 }
@@ -84,7 +84,7 @@ pub struct Change {
 struct Entry {
     name: String,
     need: Need,
-    status: Status,
+    status: HealthStatus,
     since: SystemTime,
     reason: String,
     fix: Option<String>,
@@ -102,10 +102,10 @@ struct Entry {
 pub struct Board {
     policy: Policy,
     entries: BTreeMap<Key, Entry>,
-    overall: Status,
+    overall: HealthStatus,
     since: SystemTime,
     /// What all together was last told to be.
-    told: Status,
+    told: HealthStatus,
 }
 
 impl Board {
@@ -114,9 +114,9 @@ impl Board {
         let mut board = Self {
             policy,
             entries: BTreeMap::new(),
-            overall: Status::Unhealthy,
+            overall: HealthStatus::Unhealthy,
             since: now,
-            told: Status::Unknown,
+            told: HealthStatus::Unknown,
         };
         for (key, name) in [(Key::Kernel, "kernel"), (Key::Docker, "docker"), (Key::State, "state")] {
             board.entry(key, name, now);
@@ -135,7 +135,7 @@ impl Board {
         let entry = self.entries.entry(key).or_insert_with(|| Entry {
             name: String::new(),
             need,
-            status: Status::Unknown,
+            status: HealthStatus::Unknown,
             since: now,
             reason: "not checked yet".to_owned(),
             fix: None,
@@ -158,7 +158,7 @@ impl Board {
         &mut self,
         key: Key,
         name: &str,
-        outcome: Outcome,
+        outcome: CheckResult,
         took: Option<Duration>,
         now: SystemTime,
     ) -> Option<Change> {
@@ -167,13 +167,13 @@ impl Board {
         (entry.last_check, entry.took) = (Some(now), took.or(entry.took));
         let Observed { status, reason, fix, hint } = observed(outcome, entry.need);
         entry.failures = if status.is_well() { 0 } else { entry.failures.saturating_add(1) };
-        if status == Status::Unknown && entry.status != Status::Unknown {
+        if status == HealthStatus::Unknown && entry.status != HealthStatus::Unknown {
             // What was known once is not forgotten because a look came too early.
             return None;
         }
         entry.worse = if status > entry.status { entry.worse.saturating_add(1) } else { 0 };
-        if status > entry.status && entry.worse < threshold && entry.status != Status::Unwatched {
-            if entry.status == Status::Unknown {
+        if status > entry.status && entry.worse < threshold && entry.status != HealthStatus::Unwatched {
+            if entry.status == HealthStatus::Unknown {
                 (entry.reason, entry.fix, entry.hint) = (reason, fix, hint);
             }
             return None;
@@ -185,7 +185,7 @@ impl Board {
         let from = std::mem::replace(&mut entry.status, status);
         (entry.since, entry.worse) = (now, 0);
         // That a component that was never looked at is well is no news.
-        let news = !(from == Status::Unknown && status.is_well());
+        let news = !(from == HealthStatus::Unknown && status.is_well());
         let change = || Change {
             key: Some(key),
             component: entry.name.clone(),
@@ -214,7 +214,7 @@ impl Board {
 
     /// Whether it was too early to tell of one of these.
     pub fn is_early(&self, of: impl Fn(&Key) -> bool) -> bool {
-        self.entries.iter().any(|(key, entry)| of(key) && entry.status == Status::Unknown)
+        self.entries.iter().any(|(key, entry)| of(key) && entry.status == HealthStatus::Unknown)
     }
 
     /// Whether nothing is wrong.
@@ -229,7 +229,7 @@ impl Board {
             (self.overall, self.since) = (status, now);
         }
         // Until everything that is required was looked at there is nothing to tell.
-        let early = |entry: &Entry| entry.need == Need::Required && entry.status == Status::Unknown;
+        let early = |entry: &Entry| entry.need == Need::Required && entry.status == HealthStatus::Unknown;
         if status == self.told || self.entries.values().any(early) {
             return None;
         }
@@ -237,15 +237,15 @@ impl Board {
         Some(Change { key: None, component: "overall".to_owned(), from, to: status, reason: self.summary() })
     }
 
-    fn fold(&self) -> Status {
+    fn fold(&self) -> HealthStatus {
         let counting = || self.entries.values().filter(|entry| entry.need != Need::Ignored);
-        let fails = |entry: &Entry| entry.need == Need::Required && entry.status >= Status::Unknown;
+        let fails = |entry: &Entry| entry.need == Need::Required && entry.status >= HealthStatus::Unknown;
         if counting().any(fails) {
-            Status::Unhealthy
+            HealthStatus::Unhealthy
         } else if counting().any(|entry| !entry.status.is_well()) {
-            Status::Degraded
+            HealthStatus::Degraded
         } else {
-            Status::Healthy
+            HealthStatus::Healthy
         }
     }
 
@@ -265,13 +265,13 @@ impl Board {
     }
 
     /// All as `/v1/health` tells it, without the facts, which the board does not know.
-    pub fn report(&self) -> Report {
+    pub fn report(&self) -> HealthReport {
         let mut components: Vec<(&Key, Component)> =
             self.entries.iter().map(|(key, entry)| (key, entry.component())).collect();
         components.sort_by(|(one_key, one), (other_key, other)| {
             (one_key.kind_order(), &one.component).cmp(&(other_key.kind_order(), &other.component))
         });
-        Report {
+        HealthReport {
             status: self.overall,
             since: rfc3339(self.since),
             reason: self.summary(),
@@ -314,31 +314,31 @@ impl Entry {
 
 /// A component's status as one check found it.
 struct Observed {
-    status: Status,
+    status: HealthStatus,
     reason: String,
     fix: Option<String>,
     hint: Option<String>,
 }
 
-fn observed(outcome: Outcome, need: Need) -> Observed {
+fn observed(outcome: CheckResult, need: Need) -> Observed {
     let plain = |status, reason| Observed { status, reason, fix: None, hint: None };
     match (outcome, need) {
-        (_, Need::Ignored) => plain(Status::Unwatched, "ignored by the health policy".to_owned()),
-        (Outcome::Found(finding), need) => {
+        (_, Need::Ignored) => plain(HealthStatus::Unwatched, "ignored by the health policy".to_owned()),
+        (CheckResult::Found(finding), need) => {
             let has_to_be_there = need == Need::Required && finding.check == ADAPTER_AWAY;
             let status = match finding.level {
-                Level::Pass => Status::Healthy,
-                Level::Warning if !has_to_be_there => Status::Degraded,
-                Level::Warning | Level::Error => Status::Unhealthy,
+                Level::Pass => HealthStatus::Healthy,
+                Level::Warning if !has_to_be_there => HealthStatus::Degraded,
+                Level::Warning | Level::Error => HealthStatus::Unhealthy,
             };
             Observed { status, reason: finding.sentence, fix: finding.fix, hint: finding.hint }
         }
-        (Outcome::TooEarly(reason), _) => plain(Status::Unknown, reason),
-        (Outcome::Unwatched(reason), Need::Required) => plain(
-            Status::Unhealthy,
+        (CheckResult::TooEarly(reason), _) => plain(HealthStatus::Unknown, reason),
+        (CheckResult::Unwatched(reason), Need::Required) => plain(
+            HealthStatus::Unhealthy,
             format!("required by the health policy, but cannot be checked: {reason}"),
         ),
-        (Outcome::Unwatched(reason), _) => plain(Status::Unwatched, reason),
+        (CheckResult::Unwatched(reason), _) => plain(HealthStatus::Unwatched, reason),
     }
 }
 

@@ -9,7 +9,7 @@ use super::facts::Facts;
 /// How something is. The later, the worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub enum HealthStatus {
     /// Nobody looks at it: it cannot be looked at from here, or the policy says so. It counts for nothing.
     Unwatched,
     /// As it should be.
@@ -22,7 +22,7 @@ pub enum Status {
     Unhealthy,
 }
 
-impl Status {
+impl HealthStatus {
     /// As JSON and the log have it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -51,10 +51,10 @@ impl Status {
 
 /// All that was found out, and what it comes to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
+pub struct HealthReport {
     /// `unhealthy` where a required component is unhealthy or unknown, else `degraded` where any component is
     /// not healthy, else `healthy`.
-    pub status: Status,
+    pub status: HealthStatus,
     /// When this came to be, as RFC 3339 has it, in UTC.
     pub since: String,
     /// One sentence: all is well, or which components are not.
@@ -73,7 +73,7 @@ pub struct Component {
     /// the network's option `adapter` says.
     pub component: String,
     /// How it is.
-    pub status: Status,
+    pub status: HealthStatus,
     /// Whether all is unhealthy without it.
     pub required: bool,
     /// One sentence: why it is so.
@@ -94,7 +94,7 @@ pub struct Component {
     pub failures: u32,
 }
 
-impl Report {
+impl HealthReport {
     /// The components that are not well, the worst and the required ones first.
     pub fn unwell(&self) -> Vec<&Component> {
         let mut unwell: Vec<_> = self.components.iter().filter(|one| !one.status.is_well()).collect();
@@ -110,13 +110,13 @@ mod tests {
     #[test]
     fn a_report_of_an_older_canhub_without_facts_can_be_read() {
         let old = r#"{ "status": "healthy", "since": "then", "reason": "all is well", "components": [] }"#;
-        let report: Report = serde_json::from_str(old).unwrap();
-        assert_eq!((report.status, report.facts), (Status::Healthy, Facts::default()));
+        let report: HealthReport = serde_json::from_str(old).unwrap();
+        assert_eq!((report.status, report.facts), (HealthStatus::Healthy, Facts::default()));
     }
 
     #[test]
     fn a_status_is_one_word_everywhere() {
-        use Status::{Degraded, Healthy, Unhealthy, Unknown, Unwatched};
+        use HealthStatus::{Degraded, Healthy, Unhealthy, Unknown, Unwatched};
         for status in [Unwatched, Healthy, Degraded, Unknown, Unhealthy] {
             assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
         }

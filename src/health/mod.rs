@@ -2,7 +2,7 @@
 //!
 //! One task ([`Health::watch`]) looks at the kernel with all buses, at Docker and at the state folder, each on
 //! its own and within a time limit. The [`Board`] keeps what each look came to, and by the [`policy`] makes of it
-//! the [`Report`] that `/v1/health` gives: who asks reads the last results and waits for nobody.
+//! the [`HealthReport`] that `/v1/health` gives: who asks reads the last results and waits for nobody.
 
 mod board;
 mod component;
@@ -12,8 +12,8 @@ pub mod policy;
 mod slot;
 mod survey;
 
-pub use board::{Board, Change, Key, Outcome};
-pub use component::{Component, Report, Status};
+pub use board::{Board, Change, CheckResult, Key};
+pub use component::{Component, HealthReport, HealthStatus};
 pub use facts::Facts;
 pub use monitor::{DOCKER_GRACE, Health, Watch};
 pub use policy::Policy;

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::{
-    board::{Board, Change, Key, Outcome},
-    component::Report,
+    board::{Board, Change, CheckResult, Key},
+    component::HealthReport,
     facts::{Facts, containers},
     policy::Policy,
     slot::Slot,
@@ -22,7 +22,7 @@ use crate::{
     clock::{rfc3339, roughly},
     docker,
     error::Error,
-    events::{Event, Kind, Reader, Told},
+    events::{Event, FeedItem, Kind, Reader},
     kernel::boot_id,
     manager::{Handle, Manager},
     names::NetworkId,
@@ -72,7 +72,7 @@ impl Health {
         let mut board = Board::new(policy, now);
         if let Some(why) = complaint {
             let finding = Finding::warning(Group::System, "health-policy", why);
-            let _ = board.record(Key::Policy, "policy", Outcome::Found(finding), None, now);
+            let _ = board.record(Key::Policy, "policy", CheckResult::Found(finding), None, now);
         }
         let facts =
             Facts { version: env!("CARGO_PKG_VERSION").into(), boot_id: boot_id(), ..Facts::default() };
@@ -87,13 +87,13 @@ impl Health {
     }
 
     /// What is known now. It waits for nobody. What was known once is worth nothing when nobody looks any more.
-    pub fn report(&self) -> Report {
+    pub fn report(&self) -> HealthReport {
         let facts = Facts {
             timestamp: rfc3339(SystemTime::now()),
             uptime_seconds: self.started.elapsed().as_secs(),
             ..self.facts.lock().clone()
         };
-        let report = Report { facts, ..self.board.lock().report() };
+        let report = HealthReport { facts, ..self.board.lock().report() };
         let since = self.looked.lock().elapsed();
         if since < self.stale_after {
             return report;
@@ -102,7 +102,7 @@ impl Health {
             "health has not been checked for {}: this is a bug in canhub; `systemctl restart canhub`",
             roughly(since)
         );
-        Report { status: super::Status::Unhealthy, reason, ..report }
+        HealthReport { status: super::HealthStatus::Unhealthy, reason, ..report }
     }
 
     /// Looks for ever.
@@ -213,10 +213,10 @@ impl Looker {
                     _ => late("the kernel", self.policy.time_limit),
                 };
                 let sentence = format!("{}; the state of the buses is unknown since then", why.sentence);
-                changes.extend(board.record(Key::Kernel, "kernel", Outcome::Found(why), Some(took), now));
+                changes.extend(board.record(Key::Kernel, "kernel", CheckResult::Found(why), Some(took), now));
                 for (key, name) in board.surveyed() {
                     let unseen = Finding::error(Group::Buses, "bus", sentence.clone());
-                    changes.extend(board.record(key, &name, Outcome::Found(unseen), Some(took), now));
+                    changes.extend(board.record(key, &name, CheckResult::Found(unseen), Some(took), now));
                 }
             }
         });
@@ -240,7 +240,7 @@ impl Looker {
         let (found, free) =
             found.unwrap_or_else(|| (late("the disk of the state folder", self.policy.time_limit), None));
         self.health.facts.lock().state_free_bytes = free;
-        self.found("state", Key::State, Outcome::Found(found), begun.elapsed());
+        self.found("state", Key::State, CheckResult::Found(found), begun.elapsed());
     }
 
     async fn look_at_docker(&self) {
@@ -249,7 +249,7 @@ impl Looker {
             None => {
                 let why =
                     "canhub has no access to Docker's API here (managed plugin), so Docker is not watched";
-                Outcome::Unwatched(why.to_owned())
+                CheckResult::Unwatched(why.to_owned())
             }
             Some(socket) => {
                 let asked = timeout(self.policy.time_limit, docker::ping(socket)).await;
@@ -262,18 +262,18 @@ impl Looker {
                 };
                 self.health.facts.lock().docker_version = version;
                 match problem {
-                    None => Outcome::Found(Finding::pass(Group::Docker, "docker-api", "Docker answers")),
+                    None => CheckResult::Found(Finding::pass(Group::Docker, "docker-api", "Docker answers")),
                     Some(why)
                         if self.started.elapsed() < self.watch.docker_grace
                             && self.health.board.lock().is_early(|key| *key == Key::Docker) =>
                     {
-                        Outcome::TooEarly(format!("{why}; it starts after canhub"))
+                        CheckResult::TooEarly(format!("{why}; it starts after canhub"))
                     }
                     Some(why) => {
                         let why = format!(
                             "{why}; buses of running containers keep working, but no container can start or stop"
                         );
-                        Outcome::Found(
+                        CheckResult::Found(
                             Finding::error(Group::Docker, "docker-api", why)
                                 .hint("see `systemctl status docker`"),
                         )
@@ -284,8 +284,8 @@ impl Looker {
         self.found("docker", Key::Docker, outcome, begun.elapsed());
     }
 
-    fn found(&self, name: &'static str, key: Key, outcome: Outcome, took: Duration) {
-        if !matches!(outcome, Outcome::Unwatched(_)) {
+    fn found(&self, name: &'static str, key: Key, outcome: CheckResult, took: Duration) {
+        if !matches!(outcome, CheckResult::Unwatched(_)) {
             self.manager.events().counters().checked(key.kind(), took);
         }
         self.record(|board, now, changes| changes.extend(board.record(key, name, outcome, Some(took), now)));
@@ -335,7 +335,7 @@ fn event(change: Change) -> Event {
 async fn until_trouble(trouble: &mut Reader) {
     while let Some(told) = trouble.next().await {
         let matters = match told {
-            Told::Event(entry) => matches!(
+            FeedItem::Event(entry) => matches!(
                 entry.event.kind,
                 Kind::Problem
                     | Kind::ProblemOver
@@ -347,7 +347,7 @@ async fn until_trouble(trouble: &mut Reader) {
                     | Kind::NetworkCreated
                     | Kind::NetworkDeleted
             ),
-            Told::Missed { .. } => true,
+            FeedItem::Missed { .. } => true,
         };
         if matters {
             return;
@@ -360,7 +360,7 @@ async fn until_trouble(trouble: &mut Reader) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::Status;
+    use crate::health::HealthStatus;
 
     #[test]
     fn what_nobody_looks_at_any_more_is_not_well() {
@@ -368,7 +368,7 @@ mod tests {
         assert!(!health.report().reason.contains("has not been checked"), "it has just begun");
         health.stale_after = Duration::ZERO;
         let report = health.report();
-        assert_eq!(report.status, Status::Unhealthy);
+        assert_eq!(report.status, HealthStatus::Unhealthy);
         assert!(report.reason.contains("has not been checked for 0 s"), "{report:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::board::{Board, Change, Key, Outcome};
+use super::board::{Board, Change, CheckResult, Key};
 use crate::{
     checks::{self, Files, Finding, Group, Level},
     status::Status,
@@ -25,20 +25,20 @@ pub(super) fn take_in(
     changes: &mut Vec<Change>,
 ) {
     let kernel = match (lacking, status.ready) {
-        (Some(lacking), _) => Outcome::Found(lacking),
+        (Some(lacking), _) => CheckResult::Found(lacking),
         (None, true) => {
             let sentence = "interfaces and can-gw rules can be read; all buses were checked";
-            Outcome::Found(Finding::pass(Group::System, "kernel", sentence))
+            CheckResult::Found(Finding::pass(Group::System, "kernel", sentence))
         }
-        (None, false) => Outcome::TooEarly("the first check of all buses is still running".to_owned()),
+        (None, false) => CheckResult::TooEarly("the first check of all buses is still running".to_owned()),
     };
     let mut outcomes = vec![(Key::Kernel, "kernel".to_owned(), kernel)];
     for bus in &status.buses {
-        let found = Outcome::Found(checks::bus(bus));
+        let found = CheckResult::Found(checks::bus(bus));
         outcomes.push((Key::Bus(bus.network.clone()), format!("bus:{}", bus.network_name), found));
         if let Some(found) = checks::adapter(bus) {
             let name = format!("adapter:{}", bus.hub);
-            outcomes.push((Key::Adapter(bus.network.clone()), name, Outcome::Found(found)));
+            outcomes.push((Key::Adapter(bus.network.clone()), name, CheckResult::Found(found)));
         }
     }
     distinguish(&mut outcomes);
@@ -57,7 +57,7 @@ pub(super) fn take_in(
         };
         let hint = "create the network, or correct /etc/canhub/health.toml";
         let finding = Finding::error(Group::Buses, "bus", why).hint(hint);
-        outcomes.push((Key::Missing(name.clone()), name, Outcome::Found(finding)));
+        outcomes.push((Key::Missing(name.clone()), name, CheckResult::Found(finding)));
     }
     board.retain(|key| outcomes.iter().any(|(met, ..)| met == key));
     for (key, name, outcome) in outcomes {
@@ -66,7 +66,7 @@ pub(super) fn take_in(
 }
 
 /// Two networks of one name, which Docker allows, are told apart by their ids.
-fn distinguish(outcomes: &mut [(Key, String, Outcome)]) {
+fn distinguish(outcomes: &mut [(Key, String, CheckResult)]) {
     for at in 0..outcomes.len() {
         let (before, rest) = outcomes.split_at_mut(at);
         let Some((key, name, _)) = rest.first_mut() else { return };
@@ -87,7 +87,7 @@ mod tests {
     fn two_networks_of_one_name_are_told_apart() {
         let bus = |id: &str, name: &str| {
             let key = Key::Bus(id.repeat(32).try_into().unwrap());
-            (key, name.to_owned(), Outcome::TooEarly(String::new()))
+            (key, name.to_owned(), CheckResult::TooEarly(String::new()))
         };
         let mut outcomes = [bus("a1", "bus:body"), bus("b2", "bus:body"), bus("c3", "bus:seat")];
         distinguish(&mut outcomes);

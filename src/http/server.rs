@@ -22,7 +22,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::patience::Patient;
+use super::write_timeout::WriteTimeout;
 
 /// dockerd waits 10 s for a plugin to end, and a Join takes milliseconds.
 const GRACE: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ pub(crate) struct Limits {
     pub(crate) buffer: Option<usize>,
     /// How long one may keep silent before its next request, and how long it may leave an answer unread; `None`:
     /// for ever.
-    pub(crate) patience: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// A socket that takes connections.
@@ -83,8 +83,8 @@ pub(crate) async fn serve<L, S, A, B>(
     if let Some(bytes) = limits.buffer {
         http.max_buf_size(bytes);
     }
-    if let Some(patience) = limits.patience {
-        http.timer(TokioTimer::new()).header_read_timeout(patience);
+    if let Some(timeout) = limits.timeout {
+        http.timer(TokioTimer::new()).header_read_timeout(timeout);
     }
     let mut connections = JoinSet::new();
     let graceful = GracefulShutdown::new();
@@ -99,7 +99,7 @@ pub(crate) async fn serve<L, S, A, B>(
                         let answer = answer(request);
                         async { Ok::<_, Infallible>(answer.await) }
                     });
-                    let connection = http.serve_connection(TokioIo::new(Patient::new(stream, limits.patience)), service);
+                    let connection = http.serve_connection(TokioIo::new(WriteTimeout::new(stream, limits.timeout)), service);
                     connections.spawn(graceful.watch(connection));
                 }
                 // EMFILE and friends pass; a daemon that stops accepting does not come back.
@@ -155,7 +155,7 @@ mod tests {
         let listener = UnixListener::bind(dir.path().join("sock")).unwrap();
         let mut client = std::os::unix::net::UnixStream::connect(dir.path().join("sock")).unwrap();
         let limits =
-            Limits { connections: 1, buffer: Some(16 << 10), patience: Some(Duration::from_millis(50)) };
+            Limits { connections: 1, buffer: Some(16 << 10), timeout: Some(Duration::from_millis(50)) };
         let service = |_: &_| |_| async { whole(StatusCode::OK, "text/plain", vec![b'x'; LARGE]) };
         let server = serve(listener, limits, service, std::future::pending());
         let unread = async {

@@ -6,7 +6,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 
 /// The room on the file system that a folder is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
+pub struct FreeSpace {
     /// Bytes that can still be written.
     pub bytes: u64,
     /// Files that can still be made; `None` where there is no limit.
@@ -24,9 +24,9 @@ pub struct Room {
     clippy::useless_conversion,
     reason = "the fields' types differ between C libraries"
 )]
-pub fn room(folder: &Path) -> io::Result<Room> {
+pub fn free_space(folder: &Path) -> io::Result<FreeSpace> {
     let disk = statvfs(folder).map_err(io::Error::from)?;
-    Ok(Room {
+    Ok(FreeSpace {
         bytes: disk.blocks_available() as u64 * disk.fragment_size() as u64,
         // btrfs and others make files as they need them, and report none.
         files: (disk.files() > 0).then(|| disk.files_available() as u64),

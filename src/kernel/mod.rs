@@ -31,7 +31,7 @@ use std::{
 pub use controller::{
     BusState, Controller, ControllerChange, ErrorCounters, History, Modes, Timing, TimingLimits, TimingRange,
 };
-pub use disk::{Room, room};
+pub use disk::{FreeSpace, free_space};
 pub use identity::{Identity, Usb};
 pub use linux::Linux;
 pub use module::request as request_module;

@@ -9,7 +9,7 @@ use crate::{
     names::NetworkId,
     network::{Alias, Network},
     plan::is_ours,
-    reconcile::Mended,
+    reconcile::Repair,
 };
 
 /// Why something is adopted.
@@ -18,11 +18,11 @@ const UNRECORDED: &str = "it lives and no record knew it";
 impl Manager {
     /// Puts the records in order on the disk: an unreadable one is kept aside and written anew, and networks that
     /// somebody has added to the file are taken in.
-    pub(crate) fn mend_records(&self) -> Vec<Mended> {
+    pub(crate) fn repair_records(&self) -> Vec<Repair> {
         let mut model = self.model.lock();
         self.read_records_again(&mut model);
         let loaded = self.store.load();
-        let mended = |reason: &str, did: &str, saved: Result<(), Error>| Mended {
+        let repair = |reason: &str, did: &str, saved: Result<(), Error>| Repair {
             network_name: None,
             interface: "state.json".into(),
             reason: reason.into(),
@@ -34,21 +34,21 @@ impl Manager {
             let taken = |known: &Network| known.id == network.id || known.hub() == network.hub();
             if !model.networks().any(taken) {
                 let did = format!("take in the network {}", network.id.short());
-                all.push(mended("a network was recorded and not known", &did, Ok(())));
+                all.push(repair("a network was recorded and not known", &did, Ok(())));
                 model.put_network(network);
             }
         }
         if let Some(why) = loaded.unread {
-            return vec![Mended {
+            return vec![Repair {
                 err: Some(why),
-                ..mended("the records were not read", "read them again", Ok(()))
+                ..repair("the records were not read", "read them again", Ok(()))
             }];
         }
         for warning in &loaded.warnings {
             warn!("{warning}");
             let endpoints = model.endpoints().try_for_each(|endpoint| self.store.save_endpoint(endpoint));
             let saved = endpoints.and_then(|()| self.store.save_networks(model.networks()));
-            all.push(mended(warning, "write the records anew", saved));
+            all.push(repair(warning, "write the records anew", saved));
         }
         all
     }

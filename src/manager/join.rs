@@ -121,7 +121,7 @@ impl Manager {
             self.carry_out(model, &plan.steps, |model, done| {
                 let of_the_hub =
                     done.step.endpoint.is_none() && !matches!(done.step.action, Action::AddRules { .. });
-                match done.outcome {
+                match done.result {
                     Ok(()) if of_the_hub => self.events.tell(Event::healed(model, &done)),
                     Ok(()) => {}
                     Err(err) => failed = failed.take().or(Some(err)),

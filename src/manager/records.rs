@@ -5,7 +5,7 @@ use tracing::{info, warn};
 use super::Manager;
 use crate::{
     checks::{Finding, Group, records},
-    kernel::room,
+    kernel::free_space,
     model::Model,
 };
 
@@ -43,7 +43,7 @@ impl Manager {
 
     /// Bytes that can still be written to the file system of the state folder. It may block for as long as the disk does.
     pub fn state_free_bytes(&self) -> Option<u64> {
-        room(self.store.dir()).ok().map(|room| room.bytes)
+        free_space(self.store.dir()).ok().map(|room| room.bytes)
     }
 
     /// Takes in the records that could not be read before, once they can be. They know more than the kernel does.

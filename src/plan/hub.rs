@@ -86,13 +86,13 @@ fn plan_adapter(
 ) -> (Option<HubEnd>, Plan) {
     let while_away = if bus.adapter_wait { Blocks::Nothing } else { Blocks::Join };
     let problem = match carriers(adapter, have)[..] {
-        [link] => match rival(bus, link, want, have, scope) {
+        [link] => match conflicting_bus(bus, link, want, have, scope) {
             None => return plan_carrier(bus, link),
-            Some(rival) => {
+            Some(conflicting_bus) => {
                 let text = format!(
                     "adapter {} is already the bus of network {}: an adapter carries one bus; attach the containers to that one",
                     link.name,
-                    rival.network.short()
+                    conflicting_bus.network.short()
                 );
                 bus.problem(None, Blocks::Network, text)
             }
@@ -119,7 +119,13 @@ fn plan_adapter(
 }
 
 /// Another bus that the adapter carries already.
-fn rival<'a>(bus: &Bus, link: &Link, want: &'a Want, have: &Have, scope: Scope<'_>) -> Option<&'a Bus> {
+fn conflicting_bus<'a>(
+    bus: &Bus,
+    link: &Link,
+    want: &'a Want,
+    have: &Have,
+    scope: Scope<'_>,
+) -> Option<&'a Bus> {
     let same = |other: &Adapter| carriers(other, have).iter().any(|one| one.index == link.index);
     want.buses.iter().find(|other| {
         let before = matches!(scope, Scope::Network(_)) || other.network < bus.network;

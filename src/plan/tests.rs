@@ -69,7 +69,7 @@ fn plan_all(kernel: &FakeKernel, model: &Model) -> Plan {
 
 fn heal(kernel: &FakeKernel, model: &Model) -> Vec<Step> {
     let plan = plan_all(kernel, model);
-    apply(kernel, &plan.steps, |done| done.outcome.unwrap_or_else(|err| panic!("{:?}: {err}", done.step)));
+    apply(kernel, &plan.steps, |done| done.result.unwrap_or_else(|err| panic!("{:?}: {err}", done.step)));
     plan.steps
 }
 
@@ -132,7 +132,7 @@ fn a_join_plans_its_own_endpoint_and_the_rules_to_the_others() {
     assert_eq!(kinds, ["the pair was missing", "rules were missing"]);
     let Action::AddRules { rules, .. } = &plan.steps[1].action else { panic!() };
     assert_eq!(rules.len(), 2 * 2 * 4, "to and from hub and three members, classic and FD");
-    apply(&kernel, &plan.steps, |done| done.outcome.unwrap());
+    apply(&kernel, &plan.steps, |done| done.result.unwrap());
     assert_eq!(heals(&kernel, &model), Vec::<&str>::new(), "nothing was left to do");
 }
 
@@ -147,7 +147,7 @@ fn without_a_sandbox_a_join_makes_the_pair_for_docker_to_move_and_a_look_does_no
     assert_eq!(plan_all(&kernel, &model).steps, [], "nowhere to put an end");
     let want = model.want();
     let steps = plan(&want, &look(&kernel, &want), Scope::Join(&joining.id)).steps;
-    apply(&kernel, &steps, |done| done.outcome.unwrap());
+    apply(&kernel, &steps, |done| done.result.unwrap());
     assert_eq!(plan_all(&kernel, &model).steps, [], "it waits for Docker");
 
     let end = kernel.links().unwrap().into_iter().find(|link| link.name.starts_with("cp")).unwrap();
@@ -324,7 +324,7 @@ fn without_the_rules_links_are_healed_and_only_new_ends_get_rules() {
     let standing = model.endpoints().last().unwrap().id.clone();
     let join = super::plan(&want, &unread, Scope::Join(&standing));
     assert!(matches!(&join.problems[..], [Problem { blocks: Blocks::Join, .. }]), "it would only guess");
-    apply(&kernel, &plan.steps, |done| done.outcome.unwrap());
+    apply(&kernel, &plan.steps, |done| done.result.unwrap());
     heals(&kernel, &model);
 }
 
@@ -454,7 +454,7 @@ fn faults() -> impl Strategy<Value = Fault> {
     ]
 }
 
-fn strike(kernel: &FakeKernel, model: &mut Model, fault: &Fault, serial: usize) {
+fn inject(kernel: &FakeKernel, model: &mut Model, fault: &Fault, serial: usize) {
     let own: Vec<_> = kernel.links().unwrap().into_iter().filter(is_ours).collect();
     let pick = |at: &prop::sample::Index| (!own.is_empty()).then(|| at.get(&own).index);
     let sandboxes: Vec<PathBuf> =
@@ -550,7 +550,7 @@ proptest! {
         let foreign = [kernel.add_foreign("vcan0", LinkKind::Vcan), kernel.add_foreign("can0", LinkKind::Can)];
         heal(&kernel, &model);
         for (serial, fault) in faults.iter().enumerate() {
-            strike(&kernel, &mut model, fault, serial);
+            inject(&kernel, &mut model, fault, serial);
         }
         // The witnesses: foreign links and foreign rules stand as they were.
         let rule = Rule { source: foreign[0], destination: foreign[1], ..RULE };

@@ -21,15 +21,15 @@ const BUS_OFF_TOLD: Duration = Duration::from_secs(60);
 
 /// What happened to the adapter of a bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct News {
+pub(super) struct AdapterChange {
     pub(super) network: NetworkId,
     /// The adapter's name then or now.
     pub(super) interface: String,
-    pub(super) what: What,
+    pub(super) kind: ChangeKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum ChangeKind {
     /// It was there and is not any more.
     Vanished,
     /// It is there again, or another one in its place.
@@ -40,10 +40,10 @@ pub(super) enum What {
 
 /// The adapters of all buses, as they were told of last.
 #[derive(Debug, Default)]
-pub(super) struct Adapters(BTreeMap<NetworkId, Option<Seen>>);
+pub(super) struct Adapters(BTreeMap<NetworkId, Option<LastSeen>>);
 
 #[derive(Debug, Clone)]
-struct Seen {
+struct LastSeen {
     index: u32,
     interface: String,
     off: bool,
@@ -56,13 +56,13 @@ struct Seen {
 
 impl Adapters {
     /// Compares what is there with what was. That one is there, or waited for, is no news at the first look.
-    pub(super) fn look(&mut self, want: &Want, have: &Have, now: Instant) -> Vec<News> {
+    pub(super) fn look(&mut self, want: &Want, have: &Have, now: Instant) -> Vec<AdapterChange> {
         let mut news = Vec::new();
         let mut before = std::mem::take(&mut self.0);
         for bus in &want.buses {
             let Hub::Adapter(adapter) = &bus.hub else { continue };
             let mut seen = match carriers(adapter, have)[..] {
-                [link] => Some(Seen::new(link)),
+                [link] => Some(LastSeen::new(link)),
                 [] if unread_adapter(adapter, have).is_some() => {
                     // Whether it is there cannot be told, so nothing is told, and the next look compares with the last.
                     let last = before.remove(&bus.network);
@@ -71,23 +71,27 @@ impl Adapters {
                 }
                 _ => None,
             };
-            let mut tell = |interface: &str, what| {
-                news.push(News { network: bus.network.clone(), interface: interface.to_owned(), what });
+            let mut tell = |interface: &str, kind| {
+                news.push(AdapterChange {
+                    network: bus.network.clone(),
+                    interface: interface.to_owned(),
+                    kind,
+                });
             };
             match (before.remove(&bus.network), &mut seen) {
-                (Some(Some(old)), None) => tell(&old.interface, What::Vanished),
-                (Some(None), Some(new)) => tell(&new.interface, What::Appeared),
+                (Some(Some(old)), None) => tell(&old.interface, ChangeKind::Vanished),
+                (Some(None), Some(new)) => tell(&new.interface, ChangeKind::Appeared),
                 (Some(Some(old)), Some(new)) if old.index != new.index => {
-                    tell(&new.interface, What::Appeared)
+                    tell(&new.interface, ChangeKind::Appeared)
                 }
                 (Some(Some(old)), Some(new)) => {
                     if let Some(times) = new.bus_offs_since(&old, now) {
-                        tell(&new.interface, What::BusOff(times));
+                        tell(&new.interface, ChangeKind::BusOff(times));
                     }
                 }
                 (None, Some(new)) if new.off => {
                     new.told = Some(now);
-                    tell(&new.interface, What::BusOff(1));
+                    tell(&new.interface, ChangeKind::BusOff(1));
                 }
                 (Some(None), None) | (None, _) => {}
             }
@@ -97,7 +101,7 @@ impl Adapters {
     }
 }
 
-impl Seen {
+impl LastSeen {
     fn new(link: &Link) -> Self {
         let controller = link.controller.as_deref();
         Self {

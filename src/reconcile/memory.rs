@@ -10,7 +10,7 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    apply::Done,
+    apply::StepResult,
     events::{Event, Events, Kind},
     manager::Manager,
     model::Model,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 use super::{
-    adapters::{Adapters, Arrivals, News, What},
+    adapters::{AdapterChange, Adapters, Arrivals, ChangeKind},
     problems::Problems,
 };
 
@@ -140,15 +140,15 @@ impl Memory {
         }
         let mut inner = self.inner.lock();
         let now = self.now();
-        for News { network, interface, what } in inner.adapters.look(want, have, now) {
+        for AdapterChange { network, interface, kind } in inner.adapters.look(want, have, now) {
             let about = |kind| Event {
                 interface: Some(interface.clone()),
                 ..Event::of_network(kind, model, &network)
             };
-            match what {
-                What::Vanished => events.tell(about(Kind::AdapterVanished)),
-                What::BusOff(times) => events.tell(Event { times: Some(times), ..about(Kind::BusOff) }),
-                What::Appeared => {
+            match kind {
+                ChangeKind::Vanished => events.tell(about(Kind::AdapterVanished)),
+                ChangeKind::BusOff(times) => events.tell(Event { times: Some(times), ..about(Kind::BusOff) }),
+                ChangeKind::Appeared => {
                     inner.faults.retain(|_, fault| {
                         fault.over.network.as_ref() != Some(&network) || fault.over.endpoint.is_some()
                     });
@@ -199,7 +199,7 @@ impl Memory {
     }
 
     /// Takes in what became of a step, and says it. True where it was carried out.
-    pub(super) fn account(&self, events: &Events, model: &Model, done: &Done<'_>) -> bool {
+    pub(super) fn account(&self, events: &Events, model: &Model, done: &StepResult<'_>) -> bool {
         let mut inner = self.inner.lock();
         let now = self.now();
         let step = done.step;
@@ -208,7 +208,7 @@ impl Memory {
             || Fault { over: about(Kind::HealedForGood), healed: 0, failed: 0, last: now, until: now };
         let fault = inner.faults.entry(FaultKey::of(step)).or_insert_with(first);
         fault.last = now;
-        match &done.outcome {
+        match &done.result {
             Ok(()) => {
                 fault.healed += 1;
                 fault.failed = 0;
@@ -236,7 +236,7 @@ impl Memory {
                 }
             }
         }
-        done.outcome.is_ok()
+        done.result.is_ok()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    events::{Event, KEPT, Kind, Told},
+    events::{Event, FeedItem, KEPT, Kind},
     kernel::{Kernel, LinkChange, LinkKind, fake::FakeKernel},
     names::{EndpointId, NetworkId},
     options::RawOptions,
@@ -50,7 +50,7 @@ impl Rig {
         self.manager.join(network(), endpoint(number), sandbox.into()).unwrap();
     }
 
-    fn look(&self) -> Outcome {
+    fn look(&self) -> LookResult {
         self.manager.reconcile(&self.memory).unwrap()
     }
 
@@ -59,8 +59,8 @@ impl Rig {
         let second = Duration::from_secs(1);
         for waited in 0..200 {
             match self.look() {
-                Outcome { healed: 0, failed: 0, pending: true } => *self.memory.ahead.lock() += second,
-                Outcome { failed: 0, .. } => return waited * second,
+                LookResult { healed: 0, failed: 0, pending: true } => *self.memory.ahead.lock() += second,
+                LookResult { failed: 0, .. } => return waited * second,
                 outcome => panic!("after {waited} s: {outcome:?}"),
             }
         }
@@ -85,8 +85,8 @@ impl Rig {
         let mut reader = self.manager.events().listen(KEPT);
         std::iter::from_fn(|| reader.next_of_backlog())
             .map(|told| match told {
-                Told::Event(entry) => entry.event.clone(),
-                Told::Missed { .. } => unreachable!("nothing is missed in the backlog"),
+                FeedItem::Event(entry) => entry.event.clone(),
+                FeedItem::Missed { .. } => unreachable!("nothing is missed in the backlog"),
             })
             .collect()
     }
@@ -104,14 +104,14 @@ impl Rig {
 
 #[test]
 fn after_joins_there_is_nothing_to_heal() {
-    assert_eq!(Rig::new(&[]).look(), Outcome::default());
+    assert_eq!(Rig::new(&[]).look(), LookResult::default());
 }
 
 #[test]
 fn a_deleted_pair_comes_back() {
     let rig = Rig::new(&[]);
     rig.kernel.delete_link(None, rig.host_end(1).unwrap()).unwrap();
-    assert_eq!(rig.look(), Outcome { healed: 2, failed: 0, pending: false });
+    assert_eq!(rig.look(), LookResult { healed: 2, failed: 0, pending: false });
     assert!(rig.host_end(1).is_some());
     assert_eq!(rig.look().healed, 0);
 }
@@ -166,7 +166,7 @@ fn a_fault_that_keeps_coming_back_is_healed_at_once_five_times_and_then_with_pau
         assert_eq!(rig.look().healed, 1, "time {time}");
     }
     rig.take_down(1);
-    assert_eq!(rig.look(), Outcome { healed: 0, failed: 0, pending: true }, "an operator may want it so");
+    assert_eq!(rig.look(), LookResult { healed: 0, failed: 0, pending: true }, "an operator may want it so");
     rig.take_down(2);
     assert_eq!(rig.look().healed, 1, "another link is another fault");
 }
@@ -204,10 +204,10 @@ fn rules_to_a_hub_that_could_not_be_made_are_not_healed_yet() {
     rig.kernel.delete_link(None, hub).unwrap();
     // Links, two sandboxes and rules are read; then the step fails.
     rig.kernel.fail_after(4, 105);
-    assert_eq!(rig.look(), Outcome { healed: 0, failed: 1, pending: false });
-    assert_eq!(rig.look(), Outcome { healed: 0, failed: 0, pending: true });
+    assert_eq!(rig.look(), LookResult { healed: 0, failed: 1, pending: false });
+    assert_eq!(rig.look(), LookResult { healed: 0, failed: 0, pending: true });
     rig.later(1);
-    assert_eq!(rig.look(), Outcome { healed: 2, failed: 0, pending: false });
+    assert_eq!(rig.look(), LookResult { healed: 2, failed: 0, pending: false });
 }
 
 #[test]
@@ -216,8 +216,8 @@ fn a_step_that_fails_is_tried_again_after_a_pause() {
     rig.take_down(1);
     // Links, two sandboxes and rules are read; then the step fails.
     rig.kernel.fail_after(4, 105);
-    assert_eq!(rig.look(), Outcome { healed: 0, failed: 1, pending: false });
-    assert_eq!(rig.look(), Outcome { healed: 0, failed: 0, pending: true });
+    assert_eq!(rig.look(), LookResult { healed: 0, failed: 1, pending: false });
+    assert_eq!(rig.look(), LookResult { healed: 0, failed: 0, pending: true });
     *rig.memory.ahead.lock() += Duration::from_millis(250);
     assert_eq!(rig.look().healed, 1);
 }
@@ -233,7 +233,7 @@ fn a_leftover_has_a_grace_period() {
         )
         .unwrap();
     let links = rig.kernel.links().unwrap();
-    assert_eq!(rig.look(), Outcome { healed: 0, failed: 0, pending: true });
+    assert_eq!(rig.look(), LookResult { healed: 0, failed: 0, pending: true });
     assert_eq!(rig.kernel.links().unwrap(), links);
 }
 
@@ -242,7 +242,7 @@ fn with_heal_off_nothing_is_repaired_and_a_join_says_why() {
     let rig = Rig::new(&[("heal", "off"), ("hub", "vcan7")]);
     let hub = rig.kernel.links().unwrap().into_iter().find(|link| link.name == "vcan7").unwrap().index;
     rig.kernel.delete_link(None, hub).unwrap();
-    assert_eq!(rig.look(), Outcome::default());
+    assert_eq!(rig.look(), LookResult::default());
     rig.kernel.add_sandbox("/run/netns/3");
     let refused = rig.manager.join(network(), endpoint(3), "/run/netns/3".into()).unwrap_err().to_string();
     assert!(refused.contains("the hub was missing (vcan7), and healing is off"), "{refused}");
@@ -258,7 +258,7 @@ fn a_crash_loses_nothing_and_a_lost_state_folder_loses_nothing_that_lives() {
             std::fs::remove_dir_all(rig.dir.path()).unwrap();
         }
         let again = Manager::new(rig.kernel.clone(), Store::new(rig.dir.path(), "boot"), true);
-        assert_eq!(again.reconcile(&Memory::default()).unwrap(), Outcome::default(), "lost: {lose}");
+        assert_eq!(again.reconcile(&Memory::default()).unwrap(), LookResult::default(), "lost: {lose}");
         assert_eq!(
             (rig.kernel.links().unwrap(), rig.kernel.rules().unwrap()),
             (links, rules),

@@ -17,9 +17,9 @@ pub(super) trait Disk: fmt::Debug + Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 }
 
-/// What a write has to survive.
+/// How durable a write has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Survives {
+pub(super) enum Durability {
     /// The end of the process.
     Crash,
     /// The end of power, too; it takes milliseconds.
@@ -31,11 +31,16 @@ pub(super) enum Survives {
 ///
 /// # Errors
 /// What the disk says.
-pub(super) fn replace(disk: &dyn Disk, path: &Path, content: &[u8], survives: Survives) -> io::Result<()> {
+pub(super) fn replace(
+    disk: &dyn Disk,
+    path: &Path,
+    content: &[u8],
+    durability: Durability,
+) -> io::Result<()> {
     let fresh = path.with_extension(FRESH);
-    let sync = |path: &Path| match survives {
-        Survives::PowerCut => disk.sync(path),
-        Survives::Crash => Ok(()),
+    let sync = |path: &Path| match durability {
+        Durability::PowerCut => disk.sync(path),
+        Durability::Crash => Ok(()),
     };
     let written = disk.write(&fresh, content).and_then(|()| sync(&fresh));
     written.and_then(|()| disk.rename(&fresh, path)).inspect_err(|_| drop(fs::remove_file(&fresh)))?;
@@ -73,10 +78,10 @@ pub(super) mod tests {
 
     /// A disk in memory whose power can be cut. It keeps what was synced; of the rest it keeps what does most harm.
     #[derive(Debug, Clone, Default)]
-    pub(in crate::state) struct Cuttable(Arc<Mutex<Platters>>);
+    pub(in crate::state) struct PowerCutDisk(Arc<Mutex<DiskState>>);
 
     #[derive(Debug, Default)]
-    struct Platters {
+    struct DiskState {
         /// Files as a running system sees them, and whether their content was synced.
         files: Vec<(Vec<u8>, bool)>,
         names: BTreeMap<PathBuf, usize>,
@@ -85,53 +90,53 @@ pub(super) mod tests {
         calls_left: Option<usize>,
     }
 
-    impl Cuttable {
-        fn call<T>(&self, work: impl FnOnce(&mut Platters) -> T) -> io::Result<T> {
-            let mut platters = self.0.lock();
-            match &mut platters.calls_left {
+    impl PowerCutDisk {
+        fn call<T>(&self, work: impl FnOnce(&mut DiskState) -> T) -> io::Result<T> {
+            let mut state = self.0.lock();
+            match &mut state.calls_left {
                 Some(0) => return Err(io::Error::other("there is no power")),
                 Some(left) => *left -= 1,
                 None => {}
             }
-            Ok(work(&mut platters))
+            Ok(work(&mut state))
         }
 
         /// What may be in a file after the power was cut: with the names as synced, and with all of them written
         /// early. Content that was not synced is cut in half.
         pub(in crate::state) fn after_a_power_cut(&self, path: &Path) -> [Option<Vec<u8>>; 2] {
-            let platters = self.0.lock();
-            [&platters.synced_names, &platters.names].map(|names| {
-                let (content, synced) = &platters.files[*names.get(path)?];
+            let state = self.0.lock();
+            [&state.synced_names, &state.names].map(|names| {
+                let (content, synced) = &state.files[*names.get(path)?];
                 Some(if *synced { content.clone() } else { content[..content.len() / 2].to_vec() })
             })
         }
     }
 
-    impl Disk for Cuttable {
+    impl Disk for PowerCutDisk {
         fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-            self.call(|platters| {
-                let next = platters.files.len();
-                match platters.names.get(path) {
-                    Some(&file) => platters.files[file] = (content.to_vec(), false),
+            self.call(|state| {
+                let next = state.files.len();
+                match state.names.get(path) {
+                    Some(&file) => state.files[file] = (content.to_vec(), false),
                     None => {
-                        platters.files.push((content.to_vec(), false));
-                        platters.names.insert(path.to_owned(), next);
+                        state.files.push((content.to_vec(), false));
+                        state.names.insert(path.to_owned(), next);
                     }
                 }
             })
         }
 
         fn sync(&self, path: &Path) -> io::Result<()> {
-            self.call(|platters| match platters.names.get(path) {
-                Some(&file) => platters.files[file].1 = true,
-                None => platters.synced_names = platters.names.clone(),
+            self.call(|state| match state.names.get(path) {
+                Some(&file) => state.files[file].1 = true,
+                None => state.synced_names = state.names.clone(),
             })
         }
 
         fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-            self.call(|platters| {
-                let file = platters.names.remove(from).unwrap();
-                platters.names.insert(to.to_owned(), file);
+            self.call(|state| {
+                let file = state.names.remove(from).unwrap();
+                state.names.insert(to.to_owned(), file);
             })
         }
     }
@@ -140,10 +145,10 @@ pub(super) mod tests {
     fn a_power_cut_leaves_the_old_content_or_the_new_and_never_a_part() {
         let (path, old, new) = (Path::new("/state/x.json"), b"old and whole", b"new, whole and longer");
         for calls in 0..=5 {
-            let disk = Cuttable::default();
-            replace(&disk, path, old, Survives::PowerCut).unwrap();
+            let disk = PowerCutDisk::default();
+            replace(&disk, path, old, Durability::PowerCut).unwrap();
             disk.0.lock().calls_left = Some(calls);
-            let replaced = replace(&disk, path, new, Survives::PowerCut);
+            let replaced = replace(&disk, path, new, Durability::PowerCut);
             assert_eq!(replaced.is_ok(), calls >= 4, "after {calls} calls");
             for found in disk.after_a_power_cut(path) {
                 let found = found.unwrap();
@@ -159,10 +164,10 @@ pub(super) mod tests {
     fn who_has_the_old_file_open_reads_it_whole() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.json");
-        replace(&Real, &path, b"old", Survives::PowerCut).unwrap();
+        replace(&Real, &path, b"old", Durability::PowerCut).unwrap();
         let (mut reader, old) = (File::open(&path).unwrap(), fs::metadata(&path).unwrap().ino());
-        for survives in [Survives::PowerCut, Survives::Crash] {
-            replace(&Real, &path, b"new", survives).unwrap();
+        for durability in [Durability::PowerCut, Durability::Crash] {
+            replace(&Real, &path, b"new", durability).unwrap();
         }
         let mut read = String::new();
         reader.read_to_string(&mut read).unwrap();
@@ -185,7 +190,7 @@ pub(super) mod tests {
         fs::create_dir(&path).unwrap();
         fs::write(path.join("inside"), "").unwrap();
         // A folder that is not empty cannot be replaced by a file.
-        assert!(replace(&Real, &path, b"new", Survives::Crash).is_err());
+        assert!(replace(&Real, &path, b"new", Durability::Crash).is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

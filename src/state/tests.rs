@@ -1,4 +1,4 @@
-use super::{disk::tests::Cuttable, *};
+use super::{disk::tests::PowerCutDisk, *};
 use crate::endpoint::Stage;
 
 fn network() -> Network {
@@ -143,7 +143,7 @@ fn an_endpoint_record_that_cannot_be_read_stays_and_a_half_written_one_is_remove
 #[test]
 fn networks_survive_a_power_cut_once_they_are_saved() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Cuttable::default();
+    let disk = PowerCutDisk::default();
     let store = Store { disk: Arc::new(disk.clone()), ..Store::new(dir.path(), "boot") };
     store.save_networks([&network()]).unwrap();
     for content in disk.after_a_power_cut(&store.state_file()) {

@@ -368,7 +368,7 @@ fn free_space_is_that_of_the_state_folder_and_unknown_without_one() {
     let rig = rig(eager(), no_docker());
     let (_, report) = until(&rig, "state", "healthy");
     let free = report["state_free_bytes"].as_u64().unwrap();
-    let now = canhub::kernel::room(&rig.state()).unwrap().bytes;
+    let now = canhub::kernel::free_space(&rig.state()).unwrap().bytes;
     assert!(free.abs_diff(now) < 1 << 30, "{free} and {now}: others use the disk too");
     std::fs::remove_dir_all(rig.state()).unwrap();
     until_fact(&rig, "state_free_bytes", &Value::Null);

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use super::{ask::get, openmetrics::Exposition, rig::Rig};
 
 /// The labels of each metric, with all values of each.
-type Told = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
+type Samples = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
 /// What `/metrics` tells when all that makes a sample is there.
-fn told() -> Told {
+fn told() -> Samples {
     let watch = super::health::no_docker();
     let health = Health::new(super::health::eager(), None);
     let rig = Rig::watched(canhub::driver::server::TIME_LIMIT, health, Some(watch), |kernel| kernel);
@@ -33,7 +33,7 @@ fn told() -> Told {
         .tell(Event { reason: Some("the hub was missing".into()), ..Event::new(Kind::HealFailed) });
     super::health::until(&rig, "overall", "degraded");
     let text = get(&rig.admin(), "/metrics").body;
-    let mut told = Told::new();
+    let mut told = Samples::new();
     for sample in Exposition::parse(&text).unwrap().samples {
         let labels = told.entry(sample.name).or_default();
         for (label, value) in sample.labels {
@@ -51,7 +51,7 @@ fn is_word(c: char) -> bool {
 }
 
 /// What is wrong with an expression and the labels that its texts name.
-fn faults(told: &Told, expr: &str, named: &[String]) -> Vec<String> {
+fn faults(told: &Samples, expr: &str, named: &[String]) -> Vec<String> {
     let mut faults = Vec::new();
     let mut labels: BTreeSet<&str> = ADDED.into();
     let mut metrics = 0;
@@ -149,7 +149,7 @@ fn the_alerts_ask_only_for_what_there_is() {
 
 #[test]
 fn the_reader_of_expressions_forgives_nothing() {
-    let told: Told =
+    let told: Samples =
         [("canhub_a_total".to_owned(), [("way".to_owned(), ["in".to_owned()].into())].into())].into();
     let check = |expr: &str, named: &str| faults(&told, expr, &between(named, "{{", "}}"));
     assert_eq!(

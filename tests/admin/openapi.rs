@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use canhub::{
     events::{Event, Kind},
-    health::Status,
+    health::HealthStatus,
     kernel::{Controller, Identity, Kernel},
     network::Ownership,
     reconcile::Memory,
@@ -157,6 +157,6 @@ fn every_word_of_an_enumeration_is_described() {
         words.iter().map(|word| word.as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(words::<Kind>(), described("/Event/properties/event/enum"));
-    assert_eq!(words::<Status>(), described("/ComponentStatus/enum"));
+    assert_eq!(words::<HealthStatus>(), described("/ComponentStatus/enum"));
     assert_eq!(words::<Ownership>(), described("/Bus/properties/owner/enum"));
 }

@@ -10,7 +10,7 @@ use std::{
 use socketcan::{CanFdSocket, SocketOptions};
 
 use crate::{
-    Told, frames, line,
+    StopSignal, frames, line,
     report::{Heard, Kind, Stream},
     socket,
 };
@@ -54,18 +54,18 @@ pub fn run(args: &Listen) -> io::Result<()> {
         // What came in before the filter stood.
         while socket::receive(&socket, Duration::ZERO)?.is_some() {}
     }
-    let told = Told::to_stop();
+    let stop_signal = StopSignal::on_stdin_closed();
     line("ready")?;
 
     let mut tally = Tally::default();
     loop {
-        let stopped = told.stop();
+        let stopped = stop_signal.is_set();
         match socket::receive(&socket, if stopped { SILENCE } else { TICK }) {
             Ok(Some(frame)) => tally.count(frames::read(&frame)),
             Ok(None) if stopped => break,
             Ok(None) => {}
             Err(err) if args.persist && socket::is_lost(&err) => {
-                match socket::open_when_there(&args.interface, || told.stop())? {
+                match socket::open_when_there(&args.interface, || stop_signal.is_set())? {
                     Some(again) => socket = again,
                     None => break,
                 }

@@ -70,10 +70,10 @@ fn line(text: &str) -> io::Result<()> {
 }
 
 /// Whoever started the probe ends it by closing its input.
-struct Told(Arc<AtomicBool>);
+struct StopSignal(Arc<AtomicBool>);
 
-impl Told {
-    fn to_stop() -> Self {
+impl StopSignal {
+    fn on_stdin_closed() -> Self {
         let told = Self(Arc::default());
         let flag = told.0.clone();
         std::thread::spawn(move || {
@@ -83,7 +83,7 @@ impl Told {
         told
     }
 
-    fn stop(&self) -> bool {
+    fn is_set(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use socketcan::{Socket, SocketOptions};
 
 use crate::{
-    Told, frames, line, listen,
+    StopSignal, frames, line, listen,
     report::{Kind, Sent},
     socket,
 };
@@ -42,8 +42,8 @@ pub struct Send {
 pub fn run(args: &Send) -> io::Result<()> {
     let mut socket = socket::open(&args.interface)?;
     socket.set_recv_own_msgs(args.recv_own)?;
-    let told = args.count.is_none().then(Told::to_stop);
-    let stop = || told.as_ref().is_some_and(Told::stop);
+    let stop_signal = args.count.is_none().then(StopSignal::on_stdin_closed);
+    let stop = || stop_signal.as_ref().is_some_and(StopSignal::is_set);
     let mut sequence = 0;
     'rounds: while args.count.is_none_or(|count| sequence < count) && !stop() {
         for kind in &args.kind {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{
     Doctor,
     examine::blocking,
-    report::{Mend, Outcome},
+    report::{RemedyOutcome, RemedyResult},
 };
 use crate::{
     admin::HEAL_TIME_LIMIT,
@@ -25,7 +25,7 @@ use crate::{
     kernel::{Linux, boot_id, request_module},
     lock::{INSTANCE_DIR, Lock},
     manager::Manager,
-    reconcile::Mended,
+    reconcile::Repair,
     rustycan4docker,
     state::Store,
 };
@@ -48,12 +48,12 @@ fn describe(remedy: &Remedy) -> String {
 
 impl Doctor {
     /// Mends what the findings say can be mended, or says what that would be.
-    pub(super) async fn mend(&self, files: &Files, findings: &[Finding]) -> Vec<Mend> {
+    pub(super) async fn apply_remedies(&self, files: &Files, findings: &[Finding]) -> Vec<RemedyResult> {
         let mut remedies: BTreeSet<Remedy> =
             findings.iter().filter_map(|finding| finding.remedy.clone()).collect();
         let unprivileged = |finding: &Finding| finding.check == PRIVILEGES && finding.level != Level::Pass;
         if !self.dry_run && !remedies.is_empty() && findings.iter().any(unprivileged) {
-            return vec![Mend::new(
+            return vec![RemedyResult::new(
                 "mend anything".into(),
                 Err("only root may: sudo canhub doctor --fix".into()),
             )];
@@ -66,22 +66,22 @@ impl Doctor {
         for remedy in remedies {
             let action = describe(&remedy);
             if self.dry_run {
-                done.push(Mend { action, outcome: Outcome::Would, text: None });
+                done.push(RemedyResult { action, outcome: RemedyOutcome::Would, text: None });
                 continue;
             }
             match remedy {
                 Remedy::Heal => match self.heal().await {
-                    Ok(mended) => done.extend(of_heal(action, mended)),
-                    Err(why) => done.push(Mend::new(action, Err(why))),
+                    Ok(mended) => done.extend(heal_results(action, mended)),
+                    Err(why) => done.push(RemedyResult::new(action, Err(why))),
                 },
                 Remedy::RemoveSocket(path) => {
                     let removed = remove_stale(&path).await.map_err(|err| err.to_string());
-                    done.push(Mend::new(action, removed));
+                    done.push(RemedyResult::new(action, removed));
                 }
                 other => {
                     let (files, state_dir) = (files.clone(), self.state_dir());
-                    let outcome = blocking(move || at_once(&other, &files, &state_dir)).await;
-                    done.push(Mend::new(action, outcome.and_then(|outcome| outcome)));
+                    let outcome = blocking(move || apply_remedy(&other, &files, &state_dir)).await;
+                    done.push(RemedyResult::new(action, outcome.and_then(|outcome| outcome)));
                 }
             }
         }
@@ -89,10 +89,10 @@ impl Doctor {
     }
 
     /// By the daemon where it runs, else here under the name that only one may hold: never two writers of rules.
-    async fn heal(&self) -> Result<Vec<Mended>, String> {
+    async fn heal(&self) -> Result<Vec<Repair>, String> {
         #[derive(Deserialize)]
         struct Answer {
-            done: Vec<Mended>,
+            done: Vec<Repair>,
         }
         match self.admin.ask(Method::POST, "/v1/heal", HEAL_LIMIT).await {
             Ok(body) => {
@@ -108,7 +108,7 @@ impl Doctor {
     }
 }
 
-fn heal_here(driver: &str, folder: &Path) -> Result<Vec<Mended>, String> {
+fn heal_here(driver: &str, folder: &Path) -> Result<Vec<Repair>, String> {
     if !folder.is_dir() {
         return Err(format!(
             "there are no records in {}; name the folder with --state-dir",
@@ -124,7 +124,7 @@ fn heal_here(driver: &str, folder: &Path) -> Result<Vec<Mended>, String> {
     let manager = Manager::new(Arc::new(Linux::new(driver)), Store::new(folder, boot_id()), true);
     let mut mended = manager.heal().map_err(|err| err.to_string())?;
     // Loading kept what was unreadable aside already.
-    mended.extend(unreadable.into_iter().map(|warning| Mended {
+    mended.extend(unreadable.into_iter().map(|warning| Repair {
         network_name: None,
         interface: "state.json".into(),
         reason: warning,
@@ -134,19 +134,23 @@ fn heal_here(driver: &str, folder: &Path) -> Result<Vec<Mended>, String> {
     Ok(mended)
 }
 
-fn of_heal(action: String, mended: Vec<Mended>) -> Vec<Mend> {
+fn heal_results(action: String, mended: Vec<Repair>) -> Vec<RemedyResult> {
     if mended.is_empty() {
-        return vec![Mend { action, outcome: Outcome::Done, text: Some("nothing was left to do".into()) }];
+        return vec![RemedyResult {
+            action,
+            outcome: RemedyOutcome::Done,
+            text: Some("nothing was left to do".into()),
+        }];
     }
-    let one = |Mended { network_name, interface, reason, did, err }: Mended| {
+    let one = |Repair { network_name, interface, reason, did, err }: Repair| {
         let bus = network_name.map(|name| format!(" of bus {name}")).unwrap_or_default();
         let action = format!("{did}{bus}: {reason} ({interface})");
-        Mend::new(action, err.map_or(Ok(()), Err))
+        RemedyResult::new(action, err.map_or(Ok(()), Err))
     };
     mended.into_iter().map(one).collect()
 }
 
-fn at_once(remedy: &Remedy, files: &Files, state_dir: &Path) -> Result<(), String> {
+fn apply_remedy(remedy: &Remedy, files: &Files, state_dir: &Path) -> Result<(), String> {
     match remedy {
         Remedy::LoadModule(module) => load_module(files, module),
         Remedy::LoadAtBoot => write(files, AT_BOOT_FILE, AT_BOOT_TEXT),
@@ -204,7 +208,7 @@ mod tests {
     fn files_are_written_where_there_was_no_folder() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::under(dir.path());
-        at_once(&Remedy::LoadAtBoot, &files, Path::new("/nowhere")).unwrap();
+        apply_remedy(&Remedy::LoadAtBoot, &files, Path::new("/nowhere")).unwrap();
         assert_eq!(files.text(AT_BOOT_FILE).as_deref(), Some(AT_BOOT_TEXT.trim()));
     }
 }

@@ -12,7 +12,7 @@ use super::super::{
     ask::{AdminSocket, TIME_LIMIT},
     lines::{print, wrap},
 };
-use crate::health::{Component, Report, Status};
+use crate::health::{Component, HealthReport, HealthStatus};
 
 /// Between two questions. The daemon only reads what it knows, so this costs next to nothing.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -41,14 +41,14 @@ impl Gate {
     }
 
     /// Whether this is what is waited for.
-    fn is_open(&self, report: &Report) -> bool {
-        report.status == Status::Healthy || (report.status == Status::Degraded && !self.strict)
+    fn is_open(&self, report: &HealthReport) -> bool {
+        report.status == HealthStatus::Healthy || (report.status == HealthStatus::Degraded && !self.strict)
     }
 
     /// Waits. Each time that there is another thing to wait for, it is printed; with `json` only the last report is.
     pub(super) fn pass(&self, socket: &AdminSocket, json: bool) -> Result<(), Failed> {
         let deadline = Instant::now() + Duration::from_secs(self.timeout);
-        let mut last: Option<Report> = None;
+        let mut last: Option<HealthReport> = None;
         let mut said = String::new();
         let mut say = |text: String| {
             if !json && text != said {
@@ -88,7 +88,12 @@ impl Gate {
     }
 
     /// The time is up: what is still wrong, and why.
-    fn closed(&self, asked: Result<(Report, String), Failed>, last: Option<Report>, json: bool) -> Failed {
+    fn closed(
+        &self,
+        asked: Result<(HealthReport, String), Failed>,
+        last: Option<HealthReport>,
+        json: bool,
+    ) -> Failed {
         match (asked, last) {
             (Ok((report, body)), _) => {
                 let head = format!("still {} after {} s\n", report.status.as_str(), self.timeout);
@@ -103,7 +108,7 @@ impl Gate {
 }
 
 /// The report, and as it came.
-fn ask(socket: &AdminSocket, limit: Duration) -> Result<(Report, String), Failed> {
+fn ask(socket: &AdminSocket, limit: Duration) -> Result<(HealthReport, String), Failed> {
     let body = socket.get_anyway("/v1/health", limit)?;
     let report = serde_json::from_slice(&body).map_err(|err| {
         Failed::Because(format!("cannot parse canhub's answer; is it another version? {err}"))
@@ -111,11 +116,11 @@ fn ask(socket: &AdminSocket, limit: Duration) -> Result<(Report, String), Failed
     Ok((report, String::from_utf8_lossy(&body).into_owned() + "\n"))
 }
 
-fn verdict(report: &Report) -> String {
+fn verdict(report: &HealthReport) -> String {
     wrap("", &format!("canhub is {}: {}", report.status.as_str(), report.reason))
 }
 
-fn unwell(report: &Report) -> String {
+fn unwell(report: &HealthReport) -> String {
     report.unwell().into_iter().map(line).collect()
 }
 
@@ -137,7 +142,7 @@ mod tests {
     use super::*;
     use crate::health::Facts;
 
-    fn report(status: Status, bus: Status) -> Report {
+    fn report(status: HealthStatus, bus: HealthStatus) -> HealthReport {
         let component = |component: &str, status, required, reason: &str, fix: Option<&str>| Component {
             component: component.into(),
             status,
@@ -151,10 +156,10 @@ mod tests {
             failures: 0,
         };
         let components = vec![
-            component("docker", Status::Degraded, false, &"word ".repeat(40), None),
+            component("docker", HealthStatus::Degraded, false, &"word ".repeat(40), None),
             component("bus:body", bus, true, "the hub was missing", Some("canhub doctor --fix")),
         ];
-        Report {
+        HealthReport {
             status,
             since: "then".into(),
             reason: "bus:body is unhealthy".into(),
@@ -166,14 +171,18 @@ mod tests {
     #[test]
     fn the_gate_lets_degraded_through_unless_it_is_strict() {
         let gate = |strict| Gate { wait: true, timeout: 1, strict };
-        let open = |strict, status| gate(strict).is_open(&report(status, Status::Healthy));
-        assert!(open(false, Status::Healthy) && open(false, Status::Degraded) && open(true, Status::Healthy));
-        assert!(!open(false, Status::Unhealthy) && !open(true, Status::Degraded));
+        let open = |strict, status| gate(strict).is_open(&report(status, HealthStatus::Healthy));
+        assert!(
+            open(false, HealthStatus::Healthy)
+                && open(false, HealthStatus::Degraded)
+                && open(true, HealthStatus::Healthy)
+        );
+        assert!(!open(false, HealthStatus::Unhealthy) && !open(true, HealthStatus::Degraded));
     }
 
     #[test]
     fn it_reads_in_80_columns_with_the_fix_and_what_fails_first() {
-        let report = report(Status::Unhealthy, Status::Unhealthy);
+        let report = report(HealthStatus::Unhealthy, HealthStatus::Unhealthy);
         let text = unwell(&report);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("bus:body (required): the hub was missing\n"), "{text}");

@@ -10,7 +10,7 @@ use crate::{
 
 /// All of it. `docs/doctor.schema.json` describes it.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct DoctorReport {
     /// Of this program.
     version: &'static str,
     /// How bad the worst finding is.
@@ -20,18 +20,18 @@ pub(super) struct Report {
     /// How many are warnings.
     warnings: usize,
     /// What was mended before the findings were made, or would be.
-    mended: Vec<Mend>,
+    mended: Vec<RemedyResult>,
     /// What there is.
     findings: Vec<Finding>,
 }
 
 /// Something that was mended, or would be.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Mend {
+pub(super) struct RemedyResult {
     /// What was done.
     pub(super) action: String,
     /// What became of it.
-    pub(super) outcome: Outcome,
+    pub(super) outcome: RemedyOutcome,
     /// Why not, where it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) text: Option<String>,
@@ -40,7 +40,7 @@ pub(super) struct Mend {
 /// What became of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Outcome {
+pub(super) enum RemedyOutcome {
     /// It was done.
     Done,
     /// It could not be done.
@@ -49,11 +49,11 @@ pub(super) enum Outcome {
     Would,
 }
 
-impl Mend {
+impl RemedyResult {
     pub(super) fn new(action: String, outcome: Result<(), String>) -> Self {
         match outcome {
-            Ok(()) => Self { action, outcome: Outcome::Done, text: None },
-            Err(why) => Self { action, outcome: Outcome::Failed, text: Some(why) },
+            Ok(()) => Self { action, outcome: RemedyOutcome::Done, text: None },
+            Err(why) => Self { action, outcome: RemedyOutcome::Failed, text: Some(why) },
         }
     }
 }
@@ -72,8 +72,8 @@ const GROUPS: [(Group, &str); 4] = [
     (Group::Leftovers, "Leftovers"),
 ];
 
-impl Report {
-    pub(super) fn new(findings: Vec<Finding>, mended: Vec<Mend>) -> Self {
+impl DoctorReport {
+    pub(super) fn new(findings: Vec<Finding>, mended: Vec<RemedyResult>) -> Self {
         let count = |level| findings.iter().filter(|finding| finding.level == level).count();
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -94,11 +94,11 @@ impl Report {
         let mut text = String::new();
         if !self.mended.is_empty() {
             text += &(paint(BOLD, "Fixed") + "\n");
-            for Mend { action, outcome, text: why } in &self.mended {
+            for RemedyResult { action, outcome, text: why } in &self.mended {
                 let (sign, colour) = match outcome {
-                    Outcome::Done => ("✔", GREEN),
-                    Outcome::Failed => ("✘", RED),
-                    Outcome::Would => ("would", YELLOW),
+                    RemedyOutcome::Done => ("✔", GREEN),
+                    RemedyOutcome::Failed => ("✘", RED),
+                    RemedyOutcome::Would => ("would", YELLOW),
                 };
                 let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
                 text += &wrap(&format!("  {sign} "), &format!("{action}{why}")).replacen(
@@ -191,7 +191,7 @@ mod tests {
     use crate::checks::Remedy;
     use crate::cli::doctor::schema;
 
-    fn report() -> Report {
+    fn report() -> DoctorReport {
         let long = "word ".repeat(40);
         let findings = vec![
             Finding::pass(Group::System, "kernel", "Linux 6.12"),
@@ -201,10 +201,10 @@ mod tests {
                 .by_doctor(Remedy::RemoveSocket("/x".into())),
         ];
         let mended = vec![
-            Mend::new("load the kernel module can-gw".into(), Ok(())),
-            Mend::new("remove /x".into(), Err("busy".into())),
+            RemedyResult::new("load the kernel module can-gw".into(), Ok(())),
+            RemedyResult::new("remove /x".into(), Err("busy".into())),
         ];
-        Report::new(findings, mended)
+        DoctorReport::new(findings, mended)
     }
 
     fn leftovers() -> &'static str {
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn the_last_line_is_the_next_step() {
-        let of = |finding: Finding| Report::new(vec![finding], Vec::new()).verdict();
+        let of = |finding: Finding| DoctorReport::new(vec![finding], Vec::new()).verdict();
         assert_eq!(of(Finding::pass(Group::System, "kernel", "")), "No problems found.");
         let trap = Finding::warning(Group::System, "kernel", "");
         assert_eq!(of(trap.clone()), "No errors; 1 warning.");
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn json_is_as_its_schema_says() {
         let schema = schema::of_doctor();
-        let sound = Report::new(vec![Finding::pass(Group::Buses, "bus", "x")], Vec::new());
+        let sound = DoctorReport::new(vec![Finding::pass(Group::Buses, "bus", "x")], Vec::new());
         for report in [report(), sound] {
             let value = serde_json::to_value(&report).unwrap();
             assert_eq!(schema::faults(&schema, &value, "$"), Vec::<String>::new());

@@ -7,8 +7,8 @@ fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-fn found(check: &str, level: Level) -> Outcome {
-    Outcome::Found(Finding {
+fn found(check: &str, level: Level) -> CheckResult {
+    CheckResult::Found(Finding {
         group: Group::Buses,
         check: check.into(),
         subject: None,
@@ -46,12 +46,18 @@ fn well(threshold: u32, needs: &[(&str, Need)]) -> Board {
         );
     }
     let told = board.conclude(at(1)).unwrap();
-    assert_eq!((told.from, told.to), (Status::Unknown, Status::Healthy));
+    assert_eq!((told.from, told.to), (HealthStatus::Unknown, HealthStatus::Healthy));
     board
 }
 
 impl Board {
-    fn look(&mut self, key: Key, name: &str, outcome: Outcome, now: u64) -> (Option<Change>, Status) {
+    fn look(
+        &mut self,
+        key: Key,
+        name: &str,
+        outcome: CheckResult,
+        now: u64,
+    ) -> (Option<Change>, HealthStatus) {
         let change = self.record(key, name, outcome, Some(Duration::from_micros(7)), at(now));
         self.conclude(at(now));
         (change, self.report().status)
@@ -68,28 +74,30 @@ impl Board {
 fn before_the_first_look_all_is_unknown_and_that_is_not_healthy() {
     let mut board = board(1, &[]);
     let report = board.report();
-    assert_eq!(report.status, Status::Unhealthy);
+    assert_eq!(report.status, HealthStatus::Unhealthy);
     let names: Vec<&str> = report.components.iter().map(|one| one.component.as_str()).collect();
     assert_eq!(names, ["kernel", "docker", "state"]);
-    assert!(report.components.iter().all(|one| one.status == Status::Unknown && one.last_check.is_none()));
+    assert!(
+        report.components.iter().all(|one| one.status == HealthStatus::Unknown && one.last_check.is_none())
+    );
     assert_eq!(board.conclude(at(1)), None, "there is nothing to tell yet");
     board.look(Key::Kernel, "kernel", found("a", Level::Pass), 1);
     let (_, status) = board.look(Key::State, "state", found("a", Level::Pass), 1);
-    assert_eq!(status, Status::Degraded, "Docker is optional, and not known to be well");
+    assert_eq!(status, HealthStatus::Degraded, "Docker is optional, and not known to be well");
 }
 
 #[test]
 fn a_required_component_makes_all_unhealthy_and_an_optional_one_degraded() {
     let fails = || found("a", Level::Error);
-    assert_eq!(well(1, &[]).look(bus(), "bus:body", fails(), 2).1, Status::Unhealthy);
-    assert_eq!(well(1, &[]).look(Key::Docker, "docker", fails(), 2).1, Status::Degraded);
+    assert_eq!(well(1, &[]).look(bus(), "bus:body", fails(), 2).1, HealthStatus::Unhealthy);
+    assert_eq!(well(1, &[]).look(Key::Docker, "docker", fails(), 2).1, HealthStatus::Degraded);
     let warning = || found("a", Level::Warning);
-    assert_eq!(well(1, &[]).look(bus(), "bus:body", warning(), 2).1, Status::Degraded);
+    assert_eq!(well(1, &[]).look(bus(), "bus:body", warning(), 2).1, HealthStatus::Degraded);
     let docker = [("docker", Need::Required), ("bus:body", Need::Ignored)];
-    assert_eq!(well(1, &docker).look(Key::Docker, "docker", fails(), 2).1, Status::Unhealthy);
+    assert_eq!(well(1, &docker).look(Key::Docker, "docker", fails(), 2).1, HealthStatus::Unhealthy);
     let mut ignoring = well(1, &docker);
-    assert_eq!(ignoring.look(bus(), "bus:body", fails(), 2), (None, Status::Healthy));
-    assert_eq!(ignoring.component("bus:body").status, Status::Unwatched);
+    assert_eq!(ignoring.look(bus(), "bus:body", fails(), 2), (None, HealthStatus::Healthy));
+    assert_eq!(ignoring.component("bus:body").status, HealthStatus::Unwatched);
 }
 
 #[test]
@@ -97,7 +105,7 @@ fn so_many_failures_in_a_row_count_and_one_success_recovers() {
     let mut board = well(3, &[]);
     let fails = || found("a", Level::Error);
     for time in 2..4 {
-        assert_eq!(board.look(bus(), "bus:body", fails(), time), (None, Status::Healthy));
+        assert_eq!(board.look(bus(), "bus:body", fails(), time), (None, HealthStatus::Healthy));
         assert!(board.suspects(|_| true));
         assert_eq!(board.component("bus:body").failures, (time - 1) as u32);
     }
@@ -108,18 +116,24 @@ fn so_many_failures_in_a_row_count_and_one_success_recovers() {
         "it starts anew"
     );
     for time in 5..7 {
-        assert_eq!(board.look(bus(), "bus:body", fails(), time).1, Status::Healthy);
+        assert_eq!(board.look(bus(), "bus:body", fails(), time).1, HealthStatus::Healthy);
     }
     let (change, status) = board.look(bus(), "bus:body", fails(), 7);
     let change = change.unwrap();
-    assert_eq!((change.from, change.to, status), (Status::Healthy, Status::Unhealthy, Status::Unhealthy));
+    assert_eq!(
+        (change.from, change.to, status),
+        (HealthStatus::Healthy, HealthStatus::Unhealthy, HealthStatus::Unhealthy)
+    );
     let component = board.component("bus:body");
     assert_eq!((component.fix.as_deref(), component.took_us), (Some("mend it"), Some(7)));
     assert_eq!((component.since.as_str(), board.suspects(|_| true)), ("1970-01-01T00:00:07.000Z", false));
     board.look(bus(), "bus:body", fails(), 8);
     assert_eq!(board.component("bus:body").since, component.since, "it is so since then");
     let (change, status) = board.look(bus(), "bus:body", found("a", Level::Pass), 9);
-    assert_eq!((change.map(|change| change.to), status), (Some(Status::Healthy), Status::Healthy));
+    assert_eq!(
+        (change.map(|change| change.to), status),
+        (Some(HealthStatus::Healthy), HealthStatus::Healthy)
+    );
     assert_eq!(board.component("bus:body").fix, None);
 }
 
@@ -129,44 +143,44 @@ fn getting_worse_needs_its_own_failures_in_a_row() {
     for time in 2..9 {
         board.look(bus(), "bus:body", found("a", Level::Warning), time);
     }
-    assert_eq!(board.component("bus:body").status, Status::Degraded);
+    assert_eq!(board.component("bus:body").status, HealthStatus::Degraded);
     board.look(bus(), "bus:body", found("a", Level::Error), 9);
-    assert_eq!(board.component("bus:body").status, Status::Degraded, "one failed look is one");
+    assert_eq!(board.component("bus:body").status, HealthStatus::Degraded, "one failed look is one");
     board.look(bus(), "bus:body", found("a", Level::Error), 10);
-    assert_eq!(board.component("bus:body").status, Status::Unhealthy);
+    assert_eq!(board.component("bus:body").status, HealthStatus::Unhealthy);
 }
 
 #[test]
 fn an_adapter_that_is_away_is_waited_for_unless_it_is_required() {
     let away = || found(ADAPTER_AWAY, Level::Warning);
     let mut board = well(1, &[]);
-    assert_eq!(board.look(adapter(), "adapter:can0", away(), 2).1, Status::Degraded);
-    assert_eq!(board.component("adapter:can0").status, Status::Degraded);
+    assert_eq!(board.look(adapter(), "adapter:can0", away(), 2).1, HealthStatus::Degraded);
+    assert_eq!(board.component("adapter:can0").status, HealthStatus::Degraded);
     let mut board = well(1, &[("adapter:can0", Need::Required)]);
-    assert_eq!(board.look(adapter(), "adapter:can0", away(), 2).1, Status::Unhealthy);
+    assert_eq!(board.look(adapter(), "adapter:can0", away(), 2).1, HealthStatus::Unhealthy);
     let other = found("adapter", Level::Warning);
-    assert_eq!(board.look(adapter(), "adapter:can0", other, 3).1, Status::Degraded);
+    assert_eq!(board.look(adapter(), "adapter:can0", other, 3).1, HealthStatus::Degraded);
 }
 
 #[test]
 fn what_cannot_be_watched_counts_for_nothing_unless_it_is_required() {
-    let blind = || Outcome::Unwatched("canhub was given no socket".into());
-    assert_eq!(well(1, &[]).look(Key::Docker, "docker", blind(), 2).1, Status::Healthy);
+    let blind = || CheckResult::Unwatched("canhub was given no socket".into());
+    assert_eq!(well(1, &[]).look(Key::Docker, "docker", blind(), 2).1, HealthStatus::Healthy);
     let mut board = well(1, &[("docker", Need::Required)]);
-    assert_eq!(board.look(Key::Docker, "docker", blind(), 2).1, Status::Unhealthy);
+    assert_eq!(board.look(Key::Docker, "docker", blind(), 2).1, HealthStatus::Unhealthy);
     assert!(board.component("docker").reason.contains("was given no socket"));
 }
 
 #[test]
 fn what_came_too_early_says_why_and_never_unsays_what_is_known() {
     let mut fresh = board(2, &[]);
-    let early = || Outcome::TooEarly("Docker starts after canhub".into());
+    let early = || CheckResult::TooEarly("Docker starts after canhub".into());
     assert_eq!(fresh.look(Key::Docker, "docker", early(), 1).0, None);
     assert_eq!(fresh.component("docker").reason, "Docker starts after canhub");
     assert!(fresh.is_early(|_| true));
     let mut known = well(2, &[]);
     known.look(Key::Docker, "docker", early(), 2);
-    assert_eq!(known.component("docker").status, Status::Healthy);
+    assert_eq!(known.component("docker").status, HealthStatus::Healthy);
 }
 
 #[test]

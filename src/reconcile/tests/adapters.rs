@@ -71,7 +71,7 @@ fn members_hear_each_other_while_their_adapter_is_away_and_the_wire_when_it_come
     assert_eq!((up, controller.timing.unwrap().bitrate), (true, 500_000));
     assert_eq!([rig.hear(index), rig.hear(one), rig.hear(two)], [2, 2, 2]);
     assert_eq!(rig.problems(), [""; 0]);
-    assert_eq!(rig.look(), Outcome::default(), "a second look finds nothing to do");
+    assert_eq!(rig.look(), LookResult::default(), "a second look finds nothing to do");
 
     rig.kernel.delete_link(None, index).unwrap();
     rig.look();
@@ -158,7 +158,7 @@ fn an_adapter_without_settings_is_its_operators() {
     rig.look();
     assert_eq!(rig.problems(), [""; 0]);
     rig.later(5);
-    assert_eq!(rig.look(), Outcome::default());
+    assert_eq!(rig.look(), LookResult::default());
 }
 
 #[test]

@@ -176,7 +176,7 @@ fn on_a_torn_dump_no_rule_is_added_or_deleted() {
     let rig = Rig::new(&[]);
     let rules = rig.rules();
     rig.kernel.tear_dumps(1);
-    assert_eq!(rig.look(), Outcome::default());
+    assert_eq!(rig.look(), LookResult::default());
     assert_eq!(rig.rules(), rules);
     rig.kernel.tear_dumps(1);
     assert_eq!(rig.manager.status().unwrap().buses[0].steps, [""; 0], "nor is a fault shown");
@@ -212,7 +212,7 @@ fn a_quiet_audit_reads_the_rules_once() {
     let rig = Rig::new(&[]);
     // Links, rules and two sandboxes: a fifth call would fail.
     rig.kernel.fail_after(4, 105);
-    assert_eq!(rig.look(), Outcome::default());
+    assert_eq!(rig.look(), LookResult::default());
     assert!(rig.kernel.links().is_err());
 }
 
