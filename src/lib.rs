@@ -72,5 +72,6 @@ pub mod reconcile;
 pub mod rustycan4docker;
 pub mod state;
 pub mod status;
+mod suggest;
 mod system;
 pub mod traffic;

@@ -9,6 +9,7 @@ use crate::{
     adapter::{self, Adapter, Settings},
     kernel::{CAN_MTU, CANFD_MTU, CANXL_MTU},
     names::IfName,
+    suggest::did_you_mean,
 };
 
 /// Docker's own endpoint option for an interface name (compose `interface_name`).
@@ -206,14 +207,7 @@ fn unknown(key: &str, value: &str, lower: &str, keys: &[&str]) -> String {
             "option {key}={value}: not supported by this version of canhub; the name is reserved"
         );
     }
-    let allowed = keys.join(", ");
-    let nearest = keys
-        .iter()
-        .map(|known| (strsim::damerau_levenshtein(lower, known), known))
-        .min()
-        .filter(|(distance, _)| *distance <= 3)
-        .map(|(_, known)| format!(" (did you mean {known}?)"))
-        .unwrap_or_default();
+    let (nearest, allowed) = (did_you_mean(lower, keys), keys.join(", "));
     format!("option {key}={value}: unknown option {key:?}{nearest}; valid options: {allowed}")
 }
 

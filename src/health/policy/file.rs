@@ -8,6 +8,7 @@ use toml::{
 };
 
 use super::{FILE, Need, Pattern, Policy};
+use crate::suggest::did_you_mean;
 
 const KEYS: [&str; 6] = ["required", "optional", "ignored", "interval", "time-limit", "failure-threshold"];
 const ALLOWED_COMPONENTS: &str =
@@ -64,13 +65,7 @@ fn parse(text: &str) -> Result<Policy, Wrong> {
                 policy.threshold = number("failure-threshold", "a number", value, 1..=100)?;
             }
             other => {
-                let nearest = KEYS
-                    .iter()
-                    .map(|known| (strsim::damerau_levenshtein(other, known), known))
-                    .min()
-                    .filter(|(distance, _)| *distance <= 3)
-                    .map(|(_, known)| format!(" (did you mean {known}?)"))
-                    .unwrap_or_default();
+                let nearest = did_you_mean(other, &KEYS);
                 let why = format!("there is no key {other}{nearest}; the keys are {}", KEYS.join(", "));
                 return Err(Wrong { at: key.span(), why });
             }

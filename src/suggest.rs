@@ -1,0 +1,25 @@
+//! "Did you mean": the known word that a mistyped one is nearest to.
+
+/// More changes than this, and it is another word.
+const MAX_DISTANCE: usize = 3;
+
+/// ` (did you mean WORD?)`, to follow a word that is not known; empty where none is near.
+pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> String {
+    let distances = known.iter().map(|known| (strsim::damerau_levenshtein(word, known), known));
+    let nearest = distances.min().filter(|(distance, _)| *distance <= MAX_DISTANCE);
+    nearest.map(|(_, known)| format!(" (did you mean {known}?)")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_of_the_known_words_is_suggested_unless_all_are_far() {
+        let known = ["hub", "adapter", "adapter-wait"];
+        assert_eq!(did_you_mean("adaptr", &known), " (did you mean adapter?)");
+        assert_eq!(did_you_mean("hbu", &known), " (did you mean hub?)");
+        assert_eq!(did_you_mean("wombat", &known), "");
+        assert_eq!(did_you_mean("hub", &[]), "");
+    }
+}
