@@ -6,9 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     error::Error,
     kernel::{Kernel, PairSpec},
+    model::Model,
     names::IfName,
     plan::{Action, NamedRule, Step},
 };
@@ -21,6 +24,35 @@ pub struct StepResult<'a> {
     pub result: Result<(), Error>,
     /// How long it took.
     pub took: Duration,
+}
+
+/// What was done about one difference, when a person asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repair {
+    /// The network that it was done for; `None` for a leftover of none.
+    pub network_name: Option<String>,
+    /// Which interface or file it was done to.
+    pub interface: String,
+    /// What was wrong.
+    pub reason: String,
+    /// What was done.
+    pub did: String,
+    /// Why it could not be done.
+    pub err: Option<String>,
+}
+
+impl Repair {
+    /// What one step came to.
+    pub(crate) fn new(model: &Model, done: &StepResult<'_>) -> Self {
+        let Step { network, reason, action, .. } = done.step;
+        Self {
+            network_name: network.as_ref().map(|id| model.network_name(id).to_owned()),
+            interface: action.interface().to_owned(),
+            reason: reason.to_string(),
+            did: action.to_string(),
+            err: done.result.as_ref().err().map(ToString::to_string),
+        }
+    }
 }
 
 /// Carries out steps in order. `done` hears of each; a failed step does not stop the others.

@@ -26,6 +26,7 @@ pub(crate) use collect::SECOND_LOOK;
 pub use handle::Handle;
 pub use join::Joined;
 pub use learn::{DockerNetwork, DockerView};
+pub use records::RecordsState;
 pub use signals::Signals;
 pub use survey::Depth;
 

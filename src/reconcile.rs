@@ -15,19 +15,18 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
 pub use memory::Memory;
 
 use crate::{
-    apply::StepResult,
+    apply::{Repair, StepResult},
     clock::rfc3339,
     error::Error,
     manager::{Handle, Manager},
     model::Model,
-    plan::{Scope, Step},
+    plan::Scope,
     status::StartupValidation,
 };
 
@@ -47,34 +46,6 @@ pub struct LookResult {
     pub failed: usize,
     /// Something waits for a grace period or a pause to end, so a look is due before the audit.
     pub pending: bool,
-}
-
-/// What was done about one difference, when a person asked for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Repair {
-    /// The network that it was done for; `None` for a leftover of none.
-    pub network_name: Option<String>,
-    /// Which interface or file it was done to.
-    pub interface: String,
-    /// What was wrong.
-    pub reason: String,
-    /// What was done.
-    pub did: String,
-    /// Why it could not be done.
-    pub err: Option<String>,
-}
-
-impl Repair {
-    fn new(model: &Model, done: &StepResult<'_>) -> Self {
-        let Step { network, reason, action, .. } = done.step;
-        Self {
-            network_name: network.as_ref().map(|id| model.network_name(id).to_owned()),
-            interface: action.interface().to_owned(),
-            reason: (*reason).to_owned(),
-            did: action.to_string(),
-            err: done.result.as_ref().err().map(ToString::to_string),
-        }
-    }
 }
 
 /// Runs for ever: looks when woken and at every audit. `alive` is called after each look that succeeded.

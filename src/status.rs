@@ -2,6 +2,8 @@
 //!
 //! Fields have the names of the log's. A field may come; none changes its meaning while the path says `v1`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -78,6 +80,9 @@ pub struct BusStatus {
     /// Those of the problems that are its adapter's: the containers hear each other all the same.
     #[serde(default)]
     pub adapter_problems: Vec<String>,
+    /// The commands that fix problems, by the problem's sentence.
+    #[serde(default)]
+    pub fixes: BTreeMap<String, String>,
     /// A problem keeps containers from starting on it.
     #[serde(default)]
     pub blocked: bool,
@@ -144,6 +149,49 @@ pub struct Count {
     pub handled: u64,
     /// Lost because the destination was down or refused them. On the way out a frame counts for each who lost it.
     pub dropped: u64,
+}
+
+/// How something is. The later, the worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// Nobody looks at it: it cannot be looked at from here, or the policy says so. It counts for nothing.
+    Unwatched,
+    /// As it should be.
+    Healthy,
+    /// It works, with less than was asked for.
+    Degraded,
+    /// It was not looked at yet, or it is too early to tell. It counts as not healthy.
+    Unknown,
+    /// It does not work.
+    Unhealthy,
+}
+
+impl HealthStatus {
+    /// As JSON and the log have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unwatched => "unwatched",
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Unknown => "unknown",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_well(self) -> bool {
+        self <= Self::Healthy
+    }
+
+    /// As metrics have it: 0 healthy or unwatched, 1 degraded, 2 unhealthy or unknown.
+    pub fn as_number(self) -> u64 {
+        match self {
+            Self::Unwatched | Self::Healthy => 0,
+            Self::Degraded => 1,
+            Self::Unknown | Self::Unhealthy => 2,
+        }
+    }
 }
 
 impl Status {

@@ -7,7 +7,7 @@
 //!   last N that are kept, `&follow=false` ends after them
 //! - `GET /v1/openapi.json`: all of this for programs, as OpenAPI 3.1
 //! - `POST /v1/heal`: one look that heals all, also where healing is off; `{"done": [...]}`, each a
-//!   [`crate::reconcile::Repair`]
+//!   [`crate::apply::Repair`]
 //! - `GET /metrics`: OpenMetrics text, the one thing that `--metrics-listen` serves over TCP too
 //!
 //! An answer that is no success is `{"error": "one sentence"}`. Nothing here changes anything but

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::routes;
 use crate::{
+    apply::Repair,
     error::Error,
     health::Health,
     http::{
@@ -18,7 +19,6 @@ use crate::{
         socket,
     },
     manager::{Handle, Manager},
-    reconcile::Repair,
 };
 
 /// Where the admin socket is, unless said otherwise.

@@ -1,6 +1,6 @@
 //! How a bus and its adapter are, as a survey found them: one judgement for doctor and for health.
 
-use super::{Finding, Group, Level, Remedy, command_in};
+use super::{Finding, Group, Level, Remedy};
 use crate::{
     network::Ownership,
     status::{BusStatus, MemberStatus},
@@ -39,9 +39,9 @@ pub fn missing(bus: &BusStatus) -> Option<Finding> {
 pub fn problems(bus: &BusStatus) -> Vec<Finding> {
     let own = bus.problems.iter().filter(|problem| !bus.adapter_problems.contains(problem));
     let finding = |problem: &String| {
-        let finding = with_command(about_bus(bus, Level::Error, problem.clone()));
-        match finding.fix {
-            Some(_) => finding,
+        let finding = about_bus(bus, Level::Error, problem.clone());
+        match bus.fixes.get(problem) {
+            Some(fix) => finding.by(fix),
             None => finding.hint(format!("`ip -details link show {}` shows the interface", bus.hub)),
         }
     };
@@ -53,11 +53,12 @@ pub fn adapter(bus: &BusStatus) -> Option<Finding> {
     if bus.owner != Ownership::Adapter {
         return None;
     }
-    let found = |check: &str, level, sentence| {
-        let finding = Finding { level, ..Finding::pass(Group::Buses, check, sentence) };
-        Some(with_command(finding.about(&bus.hub)))
-    };
     let problem = bus.adapter_problems.first().cloned();
+    let fix = problem.as_ref().and_then(|problem| bus.fixes.get(problem)).cloned();
+    let found = |check: &str, level, sentence| {
+        let finding = Finding { level, ..Finding::pass(Group::Buses, check, sentence).about(&bus.hub) };
+        Some(Finding { fix: fix.clone(), ..finding })
+    };
     if bus.waiting {
         let level = if bus.blocked { Level::Error } else { Level::Warning };
         let waiting = || format!("adapter {} is not there", bus.hub);
@@ -80,10 +81,11 @@ pub fn adapter(bus: &BusStatus) -> Option<Finding> {
             found("adapter", Level::Warning, sentence)
         }
         (None, "sleeping" | "stopped") => {
+            let fix = format!("ip link set {interface} up");
             let sentence = format!(
-                "adapter {interface} is {state}, so its frames do not reach the bus: bring it up with `ip link set {interface} up`"
+                "adapter {interface} is {state}, so its frames do not reach the bus: bring it up with `{fix}`"
             );
-            found("adapter", Level::Error, sentence)
+            found("adapter", Level::Error, sentence).map(|finding| finding.by(fix))
         }
         (None, state) => {
             let history = match bus.adapter.as_ref().map_or(0, |adapter| adapter.bus_offs) {
@@ -147,19 +149,10 @@ fn listed(steps: &[&String]) -> String {
     }
 }
 
-/// The plan's sentences have the command that fixes it in them; other commands there only show something.
-fn with_command(finding: Finding) -> Finding {
-    match command_in(&finding.sentence)
-        .filter(|command| command.starts_with("ip link set "))
-        .map(str::to_owned)
-    {
-        Some(command) => finding.by(command),
-        None => finding,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::status::{AdapterStatus, Traffic};
 
@@ -185,6 +178,7 @@ mod tests {
             problems: vec![],
             waiting: false,
             adapter_problems: vec![],
+            fixes: BTreeMap::new(),
             blocked: false,
             heals: 0,
             traffic: Traffic::default(),

@@ -140,6 +140,14 @@ mod tests {
         })));
         assert_eq!((waiting.level, waiting.fix.as_deref()), (Level::Warning, None), "a look fixes nothing");
         assert_eq!(waiting.sentence, format!("bus garage: {away}"));
+        let down = "adapter can0 is down: bring it up";
+        let down = one(&bus(json!({
+            "problems": [down], "adapter_problems": [down], "fixes": {down: "ip link set can0 up"}, "owner": "adapter",
+        })));
+        assert_eq!((down.level, down.fix.as_deref()), (Level::Error, Some("ip link set can0 up")));
+        let shared = "adapter vcan7 is down: bring it up";
+        let shared = one(&bus(json!({"problems": [shared], "fixes": {shared: "ip link set vcan7 up"}})));
+        assert_eq!((shared.fix.as_deref(), shared.hint), (Some("ip link set vcan7 up"), None));
         let taken = "an interface vcan7 exists that canhub did not make: use it with adapter=vcan7";
         let taken = one(&bus(json!({"problems": [taken]})));
         assert!(taken.hint.as_ref().is_some_and(|hint| hint.contains("show vcan7")), "{taken:?}");

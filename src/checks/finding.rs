@@ -137,8 +137,3 @@ impl Finding {
 fn whether<S: Serializer>(remedy: &Option<Remedy>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bool(remedy.is_some())
 }
-
-/// The command in a sentence, between backticks: where there are several, the last is the one that mends.
-pub(crate) fn command_in(sentence: &str) -> Option<&str> {
-    sentence.split('`').skip(1).step_by(2).last()
-}

@@ -21,5 +21,4 @@ pub mod units;
 
 pub use bus::{ADAPTER_AWAY, adapter, bus};
 pub use files::Files;
-pub(crate) use finding::command_in;
 pub use finding::{Finding, Group, Level, Remedy};

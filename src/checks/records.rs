@@ -5,12 +5,13 @@ use std::{fs, io, path::Path};
 use super::{Finding, Group, Remedy};
 use crate::{
     kernel::{FreeSpace, boot_id, free_space},
+    manager::RecordsState,
     state::Store,
 };
 
 /// Less than this, and a record may not fit.
 const LITTLE: u64 = 256 << 10;
-pub(crate) const CHECK: &str = "records";
+const CHECK: &str = "records";
 
 /// Looks at the state folder.
 pub fn look(folder: &Path) -> Vec<Finding> {
@@ -54,9 +55,29 @@ pub fn look(folder: &Path) -> Vec<Finding> {
     findings.into_iter().map(|finding| finding.about(shown.clone())).collect()
 }
 
-/// What keeps the disk from taking more records, found without writing one; `None`: nothing. The daemon's own
-/// component `state` looks at it all the time.
-pub fn no_room(folder: &Path) -> Option<Finding> {
+/// The daemon's own records: all of them are saved, and there is room for more.
+pub fn of_daemon(records: &RecordsState) -> Finding {
+    let folder = records.folder.display();
+    if let Some((file, why)) = &records.unread {
+        let sentence = format!(
+            "{why}: buses work as far as the kernel and Docker tell, and no network can be created until it can be read"
+        );
+        return Finding::error(Group::Buses, CHECK, sentence)
+            .hint(format!("check `ls -ld {}`", file.display()));
+    }
+    if let Some(finding) = no_room(&records.folder) {
+        return finding;
+    }
+    match &records.unsaved {
+        None => Finding::pass(Group::Buses, CHECK, format!("all records are saved in {folder}")),
+        Some(why) => {
+            Finding::error(Group::Buses, CHECK, why.clone()).hint(format!("check `ls -ld {folder}`"))
+        }
+    }
+}
+
+/// What keeps the disk from taking more records, found without writing one; `None`: nothing.
+fn no_room(folder: &Path) -> Option<Finding> {
     let shown = folder.display().to_string();
     match free_space(folder) {
         Ok(room) => low_space(&shown, room),

@@ -23,6 +23,9 @@ pub(super) const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// The folder in which dockerd keeps the sockets of managed plugins, each in a subfolder.
 pub(super) const PLUGINS: &str = "/run/docker/plugins";
 
+const START: &str = "systemctl start canhub";
+const RESTART: &str = "systemctl restart canhub";
+
 /// Which daemon to connect to.
 #[derive(Debug, Args)]
 pub(super) struct AdminSocket {
@@ -61,10 +64,10 @@ impl AdminSocket {
             Ok(answer) => answer.map_err(|err| unreachable(&socket, &err)),
             Err(_) => {
                 let why = format!(
-                    "canhub did not answer within {} s: see `journalctl -u canhub`, or try `systemctl restart canhub`",
+                    "canhub did not answer within {} s: see `journalctl -u canhub`, or try `{RESTART}`",
                     limit.as_secs()
                 );
-                Err(Failed::Unreachable(why))
+                Err(Failed::Unreachable { why, fix: Some(RESTART) })
             }
         }
     }
@@ -118,18 +121,22 @@ fn sentence(body: &[u8]) -> String {
 /// Describes a connection error, and what to do.
 fn unreachable(socket: &Path, err: &io::Error) -> Failed {
     let socket = socket.display();
-    Failed::Unreachable(match err.kind() {
-        io::ErrorKind::PermissionDenied => "permission denied: run it as root".into(),
-        io::ErrorKind::NotFound => format!(
-            "canhub is not running, or its admin socket is not at {socket}: run `systemctl start canhub`, or name the socket with --admin-socket"
-        ),
-        io::ErrorKind::ConnectionRefused => {
-            format!(
-                "no process listens on {socket}: run `systemctl restart canhub`, and see `journalctl -u canhub`"
-            )
+    let (why, fix) = match err.kind() {
+        io::ErrorKind::PermissionDenied => ("permission denied: run it as root".into(), None),
+        io::ErrorKind::NotFound => {
+            let why = format!(
+                "canhub is not running, or its admin socket is not at {socket}: run `{START}`, or name the socket with --admin-socket"
+            );
+            (why, Some(START))
         }
-        _ => format!("canhub does not answer on {socket}: {err}; see `journalctl -u canhub`"),
-    })
+        io::ErrorKind::ConnectionRefused => {
+            let why =
+                format!("no process listens on {socket}: run `{RESTART}`, and see `journalctl -u canhub`");
+            (why, None)
+        }
+        _ => (format!("canhub does not answer on {socket}: {err}; see `journalctl -u canhub`"), None),
+    };
+    Failed::Unreachable { why, fix }
 }
 
 #[cfg(test)]
@@ -142,7 +149,8 @@ mod tests {
         let socket = AdminSocket { admin_socket: Some(dir.path().join("admin.sock")) };
         let failed = socket.get("/v1/status").unwrap_err();
         assert_eq!(failed.exit_code(), 3);
-        let Failed::Unreachable(why) = failed else { panic!("{failed:?}") };
+        let Failed::Unreachable { why, fix } = failed else { panic!("{failed:?}") };
+        assert_eq!(fix, Some(START));
         assert!(why.contains("systemctl start canhub") && why.contains("--admin-socket"), "{why}");
     }
 

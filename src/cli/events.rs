@@ -41,7 +41,10 @@ impl EventsCommand {
         };
         self.socket.follow(&format!("/v1/events?last={last}&follow={}", self.follow), each)?;
         match (self.follow && read_to_the_end, told || self.json) {
-            (true, _) => Err(Failed::Unreachable("canhub stopped; see `systemctl status canhub`".into())),
+            (true, _) => Err(Failed::Unreachable {
+                why: "canhub stopped; see `systemctl status canhub`".into(),
+                fix: None,
+            }),
             (false, false) => {
                 lines::print(
                     "No events since canhub started. To wait for new ones: canhub events --follow\n",

@@ -53,8 +53,13 @@ enum Failed {
     Found,
     /// The command failed for this reason.
     Because(String),
-    /// The daemon cannot be reached for this reason.
-    Unreachable(String),
+    /// The daemon cannot be reached.
+    Unreachable {
+        /// For this reason.
+        why: String,
+        /// The command that fixes it, where one is known to; the reason has it too.
+        fix: Option<&'static str>,
+    },
 }
 
 impl From<String> for Failed {
@@ -68,7 +73,7 @@ impl Failed {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Found | Self::Because(_) => 1,
-            Self::Unreachable(_) => 3,
+            Self::Unreachable { .. } => 3,
         }
     }
 }
@@ -89,7 +94,7 @@ impl Cli {
             Command::Man(man) => man.run(Self::command()).map_err(Failed::from),
         };
         let Err(failed) = done else { return ExitCode::SUCCESS };
-        if let Failed::Because(why) | Failed::Unreachable(why) = &failed {
+        if let Failed::Because(why) | Failed::Unreachable { why, .. } = &failed {
             complain(why);
         }
         ExitCode::from(failed.exit_code())

@@ -9,10 +9,10 @@ use crate::{
     apply::StepResult,
     clock::micros,
     endpoint::Endpoint,
-    health::HealthStatus,
     model::Model,
     names::{EndpointId, NetworkId},
     plan::{Problem, Step},
+    status::HealthStatus,
 };
 
 /// The kind of an event.
@@ -174,7 +174,7 @@ impl Event {
             endpoint: step.endpoint.clone(),
             container: step.endpoint.as_ref().and_then(|id| model.container_name(id)).map(str::to_owned),
             interface: Some(step.action.interface().to_owned()),
-            reason: Some(step.reason.into()),
+            reason: Some(step.reason.as_str().into()),
             ..Self::new(kind)
         }
     }

@@ -6,7 +6,7 @@
 mod event;
 mod feed;
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use parking_lot::Mutex;
 
@@ -37,7 +37,7 @@ impl Events {
 
     /// Only counts the event, for a recurring fault that is summed up later.
     pub fn count(&self, event: &Event) {
-        self.counters.count(event);
+        count(&self.counters, event);
         self.heals.lock().count(event);
     }
 
@@ -60,6 +60,23 @@ impl Events {
     pub fn heals_of_endpoint(&self, network: &NetworkId, id: &EndpointId) -> u64 {
         let heals = self.heals.lock();
         heals.0.get(network).and_then(|network| network.get(&Some(id.clone()))).copied().unwrap_or(0)
+    }
+}
+
+fn count(counters: &Counters, event: &Event) {
+    // A reason that is not a word of the code would make a series of its own, and who knows how many.
+    let reason = match event.reason {
+        Some(Cow::Borrowed(reason)) => Some(reason),
+        _ => None,
+    };
+    match (event.kind, reason) {
+        (Kind::Healed, Some(reason)) => counters.healed(reason),
+        (Kind::HealFailed, Some(reason)) => counters.heal_failed(reason),
+        (Kind::Joined, _) => counters.joined(Duration::from_micros(event.took_us.unwrap_or(0))),
+        (Kind::Left, _) => counters.left(),
+        (Kind::Problem, _) => counters.problem(),
+        (Kind::ProblemOver, _) => counters.problem_over(),
+        _ => {}
     }
 }
 
@@ -111,6 +128,15 @@ mod tests {
         let network = "a1".repeat(32).try_into().unwrap();
         assert_eq!(events.heals_of_network(&network), 3);
         assert_eq!(events.heals_of_endpoint(&network, &"e1".to_owned().try_into().unwrap()), 2);
+    }
+
+    #[test]
+    fn only_reasons_from_the_code_are_counted() {
+        let events = Events::default();
+        let healed = |reason| Event { reason: Some(reason), ..Event::new(Kind::Healed) };
+        events.count(&healed("the hub was missing".into()));
+        events.count(&healed(String::from("the hub was missing").into()));
+        assert_eq!(events.counters().heals("the hub was missing"), 1);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    component::{Component, HealthReport, HealthStatus},
+    component::{Component, HealthReport},
     facts::Facts,
     policy::{Need, Policy},
 };
@@ -14,6 +14,7 @@ use crate::{
     checks::{ADAPTER_AWAY, Finding, Level},
     clock::{micros, rfc3339},
     names::NetworkId,
+    status::HealthStatus,
 };
 
 /// What a component is, whatever it is called at the moment. In the order of the report.

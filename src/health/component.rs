@@ -5,49 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::facts::Facts;
-
-/// How something is. The later, the worse.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum HealthStatus {
-    /// Nobody looks at it: it cannot be looked at from here, or the policy says so. It counts for nothing.
-    Unwatched,
-    /// As it should be.
-    Healthy,
-    /// It works, with less than was asked for.
-    Degraded,
-    /// It was not looked at yet, or it is too early to tell. It counts as not healthy.
-    Unknown,
-    /// It does not work.
-    Unhealthy,
-}
-
-impl HealthStatus {
-    /// As JSON and the log have it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unwatched => "unwatched",
-            Self::Healthy => "healthy",
-            Self::Degraded => "degraded",
-            Self::Unknown => "unknown",
-            Self::Unhealthy => "unhealthy",
-        }
-    }
-
-    /// Whether nothing is wrong.
-    pub fn is_well(self) -> bool {
-        self <= Self::Healthy
-    }
-
-    /// As metrics have it: 0 healthy or unwatched, 1 degraded, 2 unhealthy or unknown.
-    pub fn as_number(self) -> u64 {
-        match self {
-            Self::Unwatched | Self::Healthy => 0,
-            Self::Degraded => 1,
-            Self::Unknown | Self::Unhealthy => 2,
-        }
-    }
-}
+use crate::status::HealthStatus;
 
 /// All that was found out, and what it comes to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

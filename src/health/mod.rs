@@ -13,7 +13,9 @@ mod slot;
 mod survey;
 
 pub use board::{Board, Change, CheckResult, Key};
-pub use component::{Component, HealthReport, HealthStatus};
+pub use component::{Component, HealthReport};
 pub use facts::Facts;
 pub use monitor::{DOCKER_GRACE, Health, Watch};
 pub use policy::Policy;
+
+pub use crate::status::HealthStatus;

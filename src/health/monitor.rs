@@ -18,7 +18,7 @@ use super::{
     survey::{lacking, take_in},
 };
 use crate::{
-    checks::{Files, Finding, Group},
+    checks::{Files, Finding, Group, records},
     clock::{rfc3339, roughly},
     docker,
     error::Error,
@@ -235,7 +235,7 @@ impl Looker {
 
     async fn look_at_records(&self) {
         let begun = Instant::now();
-        let look = |manager: &Manager| (manager.records(), manager.state_free_bytes());
+        let look = |manager: &Manager| (records::of_daemon(&manager.records()), manager.state_free_bytes());
         let found = self.slots.records.work(&self.manager, self.policy.time_limit, look).await;
         let (found, free) =
             found.unwrap_or_else(|| (late("the disk of the state folder", self.policy.time_limit), None));

@@ -4,12 +4,12 @@ use tracing::warn;
 
 use super::Manager;
 use crate::{
+    apply::Repair,
     error::Error,
     events::{Event, Kind},
     names::NetworkId,
     network::{Alias, Network},
     plan::is_ours,
-    reconcile::Repair,
 };
 
 /// Why something is adopted.

@@ -1,44 +1,36 @@
 //! Whether what must outlive the process does.
 
+use std::path::PathBuf;
+
 use tracing::{info, warn};
 
 use super::Manager;
-use crate::{
-    checks::{Finding, Group, records},
-    kernel::free_space,
-    model::Model,
-};
+use crate::{kernel::free_space, model::Model};
+
+/// How the records are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordsState {
+    /// The state folder.
+    pub folder: PathBuf,
+    /// The state file, and why it could not be read.
+    pub unread: Option<(PathBuf, String)>,
+    /// Why a record could not be saved; it is in memory only.
+    pub unsaved: Option<String>,
+}
 
 impl Manager {
-    /// Whether all records are on the disk and there is room for more. What a full disk did not take is tried
-    /// again first; else nothing is written. It may block for as long as the disk does.
-    pub fn records(&self) -> Finding {
+    /// Whether all records are on the disk. What could not be read or saved before is tried again first; else nothing
+    /// is written. It may block for as long as the disk does.
+    pub fn records(&self) -> RecordsState {
         if self.store.unread().is_some() {
             self.read_records_again(&mut self.model.lock());
         }
-        if let Some(why) = self.store.unread() {
-            let sentence = format!(
-                "{why}: buses work as far as the kernel and Docker tell, and no network can be created until it can be read"
-            );
-            let file = self.store.state_file();
-            return Finding::error(Group::Buses, records::CHECK, sentence)
-                .hint(format!("check `ls -ld {}`", file.display()));
-        }
-        if !self.store.unsaved().is_empty() {
+        let unread = self.store.unread().map(|why| (self.store.state_file(), why));
+        if unread.is_none() && !self.store.unsaved().is_empty() {
             self.save_again();
         }
-        let folder = self.store.dir();
-        if let Some(finding) = records::no_room(folder) {
-            return finding;
-        }
-        match self.store.unsaved().first() {
-            None => {
-                let sentence = format!("all records are saved in {}", folder.display());
-                Finding::pass(Group::Buses, records::CHECK, sentence)
-            }
-            Some(why) => Finding::error(Group::Buses, records::CHECK, why.clone())
-                .hint(format!("check `ls -ld {}`", folder.display())),
-        }
+        let unsaved = self.store.unsaved().first().cloned();
+        RecordsState { folder: self.store.dir().to_owned(), unread, unsaved }
     }
 
     /// Bytes that can still be written to the file system of the state folder. It may block for as long as the disk does.

@@ -12,7 +12,7 @@ use crate::{
     kernel::Link,
     model::Model,
     network::{Hub, Ownership},
-    plan::{Blocks, Have, LEFTOVER, Plan, Scope, unread_adapter},
+    plan::{Blocks, Have, Plan, Reason, Scope, unread_adapter},
     status::{AdapterStatus, BusStatus, MemberStatus, Status, Traffic},
     traffic::{End, Faults, Totals, hub_of},
 };
@@ -111,6 +111,7 @@ impl Manager {
                 leftovers: Vec::new(),
                 problems: Vec::new(),
                 adapter_problems: Vec::new(),
+                fixes: BTreeMap::new(),
                 blocked: false,
                 heals: self.events.heals_of_network(&network.id),
                 traffic: Traffic::default(),
@@ -156,7 +157,7 @@ fn compare(buses: &mut [BusStatus], plan: Plan) -> usize {
         match buses.iter_mut().find(|bus| Some(&bus.network) == step.network.as_ref()) {
             Some(bus) => {
                 let text = format!("{} ({})", step.reason, step.action.interface());
-                if step.reason == LEFTOVER {
+                if step.reason == Reason::Leftover {
                     bus.leftovers.push(text.clone());
                 }
                 bus.steps.push(text);
@@ -169,6 +170,9 @@ fn compare(buses: &mut [BusStatus], plan: Plan) -> usize {
             bus.blocked |= matches!(problem.blocks, Blocks::Join | Blocks::Network);
             if bus.owner == Ownership::Adapter && problem.endpoint.is_none() {
                 bus.adapter_problems.push(problem.text.clone());
+            }
+            if let Some(fix) = problem.fix {
+                bus.fixes.insert(problem.text.clone(), fix);
             }
             bus.problems.push(problem.text);
         }

@@ -1,7 +1,7 @@
 //! Planning the hub: a vcan of ours, or the adapter that carries the bus.
 
 use super::{
-    Action, Blocks, Bus, Have, Plan, Problem, Scope, Want,
+    Action, Blocks, Bus, Have, Plan, Problem, Reason, Scope, Want,
     links::{End, LinkWant, repair, taken},
 };
 use crate::{
@@ -49,7 +49,7 @@ pub(super) fn plan_hub(bus: &Bus, want: &Want, have: &Have, scope: Scope<'_>) ->
                 (None, None) => {
                     let action =
                         Action::CreateHub { name: name.clone(), mtu: bus.mtu, alias: bus.alias.clone() };
-                    let step = bus.step(None, "the hub was missing", action);
+                    let step = bus.step(None, Reason::HubMissing, action);
                     (Some(HubEnd::vcan(name, End::Planned)), step.into())
                 }
             }
@@ -163,52 +163,69 @@ fn plan_carrier(bus: &Bus, link: &Link) -> (Option<HubEnd>, Plan) {
     let mut plan = Plan::default();
     if !change.is_empty() || (brings_up && !link.up) {
         let reason = match link.up {
-            true => "the adapter was not set up as asked",
-            false => "the adapter was not set up and up",
+            true => Reason::AdapterSettings,
+            false => Reason::AdapterDown,
         };
         let up = brings_up || link.up;
         let action = Action::Configure { index: link.index, name: name.clone(), change, up };
         plan.steps.push(bus.step(None, reason, action));
     } else if !link.up {
-        plan.problems.push(bus.problem(None, Blocks::Nothing, down(link)));
+        plan.problems.push(down(bus, link));
     }
-    plan.problems.extend(troubled(link).map(|text| bus.problem(None, Blocks::Nothing, text)));
+    plan.problems.extend(troubled(bus, link));
     let hub = name.parse().ok().map(|name| HubEnd { name, end: End::Stands(link.index), tells_errors: true });
     (hub, plan)
 }
 
-fn down(link: &Link) -> String {
+fn down(bus: &Bus, link: &Link) -> Problem {
     let name = &link.name;
-    match &link.controller {
-        Some(controller) if controller.timing.is_none() => format!(
-            "adapter {name} is down and has no bitrate, so its frames do not reach the bus: create the network with -o bitrate=500000 (or whatever the wire has), or run `ip link set {name} up type can bitrate 500000`"
-        ),
-        _ => format!(
-            "adapter {name} is down, so its frames do not reach the bus: bring it up with `ip link set {name} up`"
-        ),
-    }
+    let (text, fix) = match &link.controller {
+        Some(controller) if controller.timing.is_none() => {
+            let fix = format!("ip link set {name} up type can bitrate 500000");
+            let text = format!(
+                "adapter {name} is down and has no bitrate, so its frames do not reach the bus: create the network with -o bitrate=500000 (or whatever the wire has), or run `{fix}`"
+            );
+            (text, fix)
+        }
+        _ => {
+            let fix = format!("ip link set {name} up");
+            let text = format!(
+                "adapter {name} is down, so its frames do not reach the bus: bring it up with `{fix}`"
+            );
+            (text, fix)
+        }
+    };
+    Problem { fix: Some(fix), ..bus.problem(None, Blocks::Nothing, text) }
 }
 
 /// What is wrong on the wire, in words for somebody who has not met it before.
-fn troubled(link: &Link) -> Option<String> {
+fn troubled(bus: &Bus, link: &Link) -> Option<Problem> {
     let (name, controller) = (&link.name, link.controller.as_ref()?);
     if !link.up {
         return None;
     }
     let usual = "the usual causes are another bitrate than the others on the wire, missing termination (120 ohms at both ends), swapped or open wires, or nobody else on the wire";
-    match controller.state {
+    let (text, fix) = match controller.state {
         BusState::ErrorPassive => {
-            Some(format!("adapter {name} is error-passive: nearly all of its frames fail; {usual}"))
+            (format!("adapter {name} is error-passive: nearly all of its frames fail; {usual}"), None)
         }
-        BusState::BusOff if controller.restart_ms == 0 => Some(format!(
-            "adapter {name} is bus-off: too many errors, so its controller left the bus, and nothing restarts it; {usual}; then run `ip link set {name} down && ip link set {name} up`, or create the network with -o restart-ms=100"
-        )),
-        BusState::BusOff => Some(format!(
-            "adapter {name} is bus-off: too many errors, so its controller left the bus; the kernel restarts it after {} ms; {usual}",
-            controller.restart_ms
-        )),
-        _ => None,
-    }
+        BusState::BusOff if controller.restart_ms == 0 => {
+            let fix = format!("ip link set {name} down && ip link set {name} up");
+            let text = format!(
+                "adapter {name} is bus-off: too many errors, so its controller left the bus, and nothing restarts it; {usual}; then run `{fix}`, or create the network with -o restart-ms=100"
+            );
+            (text, Some(fix))
+        }
+        BusState::BusOff => {
+            let text = format!(
+                "adapter {name} is bus-off: too many errors, so its controller left the bus; the kernel restarts it after {} ms; {usual}",
+                controller.restart_ms
+            );
+            (text, None)
+        }
+        _ => return None,
+    };
+    Some(Problem { fix, ..bus.problem(None, Blocks::Nothing, text) })
 }
 
 /// An interface with all that it may be chosen by.

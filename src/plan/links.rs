@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
-    Action, Blocks, Bus, Have, Member, Plan, Sandbox, Scope, Step, Want,
+    Action, Blocks, Bus, Have, Member, Plan, Reason, Sandbox, Scope, Step, Want,
     have::{alias, is_ours, other_end},
 };
 use crate::{
@@ -71,7 +71,7 @@ fn plan_member(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>) -> (Op
             Sandbox::Present(links) => create_pair_inside(bus, member, links, have),
             Sandbox::Missing if scope == Scope::Join(&member.endpoint) => {
                 let action = pair(bus, member, member.endpoint.container_end(), None);
-                (Some(End::Planned), bus.step(Some(&member.endpoint), PAIR_MISSING, action).into())
+                (Some(End::Planned), bus.step(Some(&member.endpoint), Reason::PairMissing, action).into())
             }
             // The container is gone, or Docker has not made its sandbox: nowhere to put an end.
             Sandbox::Missing | Sandbox::Unknown(_) => (None, Plan::default()),
@@ -83,7 +83,7 @@ fn plan_member(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>) -> (Op
     let waits_for_docker = other_end(host, &have.links).is_some();
     if let (Sandbox::Present(links), None, false) = (sandbox, end, waits_for_docker) {
         let broken = Action::Delete { sandbox: None, index: host.index, name: host.name.clone() };
-        let delete = bus.step(Some(&member.endpoint), "the container end was moved away", broken);
+        let delete = bus.step(Some(&member.endpoint), Reason::ContainerEndMoved, broken);
         let (end, plan) = create_pair_inside(bus, member, links, have);
         return (end, Plan::from(delete).and(plan));
     }
@@ -98,8 +98,6 @@ fn plan_member(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>) -> (Op
     let steps: Vec<Step> = outside.into_iter().chain(inside).collect();
     (Some(End::Stands(host.index)), unread.and(steps.into()))
 }
-
-const PAIR_MISSING: &str = "the pair was missing";
 
 fn pair(bus: &Bus, member: &Member, end: IfName, sandbox: Option<PathBuf>) -> Action {
     let (host, alias) = (member.endpoint.host_end(), member.alias.clone());
@@ -123,11 +121,11 @@ fn create_pair_inside(bus: &Bus, member: &Member, links: &[Link], have: &Have) -
     let sandbox = Some(member.sandbox.clone());
     let remove = |link: &Link| {
         let action = Action::Delete { sandbox: sandbox.clone(), index: link.index, name: link.name.clone() };
-        bus.step(Some(&member.endpoint), "the host end was moved away", action)
+        bus.step(Some(&member.endpoint), Reason::HostEndMoved, action)
     };
     let mut steps: Vec<Step> = remnants.into_iter().map(remove).collect();
     let make = pair(bus, member, name, sandbox.clone());
-    steps.push(bus.step(Some(&member.endpoint), PAIR_MISSING, make));
+    steps.push(bus.step(Some(&member.endpoint), Reason::PairMissing, make));
     (Some(End::Planned), steps.into())
 }
 
@@ -197,10 +195,10 @@ fn change_step(
     mut change: LinkChange,
 ) -> Option<Step> {
     let reason = match &change {
-        LinkChange { name: Some(_), .. } => "the link had another name",
-        LinkChange { mtu: Some(_), .. } => "the link had another MTU",
-        _ if !link.up => "the link was down",
-        LinkChange { alias: Some(_), .. } => "the link's alias was missing",
+        LinkChange { name: Some(_), .. } => Reason::LinkName,
+        LinkChange { mtu: Some(_), .. } => Reason::LinkMtu,
+        _ if !link.up => Reason::LinkDown,
+        LinkChange { alias: Some(_), .. } => Reason::LinkAlias,
         _ => return None,
     };
     // A new name or MTU takes the link down on the way, so what is changed is always asked to be up.
@@ -233,11 +231,8 @@ pub(super) fn plan_leftovers(want: &Want, have: &Have) -> Vec<Step> {
     let delete = |link: &Link| Step {
         network: bus_of(link).map(|bus| bus.network.clone()),
         endpoint: None,
-        reason: LEFTOVER,
+        reason: Reason::Leftover,
         action: Action::Delete { sandbox: None, index: link.index, name: link.name.clone() },
     };
     leftovers.map(delete).collect()
 }
-
-/// Why a step removes a leftover link; the reconcile loop gives such a link a grace period.
-pub const LEFTOVER: &str = "link belongs to no known network or endpoint";

@@ -7,6 +7,7 @@
 mod have;
 mod hub;
 mod links;
+mod reason;
 mod rules;
 
 #[cfg(test)]
@@ -20,7 +21,7 @@ use std::{
 
 pub use have::{Have, Rules, Sandbox, is_ours};
 pub use hub::{carriers, unread_adapter};
-pub use links::LEFTOVER;
+pub use reason::Reason;
 pub use rules::NamedRule;
 
 use crate::{
@@ -104,8 +105,8 @@ pub struct Step {
     pub network: Option<NetworkId>,
     /// The endpoint it serves, if only one.
     pub endpoint: Option<EndpointId>,
-    /// What is wrong, in words for the log.
-    pub reason: &'static str,
+    /// What is wrong.
+    pub reason: Reason,
     /// What to do.
     pub action: Action,
 }
@@ -190,6 +191,8 @@ pub struct Problem {
     pub awaits_adapter: bool,
     /// One sentence: what is wrong and what to do.
     pub text: String,
+    /// The command that fixes it, where one does; the sentence has it too.
+    pub fix: Option<String>,
 }
 
 /// What a problem keeps from succeeding.
@@ -277,7 +280,7 @@ impl Member {
 }
 
 impl Bus {
-    fn step(&self, endpoint: Option<&EndpointId>, reason: &'static str, action: Action) -> Step {
+    fn step(&self, endpoint: Option<&EndpointId>, reason: Reason, action: Action) -> Step {
         Step { network: Some(self.network.clone()), endpoint: endpoint.cloned(), reason, action }
     }
 
@@ -288,6 +291,7 @@ impl Bus {
             blocks,
             awaits_adapter: false,
             text,
+            fix: None,
         }
     }
 }

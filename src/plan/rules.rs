@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Blocks, Bus, Have, Plan, Rules, Scope, hub::HubEnd, links::Ends};
+use super::{Action, Blocks, Bus, Have, Plan, Reason, Rules, Scope, hub::HubEnd, links::Ends};
 use crate::{
     kernel::{Filter, Rule, RuleFlags},
     names::IfName,
@@ -134,11 +134,11 @@ pub(super) fn plan_rules(
     let unwanted: Vec<Rule> =
         standing.into_iter().zip(stays).filter(|(_, stays)| !stays).map(|(rule, _)| rule).collect();
     if !unwanted.is_empty() {
-        plan.steps.push(bus.step(None, "rules stood that deliver twice", Action::DeleteRules(unwanted)));
+        plan.steps.push(bus.step(None, Reason::SurplusRules, Action::DeleteRules(unwanted)));
     }
     if !missing.is_empty() {
         let ends = ends.iter().filter_map(|(name, end)| Some((name.clone(), end.index()?))).collect();
-        plan.steps.push(bus.step(None, "rules were missing", Action::AddRules { rules: missing, ends }));
+        plan.steps.push(bus.step(None, Reason::RulesMissing, Action::AddRules { rules: missing, ends }));
     }
     plan
 }

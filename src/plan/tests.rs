@@ -79,7 +79,7 @@ fn heals(kernel: &FakeKernel, model: &Model) -> Vec<&'static str> {
     let again = plan_all(kernel, model);
     assert_eq!(again.steps, [], "a second plan is empty");
     assert_bus_is_exact(kernel, model);
-    steps.into_iter().map(|step| step.reason).collect()
+    steps.into_iter().map(|step| step.reason.as_str()).collect()
 }
 
 fn assert_bus_is_exact(kernel: &FakeKernel, model: &Model) {
@@ -128,7 +128,7 @@ fn a_join_plans_its_own_endpoint_and_the_rules_to_the_others() {
     // As the manager does for a pair that is not there yet: its rules cannot be there either.
     have.rules = Rules::NotRead;
     let plan = plan(&want, &have, Scope::Join(&joining.id));
-    let kinds: Vec<&str> = plan.steps.iter().map(|step| step.reason).collect();
+    let kinds: Vec<&str> = plan.steps.iter().map(|step| step.reason.as_str()).collect();
     assert_eq!(kinds, ["the pair was missing", "rules were missing"]);
     let Action::AddRules { rules, .. } = &plan.steps[1].action else { panic!() };
     assert_eq!(rules.len(), 2 * 2 * 4, "to and from hub and three members, classic and FD");
@@ -296,7 +296,7 @@ fn of_a_sandbox_that_cannot_be_read_nothing_is_made_deleted_or_changed() {
     kernel.change_link(None, host_end(&kernel, &model, 16).index, &down).unwrap();
     kernel.delete_link(None, host_end(&kernel, &model, 17).index).unwrap();
     let steps = heal(&kernel, &model);
-    let reasons: Vec<&str> = steps.iter().map(|step| step.reason).collect();
+    let reasons: Vec<&str> = steps.iter().map(|step| step.reason.as_str()).collect();
     assert_eq!(reasons, ["the link was down", "the pair was missing", "rules were missing"]);
     assert_eq!(plan_all(&kernel, &model).steps, []);
 
@@ -317,7 +317,7 @@ fn without_the_rules_links_are_healed_and_only_new_ends_get_rules() {
     let want = model.want();
     let unread = Have { rules: Rules::Unknown("torn".into()), ..look(&kernel, &want) };
     let plan = plan(&want, &unread, Scope::Everything);
-    let reasons: Vec<&str> = plan.steps.iter().map(|step| step.reason).collect();
+    let reasons: Vec<&str> = plan.steps.iter().map(|step| step.reason.as_str()).collect();
     assert_eq!(reasons, ["the pair was missing", "rules were missing"]);
     assert!(!plan.acts_on_rules());
     assert_eq!(plan.problems.len(), 2, "one for each bus: {:?}", plan.problems);
@@ -403,7 +403,7 @@ fn what_nobody_wants_is_a_leftover_and_what_may_stay_is_not() {
     assert_eq!(plan_all(&kernel, &model).steps, [], "DeleteEndpoint will take it");
     model.remove_endpoint(&ids[0]);
     let steps = plan_all(&kernel, &model).steps;
-    assert!(matches!(&steps[..], [Step { reason: LEFTOVER, .. }]), "{steps:?}");
+    assert!(matches!(&steps[..], [Step { reason: Reason::Leftover, .. }]), "{steps:?}");
     let network = model.networks().next().unwrap().id.clone();
     model.remove_network(&network);
     heals(&kernel, &model);

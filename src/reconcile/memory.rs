@@ -15,7 +15,7 @@ use crate::{
     manager::Manager,
     model::Model,
     names::{EndpointId, NetworkId},
-    plan::{Action, Have, LEFTOVER, Plan, Problem, Sandbox, Step, Want},
+    plan::{Action, Have, Plan, Problem, Reason, Sandbox, Step, Want},
 };
 
 use super::{
@@ -110,7 +110,7 @@ impl Memory {
         let mut due = Vec::with_capacity(plan.steps.len());
         for step in std::mem::take(&mut plan.steps) {
             let network = step.network.as_ref().and_then(|id| model.network(id));
-            let is_leftover = step.reason == LEFTOVER;
+            let is_leftover = step.reason == Reason::Leftover;
             if !is_leftover && network.is_some_and(|network| !manager.heals(network)) {
                 continue;
             }
@@ -257,7 +257,7 @@ impl Inner {
     /// Remembers since when each leftover of this plan has been one, and forgets those that are none any more.
     fn keep_leftovers(&mut self, steps: &[Step], now: Instant) {
         let mut leftovers = BTreeMap::new();
-        for step in steps.iter().filter(|step| step.reason == LEFTOVER) {
+        for step in steps.iter().filter(|step| step.reason == Reason::Leftover) {
             if let Action::Delete { index, .. } = step.action {
                 leftovers.insert(index, self.leftovers.get(&index).copied().unwrap_or(now));
             }
@@ -291,7 +291,7 @@ impl Inner {
 struct FaultKey {
     network: Option<NetworkId>,
     endpoint: Option<EndpointId>,
-    reason: &'static str,
+    reason: Reason,
     interface: String,
 }
 

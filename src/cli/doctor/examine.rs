@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use super::Doctor;
 use crate::{
     checks::{
-        Files, Finding, Group, Level, buses, command_in,
+        Files, Finding, Group, Level, buses,
         docker::Docker,
         driver::{Driver, MANAGED},
         leftovers, records, system, units,
@@ -28,20 +28,20 @@ const DAEMON_LIMIT: Duration = Duration::from_secs(4);
 /// Between two looks at what should not grow and should not stay.
 const SAMPLE: Duration = Duration::from_secs(1);
 
-/// Where a picture of the buses comes from.
+/// Where the status of the buses comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
-    /// The daemon drew it.
+    /// The daemon.
     Daemon,
-    /// Drawn here, by the same plan, from the records and the kernel.
+    /// Made here, by the same plan, from the records and the kernel.
     Records,
 }
 
 impl Doctor {
     /// Looks at everything.
     pub(super) async fn examine(&self, files: &Files) -> Vec<Finding> {
-        let (asked, picture) = self.first_picture(files).await;
-        let forwards = picture.as_ref().is_ok_and(|(_, status)| buses::forwards(status));
+        let (asked, first) = self.first_status(files).await;
+        let forwards = first.as_ref().is_ok_and(|(_, status)| buses::forwards(status));
         let docker = Docker { socket: self.docker_socket.clone(), driver: self.driver() };
         let driver =
             Driver { socket: self.socket.clone(), name: self.driver(), docker: self.docker_socket.clone() };
@@ -64,12 +64,12 @@ impl Doctor {
             reading(Group::Docker, "units", files, |files| units::look(&files)),
             docker.look(files),
             driver.look(files),
-            self.of_buses(files, picture),
+            self.of_buses(files, first),
             leftovers::sockets(&self.socket, &admin),
         );
         let is_managed = of_driver.iter().any(|finding| finding.check == MANAGED);
         let units = if is_managed { Vec::new() } else { units };
-        let daemon = vec![asked.unwrap_or_else(|why| unasked(&why, &of_driver))];
+        let daemon = vec![asked.unwrap_or_else(|failed| unreachable(failed, &of_driver))];
         let mut findings =
             [system, backlog, of_driver, in_docker, units, daemon, records, of_buses, sockets, rustycan]
                 .concat();
@@ -79,18 +79,14 @@ impl Doctor {
     }
 
     /// The buses as the daemon sees them; where it does not answer, as its records and the kernel tell.
-    async fn first_picture(
+    async fn first_status(
         &self,
         files: &Files,
-    ) -> (Result<Finding, String>, Result<(Source, Status), String>) {
+    ) -> (Result<Finding, Failed>, Result<(Source, Status), String>) {
         match self.ask_daemon().await {
             Ok(status) => (Ok(daemon(&status)), Ok((Source::Daemon, status))),
             Err(failed) => {
-                let why = match failed {
-                    Failed::Because(why) | Failed::Unreachable(why) => why,
-                    Failed::Found => String::new(),
-                };
-                (Err(why), self.draw(files).await.map(|status| (Source::Records, status)))
+                (Err(failed), self.status_from_records(files).await.map(|status| (Source::Records, status)))
             }
         }
     }
@@ -101,19 +97,19 @@ impl Doctor {
             .map_err(|err| Failed::Because(format!("it is of another version ({err})")))
     }
 
-    /// The same picture without the daemon. Nothing is changed.
-    async fn draw(&self, files: &Files) -> Result<Status, String> {
+    /// The same without the daemon. Nothing is changed.
+    async fn status_from_records(&self, files: &Files) -> Result<Status, String> {
         // Who sees half of it would take the other half for missing.
         if !system::lacking(files).is_empty() {
             return Err("only root can read the records and the interfaces inside containers".into());
         }
         let (driver, folder) = (self.driver(), self.state_dir());
-        blocking(move || draw(&driver, folder)).await?
+        blocking(move || status_from_records(&driver, folder)).await?
     }
 
-    async fn of_buses(&self, files: &Files, picture: Result<(Source, Status), String>) -> Vec<Finding> {
-        let (source, first) = match picture {
-            Ok(picture) => picture,
+    async fn of_buses(&self, files: &Files, first: Result<(Source, Status), String>) -> Vec<Finding> {
+        let (source, first) = match first {
+            Ok(found) => found,
             Err(why) => {
                 let sentence = format!("cannot inspect the buses: {why}");
                 return vec![
@@ -126,7 +122,7 @@ impl Doctor {
             sleep(SAMPLE).await;
             second = match source {
                 Source::Daemon => self.ask_daemon().await.ok(),
-                Source::Records => self.draw(files).await.ok(),
+                Source::Records => self.status_from_records(files).await.ok(),
             };
         }
         let second = second.unwrap_or_else(|| first.clone());
@@ -155,7 +151,7 @@ impl Doctor {
     }
 }
 
-fn draw(driver: &str, folder: PathBuf) -> Result<Status, String> {
+fn status_from_records(driver: &str, folder: PathBuf) -> Result<Status, String> {
     // Without the records all that lives would look like a leftover.
     if let Err(err) = std::fs::read_dir(&folder)
         && err.kind() != std::io::ErrorKind::NotFound
@@ -168,14 +164,18 @@ fn draw(driver: &str, folder: PathBuf) -> Result<Status, String> {
 }
 
 /// The daemon did not answer. Where the driver does not either, that says why, and how to mend it.
-fn unasked(why: &str, driver: &[Finding]) -> Finding {
+fn unreachable(failed: Failed, driver: &[Finding]) -> Finding {
+    let (why, fix) = match failed {
+        Failed::Unreachable { why, fix } => (why, fix),
+        Failed::Because(why) => (why, None),
+        Failed::Found => (String::new(), None),
+    };
     let warning = |sentence: String| Finding::warning(Group::Buses, "daemon", sentence);
     match driver.iter().find(|finding| finding.level == Level::Error) {
         Some(Finding { fix: Some(fix), .. }) => {
             warning("canhub did not answer; its records were compared with the kernel instead".into()).by(fix)
         }
         _ => {
-            let fix = command_in(why).filter(|command| command.starts_with("systemctl"));
             let finding = warning(format!("canhub did not answer: {why}"));
             match fix {
                 Some(fix) => finding.by(fix),

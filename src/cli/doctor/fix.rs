@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     admin::HEAL_TIME_LIMIT,
+    apply::Repair,
     checks::{
         Files, Finding, Level, Remedy,
         modules::{self, AT_BOOT_FILE, AT_BOOT_TEXT, Presence},
@@ -25,7 +26,6 @@ use crate::{
     kernel::{Linux, boot_id, request_module},
     lock::{INSTANCE_DIR, Lock},
     manager::Manager,
-    reconcile::Repair,
     rustycan4docker,
     state::Store,
 };
@@ -100,7 +100,7 @@ impl Doctor {
                 answer.map(|answer| answer.done).map_err(|err| format!("canhub is of another version: {err}"))
             }
             Err(Failed::Because(why)) => Err(why),
-            Err(Failed::Unreachable(_) | Failed::Found) => {
+            Err(Failed::Unreachable { .. } | Failed::Found) => {
                 let (driver, folder) = (self.driver(), self.state_dir());
                 blocking(move || heal_here(&driver, &folder)).await?
             }

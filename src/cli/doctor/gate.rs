@@ -76,7 +76,7 @@ impl Gate {
                 }
                 // A socket that only root may open does not become another by waiting.
                 Err(Failed::Because(_)) => return asked.map(drop),
-                Err(Failed::Unreachable(why)) => say(wrap("waiting: ", why)),
+                Err(Failed::Unreachable { why, .. }) => say(wrap("waiting: ", why)),
                 Err(Failed::Found) => {}
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -101,7 +101,7 @@ impl Gate {
                 Failed::Found
             }
             // It was there, and is not any more: a daemon that ended or hangs has failed.
-            (Err(Failed::Unreachable(why)), Some(_)) => Failed::Because(why),
+            (Err(Failed::Unreachable { why, .. }), Some(_)) => Failed::Because(why),
             (Err(failed), _) => failed,
         }
     }

@@ -148,7 +148,7 @@ fn short(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::{collections::BTreeMap, time::Instant};
 
     use super::*;
 
@@ -173,6 +173,7 @@ mod tests {
             leftovers: vec![],
             problems: vec![],
             adapter_problems: vec![],
+            fixes: BTreeMap::new(),
             blocked: false,
             heals: 3,
             traffic: Traffic::default(),
