@@ -161,7 +161,7 @@ fn lock(config: &Config, driver: &str) -> io::Result<Vec<Lock>> {
         ))),
         // A disk that is full or read-only keeps no bus down.
         Err(err) => {
-            warn!(%err, "the state folder is not locked");
+            warn!(%err, "could not lock the state folder");
             Ok(vec![instance])
         }
     }
@@ -222,7 +222,7 @@ impl Tasks {
         while let Some(ended) = self.running.join_next().await {
             if let Err(err) = ended {
                 let task = self.names.get(&err.id()).copied().unwrap_or_default();
-                error!(task, %err, "a task of canhub's panicked, which is a bug: restart canhub");
+                error!(task, %err, "a task panicked; this is a bug in canhub: restart canhub");
             }
         }
         std::future::pending().await
@@ -238,7 +238,7 @@ async fn wake_on_link_events(manager: Handle) {
             manager.signals().want_look();
         };
         if let Err(err) = kernel::watch(changed).await {
-            warn!(%err, "lost the kernel's link events; subscribing again, and the audit still looks");
+            warn!(%err, "lost the subscription to the kernel's link events; resubscribing, audits continue");
         }
         // Events of the time without a subscription are lost.
         manager.signals().want_look();

@@ -31,7 +31,7 @@ pub enum Error {
         source: KernelError,
     },
     /// The state folder did not take a record.
-    #[error("cannot write {}: {source}; canhub needs a state folder that it can write: free some space or mend its permissions, or choose another with --state-dir", .path.display())]
+    #[error("cannot write {}: {source}; free some space, fix the permissions, or choose another folder with --state-dir", .path.display())]
     State {
         /// Which file.
         path: PathBuf,
@@ -40,7 +40,7 @@ pub enum Error {
     },
     /// The networks' records cannot be read, for this reason, so nothing is written in their place.
     #[error(
-        "{0}; canhub does not write over records that it could not read, and tries again: see `canhub doctor`"
+        "{0}; canhub does not overwrite records that it cannot read, and keeps retrying: see `canhub doctor`"
     )]
     Unread(String),
 }
@@ -114,20 +114,20 @@ impl Operation {
         };
         match (refusal, self, action) {
             (Refusal::NotPermitted, ..) => {
-                "; canhub needs CAP_NET_ADMIN and CAP_SYS_ADMIN in the host's user namespace: run it as root or by its systemd unit (rootless Docker cannot use can-gw)"
+                "; canhub needs CAP_NET_ADMIN and CAP_SYS_ADMIN in the initial user namespace: run it as root or from its systemd unit (rootless Docker is not supported)"
             }
             (Refusal::NotSupported, Self::UseGateway | Self::List(Listed::Rules), _)
             | (Refusal::NotSupported, _, Some(Action::AddRules { .. } | Action::DeleteRules(_))) => {
-                "; the kernel module can-gw is missing: `modprobe can-gw`, or install the package that brings it (Debian: the linux-image itself, Ubuntu: linux-modules-extra-$(uname -r))"
+                "; the kernel module can-gw is missing: `modprobe can-gw`, or install the package that contains it (Debian: linux-image, Ubuntu: linux-modules-extra-$(uname -r))"
             }
             (Refusal::NotSupported, _, Some(Action::Configure { .. })) => {
-                "; its driver cannot do all of these: `ip -details link show` lists what it knows; leave out what it does not"
+                "; the driver does not support all of these settings: see `ip -details link show`, and remove those that it lacks"
             }
             (Refusal::Other, _, Some(Action::Configure { .. })) => {
-                "; its driver refuses these: `ip -details link show` lists its clock and limits"
+                "; the driver rejected these settings: `ip -details link show` lists its clock and limits"
             }
             (Refusal::NotSupported, _, Some(Action::CreateHub { .. } | Action::CreatePair { .. })) => {
-                "; the kernel module vcan or vxcan is missing: `modprobe vcan vxcan`, or install the package that brings them (Debian: the linux-image itself, Ubuntu: linux-modules-extra-$(uname -r))"
+                "; the kernel module vcan or vxcan is missing: `modprobe vcan vxcan`, or install the package that contains them (Debian: linux-image, Ubuntu: linux-modules-extra-$(uname -r))"
             }
             _ => "",
         }
@@ -158,8 +158,8 @@ mod tests {
             (error(Operation::UseGateway, EOPNOTSUPP), "modprobe can-gw"),
             (error(Action::DeleteRules(Vec::new()), EOPNOTSUPP), "modprobe can-gw"),
             (error(make(), EOPNOTSUPP), "modprobe vcan vxcan"),
-            (error(set_up(), EOPNOTSUPP), "its driver cannot do all of these"),
-            (error(set_up(), ERANGE), "its driver refuses these"),
+            (error(set_up(), EOPNOTSUPP), "does not support all of these settings"),
+            (error(set_up(), ERANGE), "the driver rejected these settings"),
             (error(Listed::Links, EPERM), "CAP_NET_ADMIN"),
         ] {
             assert!(said.contains(advice), "{advice:?} is not in {said:?}");

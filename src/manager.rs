@@ -136,9 +136,10 @@ impl Manager {
             return match known.options == network.options {
                 // A swarm sends it again.
                 true => Ok(()),
-                false => {
-                    Err(Error::Refused(format!("network {} exists already with other options", id.short())))
-                }
+                false => Err(Error::Refused(format!(
+                    "network {} already exists with different options",
+                    id.short()
+                ))),
             };
         }
         refuse_shared_hub(&model, &network).inspect_err(|_| self.signals.want_relearn())?;
@@ -153,7 +154,7 @@ impl Manager {
             if let (Hub::Adapter(adapter), Some(tried)) = (&hub, model.network(&id))
                 && let Err(err) = self.leave_as_found(tried, adapter)
             {
-                warn!(network = id.short(), interface = %hub, %err, "the adapter could not be left as it was found");
+                warn!(network = id.short(), interface = %hub, %err, "could not restore the adapter's settings");
             }
             // Not removed and put back: a provisional network may have members already.
             match before {
@@ -223,7 +224,7 @@ impl Manager {
             Hub::Owned(name) | Hub::Shared(name) => self.delete_hub(id, name),
         };
         if let Err(err) = freed {
-            warn!(network = id.short(), interface = %hub, %err, "the host's interface could not be left as it should be");
+            warn!(network = id.short(), interface = %hub, %err, "could not delete the hub or restore the adapter");
         }
         if let Err(err) = self.store.save_networks(model.networks()) {
             warn!(network = id.short(), %err, "network deleted, but its record could not be removed");
@@ -259,7 +260,7 @@ impl Manager {
             model.endpoints().find(|other| other.id != id && other.id.host_end() == id.host_end())
         {
             return Err(Error::Refused(format!(
-                "endpoint {id} would share the interface name {} with endpoint {}: start the container again, it will get another id",
+                "endpoint {id} would share the interface name {} with endpoint {}: start the container again to get a new endpoint ID",
                 id.host_end(),
                 other.id
             )));
@@ -302,7 +303,7 @@ impl Manager {
             return;
         }
         if let Err(err) = self.look_at_rules(&model.want()) {
-            debug!(%err, "frames since the last look are not counted");
+            debug!(%err, "could not read the frame counters; frames since the last reading are not counted");
         }
     }
 
@@ -335,7 +336,7 @@ impl Manager {
         }
         warn!(
             network = id.short(),
-            "Docker uses a network whose record is lost; it gets default options until Docker tells its own"
+            "Docker uses a network that has no record; using default options until Docker's API provides its own"
         );
         model.put_network(Network::provisional(id.clone()).map_err(Error::Refused)?);
         if let Err(err) = self.store.save_networks(model.networks()) {
@@ -368,7 +369,7 @@ fn refuse_shared_hub(model: &Model, network: &Network) -> Result<(), Error> {
     match model.networks().find(same) {
         None => Ok(()),
         Some(other) => Err(Error::Refused(format!(
-            "the interface {} is already the bus of network {}: a bus is one network; attach the containers to that one, or choose another hub (if that network was removed while canhub was not there, try again in two minutes)",
+            "the interface {} is already the bus of network {}: connect the containers to that network, or choose another hub (if that network was removed while canhub was not running, try again in two minutes)",
             hub,
             model.network_name(&other.id)
         ))),
@@ -376,7 +377,7 @@ fn refuse_shared_hub(model: &Model, network: &Network) -> Result<(), Error> {
 }
 
 fn unknown_network(id: &NetworkId) -> Error {
-    Error::Refused(format!("network {id} is not known"))
+    Error::Refused(format!("unknown network {id}"))
 }
 
 /// Microseconds since `started`, for the log.

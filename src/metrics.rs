@@ -108,29 +108,21 @@ impl Counters {
 
     /// Puts the counters into a registry, which shares them.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("heals", "Repairs, by what was wrong", self.heals.clone());
-        registry.register(
-            "heal_failures",
-            "Repairs that failed, by what was wrong",
-            self.heal_failures.clone(),
-        );
-        let joins = "How long Docker waited for each Join that succeeded";
+        registry.register("heals", "Repairs by reason", self.heals.clone());
+        registry.register("heal_failures", "Failed repairs by reason", self.heal_failures.clone());
+        let joins = "Duration of successful Joins";
         registry.register_with_unit("join_duration", joins, Unit::Seconds, self.joins.clone());
-        registry.register("join_failures", "Joins that were refused", self.join_failures.clone());
-        registry.register("leaves", "Endpoints that were deleted", self.leaves.clone());
+        registry.register("join_failures", "Joins that failed", self.join_failures.clone());
+        registry.register("leaves", "Endpoints deleted", self.leaves.clone());
         registry.register(
             "problems",
-            "What is wrong now and only somebody else can mend",
+            "Current problems that canhub cannot fix by itself",
             self.problems.clone(),
         );
-        registry.register(
-            "audits",
-            "Times that everything was compared with what is wanted",
-            self.audits.clone(),
-        );
-        let overruns = "Times that the kernel dropped link events because they came too fast";
+        registry.register("audits", "Completed audits of all buses", self.audits.clone());
+        let overruns = "Times that the kernel dropped link events because canhub read them too slowly";
         registry.register("link_event_overruns", overruns, self.overruns.clone());
-        let checks = "How long the checks of health took; those of all buses are one look";
+        let checks = "Duration of health checks; one check covers all buses";
         registry.register_with_unit("health_check_duration", checks, Unit::Seconds, self.checks.clone());
     }
 }

@@ -155,7 +155,7 @@ impl Manager {
             memory.tell_arrivals(self.events(), &model);
             drop(model);
             for endpoint in gone {
-                self.collect_endpoint(&endpoint, "its sandbox is gone");
+                self.collect_endpoint(&endpoint, "its sandbox no longer exists");
             }
             self.audited(|| StartupValidation {
                 finished: rfc3339(SystemTime::now()),

@@ -134,7 +134,7 @@ impl Store {
             }
             Ok(Some(document)) if document.version == VERSION => self.take_in(document, &mut loaded),
             Ok(Some(document)) => {
-                let why = format!("its version is {} and this canhub knows {VERSION}", document.version);
+                let why = format!("its version is {}, this canhub supports {VERSION}", document.version);
                 self.set_aside(&why, &mut loaded);
             }
             Err(Unreadable::Content(why)) => self.set_aside(&why, &mut loaded),
@@ -160,7 +160,9 @@ impl Store {
                     found: record.found,
                     ..network
                 }),
-                Err(why) => loaded.warnings.push(format!("network {} of the state file: {why}", id.short())),
+                Err(why) => {
+                    loaded.warnings.push(format!("ignored network {} in the state file: {why}", id.short()))
+                }
             }
         }
     }
@@ -328,13 +330,13 @@ impl Store {
         let aside = path.with_extension(format!("unreadable-{seconds}"));
         match self.disk.rename(&path, &aside) {
             Ok(()) => loaded.warnings.push(format!(
-                "the state file {} cannot be read ({why}); it is kept as {}, and what still runs is adopted",
+                "the state file {} cannot be read ({why}); kept it as {} and adopted the buses that still exist",
                 path.display(),
                 aside.display()
             )),
             Err(err) => {
                 loaded.unread = Some(format!(
-                    "the state file {} cannot be read ({why}) nor set aside ({err})",
+                    "the state file {} cannot be read ({why}) or renamed ({err})",
                     path.display()
                 ));
             }

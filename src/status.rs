@@ -44,7 +44,7 @@ pub struct StartupValidation {
     pub buses: usize,
     /// Steps that healed something.
     pub healed: usize,
-    /// Steps that failed; they are tried again.
+    /// Steps that failed and will be retried.
     pub failed: usize,
     /// Problems that canhub cannot heal, such as a missing adapter.
     pub problems: usize,

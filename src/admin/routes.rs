@@ -32,14 +32,14 @@ const OPENAPI: &str = include_str!("../../docs/openapi.json");
 pub(super) async fn answer(admin: Admin, allowed: bool, request: Request<Incoming>) -> Response<Body> {
     let (parts, _) = request.into_parts();
     if !allowed {
-        let why = "only root and the user that runs canhub may ask here";
+        let why = "permission denied: only root and the user that runs canhub have access";
         return refused(StatusCode::FORBIDDEN, why).map(Either::Left);
     }
     if (&parts.method, parts.uri.path()) == (&Method::POST, "/v1/heal") {
         return heal(&admin).await.map(Either::Left);
     }
     if parts.method != Method::GET {
-        let why = "only GET is answered here, and POST for /v1/heal";
+        let why = "method not allowed: use GET, or POST for /v1/heal";
         return refused(StatusCode::METHOD_NOT_ALLOWED, why).map(Either::Left);
     }
     match parts.uri.path() {
@@ -64,9 +64,7 @@ pub(super) async fn answer_metrics(admin: Admin, request: Request<Incoming>) -> 
 fn ready(manager: &Handle) -> Response<Full<Bytes>> {
     match manager.signals().audit_age() {
         Some(_) => as_json(StatusCode::OK, &json!({ "ready": true })),
-        None => {
-            refused(StatusCode::SERVICE_UNAVAILABLE, "the buses are still being looked at for the first time")
-        }
+        None => refused(StatusCode::SERVICE_UNAVAILABLE, "the first check of all buses is still running"),
     }
 }
 
@@ -108,7 +106,7 @@ fn events(admin: &Admin, query: &str) -> Response<Body> {
         Err(why) => return refused(StatusCode::BAD_REQUEST, &why).map(Either::Left),
     };
     let Some(place) = admin.place() else {
-        let why = "too many listen to events already; try again when one has ended";
+        let why = "too many event listeners; try again later";
         return refused(StatusCode::SERVICE_UNAVAILABLE, why).map(Either::Left);
     };
     let reader = admin.manager.events().listen(last);
@@ -128,7 +126,7 @@ fn parse_query(query: &str) -> Result<(usize, bool), String> {
             ("follow", _, Ok(answer)) => follow = answer,
             _ => {
                 return Err(format!(
-                    "{key}={value} is not understood: there is last=NUMBER and follow=true or false"
+                    "invalid parameter {key}={value}: valid are last=NUMBER and follow=true or false"
                 ));
             }
         }
@@ -137,7 +135,7 @@ fn parse_query(query: &str) -> Result<(usize, bool), String> {
 }
 
 fn not_found(path: &str, there: &[&str]) -> Response<Full<Bytes>> {
-    refused(StatusCode::NOT_FOUND, &format!("there is no {path} here; there is {}", there.join(", ")))
+    refused(StatusCode::NOT_FOUND, &format!("no such path {path}; valid paths: {}", there.join(", ")))
 }
 
 fn refused(status: StatusCode, why: &str) -> Response<Full<Bytes>> {

@@ -20,15 +20,15 @@ use crate::{
 pub(super) fn text(manager: &Manager, health: &HealthReport) -> Result<String, Error> {
     let (buses, _) = manager.survey(Depth::Frames)?;
     let mut registry = Registry::with_prefix("canhub");
-    registry.register("build", "This canhub", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+    registry.register("build", "canhub version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     manager.events().counters().register(&mut registry);
     if let Some(age) = manager.signals().audit_age() {
-        let help = "Time since everything was compared with what is wanted";
+        let help = "Time since the last audit of all buses";
         registry.register_with_unit("audit_age", help, Unit::Seconds, ConstGauge::new(age.as_secs_f64()));
     }
-    let late = "Containers that Docker gave up on because canhub was not there";
+    let late = "Containers that Docker failed to start because canhub was not running";
     registry.register("late_containers", late, gauge(manager.late().len()));
-    registry.register("buses", "Docker networks", gauge(buses.len()));
+    registry.register("buses", "Buses, one per Docker network", gauge(buses.len()));
     registry.register(
         "members",
         "Containers on each bus",
@@ -47,11 +47,15 @@ pub(super) fn text(manager: &Manager, health: &HealthReport) -> Result<String, E
     for (name, help, series) in adapters(&buses) {
         registry.register(name, help, series);
     }
-    let levels = "0 healthy, 1 degraded, 2 unhealthy or not known yet";
-    registry.register("health", format!("How all is: {levels}"), ConstGauge::new(health.status.as_number()));
+    let levels = "0 healthy, 1 degraded, 2 unhealthy or unknown";
+    registry.register(
+        "health",
+        format!("Overall health: {levels}"),
+        ConstGauge::new(health.status.as_number()),
+    );
     registry.register(
         "health_component",
-        format!("How each component is: {levels}"),
+        format!("Health of each component: {levels}"),
         Series { kind: MetricType::Gauge, samples: components(health) },
     );
     let mut text = String::new();
@@ -129,8 +133,8 @@ fn adapters(buses: &[BusStatus]) -> [(&'static str, &'static str, Series); 4] {
     let gauge = |samples| Series { kind: MetricType::Gauge, samples };
     let counter = |samples| Series { kind: MetricType::Counter, samples };
     [
-        ("adapter_state", "1 for the state that the adapter is in, 0 for the others", gauge(states)),
-        ("adapter_errors", "The controller's error counters, where its driver tells them", gauge(errors)),
+        ("adapter_state", "1 for the current state of the adapter, 0 for the others", gauge(states)),
+        ("adapter_errors", "Error counters of the controller, if its driver reports them", gauge(errors)),
         ("adapter_bus_offs", "Times that the controller went bus-off", counter(bus_offs)),
         ("adapter_restarts", "Times that the controller was restarted", counter(restarts)),
     ]

@@ -78,7 +78,7 @@ impl Admin {
         match served {
             Ok((listener, owner, _file)) => self.answer_on(listener, owner).await,
             Err(err) => {
-                warn!(%err, "no admin socket: buses work, and `canhub status`, events and metrics do not");
+                warn!(%err, "no admin socket: `canhub status`, `canhub events` and metrics are unavailable; buses keep working");
             }
         }
     }
@@ -99,14 +99,14 @@ impl Admin {
         let bound: io::Result<_> = TcpListener::bind(address).await;
         match bound {
             Ok(listener) => {
-                info!(%address, "metrics are served");
+                info!(%address, "serving metrics");
                 let service = |_: &_| {
                     let admin = scraped.clone();
                     move |request| routes::answer_metrics(admin.clone(), request)
                 };
                 server::serve(listener, LIMITS, service, std::future::pending()).await;
             }
-            Err(err) => warn!(%address, %err, "metrics are not served there"),
+            Err(err) => warn!(%address, %err, "cannot serve metrics on this address"),
         }
     }
 
@@ -123,7 +123,7 @@ impl Admin {
         &self,
         work: impl FnOnce(&Manager) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, String> {
-        let late = || format!("the kernel could not be read within {} s; try again", TIME_LIMIT.as_secs());
+        let late = || format!("could not read the kernel within {} s; try again", TIME_LIMIT.as_secs());
         self.work(&self.surveys, TIME_LIMIT, work).await.unwrap_or_else(|_| Err(late()))
     }
 

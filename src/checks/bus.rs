@@ -61,7 +61,7 @@ pub fn adapter(bus: &BusStatus) -> Option<Finding> {
     };
     if bus.waiting {
         let level = if bus.blocked { Level::Error } else { Level::Warning };
-        let waiting = || format!("adapter {} is not there", bus.hub);
+        let waiting = || format!("adapter {} not found", bus.hub);
         return found(ADAPTER_AWAY, level, problem.unwrap_or_else(waiting));
     }
     let interface = bus.interface();

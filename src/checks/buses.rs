@@ -148,7 +148,8 @@ mod tests {
         let shared = "adapter vcan7 is down: bring it up";
         let shared = one(&bus(json!({"problems": [shared], "fixes": {shared: "ip link set vcan7 up"}})));
         assert_eq!((shared.fix.as_deref(), shared.hint), (Some("ip link set vcan7 up"), None));
-        let taken = "an interface vcan7 exists that canhub did not make: use it with adapter=vcan7";
+        let taken =
+            "interface vcan7 already exists and is not canhub's: use the interface with adapter=vcan7";
         let taken = one(&bus(json!({"problems": [taken]})));
         assert!(taken.hint.as_ref().is_some_and(|hint| hint.contains("show vcan7")), "{taken:?}");
         assert_eq!((taken.check.as_str(), taken.level), ("bus", Level::Error));

@@ -115,7 +115,7 @@ fn of_version(version: &str) -> Finding {
         }
         // moby#51522, fixed by #51534; ed10b98506.
         (29, 0, 0..=2) => warning(
-            "29.0.0 to 29.0.2 have bugs with networks of plugins: a container on a bridge and a bus may not start, or take dockerd with it",
+            "29.0.0 to 29.0.2 have bugs with plugin networks: a container on a bridge and a bus may fail to start, or crash dockerd",
         )
         .hint("upgrade Docker Engine to 29.0.3 or newer"),
         (0..=19, ..) | (20, 0..=9, _) => {
@@ -165,11 +165,15 @@ fn unknown(check: &str, what: &str, err: &io::Error) -> Finding {
 fn given_up(late: &[String]) -> Vec<Finding> {
     let check = "late-containers";
     if late.is_empty() {
-        return vec![Finding::pass(GROUP, check, "no container failed to start for lack of canhub")];
+        return vec![Finding::pass(
+            GROUP,
+            check,
+            "no container failed to start because canhub was not running",
+        )];
     }
     let finding = |name: &String| {
         let sentence = format!(
-            "container {name} is down and stays down: canhub was not running when Docker tried to start it"
+            "container {name} is down: canhub was not running when Docker tried to start it, and Docker does not retry"
         );
         Finding::error(GROUP, check, sentence).about(name).by(format!("docker start {}", quoted(name)))
     };
@@ -192,7 +196,7 @@ fn restoring(in_time: bool) -> Finding {
         false => Finding::warning(
             GROUP,
             check,
-            "live-restore is on, and canhub may start after Docker: then dockerd waits 15 s for each running container on a bus before it is up",
+            "live-restore is on, and canhub may start after Docker: dockerd then waits 15 s for each running container on a bus before it is up",
         )
         .by("systemctl enable canhub.socket canhub.service"),
     }

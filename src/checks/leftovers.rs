@@ -59,7 +59,7 @@ fn of_socket(path: &Path, plugin: &Path, admin: &Path) -> Finding {
             .by_doctor(Remedy::RemoveSocket(path.to_owned()));
     }
     let sentence = format!(
-        "stale plugin socket {shown}: no process listens on it, and Docker waits 15 s for it at each `docker volume` command"
+        "stale plugin socket {shown}: no process listens on it, and Docker waits 15 s for it on every `docker volume` command"
     );
     let finding = Finding::warning(GROUP, SOCKETS, sentence).about(shown).by(remove);
     if path == plugin { finding.by_doctor(Remedy::RemoveSocket(path.to_owned())) } else { finding }
@@ -183,12 +183,14 @@ fn of_rule(source: &Link, destination: &Link, status: &RuleStatus) -> Finding {
     let is_member = |link: &Link| link.kind == LinkKind::Vxcan && is_ours(link);
     let effect = match (is_member(source), is_member(destination)) {
         (true, true) => {
-            format!("{to}'s container gets frames from {from}'s container that it should not, or twice")
+            format!("{to}'s container receives frames from {from}'s container twice, or from another bus")
         }
-        (true, false) => format!("{to} gets a copy of every frame that {from}'s container sends"),
-        (false, true) => format!("{to}'s container gets a copy of every frame that is sent on {from} itself"),
+        (true, false) => format!("{to} receives a copy of every frame that {from}'s container sends"),
+        (false, true) => {
+            format!("{to}'s container receives a copy of every frame that is sent on {from} itself")
+        }
         (false, false) => format!(
-            "it carries only frames that programs on the host send on {from}, or that its adapter receives: frames that canhub forwards to {from} stop there, and frames that arrive on {to} this way reach no container, because can-gw forwards a frame once"
+            "it carries only frames that programs on the host send on {from} or that its adapter receives: frames that canhub forwards to {from} go no further, and frames that reach {to} this way reach no container, because can-gw forwards a frame once"
         ),
     };
     let modifies = if status.modifies { "; it also modifies them" } else { "" };
@@ -204,7 +206,7 @@ fn of_rule(source: &Link, destination: &Link, status: &RuleStatus) -> Finding {
     match status.modifies {
         false => finding.by(delete(from, to, status.rule)),
         true => finding.hint(format!(
-            "`cangw -L` shows the rule (-s {from} -d {to}); delete it by the same words with -D for -A"
+            "`cangw -L` shows the rule (-s {from} -d {to}); delete it with the same options and -D instead of -A"
         )),
     }
 }
@@ -331,7 +333,7 @@ mod tests {
         assert!(!between_hubs.sentence.contains("twice"), "{}", between_hubs.sentence);
         assert!(between_hubs.hint.is_some_and(|hint| hint.contains("-o adapter=foreign")));
         let to_member = rules(&links, &[rule(4, 2, false)], &[]).remove(0);
-        assert!(to_member.sentence.contains("ch2's container gets a copy"), "{}", to_member.sentence);
+        assert!(to_member.sentence.contains("ch2's container receives a copy"), "{}", to_member.sentence);
         let modifying = rules(&links, &[rule(2, 3, true)], &[]).remove(0);
         assert!(modifying.fix.is_none() && modifying.hint.is_some_and(|hint| hint.contains("-s ch2 -d ch3")));
         let foreign = rules(&links, &[rule(1, 4, false)], &[]).remove(0);

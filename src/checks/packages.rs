@@ -55,7 +55,7 @@ pub(super) fn package_of(files: &Files, release: &str, module: &str, config: &st
     (
         "",
         format!(
-            "install your distribution's package of further kernel modules, or build the kernel with {config}=m"
+            "install your distribution's package of extra kernel modules, or build the kernel with {config}=m"
         ),
     )
 }

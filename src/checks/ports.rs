@@ -10,7 +10,11 @@ const CHECK: &str = "published-ports";
 pub(super) fn of(names: io::Result<Vec<String>>) -> Vec<Finding> {
     match names {
         Ok(names) if names.is_empty() => {
-            vec![Finding::pass(Group::Docker, CHECK, "no container on CAN networks only publishes ports")]
+            vec![Finding::pass(
+                Group::Docker,
+                CHECK,
+                "no container that is only on CAN networks publishes ports",
+            )]
         }
         Ok(names) => names.iter().map(unreachable).collect(),
         Err(err) => {
@@ -25,7 +29,7 @@ fn unreachable(name: &String) -> Finding {
         "the published ports of container {name} are not reachable: it is on CAN networks only, and Docker publishes ports on bridge networks"
     );
     Finding::warning(Group::Docker, CHECK, sentence).about(name).hint(
-        "attach the container to a bridge network as well (Compose: add `default` to its `networks:`), or drop its ports",
+        "connect the container to a bridge network as well (Compose: add `default` to its `networks:`), or remove its ports",
     )
 }
 

@@ -44,7 +44,7 @@ pub fn look(folder: &Path) -> Vec<Finding> {
         findings.push(Finding::error(Group::Buses, CHECK, sentence).hint(hint));
     }
     for warning in loaded.warnings {
-        let sentence = format!("{warning}: its contents are lost at the next start of canhub");
+        let sentence = format!("{warning}: its contents will be lost when canhub starts again");
         findings.push(
             Finding::error(Group::Buses, CHECK, sentence).by("canhub doctor --fix").by_doctor(Remedy::Heal),
         );
@@ -60,7 +60,7 @@ pub fn of_daemon(records: &RecordsState) -> Finding {
     let folder = records.folder.display();
     if let Some((file, why)) = &records.unread {
         let sentence = format!(
-            "{why}: buses work as far as the kernel and Docker tell, and no network can be created until it can be read"
+            "{why}: buses are restored from the kernel and Docker only, and networks cannot be created until it can be read"
         );
         return Finding::error(Group::Buses, CHECK, sentence)
             .hint(format!("check `ls -ld {}`", file.display()));

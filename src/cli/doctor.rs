@@ -26,25 +26,26 @@ use report::DoctorReport;
 /// Threads that read the kernel; one that hangs keeps its own.
 const BLOCKING_THREADS: usize = 16;
 
-/// Look at everything that buses depend on, and say what is wrong and how to mend it
+/// Check everything that buses depend on, and print each problem and its fix
 ///
-/// Works without root, without a daemon and without Docker, and says what it could not see.
-/// Exit codes: 0 nothing is broken (there may be warnings), 1 something is, 2 bad usage.
+/// Runs without root, without a daemon and without Docker, and reports what it could not check.
+/// Exit codes: 0 no errors (there may be warnings), 1 at least one error, 2 bad usage.
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
-    /// Mend what is safe to mend: load modules, heal buses (also where healing is off), remove stale sockets,
-    /// take over rustycan4docker's networks, enable the unit. Never touches what is not canhub's
+    /// Apply the fixes that are safe: load kernel modules, heal buses (including those with healing off), remove stale
+    /// sockets and leftover interfaces, import rustycan4docker's networks, enable the units. Never touches anything
+    /// that is not canhub's
     #[arg(long)]
     fix: bool,
-    /// Say what --fix would do, and do nothing
+    /// Print what --fix would do
     #[arg(long)]
     dry_run: bool,
-    /// As JSON (docs/doctor.schema.json; with --wait as /v1/health)
+    /// Print JSON (docs/doctor.schema.json; with --wait the answer of /v1/health)
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     gate: gate::Gate,
-    /// The plugin socket; its file name is the driver's name
+    /// Plugin socket; its file name is the driver name
     #[arg(
         long,
         env = "CANHUB_SOCKET",
@@ -52,10 +53,10 @@ pub(super) struct Doctor {
         value_name = "PATH"
     )]
     socket: PathBuf,
-    /// canhub's records [default: /var/lib/canhub, else the managed plugin's]
+    /// State folder of canhub [default: /var/lib/canhub, or that of the managed plugin]
     #[arg(long, env = "CANHUB_STATE_DIR", value_name = "PATH")]
     state_dir: Option<PathBuf>,
-    /// Docker's API
+    /// Docker API socket
     #[arg(long, env = "CANHUB_DOCKER_SOCKET", default_value = "/run/docker.sock", value_name = "PATH")]
     docker_socket: PathBuf,
     #[command(flatten)]

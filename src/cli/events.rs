@@ -127,10 +127,10 @@ mod tests {
 
     #[test]
     fn an_event_is_printed_like_its_log_line() {
-        let json = r#"{"seq":3,"time":"2026-11-21T08:05:00.250Z","event":"healed","network":"a1","network_name":"body","interface":"vcan-body","reason":"the hub was missing","did":"make the vcan vcan-body","took_us":895}"#;
+        let json = r#"{"seq":3,"time":"2026-11-21T08:05:00.250Z","event":"healed","network":"a1","network_name":"body","interface":"vcan-body","reason":"the hub was missing","did":"create the vcan vcan-body","took_us":895}"#;
         assert_eq!(
             readable(json),
-            "2026-11-21T08:05:00.250Z healed network=body interface=vcan-body reason=\"the hub was missing\" did=\"make the vcan vcan-body\" took_us=895"
+            "2026-11-21T08:05:00.250Z healed network=body interface=vcan-body reason=\"the hub was missing\" did=\"create the vcan vcan-body\" took_us=895"
         );
         assert_eq!(
             readable(r#"{"missed":4}"#),

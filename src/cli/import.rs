@@ -37,14 +37,15 @@ impl Rustycan4docker {
     fn run(self) -> Result<(), String> {
         let text = fs::read_to_string(&self.file)
             .map_err(|err| format!("cannot read {}: {err}", self.file.display()))?;
-        let networks = rustycan4docker::parse(&text)
-            .map_err(|why| format!("{} is not rustycan4docker's: {why}", self.file.display()))?;
+        let networks = rustycan4docker::parse(&text).map_err(|why| {
+            format!("{} is not a state file of rustycan4docker: {why}", self.file.display())
+        })?;
         let skipped = rustycan4docker::import(&Store::new(&self.state_dir, boot_id()), &networks)?;
         for network in &networks {
             let hub = network.hub();
             match skipped.iter().find(|(skipped, _)| skipped.id == network.id) {
                 Some((_, known)) => println!(
-                    "skipped {}: network {} of canhub has it or its interface {hub} already",
+                    "skipped {}: canhub's network {} has the same ID, or already uses interface {hub}",
                     network.id.short(),
                     known.id.short()
                 ),
@@ -52,8 +53,8 @@ impl Rustycan4docker {
             }
         }
         println!(
-            "canhub uses them when it starts: {START}\n\
-             Docker keeps calling a network's driver by the name it was created with; to move one to canhub for good:"
+            "Start canhub to use them: {START}\n\
+             Docker calls a network's driver by the name that the network was created with. To move a network to the driver canhub:"
         );
         for network in &networks {
             let options: String =

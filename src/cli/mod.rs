@@ -28,7 +28,7 @@ enum Command {
     Serve(serve::Serve),
     /// Show all buses, their members and problems
     Status(status::StatusCommand),
-    /// Check everything, print problems and how to fix them, and fix them with --fix
+    /// Check everything, and print each problem and its fix; --fix applies the safe fixes
     #[command(visible_alias = "health")]
     Doctor(doctor::Doctor),
     /// Show events: heals, problems, joins and leaves

@@ -35,7 +35,7 @@ pub(super) struct Serve {
     /// Also serve metrics over TCP, without authentication, for example on 127.0.0.1:9477
     #[arg(long, env = "CANHUB_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
     metrics_listen: Option<SocketAddr>,
-    /// Docker API socket, used in the background for names and lost options; `none` to not use it
+    /// Docker API socket, used in the background for names and lost options; `none` disables it
     #[arg(long, env = "CANHUB_DOCKER_SOCKET", default_value = "/run/docker.sock", value_name = "PATH")]
     docker_socket: PathBuf,
     /// Health policy file [default: /etc/canhub/health.toml, if it exists]

@@ -56,7 +56,7 @@ pub(super) async fn look(socket: &Path, driver: &str, restart: bool) -> Vec<Stri
             if !restart {
                 warn!(
                     container = name,
-                    "Docker gave up on it because canhub was not there; start it with `docker start {name}`, or let canhub do so with --restart-late"
+                    "Docker failed to start this container because canhub was not running: run `docker start {name}`, or let canhub do it with --restart-late"
                 );
                 late.push(name);
                 continue;
@@ -64,11 +64,11 @@ pub(super) async fn look(socket: &Path, driver: &str, restart: bool) -> Vec<Stri
             match client::post(socket, &format!("/containers/{id}/start")).await {
                 Ok(()) => info!(
                     container = name,
-                    reason = "Docker gave up on it because canhub was not there",
+                    reason = "Docker failed to start it because canhub was not running",
                     "started"
                 ),
                 Err(err) => {
-                    warn!(container = name, %err, "could not be started");
+                    warn!(container = name, %err, "could not start the container");
                     late.push(name);
                 }
             }
@@ -76,7 +76,7 @@ pub(super) async fn look(socket: &Path, driver: &str, restart: bool) -> Vec<Stri
         Ok::<_, io::Error>(())
     });
     if let Ok(Err(err)) = looked.await {
-        warn!(%err, "containers that wait for canhub could not be looked for");
+        warn!(%err, "could not look for containers that Docker failed to start");
     }
     late
 }

@@ -87,7 +87,7 @@ pub(super) fn warn_of_new(told: &mut BTreeSet<String>, names: Vec<String>) {
         if !told.contains(name) {
             warn!(
                 container = name,
-                "its published ports are not reachable: it is on CAN networks only, and Docker publishes ports on bridge networks; attach it to one as well"
+                "published ports are not reachable: the container is on CAN networks only, and Docker publishes ports on bridge networks; connect it to one as well"
             );
         }
     }

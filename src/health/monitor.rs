@@ -212,7 +212,8 @@ impl Looker {
                     Some(Err(err)) => blind(err),
                     _ => late("the kernel", self.policy.time_limit),
                 };
-                let sentence = format!("{}; the state of the buses is unknown since then", why.sentence);
+                let sentence =
+                    format!("{}; the state of the buses has been unknown since then", why.sentence);
                 changes.extend(board.record(Key::Kernel, "kernel", CheckResult::Found(why), Some(took), now));
                 for (key, name) in board.surveyed() {
                     let unseen = Finding::error(Group::Buses, "bus", sentence.clone());

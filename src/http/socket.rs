@@ -109,7 +109,7 @@ pub(crate) async fn bind(
     };
     if let Some(folder) = path.parent() {
         let made = DirBuilder::new().recursive(true).mode(folder_mode).create(folder);
-        made.map_err(|err| failed("make the folder of", err))?;
+        made.map_err(|err| failed("create the folder of", err))?;
     }
     remove_stale(path).await.map_err(|err| {
         let next = match err.kind() {

@@ -54,7 +54,7 @@ impl Manager {
             gone_down
                 .and_then(|()| self.kernel.configure(index, &change, found.up))
                 .map_err(Error::kernel(action))?;
-            info!(network = network.id.short(), interface = link.name, did = %format!("configure the adapter{change}"), "left as it was found");
+            info!(network = network.id.short(), interface = link.name, did = %format!("configure the adapter{change}"), "adapter settings restored");
         }
         Ok(())
     }

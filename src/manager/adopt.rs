@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Why something is adopted.
-const UNRECORDED: &str = "it lives and no record knew it";
+const UNRECORDED: &str = "it exists but has no record";
 
 impl Manager {
     /// Puts the records in order on the disk: an unreadable one is kept aside and written anew, and networks that
@@ -33,22 +33,22 @@ impl Manager {
         for network in loaded.networks {
             let taken = |known: &Network| known.id == network.id || known.hub() == network.hub();
             if !model.networks().any(taken) {
-                let did = format!("take in the network {}", network.id.short());
-                all.push(repair("a network was recorded and not known", &did, Ok(())));
+                let did = format!("load the network {}", network.id.short());
+                all.push(repair("a recorded network was not loaded", &did, Ok(())));
                 model.put_network(network);
             }
         }
         if let Some(why) = loaded.unread {
             return vec![Repair {
                 err: Some(why),
-                ..repair("the records were not read", "read them again", Ok(()))
+                ..repair("the records could not be read", "read the records again", Ok(()))
             }];
         }
         for warning in &loaded.warnings {
             warn!("{warning}");
             let endpoints = model.endpoints().try_for_each(|endpoint| self.store.save_endpoint(endpoint));
             let saved = endpoints.and_then(|()| self.store.save_networks(model.networks()));
-            all.push(repair(warning, "write the records anew", saved));
+            all.push(repair(warning, "rewrite the records", saved));
         }
         all
     }
@@ -66,7 +66,7 @@ impl Manager {
         loaded.endpoints.into_iter().for_each(|endpoint| model.put_endpoint(endpoint));
 
         let links = self.kernel.links().unwrap_or_else(|err| {
-            warn!(%err, "the interfaces of the host cannot be listed; nothing is adopted");
+            warn!(%err, "could not list the host's interfaces; nothing was adopted");
             Vec::new()
         });
         let mut adopted: Vec<NetworkId> = Vec::new();

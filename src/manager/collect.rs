@@ -78,7 +78,7 @@ fn is_engine_of(model: &Model, id: &NetworkId, engine: &str) -> bool {
     }
 }
 
-const FORGOTTEN: &str = "Docker does not know it any more";
+const FORGOTTEN: &str = "Docker no longer lists it";
 
 impl Manager {
     /// Ends what is missing for good.

@@ -64,7 +64,7 @@ impl Manager {
                 warn!(
                     network = network.short(),
                     endpoint = id.short(),
-                    "an endpoint joins that was not created; it gets the network's interface name"
+                    "Join for an endpoint that was never created; using the network's interface name"
                 );
                 let Some(network) = model.network(&network) else { return Err(unknown_network(&network)) };
                 network.options.ifname.clone()
@@ -174,7 +174,7 @@ impl Manager {
             Some(step) if !heals => Err(Error::Blocked {
                 network: model.network_name(&endpoint.network).to_owned(),
                 text: format!(
-                    "{} ({}), and healing is off: create the network again, or let canhub mend it without heal=off and --no-heal",
+                    "{} ({}), and healing is off: recreate the network, or enable healing (remove heal=off or --no-heal)",
                     step.reason,
                     step.action.interface()
                 ),
@@ -220,7 +220,7 @@ fn refuse_taken_name(
         ),
     };
     Err(Error::Refused(format!(
-        "{what}: give one of the networks another name, with -o ifname=… or -o vxcan.peer=…, or per container with \
-         the option {DOCKER_IFNAME}"
+        "{what}: set another interface name for one of them, with -o ifname=… or -o vxcan.peer=… on the network, or \
+         with the endpoint option {DOCKER_IFNAME}"
     )))
 }

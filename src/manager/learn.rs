@@ -69,7 +69,7 @@ impl Manager {
                         info!(
                             network = told.id.short(),
                             network_name = told.name,
-                            "got the options of a network whose record was lost from Docker"
+                            "recovered the options of a network without a record from Docker"
                         );
                         model.put_network(network);
                         changed = true;
@@ -79,7 +79,7 @@ impl Manager {
                             network = told.id.short(),
                             network_name = told.name,
                             reason = why,
-                            "the options that Docker has for a network whose record was lost are not valid"
+                            "cannot recover a network without a record: its options in Docker are invalid"
                         );
                     }
                 }
@@ -94,7 +94,7 @@ impl Manager {
             None => Missing::default(),
         };
         if changed && let Err(err) = self.store.save_networks(model.networks()) {
-            warn!(%err, "what Docker said of networks could not be saved; it will be lost if canhub restarts");
+            warn!(%err, "network names and options from Docker could not be saved; they will be lost if canhub restarts");
         }
         drop(model);
         let unconfirmed = missing.unconfirmed;

@@ -90,7 +90,7 @@ fn plan_adapter(
             None => return plan_carrier(bus, link),
             Some(conflicting_bus) => {
                 let text = format!(
-                    "adapter {} is already the bus of network {}: an adapter carries one bus; attach the containers to that one",
+                    "adapter {} is already the bus of network {}: connect the containers to that network",
                     link.name,
                     conflicting_bus.network.short()
                 );
@@ -109,7 +109,7 @@ fn plan_adapter(
         ref several => {
             let names: Vec<String> = several.iter().map(|link| describe(link, have)).collect();
             let text = format!(
-                "adapter {adapter} matches {}: name one of them by something that only it has",
+                "adapter {adapter} matches {}: select one of them by an identity that only it has",
                 names.join(" and ")
             );
             bus.problem(None, Blocks::Creation, text)
@@ -136,10 +136,10 @@ fn conflicting_bus<'a>(
 fn waiting(bus: &Bus, adapter: &Adapter) -> String {
     match bus.adapter_wait {
         true => format!(
-            "waiting for adapter {adapter}: it is not there; containers hear each other meanwhile, and it joins the bus when it is plugged in (`ip -br link` lists what there is)"
+            "waiting for adapter {adapter}: not found; containers reach each other in the meantime, and the adapter joins the bus when it appears (`ip -br link` lists the interfaces)"
         ),
         false => format!(
-            "adapter {adapter} is not there: plug it in, or check its name with `ip -br link`, and start the container again (adapter-wait=on would let it start and wait)"
+            "adapter {adapter} not found: plug it in, or check its name with `ip -br link`, then start the container again (with adapter-wait=on containers start without it)"
         ),
     }
 }
@@ -149,7 +149,7 @@ fn plan_carrier(bus: &Bus, link: &Link) -> (Option<HubEnd>, Plan) {
     let name = &link.name;
     if !link.kind.is_can() {
         let text = format!(
-            "adapter {name} is not a CAN interface: name one that `ip link show type can` or `type vcan` lists"
+            "adapter {name} is not a CAN interface: choose one that `ip link show type can` (or `type vcan`) lists"
         );
         return (None, bus.problem(None, Blocks::Network, text).into());
     }
@@ -183,7 +183,7 @@ fn down(bus: &Bus, link: &Link) -> Problem {
         Some(controller) if controller.timing.is_none() => {
             let fix = format!("ip link set {name} up type can bitrate 500000");
             let text = format!(
-                "adapter {name} is down and has no bitrate, so its frames do not reach the bus: create the network with -o bitrate=500000 (or whatever the wire has), or run `{fix}`"
+                "adapter {name} is down and has no bitrate, so its frames do not reach the bus: create the network with -o bitrate=500000 (or the bitrate of your bus), or run `{fix}`"
             );
             (text, fix)
         }
@@ -204,7 +204,7 @@ fn troubled(bus: &Bus, link: &Link) -> Option<Problem> {
     if !link.up {
         return None;
     }
-    let usual = "the usual causes are another bitrate than the others on the wire, missing termination (120 ohms at both ends), swapped or open wires, or nobody else on the wire";
+    let usual = "common causes are a bitrate mismatch, missing termination (120 ohms at both ends), swapped or broken wires, or no other node on the bus";
     let (text, fix) = match controller.state {
         BusState::ErrorPassive => {
             (format!("adapter {name} is error-passive: nearly all of its frames fail; {usual}"), None)
@@ -212,13 +212,13 @@ fn troubled(bus: &Bus, link: &Link) -> Option<Problem> {
         BusState::BusOff if controller.restart_ms == 0 => {
             let fix = format!("ip link set {name} down && ip link set {name} up");
             let text = format!(
-                "adapter {name} is bus-off: too many errors, so its controller left the bus, and nothing restarts it; {usual}; then run `{fix}`, or create the network with -o restart-ms=100"
+                "adapter {name} is bus-off: its controller left the bus after too many errors, and is not restarted automatically; {usual}; once that is fixed, run `{fix}`, or create the network with -o restart-ms=100"
             );
             (text, Some(fix))
         }
         BusState::BusOff => {
             let text = format!(
-                "adapter {name} is bus-off: too many errors, so its controller left the bus; the kernel restarts it after {} ms; {usual}",
+                "adapter {name} is bus-off: its controller left the bus after too many errors; the kernel restarts it after {} ms; {usual}",
                 controller.restart_ms
             );
             (text, None)

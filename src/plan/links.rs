@@ -49,7 +49,7 @@ pub(super) fn plan_members(bus: &Bus, have: &Have, scope: Scope<'_>) -> (Ends, P
 
 pub(super) fn taken(name: &IfName) -> String {
     format!(
-        "an interface {name} exists that canhub did not make: choose another name for the hub, or use it as it is with adapter={name}"
+        "interface {name} already exists and is not canhub's: choose another name for the hub, or use the interface with adapter={name}"
     )
 }
 
@@ -59,7 +59,7 @@ fn plan_member(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>) -> (Op
     let unread = match sandbox {
         Sandbox::Unknown(why) => {
             let text = format!(
-                "could not read the interfaces in the sandbox {}: {why}; retrying, meanwhile they are not healed",
+                "could not read the interfaces in the sandbox {}: {why}; retrying; they are not healed until then",
                 member.sandbox.display()
             );
             Plan::from(bus.problem(Some(&member.endpoint), Blocks::Nothing, text))
@@ -112,8 +112,8 @@ fn create_pair_inside(bus: &Bus, member: &Member, links: &[Link], have: &Have) -
     let name = member.ifname.choose(&taken);
     if taken.iter().any(|other| other == name.as_str()) {
         let text = format!(
-            "the container already has an interface {name}: give one of its networks another name, with -o ifname=… \
-             or per container with the option {}",
+            "the container already has an interface {name}: set another interface name for one of them, with -o ifname=… \
+             on the network, or with the endpoint option {}",
             crate::options::DOCKER_IFNAME
         );
         return (None, bus.problem(Some(&member.endpoint), Blocks::Join, text).into());

@@ -333,12 +333,12 @@ impl fmt::Display for Action {
     /// What the action does, in words that follow "cannot".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CreateHub { name, .. } => write!(f, "make the vcan {name}"),
+            Self::CreateHub { name, .. } => write!(f, "create the vcan {name}"),
             Self::CreatePair { host, end, sandbox: Some(sandbox), .. } => {
-                write!(f, "make the vxcan pair {host} with {end} in {}", sandbox.display())
+                write!(f, "create the vxcan pair {host} with {end} in {}", sandbox.display())
             }
             Self::CreatePair { host, end, sandbox: None, .. } => {
-                write!(f, "make the vxcan pair {host} with {end}")
+                write!(f, "create the vxcan pair {host} with {end}")
             }
             Self::Change { name, .. } => write!(f, "set up the interface {name}"),
             Self::Configure { name, change, .. } => write!(f, "configure the adapter {name}{change}"),

@@ -38,16 +38,16 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::HubMissing => "the hub was missing",
-            Self::AdapterSettings => "the adapter was not set up as asked",
-            Self::AdapterDown => "the adapter was not set up and up",
+            Self::AdapterSettings => "the adapter's settings differed",
+            Self::AdapterDown => "the adapter was down",
             Self::PairMissing => "the pair was missing",
             Self::ContainerEndMoved => "the container end was moved away",
             Self::HostEndMoved => "the host end was moved away",
-            Self::LinkName => "the link had another name",
-            Self::LinkMtu => "the link had another MTU",
+            Self::LinkName => "the link had the wrong name",
+            Self::LinkMtu => "the link had the wrong MTU",
             Self::LinkDown => "the link was down",
             Self::LinkAlias => "the link's alias was missing",
-            Self::SurplusRules => "rules stood that deliver twice",
+            Self::SurplusRules => "rules delivered frames twice",
             Self::RulesMissing => "rules were missing",
             Self::Leftover => "link belongs to no known network or endpoint",
         }

@@ -128,7 +128,8 @@ pub(super) fn plan_rules(
     let mut plan = Plan::default();
     if let (Some(why), true) = (unread, skipped) {
         let blocks = if joining.is_some() { Blocks::Join } else { Blocks::Nothing };
-        let text = format!("could not read the can-gw rules: {why}; retrying, meanwhile they are not healed");
+        let text =
+            format!("could not read the can-gw rules: {why}; retrying; they are not healed until then");
         plan.problems.push(bus.problem(None, blocks, text));
     }
     let unwanted: Vec<Rule> =

@@ -158,7 +158,7 @@ fn without_a_sandbox_a_join_makes_the_pair_for_docker_to_move_and_a_look_does_no
     assert_eq!(plan_all(&kernel, &model).steps, [], "Docker has yet to bring it up");
     let up = LinkChange { up: Some(true), ..LinkChange::default() };
     kernel.change_link(Some(&sandbox(99)), end.index, &up).unwrap();
-    assert_eq!(heals(&kernel, &model), ["the link had another name"]);
+    assert_eq!(heals(&kernel, &model), ["the link had the wrong name"]);
     assert_eq!(kernel.sandbox_links(&sandbox(99)).unwrap().unwrap()[0].name, "can0");
 }
 
@@ -191,10 +191,10 @@ fn each_fault_is_healed_with_its_reason() {
     set(LinkChange { up: Some(false), ..LinkChange::default() }, hub(&model).index);
     assert_eq!(heals(&kernel, &model), ["the link was down"]);
     set(LinkChange { name: Some("other".parse().unwrap()), ..LinkChange::default() }, hub(&model).index);
-    assert_eq!(heals(&kernel, &model), ["the link had another name"]);
+    assert_eq!(heals(&kernel, &model), ["the link had the wrong name"]);
     let end = host_end(&kernel, &model, 18).index;
     set(LinkChange { mtu: Some(16), name: Some("x".parse().unwrap()), ..LinkChange::default() }, end);
-    assert_eq!(heals(&kernel, &model), ["the link had another name"]);
+    assert_eq!(heals(&kernel, &model), ["the link had the wrong name"]);
     assert_eq!(host_end(&kernel, &model, 18).mtu, 72);
     set(LinkChange { alias: Some(String::new()), ..LinkChange::default() }, end);
     assert_eq!(heals(&kernel, &model), ["the link's alias was missing"]);
@@ -206,11 +206,11 @@ fn each_fault_is_healed_with_its_reason() {
             &LinkChange { name: Some("eth9".parse().unwrap()), up: Some(false), ..LinkChange::default() },
         )
         .unwrap();
-    assert_eq!(heals(&kernel, &model), ["the link had another name"]);
+    assert_eq!(heals(&kernel, &model), ["the link had the wrong name"]);
 
     let rules: Vec<_> = kernel.rules().unwrap().iter().map(|status| status.rule).collect();
     kernel.add_rules(&rules[3..5]).unwrap();
-    assert_eq!(heals(&kernel, &model), ["rules stood that deliver twice"]);
+    assert_eq!(heals(&kernel, &model), ["rules delivered frames twice"]);
     kernel.delete_rules(&rules).unwrap();
     assert_eq!(heals(&kernel, &model).len(), 2, "one step for each bus");
 }

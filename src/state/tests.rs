@@ -180,14 +180,14 @@ fn a_state_file_that_cannot_be_set_aside_is_not_overwritten() {
     let store = Store { disk: disk.clone(), ..Store::new(dir.path(), "boot") };
     fs::write(store.state_file(), "{ half").unwrap();
     let why = store.load().unread.unwrap();
-    assert!(why.contains("nor set aside"), "{why}");
+    assert!(why.contains("or renamed"), "{why}");
 
     disk.0.store(false, std::sync::atomic::Ordering::SeqCst);
     assert!(matches!(store.save_networks([]), Err(Error::Unread(_))));
     assert_eq!(fs::read_to_string(store.state_file()).unwrap(), "{ half");
 
     let loaded = store.read_again().unwrap();
-    assert!(loaded.warnings[0].contains("it is kept as"), "{:?}", loaded.warnings);
+    assert!(loaded.warnings[0].contains("kept it as"), "{:?}", loaded.warnings);
     store.save_networks([]).unwrap();
     assert!(store.is_readable());
 }

@@ -34,7 +34,7 @@ fn a_heal_is_one_event_and_one_count() {
         assert_eq!(event["network"], bodies::network(1));
         assert_eq!(event["interface"], "vcan-body");
         assert_eq!(event["reason"], "the hub was missing");
-        assert_eq!(event["did"], "make the vcan vcan-body");
+        assert_eq!(event["did"], "create the vcan vcan-body");
         assert!(event["took_us"].is_u64() && event["time"].as_str().unwrap().ends_with('Z'), "{event}");
         assert_eq!(rig.sample(heals), f64::from(time));
         assert_eq!(rig.status()["buses"][0]["heals"], time);
@@ -156,7 +156,7 @@ fn there_is_an_end_to_how_many_may_listen_and_a_place_becomes_free_again() {
     let mut listeners: Vec<Listener> = (0..256).map(|_| Listener::start(&rig.admin(), 0)).collect();
     let refused = get(&rig.admin(), "/v1/events");
     assert_eq!(refused.status, 503);
-    assert!(refused.body.contains("too many listen"), "{refused:?}");
+    assert!(refused.body.contains("too many event listeners"), "{refused:?}");
     assert_eq!(get(&rig.admin(), "/v1/ready").status, 503, "other questions are answered");
     listeners.pop();
     let deadline = Instant::now() + Duration::from_secs(10);

@@ -143,7 +143,7 @@ fn a_daemon_with_a_bad_policy_serves_and_says_what_is_wrong() {
     let report: Value = serde_json::from_str(&get(&daemon.admin, "/v1/health").body).unwrap();
     let components = report["components"].as_array().unwrap();
     let told = components.iter().find(|one| one["component"] == "policy").unwrap();
-    let words = format!("{} line 2: there is no key intervall (did you mean interval?)", policy.display());
+    let words = format!("{} line 2: unknown key intervall (did you mean interval?)", policy.display());
     assert!(told["reason"].as_str().unwrap().contains(&words), "{told}");
     assert_eq!((&told["status"], &told["required"]), (&json!("degraded"), &json!(false)));
     daemon.signal("-TERM");

@@ -34,7 +34,7 @@ fn a_bus_with_healing_off_is_healed_when_a_person_asks() {
     let done = heal(&rig);
     assert_eq!(done[0]["reason"], "the hub was missing");
     assert_eq!((&done[0]["interface"], &done[0]["err"]), (&json!("vcan-asked"), &Value::Null));
-    assert!(done[0]["did"].as_str().unwrap().contains("make the vcan vcan-asked"));
+    assert!(done[0]["did"].as_str().unwrap().contains("create the vcan vcan-asked"));
     assert_eq!(rig.status()["buses"][0]["steps"], json!([]));
     assert_eq!(heal(&rig), Vec::<Value>::new(), "once is enough");
     // It is told like every other heal.
@@ -57,7 +57,7 @@ fn unreadable_records_are_kept_aside_and_written_anew() {
     // A network that somebody has added to the file is taken in.
     let other = good.replace(&network, &"e5".repeat(32)).replace("vcan-asked", "vcan-imported");
     fs::write(&file, other).unwrap();
-    assert!(heal(&rig)[0]["did"].as_str().unwrap().starts_with("take in the network e5"));
+    assert!(heal(&rig)[0]["did"].as_str().unwrap().starts_with("load the network e5"));
     assert!(rig.link("vcan-imported").is_some());
     assert_eq!(rig.status()["buses"].as_array().unwrap().len(), 2);
 }

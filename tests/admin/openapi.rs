@@ -63,7 +63,7 @@ fn every_path_is_described_and_every_described_path_is_there() {
     let rig = Rig::new();
     let why = get(&rig.admin(), "/v1/nothing").body;
     let there: BTreeSet<&str> = why
-        .split_once("; there is ")
+        .split_once("; valid paths: ")
         .unwrap()
         .1
         .split([',', ' ', '"', '}'])

@@ -74,7 +74,10 @@ fn another_user_who_gets_at_the_socket_is_refused() {
     let run = command.output().unwrap();
     let complaint = String::from_utf8(run.stderr).unwrap();
     assert!(!run.status.success());
-    assert!(complaint.contains("only root and the user that runs canhub may ask here"), "{complaint}");
+    assert!(
+        complaint.contains("permission denied: only root and the user that runs canhub have access"),
+        "{complaint}"
+    );
     assert_eq!(String::from_utf8(run.stdout).unwrap(), "");
 }
 

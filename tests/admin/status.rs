@@ -146,7 +146,7 @@ fn while_the_kernel_hangs_all_else_is_answered_and_the_status_says_why_not() {
     for asked in asking {
         let reply = asked.join().unwrap();
         assert_eq!(reply.status, 503);
-        assert!(reply.body.contains("could not be read within 5 s"), "{reply:?}");
+        assert!(reply.body.contains("could not read the kernel within 5 s"), "{reply:?}");
     }
     kernel.set(false);
     let deadline = Instant::now() + Duration::from_secs(10);

@@ -85,7 +85,7 @@ fn a_network_created_again_with_the_same_options_is_the_same_network() {
         rig.restart();
     }
     let why = rig.call("CreateNetwork", &bodies::create_network(&network, json!({ "hub": "x" }))).refused();
-    assert!(why.contains("other options"), "{why}");
+    assert!(why.contains("different options"), "{why}");
     rig.assert_bus("vcan-body", &[&member]);
 }
 

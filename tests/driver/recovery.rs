@@ -141,7 +141,7 @@ fn with_adapter_wait_fail_join_names_the_absent_adapter_until_it_is_there() {
     rig.call("CreateEndpoint", &bodies::create_endpoint(&network, &endpoint, json!({}))).ok();
     let join = bodies::join(&network, &endpoint, &bodies::sandbox(1));
     let why = rig.call("Join", &join).refused();
-    assert!(why.contains("adapter can0 is not there"), "{why}");
+    assert!(why.contains("adapter can0 not found"), "{why}");
     assert_eq!((rig.link("can0"), rig.link(&host_end(&endpoint))), (None, None), "never faked, never half");
     rig.kernel.add_foreign("can0", LinkKind::Can);
     rig.call("Join", &join).ok();

@@ -65,7 +65,7 @@ fn a_comma_in_a_value_is_refused() {
 fn the_name_of_an_interface_that_is_not_canhubs_is_refused_as_a_hub() {
     let scene = Scene::new();
     scene.foreign_vcan("vcan-mine");
-    let words = ["vcan-mine", "canhub did not make", "choose another name", "adapter=vcan-mine"];
+    let words = ["vcan-mine", "is not canhub's", "choose another name", "adapter=vcan-mine"];
     create_is_refused(&["-o", "hub=vcan-mine"], &words);
     assert!(link("vcan-mine").is_some_and(|link| link.is_up() && link.ifalias.is_empty()));
 }
@@ -91,7 +91,7 @@ fn run_is_refused(scene: &Scene, args: &[&str], words: &[&str]) {
 fn where_nobody_wants_to_wait_for_an_adapter_the_container_is_told_what_is_missing() {
     let scene = Scene::new();
     let bus = scene.network(&["adapter=can-absent", "adapter-wait=fail"]);
-    let words = ["adapter can-absent is not there", "plug it in", "ip -br link", "start the container again"];
+    let words = ["adapter can-absent not found", "plug it in", "ip -br link", "start the container again"];
     run_is_refused(&scene, &["--network", &bus.name], &words);
 
     scene.foreign_vcan("can-absent");

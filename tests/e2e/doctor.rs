@@ -101,7 +101,7 @@ fn a_dry_run_says_what_fix_would_do_and_does_nothing() {
     assert!(shown.contains("would heal the buses"), "{shown}");
     assert!(link(machine::HUB).is_none(), "it was healed");
     let shown = says("doctor --fix");
-    assert!(shown.contains("make the vcan") && shown.contains("the hub was missing"), "{shown}");
+    assert!(shown.contains("create the vcan") && shown.contains("the hub was missing"), "{shown}");
     assert!(link(machine::HUB).is_some(), "{shown}");
 }
 

@@ -187,7 +187,7 @@ fn what_the_hardware_cannot_do_is_refused_by_name_with_its_limits() {
             &["adapter=can0", "bitrate=500000", "termination=120"],
             &["termination=120", "no switchable termination"],
         ),
-        (&["adapter=driver:kvaser_pci"], &["can0", "can1", "path:pci-0000:00:10.0", "name one of them"]),
+        (&["adapter=driver:kvaser_pci"], &["can0", "can1", "path:pci-0000:00:10.0", "select one of them"]),
     ] {
         assert_refused(scene.try_bus(options), words);
     }
@@ -230,7 +230,7 @@ fn usb_adapters_are_known_by_serial_number_and_port_whatever_their_names() {
     let (serial, path) = (format!("usb:{CANDLELIGHT}:garage-1"), format!("path:{}", second.id_path()));
 
     let either = format!("adapter=usb:{CANDLELIGHT}");
-    let words = [&*first.interface, &second.interface, &serial, &path, "name one of them"];
+    let words = [&*first.interface, &second.interface, &serial, &path, "select one of them"];
     assert_refused(scene.try_bus(&[&either]), &words);
     let bus = |adapter: &str| {
         let adapter = format!("adapter={adapter}");

@@ -51,8 +51,10 @@ fn containers_that_docker_gave_up_on_are_named_and_started_if_asked_for() {
         waiting => Err(waiting.to_owned()),
     });
     drop(masked);
-    let told = journal.until("of the container", |told| told.contains("Docker gave up on it"));
-    let told = told.lines().find(|line| line.contains("Docker gave up on it")).unwrap_or_default();
+    let told =
+        journal.until("of the container", |told| told.contains("Docker failed to start this container"));
+    let told =
+        told.lines().find(|line| line.contains("Docker failed to start this container")).unwrap_or_default();
     for word in [&*ecu, "docker start", "--restart-late"] {
         assert!(told.contains(word), "{word:?} is not in: {told}");
     }

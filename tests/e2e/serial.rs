@@ -121,7 +121,7 @@ fn another_bitrate_on_the_wire_is_told_in_words() {
     let words = [
         "slcan-left is bus-off",
         "slcan-right is error-passive",
-        "another bitrate than the others on the wire",
+        "common causes are a bitrate mismatch",
         "missing termination (120 ohms at both ends)",
     ];
     // Lines are broken where a person reads them.

@@ -93,8 +93,7 @@ impl Doctor {
 
     async fn ask_daemon(&self) -> Result<Status, Failed> {
         let body = self.admin.ask(Method::GET, "/v1/status", DAEMON_LIMIT).await?;
-        serde_json::from_slice(&body)
-            .map_err(|err| Failed::Because(format!("it is of another version ({err})")))
+        serde_json::from_slice(&body).map_err(|err| Failed::Because(format!("it is another version ({err})")))
     }
 
     /// The same without the daemon. Nothing is changed.

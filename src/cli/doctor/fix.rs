@@ -37,11 +37,11 @@ const HEAL_LIMIT: Duration = Duration::from_secs(HEAL_TIME_LIMIT.as_secs() + 5);
 fn describe(remedy: &Remedy) -> String {
     match remedy {
         Remedy::LoadModule(module) => format!("load the kernel module {module}"),
-        Remedy::LoadAtBoot => format!("write {AT_BOOT_FILE}, so that the modules are loaded at boot"),
+        Remedy::LoadAtBoot => format!("write {AT_BOOT_FILE} to load the modules at boot"),
         Remedy::RemoveSocket(path) => format!("remove the stale socket {}", path.display()),
-        Remedy::Import(path) => format!("take over the networks in {}", path.display()),
-        Remedy::Heal => "heal the buses and put the records in order".into(),
-        Remedy::Order => format!("write {ORDER_FILE}, so that canhub comes before Docker"),
+        Remedy::Import(path) => format!("import the networks in {}", path.display()),
+        Remedy::Heal => "heal the buses and repair the records".into(),
+        Remedy::Order => format!("write {ORDER_FILE} to start canhub before Docker"),
         Remedy::Enable => "enable canhub's units".into(),
     }
 }
@@ -54,8 +54,8 @@ impl Doctor {
         let unprivileged = |finding: &Finding| finding.check == PRIVILEGES && finding.level != Level::Pass;
         if !self.dry_run && !remedies.is_empty() && findings.iter().any(unprivileged) {
             return vec![RemedyResult::new(
-                "mend anything".into(),
-                Err("only root may: sudo canhub doctor --fix".into()),
+                "apply fixes".into(),
+                Err("needs root: run `sudo canhub doctor --fix`".into()),
             )];
         }
         if remedies.iter().any(|remedy| matches!(remedy, Remedy::Import(_))) {
@@ -97,7 +97,9 @@ impl Doctor {
         match self.admin.ask(Method::POST, "/v1/heal", HEAL_LIMIT).await {
             Ok(body) => {
                 let answer: Result<Answer, _> = serde_json::from_slice(&body);
-                answer.map(|answer| answer.done).map_err(|err| format!("canhub is of another version: {err}"))
+                answer
+                    .map(|answer| answer.done)
+                    .map_err(|err| format!("cannot parse canhub's answer; is it another version? {err}"))
             }
             Err(Failed::Because(why)) => Err(why),
             Err(Failed::Unreachable { .. } | Failed::Found) => {
@@ -110,13 +112,11 @@ impl Doctor {
 
 fn heal_here(driver: &str, folder: &Path) -> Result<Vec<Repair>, String> {
     if !folder.is_dir() {
-        return Err(format!(
-            "there are no records in {}; name the folder with --state-dir",
-            folder.display()
-        ));
+        return Err(format!("no records in {}: name the folder with --state-dir", folder.display()));
     }
-    let busy =
-        || "canhub runs and does not answer, and only one may mend: systemctl restart canhub".to_owned();
+    let busy = || {
+        "canhub is running but does not answer, and only one process may change rules: run `systemctl restart canhub`".to_owned()
+    };
     let locked = |lock: std::io::Result<Option<Lock>>| lock.map_err(|err| err.to_string())?.ok_or_else(busy);
     let _instance = locked(Lock::of_instance(Path::new(INSTANCE_DIR), driver))?;
     let _records = locked(Lock::of_state(folder))?;
@@ -128,7 +128,7 @@ fn heal_here(driver: &str, folder: &Path) -> Result<Vec<Repair>, String> {
         network_name: None,
         interface: "state.json".into(),
         reason: warning,
-        did: "keep it aside".into(),
+        did: "rename the unreadable file".into(),
         err: None,
     }));
     Ok(mended)
@@ -139,7 +139,7 @@ fn heal_results(action: String, mended: Vec<Repair>) -> Vec<RemedyResult> {
         return vec![RemedyResult {
             action,
             outcome: RemedyOutcome::Done,
-            text: Some("nothing was left to do".into()),
+            text: Some("nothing to do".into()),
         }];
     }
     let one = |Repair { network_name, interface, reason, did, err }: Repair| {
@@ -172,7 +172,7 @@ fn load_module(files: &Files, module: &str) -> Result<(), String> {
     request_module(module);
     match modules::presence(files, &modules::release(files), module) {
         Presence::Loaded | Presence::BuiltIn => Ok(()),
-        _ => Err(format!("the kernel did not load it; `modprobe {module}` says why (only root may)")),
+        _ => Err(format!("the kernel did not load it; run `modprobe {module}` as root to see why")),
     }
 }
 

@@ -22,14 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Whether to wait until canhub is healthy, and how long.
 #[derive(Debug, Args)]
 pub(super) struct Gate {
-    /// Look at nothing, and wait until the daemon says of itself that it is healthy or degraded (docs/health.toml);
-    /// says what is waited for, and fails when the time is up
+    /// Check nothing; wait until the daemon reports that it is healthy or degraded (docs/health.toml), print what it is
+    /// waiting for, and fail after --timeout
     #[arg(long, conflicts_with_all = ["fix", "dry_run"])]
     wait: bool,
-    /// How long to wait
+    /// Seconds to wait with --wait
     #[arg(long, default_value = "120", value_name = "SECONDS", requires = "wait", value_parser = clap::value_parser!(u64).range(0..=86_400))]
     timeout: u64,
-    /// Degraded is not enough
+    /// With --wait, require healthy: degraded is not enough
     #[arg(long, requires = "wait")]
     strict: bool,
 }

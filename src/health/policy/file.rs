@@ -20,7 +20,7 @@ pub fn load(path: Option<&Path>) -> (Policy, Option<String>) {
     let file = path.unwrap_or(Path::new(FILE));
     let text = match fs::read_to_string(file) {
         Err(err) if err.kind() == io::ErrorKind::NotFound && path.is_none() => return Default::default(),
-        read => read.map_err(|err| format!("{} cannot be read: {err}", file.display())),
+        read => read.map_err(|err| format!("cannot read {}: {err}", file.display())),
     };
     let parsed = text.and_then(|text| {
         parse(&text).map_err(|Wrong { at, why }| {
@@ -32,7 +32,7 @@ pub fn load(path: Option<&Path>) -> (Policy, Option<String>) {
         Ok(policy) => (policy, None),
         Err(why) => (
             Policy::default(),
-            Some(format!("{why}; the defaults hold until canhub is restarted with it mended")),
+            Some(format!("{why}; using the defaults until the file is fixed and canhub restarted")),
         ),
     }
 }
@@ -47,7 +47,7 @@ struct Wrong {
 fn parse(text: &str) -> Result<Policy, Wrong> {
     let syntax = |err: toml::de::Error| Wrong {
         at: err.span().unwrap_or_default(),
-        why: format!("this is not TOML: {}", err.message()),
+        why: format!("invalid TOML: {}", err.message()),
     };
     let table = DeTable::parse(text).map_err(syntax)?;
     let mut policy = Policy::default();
@@ -66,7 +66,7 @@ fn parse(text: &str) -> Result<Policy, Wrong> {
             }
             other => {
                 let nearest = did_you_mean(other, &KEYS);
-                let why = format!("there is no key {other}{nearest}; the keys are {}", KEYS.join(", "));
+                let why = format!("unknown key {other}{nearest}; valid keys: {}", KEYS.join(", "));
                 return Err(Wrong { at: key.span(), why });
             }
         }
@@ -77,16 +77,15 @@ fn parse(text: &str) -> Result<Policy, Wrong> {
 fn needs(policy: &mut Policy, key: &str, list: &Spanned<DeValue<'_>>, need: Need) -> Result<(), Wrong> {
     let wrong = |at: Range<usize>, value: &dyn std::fmt::Display| Wrong {
         at,
-        why: format!(
-            "{key} = {value}: a list of components is allowed, each in quotes: {ALLOWED_COMPONENTS}"
-        ),
+        why: format!("{key} = {value}: must be a list of components, each in quotes: {ALLOWED_COMPONENTS}"),
     };
     let entries = list.get_ref().as_array();
     for entry in entries.ok_or_else(|| wrong(list.span(), &shown(list)))?.iter() {
         let pattern = entry.get_ref().as_str().and_then(pattern);
         let pattern = pattern.ok_or_else(|| wrong(entry.span(), &shown(entry)))?;
         if policy.needs.iter().any(|(known, _)| *known == pattern) {
-            let why = format!("{key} = {}: it is named before, and can be in one list only", shown(entry));
+            let why =
+                format!("{key} = {}: already listed, and a component may be in one list only", shown(entry));
             return Err(Wrong { at: entry.span(), why });
         }
         policy.needs.push((pattern, need));
@@ -124,7 +123,7 @@ fn number(
     number.filter(|number| allowed.contains(number)).ok_or_else(|| Wrong {
         at: value.span(),
         why: format!(
-            "{key} = {}: {what} from {} to {} is allowed",
+            "{key} = {}: must be {what} from {} to {}",
             shown(value),
             allowed.start(),
             allowed.end()
@@ -178,37 +177,33 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_line_key_value_and_what_is_allowed() {
         for (text, line, words) in [
-            ("interval = 0", 1, "interval = 0: a number of seconds from 1 to 86400 is allowed"),
-            ("\n\ninterval = \"x\"", 3, "interval = \"x\": a number of seconds"),
-            ("interval = -3", 1, "interval = -3: a number"),
-            ("interval = 99999999999999999999", 1, "interval = 99999999999999999999: a number"),
-            ("interval = 1.5", 1, "interval = 1.5: a number"),
-            ("time-limit = 301", 1, "time-limit = 301: a number of seconds from 1 to 300"),
-            ("failure-threshold = 0", 1, "failure-threshold = 0: a number from 1 to 100"),
-            ("interval = 5\nrequired = \"bus:*\"", 2, "required = \"bus:*\": a list of components"),
+            ("interval = 0", 1, "interval = 0: must be a number of seconds from 1 to 86400"),
+            ("\n\ninterval = \"x\"", 3, "interval = \"x\": must be a number of seconds"),
+            ("interval = -3", 1, "interval = -3: must be a number"),
+            ("interval = 99999999999999999999", 1, "interval = 99999999999999999999: must be a number"),
+            ("interval = 1.5", 1, "interval = 1.5: must be a number"),
+            ("time-limit = 301", 1, "time-limit = 301: must be a number of seconds from 1 to 300"),
+            ("failure-threshold = 0", 1, "failure-threshold = 0: must be a number from 1 to 100"),
+            ("interval = 5\nrequired = \"bus:*\"", 2, "required = \"bus:*\": must be a list of components"),
             (
                 "optional = [\n  \"docker\",\n  \"bus\",\n]",
                 3,
-                "optional = \"bus\": a list of components is allowed",
+                "optional = \"bus\": must be a list of components",
             ),
-            ("ignored = [\"bus:po*\"]", 1, "ignored = \"bus:po*\": a list"),
-            ("ignored = [7]", 1, "ignored = 7: a list"),
-            ("required = [\"docker\"]\nignored = [\"docker\"]", 2, "\"docker\": it is named before"),
-            (
-                "intervall = 30",
-                1,
-                "there is no key intervall (did you mean interval?); the keys are required,",
-            ),
-            ("\n[health]\ninterval = 30", 2, "there is no key health; the keys are"),
-            ("interval = 30\ninterval = 30", 2, "this is not TOML: "),
-            ("\ninterval 3\n", 2, "this is not TOML: "),
-            ("\u{1F40C} = 3", 1, "this is not TOML: "),
+            ("ignored = [\"bus:po*\"]", 1, "ignored = \"bus:po*\": must be a list"),
+            ("ignored = [7]", 1, "ignored = 7: must be a list"),
+            ("required = [\"docker\"]\nignored = [\"docker\"]", 2, "\"docker\": already listed"),
+            ("intervall = 30", 1, "unknown key intervall (did you mean interval?); valid keys: required,"),
+            ("\n[health]\ninterval = 30", 2, "unknown key health; valid keys:"),
+            ("interval = 30\ninterval = 30", 2, "invalid TOML: "),
+            ("\ninterval 3\n", 2, "invalid TOML: "),
+            ("\u{1F40C} = 3", 1, "invalid TOML: "),
         ] {
             let (policy, complaint) = loaded(text);
             assert_eq!(policy, Policy::default(), "{text}");
             let why = complaint.unwrap_or_else(|| panic!("{text:?} was taken"));
             assert!(why.starts_with(&format!("DIR/health.toml line {line}: ")), "{text:?}: {why}");
-            assert!(why.contains(words) && why.contains("the defaults hold"), "{text:?}: {why}");
+            assert!(why.contains(words) && why.contains("using the defaults"), "{text:?}: {why}");
         }
     }
 
@@ -216,7 +211,7 @@ mod tests {
     fn only_a_file_that_was_asked_for_has_to_be_there() {
         let (policy, complaint) = load(Some(Path::new("/nowhere/health.toml")));
         assert_eq!(policy, Policy::default());
-        assert!(complaint.is_some_and(|why| why.starts_with("/nowhere/health.toml cannot be read: ")));
+        assert!(complaint.is_some_and(|why| why.starts_with("cannot read /nowhere/health.toml: ")));
     }
 
     #[test]

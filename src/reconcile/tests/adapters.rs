@@ -245,5 +245,5 @@ fn a_join_is_refused_where_nobody_wants_to_wait() {
     rig.kernel.add_sandbox("/run/netns/9");
     rig.manager.create_endpoint(network(), endpoint(9), &RawOptions::new()).unwrap();
     let refused = rig.manager.join(network(), endpoint(9), "/run/netns/9".into()).unwrap_err().to_string();
-    assert!(refused.contains("adapter can0 is not there"), "{refused}");
+    assert!(refused.contains("adapter can0 not found"), "{refused}");
 }
