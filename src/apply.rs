@@ -1,4 +1,4 @@
-//! Carrying out a plan: the only code that asks the kernel for a change.
+//! Carries out plans: the only code that asks the kernel for changes.
 
 use std::{
     borrow::Cow,
@@ -16,33 +16,33 @@ use crate::{
     plan::{Action, NamedRule, Step},
 };
 
-/// What became of a step.
+/// The result of a step.
 pub struct StepResult<'a> {
     /// The step.
     pub step: &'a Step,
-    /// Whether it was carried out, or why not.
+    /// Whether it succeeded.
     pub result: Result<(), Error>,
-    /// How long it took.
+    /// Its duration.
     pub took: Duration,
 }
 
-/// What was done about one difference, when a person asked for it.
+/// A repair that was made on request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repair {
-    /// The network that it was done for; `None` for a leftover of none.
+    /// The network it was made for; `None` for a leftover that belongs to none.
     pub network_name: Option<String>,
-    /// Which interface or file it was done to.
+    /// The interface or file.
     pub interface: String,
     /// What was wrong.
     pub reason: String,
-    /// What was done.
+    /// The repair.
     pub did: String,
-    /// Why it could not be done.
+    /// Why it failed.
     pub err: Option<String>,
 }
 
 impl Repair {
-    /// What one step came to.
+    /// The repair of one step.
     pub(crate) fn new(model: &Model, done: &StepResult<'_>) -> Self {
         let Step { network, reason, action, .. } = done.step;
         Self {
@@ -55,10 +55,10 @@ impl Repair {
     }
 }
 
-/// Carries out steps in order. `done` hears of each; a failed step does not stop the others.
+/// Carries out steps in order, and calls `done` for each. A failed step does not stop the others.
 ///
-/// Rules whose end is not there are left out: it waits for its time, or could not be made, and that is the
-/// failure of the step before. A step that is left with none is none.
+/// Rules whose end does not exist are left out: the end is not due yet or could not be created, and then the earlier
+/// step has already reported the failure. A step without rules left is skipped.
 pub fn apply(kernel: &dyn Kernel, steps: &[Step], mut done: impl FnMut(StepResult<'_>)) {
     let mut made = BTreeMap::new();
     for step in steps {

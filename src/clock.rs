@@ -1,8 +1,8 @@
-//! Time as people and machines read it.
+//! Time formats for people and machines.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A time as RFC 3339 has it, in UTC, to the millisecond: `2026-11-21T08:05:00.250Z`.
+/// A time in RFC 3339, UTC, with milliseconds: `2026-11-21T08:05:00.250Z`.
 pub fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
@@ -11,13 +11,13 @@ pub fn rfc3339(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
 }
 
-/// A length of time in whole microseconds, for logs and answers.
+/// A duration in whole microseconds, for logs and responses.
 pub fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The date so many days after 1970-01-01 (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms",
-/// `civil_from_days`): years begin in March there, so that the day that comes and goes is the last.
+/// The date this many days after 1970-01-01 (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms",
+/// `civil_from_days`). Years start in March, so that the leap day is the last day of a year.
 fn date(days: u64) -> (u64, u64, u64) {
     const DAYS_OF_400_YEARS: u64 = 146_097;
     let days = days + 719_468;
@@ -30,7 +30,7 @@ fn date(days: u64) -> (u64, u64, u64) {
     (days / DAYS_OF_400_YEARS * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
-/// A length of time for people, in its largest unit that is full: `3 h`.
+/// A duration for people, in the largest unit that fits: `3 h`.
 pub fn roughly(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..120 => format!("{seconds} s"),

@@ -1,4 +1,4 @@
-//! `canhub serve`: wiring. Signals, socket, locks, records, then the tasks, then wait for the end.
+//! `canhub serve`: start-up, the tasks, and shutdown.
 
 use std::{
     collections::HashMap,
@@ -34,43 +34,43 @@ use crate::{
     system,
 };
 
-/// Docker's own mode for the folder of its plugins' sockets.
+/// The mode that Docker gives to the folder of plugin sockets.
 const PLUGINS_MODE: u32 = 0o755;
-/// Between a start that failed and the exit.
+/// Pause between a failed start and the exit.
 const FAILED_START_PAUSE: Duration = Duration::from_secs(5);
 
-/// What `canhub serve` was asked for.
+/// The options of `canhub serve`.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The plugin socket, where systemd gave none.
+    /// The plugin socket, unless systemd passes one.
     pub socket: PathBuf,
-    /// Where records are kept.
+    /// The state folder.
     pub state_dir: PathBuf,
-    /// Where the lock is that only one canhub of a driver name holds.
+    /// The folder of the lock file that only one canhub per driver name can hold.
     pub lock_dir: PathBuf,
-    /// Where the admin socket is to be.
+    /// The admin socket.
     pub admin_socket: PathBuf,
-    /// Where metrics are served over TCP, if anywhere.
+    /// The TCP address for metrics, if any.
     pub metrics_listen: Option<SocketAddr>,
-    /// The Docker API's socket, asked in the background; `None`: Docker is not asked.
+    /// The Docker API socket; `None`: Docker is not queried.
     pub docker_socket: Option<PathBuf>,
-    /// Where the health policy is; `None`: where it usually is, if anywhere.
+    /// The health policy file; `None`: the default path, if it exists.
     pub health_policy: Option<PathBuf>,
-    /// Whether to start containers that Docker could not start while canhub was not there.
+    /// Whether to start containers that Docker failed to start because canhub was not running.
     pub restart_late: bool,
-    /// How often to look when nothing woke the loop.
+    /// Time between audits.
     pub audit_interval: Duration,
-    /// Whether missing things are repaired.
+    /// Whether to repair faults.
     pub heal: bool,
 }
 
-/// Serves until SIGTERM or SIGINT, which end it at any time. Buses stay as they are: nothing is torn down.
+/// Serves until SIGTERM or SIGINT, which are handled at any time. Buses are left as they are: nothing is torn down.
 ///
 /// # Errors
-/// When it cannot start, after a pause.
+/// When the start fails, after a pause.
 pub async fn serve(config: Config) -> io::Result<()> {
     let started = Instant::now();
-    // Before anything that may hang: until then the signals end the process by themselves.
+    // Before anything that may hang: until here the signals terminate the process.
     let mut stop = StopSignals::new()?;
     let server = tokio::select! {
         biased;
@@ -84,7 +84,8 @@ pub async fn serve(config: Config) -> io::Result<()> {
         Ok(server) => server,
         Err(err) => {
             error!(reason = %err, "cannot start");
-            // dockerd restarts a plugin that ends at once, at once and for ever, and systemd ten times a second.
+            // dockerd restarts a plugin that exits immediately in a tight loop, and systemd restarts a service ten
+            // times a second.
             if !io::stdout().is_terminal() {
                 let _ = timeout(FAILED_START_PAUSE, stop.wait()).await;
             }
@@ -98,21 +99,21 @@ pub async fn serve(config: Config) -> io::Result<()> {
     }
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     tasks.running.abort_all();
-    // A socket of our own that nobody serves would cost Docker 15 s at each volume command.
+    // A stale socket would cost Docker 15 s on every volume command.
     drop(server.socket_file);
     info!("stopped; buses stay as they are");
     Ok(())
 }
 
-/// What is there once canhub has started.
+/// The state after a successful start.
 struct Server {
     listener: UnixListener,
-    /// Removed at the end; systemd's socket is systemd's.
+    /// Removed at exit. A socket passed by systemd stays.
     socket_file: Option<SocketFile>,
-    /// The name that Docker calls the driver by.
+    /// The driver name.
     driver: String,
     manager: Handle,
-    /// Held until the end.
+    /// Held until exit.
     _locks: Vec<Lock>,
 }
 
@@ -136,7 +137,7 @@ impl Server {
     }
 }
 
-/// systemd's socket, or one of our own with its file.
+/// The socket passed by systemd, or one of our own with its file.
 async fn listen(path: &Path) -> io::Result<(UnixListener, Option<SocketFile>)> {
     if let Some(listener) = system::activated_listener()? {
         return Ok((listener, None));
@@ -145,7 +146,7 @@ async fn listen(path: &Path) -> io::Result<(UnixListener, Option<SocketFile>)> {
     Ok((listener, Some(file)))
 }
 
-/// The locks of the driver's name and of the state folder.
+/// Locks the driver name and the state folder.
 fn lock(config: &Config, driver: &str) -> io::Result<Vec<Lock>> {
     let held = |why: String| io::Error::new(io::ErrorKind::AddrInUse, why);
     let instance = Lock::of_instance(&config.lock_dir, driver)?.ok_or_else(|| {
@@ -159,7 +160,7 @@ fn lock(config: &Config, driver: &str) -> io::Result<Vec<Lock>> {
             "another canhub uses the state folder {}: stop it, or choose another folder with --state-dir",
             config.state_dir.display()
         ))),
-        // A disk that is full or read-only keeps no bus down.
+        // A full or read-only disk must not keep buses down.
         Err(err) => {
             warn!(%err, "could not lock the state folder");
             Ok(vec![instance])
@@ -167,7 +168,7 @@ fn lock(config: &Config, driver: &str) -> io::Result<Vec<Lock>> {
     }
 }
 
-/// Starts all that runs beside the driver.
+/// Starts all tasks besides the driver.
 fn spawn_tasks(config: Config, server: &Server, started: Instant) -> Tasks {
     let manager = || server.manager.clone();
     let (policy, complaint) = health::policy::load(config.health_policy.as_deref());
@@ -240,13 +241,13 @@ async fn wake_on_link_events(manager: Handle) {
         if let Err(err) = kernel::watch(changed).await {
             warn!(%err, "lost the subscription to the kernel's link events; resubscribing, audits continue");
         }
-        // Events of the time without a subscription are lost.
+        // Events between two subscriptions are lost.
         manager.signals().want_look();
         sleep(Duration::from_secs(1)).await;
     }
 }
 
-/// Ready once all known buses were looked at and healed, so that systemd starts Docker after that.
+/// Reports ready once all known buses have been checked and healed, so that systemd starts Docker after that.
 async fn notify_ready(mut is_validated: watch::Receiver<bool>, started: Instant) {
     if is_validated.wait_for(|done| *done).await.is_ok() {
         let _ = sd_notify::notify(&[NotifyState::Ready]);
@@ -254,7 +255,7 @@ async fn notify_ready(mut is_validated: watch::Receiver<bool>, started: Instant)
     }
 }
 
-/// The loop feeds the watchdog, so it looks at least twice as often as that wants.
+/// The loop feeds the watchdog, so it must run at least twice per watchdog interval.
 fn within_watchdog(audit_interval: Duration) -> Duration {
     sd_notify::watchdog_enabled().map_or(audit_interval, |limit| audit_interval.min(limit / 2))
 }

@@ -1,4 +1,4 @@
-//! What can go wrong, told apart by what can be done about it.
+//! Errors, grouped by what can be done about them.
 
 use std::{fmt, io, path::PathBuf};
 
@@ -7,14 +7,14 @@ use crate::{
     plan::Action,
 };
 
-/// Why a request was not carried out. Its text is what the user of `docker` reads: one sentence that
-/// names what was tried, on what, why it failed, and what to do.
+/// Why a request failed. The text is shown to the user of `docker`: one sentence that names what was tried, on what,
+/// why it failed, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request itself is wrong; asking again will not help.
+    /// The request itself is invalid; retrying does not help.
     #[error("{0}")]
     Refused(String),
-    /// The bus cannot be had as things are; somebody else has to mend something first.
+    /// The bus is not available in the current state of the host; someone must fix that first.
     #[error("network {network}: {text}")]
     Blocked {
         /// The network's name or short id.
@@ -22,7 +22,7 @@ pub enum Error {
         /// What is wrong and what to do.
         text: String,
     },
-    /// The kernel did not do what it was asked for.
+    /// A kernel call failed.
     #[error("cannot {operation}: {source}{}", operation.advice(source.refusal()))]
     Kernel {
         /// What was tried, on what.
@@ -30,7 +30,7 @@ pub enum Error {
         /// The errno.
         source: KernelError,
     },
-    /// The state folder did not take a record.
+    /// A record could not be written to the state folder.
     #[error("cannot write {}: {source}; free some space, fix the permissions, or choose another folder with --state-dir", .path.display())]
     State {
         /// Which file.
@@ -38,7 +38,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The networks' records cannot be read, for this reason, so nothing is written in their place.
+    /// The networks' records cannot be read, for this reason, so they are not overwritten.
     #[error(
         "{0}; canhub does not overwrite records that it cannot read, and keeps retrying: see `canhub doctor`"
     )]
@@ -52,16 +52,16 @@ impl Error {
         move |source| Self::Kernel { operation, source }
     }
 
-    /// Whether the world moved between the look and the step, so that looking again may succeed.
+    /// Whether something changed between reading and acting, so that retrying may succeed.
     pub fn is_race(&self) -> bool {
         matches!(self, Self::Kernel { source, .. } if matches!(source.refusal(), Refusal::Gone | Refusal::Exists | Refusal::Busy))
     }
 }
 
-/// What canhub asks of the kernel, as far as an error has to name it.
+/// A kernel operation, as named in errors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
-    /// Making sure that can-gw is there.
+    /// Making sure that can-gw is loaded.
     UseGateway,
     /// Reading something.
     List(Listed),
@@ -69,7 +69,7 @@ pub enum Operation {
     Carry(Box<Action>),
 }
 
-/// What can be listed.
+/// What is being listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listed {
     /// The host's interfaces.
@@ -93,7 +93,7 @@ impl From<Action> for Operation {
 }
 
 impl fmt::Display for Operation {
-    /// What is done, in words that follow "cannot".
+    /// The operation, in words that follow "cannot".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UseGateway => f.write_str("use can-gw rules"),
@@ -106,7 +106,7 @@ impl fmt::Display for Operation {
 }
 
 impl Operation {
-    /// What to do about a refusal; empty where nothing general can be said.
+    /// What to do about a refusal; empty if there is no general advice.
     fn advice(&self, refusal: Refusal) -> &'static str {
         let action = match self {
             Self::Carry(action) => Some(&**action),
@@ -164,7 +164,7 @@ mod tests {
         ] {
             assert!(said.contains(advice), "{advice:?} is not in {said:?}");
         }
-        // A name in the text is no kind of operation.
+        // A name in the text does not determine the operation.
         let rules = Action::Delete { sandbox: None, index: 3, name: "rules".into() };
         assert!(!error(rules, EOPNOTSUPP).contains("modprobe"));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! From a path to an answer.
+//! Maps paths to responses.
 
 use http_body_util::{Either, Full};
 use hyper::{
@@ -15,17 +15,17 @@ use crate::{
     manager::{Handle, Manager},
 };
 
-/// Every answer's body: most are whole, events never end.
+/// The body of a response: complete for most paths, endless for events.
 type Body = Either<Full<Bytes>, EventBody>;
 
 const JSON: &str = "application/json";
 /// OpenMetrics 1.0, "Content-Type".
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const EVENT_STREAM: &str = "text/event-stream";
-/// What there is, for who asks for something else.
+/// The valid paths, listed in 404 responses.
 const PATHS: [&str; 7] =
     ["/v1/health", "/v1/heal", "/v1/ready", "/v1/status", "/v1/events", "/v1/openapi.json", "/metrics"];
-/// All paths and answers, for programs.
+/// The OpenAPI description.
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
 
 /// Answers a request on the admin socket.
@@ -68,7 +68,7 @@ fn ready(manager: &Handle) -> Response<Full<Bytes>> {
     }
 }
 
-/// What was found out is read, and nothing is looked at: who asks waits for nobody.
+/// Returns the last results without running a check, so the caller never waits.
 fn health(admin: &Admin) -> Response<Full<Bytes>> {
     let report = admin.health.report();
     let status = match report.status {
@@ -113,7 +113,7 @@ fn events(admin: &Admin, query: &str) -> Response<Body> {
     of_type(StatusCode::OK, EVENT_STREAM, Either::Right(EventBody::new(reader, follow, place)))
 }
 
-/// How many of the last events to begin with, and whether to go on.
+/// Parses how many of the most recent events to start with, and whether to follow.
 fn parse_query(query: &str) -> Result<(usize, bool), String> {
     let (mut last, mut follow) = (0, true);
     for (key, value) in query
@@ -143,7 +143,7 @@ fn refused(status: StatusCode, why: &str) -> Response<Full<Bytes>> {
 }
 
 fn as_json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
-    // Our types have text for keys and no floats that are not numbers: nothing that JSON cannot say.
+    // Our types have string keys and no NaN or infinity, so serialization cannot fail.
     whole(status, JSON, serde_json::to_vec(body).unwrap_or_default())
 }
 

@@ -1,4 +1,4 @@
-//! `/metrics`: what canhub counted since its start, and what the kernel tells now.
+//! `/metrics`: canhub's own counters, and current values from the kernel.
 
 use prometheus_client::{
     encoding::{EncodeMetric, MetricEncoder, NoLabelSet, text::encode},
@@ -13,7 +13,7 @@ use crate::{
     status::{BusStatus, Count, Traffic},
 };
 
-/// All metrics. It may block for as long as the kernel does.
+/// All metrics as text. May block for as long as the kernel does.
 ///
 /// # Errors
 /// When the kernel cannot be read.
@@ -59,7 +59,7 @@ pub(super) fn text(manager: &Manager, health: &HealthReport) -> Result<String, E
         Series { kind: MetricType::Gauge, samples: components(health) },
     );
     let mut text = String::new();
-    // A text in memory takes all that is written to it.
+    // Writing to a string cannot fail.
     let _ = encode(&mut text, &registry);
     Ok(text)
 }
@@ -70,7 +70,7 @@ fn gauge(count: usize) -> ConstGauge<u64> {
 
 type Labels = Vec<(&'static str, String)>;
 
-/// Samples of one metric that are read when asked for.
+/// Samples of a metric whose values are read at scrape time.
 #[derive(Debug)]
 struct Series {
     kind: MetricType,
@@ -110,11 +110,11 @@ fn members(buses: &[BusStatus]) -> Vec<(Labels, u64)> {
     buses.iter().map(|bus| (labels_of(bus), bus.joined().count() as u64)).collect()
 }
 
-/// All states that an adapter can be in, so that each has a series from the start.
+/// All states of an adapter, so that each has a series from the start.
 const STATES: [&str; 7] =
     ["waiting", "error-active", "error-warning", "error-passive", "bus-off", "stopped", "sleeping"];
 
-/// What the controllers of adapters tell. One that is not there is waiting, and has no other series.
+/// Metrics of the adapters' controllers. A missing adapter has the state "waiting" and no other series.
 fn adapters(buses: &[BusStatus]) -> [(&'static str, &'static str, Series); 4] {
     let [mut states, mut errors, mut bus_offs, mut restarts] = [const { Vec::new() }; 4];
     for bus in buses.iter().filter(|bus| bus.waiting || bus.adapter.is_some()) {
@@ -144,7 +144,7 @@ fn with(labels: &Labels, name: &'static str, value: &str) -> Labels {
     [labels.as_slice(), &[(name, value.to_owned())]].concat()
 }
 
-/// Two series for each member, and two for the hub, which has no endpoint.
+/// Two series per member, and two for the hub, which has no endpoint.
 fn frames(buses: &[BusStatus], pick: impl Fn(Count) -> u64) -> Series {
     let mut samples = Vec::new();
     let mut add = |labels: &Labels, traffic: Traffic| {

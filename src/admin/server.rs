@@ -1,4 +1,4 @@
-//! Who may ask, on which sockets, and how much of canhub's time it may take.
+//! Access control, sockets and resource limits of the admin interface.
 
 use std::{io, net::SocketAddr, os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
 
@@ -21,33 +21,33 @@ use crate::{
     manager::{Handle, Manager},
 };
 
-/// Where the admin socket is, unless said otherwise.
+/// Default path of the admin socket.
 pub const SOCKET: &str = "/run/canhub/admin.sock";
-/// Only its owner finds the socket.
+/// Only the owner can reach the socket.
 const FOLDER_MODE: u32 = 0o700;
-/// The kernel is read by so many at a time: each may hang with it, on a thread that a Join might want.
+/// Maximum number of concurrent surveys. Each may hang with the kernel, on a thread that a Join might need.
 const SURVEYS: usize = 2;
-/// Whoever scrapes over TCP takes none of these places: there, anybody who reaches the port may ask.
+/// Scrapes over TCP have slots of their own, because anyone who can reach the port can use them.
 const SCRAPES: usize = 1;
-/// A survey takes milliseconds, and a second or so on a host with thousands of rules.
+/// A survey takes milliseconds, or about a second on a host with thousands of rules.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
-/// A heal looks at thousands of rules and mends them; `canhub doctor` waits a little longer than this for the answer.
+/// A heal may check and repair thousands of rules. `canhub doctor` waits slightly longer than this for the response.
 pub const HEAL_TIME_LIMIT: Duration = Duration::from_secs(25);
-/// So many may listen to events at a time. Each costs a file descriptor, of which a service has 1024.
+/// Maximum number of event listeners. Each costs a file descriptor, and a service has 1024.
 const LISTENERS: usize = 256;
-/// One who asks or answers slowly costs little, and one who says nothing does not stay.
+/// Slow clients cost little, and idle ones are disconnected.
 const LIMITS: Limits =
     Limits { connections: LISTENERS + 64, buffer: Some(16 << 10), timeout: Some(Duration::from_secs(30)) };
 
-/// What a request was doing when its time was up.
+/// What a request was doing when it timed out.
 enum TimedOut {
-    /// It waited for others to be done.
+    /// Waiting for other requests.
     Waiting,
-    /// Its own work was not done.
+    /// Working.
     Working,
 }
 
-/// What answers on the admin socket.
+/// The admin interface.
 #[derive(Clone)]
 pub struct Admin {
     pub(super) manager: Handle,
@@ -58,7 +58,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// For this manager and its health.
+    /// Creates the interface for a manager and its health.
     pub fn new(manager: Handle, health: Arc<Health>) -> Self {
         let semaphore = |size| Arc::new(Semaphore::new(size));
         Self {
@@ -70,7 +70,7 @@ impl Admin {
         }
     }
 
-    /// Serves the admin socket for ever. Without it canhub works all the same, so a failure is only told.
+    /// Serves the admin socket forever. canhub works without it, so a failure is only logged.
     pub async fn serve(self, path: impl AsRef<Path>) {
         let path = path.as_ref();
         let bound = socket::bind(path, FOLDER_MODE, "--admin-socket").await;
@@ -83,7 +83,7 @@ impl Admin {
         }
     }
 
-    /// Answers for ever on a socket that listens: root, and the user with this id.
+    /// Serves an existing listener forever. Root and this user have access.
     pub async fn answer_on(self, listener: UnixListener, owner: u32) {
         let service = |stream: &tokio::net::UnixStream| {
             let peer = stream.peer_cred().ok().map(|peer| peer.uid());
@@ -93,7 +93,7 @@ impl Admin {
         server::serve(listener, LIMITS, service, std::future::pending()).await;
     }
 
-    /// Serves metrics over TCP for ever. A failure is only told.
+    /// Serves metrics over TCP forever. A failure is only logged.
     pub async fn serve_metrics(self, address: SocketAddr) {
         let scraped = self.for_scrapes();
         let bound: io::Result<_> = TcpListener::bind(address).await;
@@ -110,15 +110,15 @@ impl Admin {
         }
     }
 
-    /// The same, with places of its own to read the kernel.
+    /// A clone with survey slots of its own.
     fn for_scrapes(&self) -> Self {
         Self { surveys: Arc::new(Semaphore::new(SCRAPES)), ..self.clone() }
     }
 
-    /// Reads the kernel on a thread of its own.
+    /// Reads the kernel on a separate thread.
     ///
     /// # Errors
-    /// One sentence, also when it takes too long.
+    /// One sentence, also on timeout.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Manager) -> Result<T, Error> + Send + 'static,
@@ -127,11 +127,11 @@ impl Admin {
         self.work(&self.surveys, TIME_LIMIT, work).await.unwrap_or_else(|_| Err(late()))
     }
 
-    /// Heals once. Heals take turns: one that is asked for while another runs begins when that is done, so that its
-    /// answer is true of the moment at which it was asked for.
+    /// Heals once. Heals run one at a time: a request that arrives during a heal starts another one afterwards, so that
+    /// its result reflects the moment of the request.
     ///
     /// # Errors
-    /// One sentence, also when it takes too long.
+    /// One sentence, also on timeout.
     pub(super) async fn heal(&self) -> Result<Vec<Repair>, String> {
         let limit = HEAL_TIME_LIMIT.as_secs();
         self.work(&self.heals, HEAL_TIME_LIMIT, Manager::heal).await.unwrap_or_else(|late| {
@@ -146,7 +146,7 @@ impl Admin {
         })
     }
 
-    /// Works on a thread of its own, once one of these places is free.
+    /// Runs work on a separate thread as soon as a slot is free.
     async fn work<T: Send + 'static>(
         &self,
         places: &Arc<Semaphore>,
@@ -157,7 +157,7 @@ impl Admin {
         let place =
             timeout_at(deadline, places.clone().acquire_owned()).await.map_err(|_| TimedOut::Waiting)?;
         let work = move |manager: &Manager| {
-            // It goes with the work, not with the one who waits: a hanging kernel keeps both.
+            // The permit belongs to the work, not to the caller: a hanging kernel holds both.
             let _place = place;
             work(manager)
         };
@@ -167,13 +167,14 @@ impl Admin {
         }
     }
 
-    /// A place among those who listen to events, if one is free.
+    /// Reserves a slot for an event listener, if one is free.
     pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
         self.listeners.clone().try_acquire_owned().ok()
     }
 }
 
-/// Root may, and who runs canhub. The socket's mode says the same; this holds when somebody changes that.
+/// Root and the user that runs canhub. The mode of the socket enforces the same; this still holds if someone changes
+/// it.
 fn may_ask(peer: u32, owner: u32) -> bool {
     peer == 0 || peer == owner
 }

@@ -1,7 +1,7 @@
-//! Events as a body without an end (WHATWG HTML, "Server-sent events").
+//! Events as an endless response body (WHATWG HTML, "Server-sent events").
 //!
-//! The body is asked for its next piece only when the connection has room, so one who does not read costs a
-//! full socket, a small buffer, and nothing more.
+//! The body is polled for its next chunk only when the connection has room, so a client that does not read costs a full
+//! socket buffer and a small queue, nothing more.
 
 use std::{
     convert::Infallible,
@@ -14,19 +14,19 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::events::{FeedItem, Reader};
 
-/// A piece that is being waited for, and who reads the one after it.
+/// The future of the next chunk; returns the reader for the one after it.
 type Next = Pin<Box<dyn Future<Output = Option<(Bytes, Reader)>> + Send>>;
 
-/// The body.
+/// The response body.
 pub(super) struct EventBody {
     next: Next,
     follow: bool,
-    /// Given back when the body goes.
+    /// Released with the body.
     _place: OwnedSemaphorePermit,
 }
 
 impl EventBody {
-    /// What the reader reads; without `follow` only what was.
+    /// Streams what the reader delivers; without `follow`, only the backlog.
     pub(super) fn new(reader: Reader, follow: bool, place: OwnedSemaphorePermit) -> Self {
         Self { next: Box::pin(next(reader, follow)), follow, _place: place }
     }

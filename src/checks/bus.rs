@@ -1,4 +1,4 @@
-//! How a bus and its adapter are, as a survey found them: one judgement for doctor and for health.
+//! The state of a bus and its adapter as found by a survey: the same verdict for doctor and health.
 
 use super::{Finding, Group, Level, Remedy};
 use crate::{
@@ -6,11 +6,10 @@ use crate::{
     status::{BusStatus, MemberStatus},
 };
 
-/// The check of an adapter that is not there: a bus that waits for it is as it should be, unless its owner says
-/// that it has to be there.
+/// The check for a missing adapter. A bus may wait for it, unless the health policy requires the adapter.
 pub const ADAPTER_AWAY: &str = "adapter-away";
 
-/// The one word about a bus: the first of what is wrong with it, or that it is sound.
+/// The verdict on a bus: its first problem, or that it is healthy.
 pub fn bus(bus: &BusStatus) -> Finding {
     let first = missing(bus).or_else(|| problems(bus).into_iter().next());
     first.unwrap_or_else(|| match bus.adapter_problems.first() {
@@ -20,9 +19,9 @@ pub fn bus(bus: &BusStatus) -> Finding {
     })
 }
 
-/// What canhub could mend and has not.
+/// What canhub could repair but has not.
 pub fn missing(bus: &BusStatus) -> Option<Finding> {
-    // A leftover harms nobody, and is told as one.
+    // A leftover affects no member, and has a finding of its own.
     let steps: Vec<&String> = bus.steps.iter().filter(|step| !bus.leftovers.contains(step)).collect();
     if steps.is_empty() {
         return None;
@@ -35,7 +34,7 @@ pub fn missing(bus: &BusStatus) -> Option<Finding> {
     Some(about_bus(bus, Level::Error, sentence).by("canhub doctor --fix").by_doctor(Remedy::Heal))
 }
 
-/// What only somebody else can mend, and is not the adapter's. The plan's own sentences say it all.
+/// Problems that canhub cannot fix and that are not the adapter's. The plan's sentences are complete.
 pub fn problems(bus: &BusStatus) -> Vec<Finding> {
     let own = bus.problems.iter().filter(|problem| !bus.adapter_problems.contains(problem));
     let finding = |problem: &String| {
@@ -48,7 +47,7 @@ pub fn problems(bus: &BusStatus) -> Vec<Finding> {
     own.map(finding).collect()
 }
 
-/// How the adapter of a bus does; `None`: the bus has none.
+/// The state of the adapter of a bus; `None` if it has none.
 pub fn adapter(bus: &BusStatus) -> Option<Finding> {
     if bus.owner != Ownership::Adapter {
         return None;
@@ -71,7 +70,7 @@ pub fn adapter(bus: &BusStatus) -> Option<Finding> {
         _ => String::new(),
     };
     match (problem, state) {
-        // It still talks, badly.
+        // It still works, badly.
         (Some(problem), "error-passive") => found("adapter", Level::Warning, problem + &counted),
         (Some(problem), _) => found("adapter", Level::Error, problem + &counted),
         (None, "error-warning") => {
@@ -101,7 +100,7 @@ pub fn adapter(bus: &BusStatus) -> Option<Finding> {
     }
 }
 
-/// That nothing is wrong, with who is on it.
+/// A healthy bus and its members.
 pub fn sound(bus: &BusStatus) -> Finding {
     let joined: Vec<&MemberStatus> = bus.joined().collect();
     let containers = match joined.len() {
@@ -131,7 +130,7 @@ pub fn sound(bus: &BusStatus) -> Finding {
     about_bus(bus, Level::Pass, sentence)
 }
 
-/// What people call a member.
+/// The display name of a member.
 pub(super) fn called(member: &MemberStatus) -> &str {
     member.container.as_deref().unwrap_or_else(|| member.endpoint.short())
 }
@@ -140,7 +139,7 @@ fn about_bus(bus: &BusStatus, level: Level, sentence: String) -> Finding {
     Finding { level, ..Finding::pass(Group::Buses, "bus", sentence).about(&bus.network_name) }
 }
 
-/// At most three of them; more help nobody.
+/// At most three; more would not help.
 fn listed(steps: &[&String]) -> String {
     let first: Vec<&str> = steps.iter().take(3).map(|step| step.as_str()).collect();
     match steps.len().saturating_sub(first.len()) {

@@ -1,7 +1,7 @@
-//! Each bus: is it as it is wanted, how is its adapter, does anybody lose frames.
+//! Each bus: is it in the desired state, how is its adapter, does a member lose frames.
 //!
-//! Two pictures of the same buses, a moment apart: what Docker is just doing looks like a fault in one of
-//! them only, and counters tell something only where they grow.
+//! Compares two snapshots taken a moment apart: what Docker is just doing looks like a fault in one of them only, and a
+//! counter matters only if it grows.
 
 use super::{
     Finding, Group, Level,
@@ -11,7 +11,7 @@ use crate::status::{BusStatus, MemberStatus, Status};
 
 const GROUP: Group = Group::Buses;
 
-/// Looks at all buses. Where there is only one picture, `now` is `before`.
+/// Checks all buses. With a single snapshot, `now` is `before`.
 pub fn look(before: &Status, now: &Status) -> Vec<Finding> {
     if now.buses.is_empty() {
         let sentence =
@@ -27,18 +27,18 @@ pub fn look(before: &Status, now: &Status) -> Vec<Finding> {
         .collect()
 }
 
-/// Whether containers are on any bus, so that can-gw has to be there.
+/// Whether any bus has containers, so that can-gw must be loaded.
 pub fn forwards(status: &Status) -> bool {
     status.buses.iter().any(|bus| bus.joined().next().is_some())
 }
 
-/// All about one bus.
+/// Checks one bus.
 pub fn of_bus(before: &BusStatus, now: &BusStatus) -> Vec<Finding> {
     let name = &now.network_name;
-    // One that came or went meanwhile is somebody at work.
+    // A step that appears in only one snapshot is work in progress.
     let steps = now.steps.iter().filter(|step| before.steps.contains(step)).cloned().collect();
     let now = &BusStatus { steps, ..now.clone() };
-    // Beside others, a sentence has to say which bus it is about.
+    // In a list, each sentence must say which bus it is about.
     let on_bus =
         |finding: Finding| Finding { sentence: format!("bus {name}: {}", finding.sentence), ..finding };
     let mut findings: Vec<Finding> = bus::missing(now).into_iter().collect();
@@ -51,7 +51,7 @@ pub fn of_bus(before: &BusStatus, now: &BusStatus) -> Vec<Finding> {
     findings.into_iter().map(|finding| finding.about(name)).collect()
 }
 
-/// Frames to one member are being lost.
+/// Checks whether frames to a member are being lost.
 fn losing(bus: &str, before: &BusStatus, now: &MemberStatus) -> Option<Finding> {
     let earlier = before.members.iter().find(|earlier| earlier.endpoint == now.endpoint)?;
     let lost = now.traffic.frames_in.dropped.saturating_sub(earlier.traffic.frames_in.dropped);

@@ -1,4 +1,4 @@
-//! The engine, its networks of ours, and containers that it gave up on.
+//! The Docker Engine, its canhub networks, and containers that failed to start.
 
 use std::{
     io,
@@ -15,23 +15,23 @@ use super::{
 };
 use crate::docker::facts::{self, is_ours};
 
-/// Docker answers within milliseconds; one that takes longer than this hangs.
+/// Docker answers within milliseconds; longer than this means that it hangs.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
-/// Each container that is down is asked about by itself.
+/// Each stopped container takes a request of its own.
 const TIME_LIMIT_LATE: Duration = Duration::from_secs(15);
 const GROUP: Group = Group::Docker;
 
-/// What to ask, and about whom.
+/// What to query.
 #[derive(Debug, Clone)]
 pub struct Docker {
-    /// The API's socket.
+    /// The API socket.
     pub socket: PathBuf,
-    /// Our driver's name, without a tag.
+    /// The driver name, without a tag.
     pub driver: String,
 }
 
 impl Docker {
-    /// Whether the engine answers, and which it is: the one thing that canhub's own health wants to know.
+    /// Whether the engine answers, and its version: all that canhub's own health needs.
     pub async fn engine(&self, files: &Files) -> Finding {
         match limited(facts::engine(&self.socket)).await {
             Ok(engine) => of_version(&engine.version),
@@ -39,8 +39,8 @@ impl Docker {
         }
     }
 
-    /// The list with the containers of the networks that a check may want to be made again: only the single
-    /// view names them.
+    /// Adds the containers of networks whose check may suggest to recreate them: only the view of a single network
+    /// lists them.
     async fn with_members(&self, mut networks: Vec<facts::NetworkFacts>) -> Vec<facts::NetworkFacts> {
         for network in networks.iter_mut().filter(|network| gives_addresses(&self.driver, network)) {
             if let Ok(told) = limited(facts::network(&self.socket, &network.id)).await {
@@ -50,7 +50,7 @@ impl Docker {
         networks
     }
 
-    /// All that there is to ask. Where the engine does not answer, that alone is told.
+    /// Runs all checks. If the engine does not answer, that is the only finding.
     pub async fn look(&self, files: &Files) -> Vec<Finding> {
         let engine = self.engine(files).await;
         if engine.check != VERSION {
@@ -95,7 +95,7 @@ impl Docker {
     }
 }
 
-/// An answer, or an error also when none comes in time.
+/// The result, or an error on timeout.
 pub(super) async fn limited<T>(asked: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     timeout(TIME_LIMIT, asked).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
@@ -109,7 +109,7 @@ fn of_version(version: &str) -> Finding {
     let warning =
         |why: &str| Finding::warning(GROUP, VERSION, format!("Docker Engine {version} answers, but {why}"));
     match (next(), next(), next()) {
-        // One that somebody built of a branch.
+        // Built from a branch.
         _ if !version.starts_with(|c: char| c.is_ascii_digit()) => {
             Finding::pass(GROUP, VERSION, format!("Docker Engine {version} answers"))
         }
@@ -150,7 +150,7 @@ fn silent(socket: &Path, err: &io::Error, installed: bool) -> Finding {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if installed => error(format!(
             "Docker is not running (no process listens on {shown}), so no container can join a bus"
         ))
-        // Only a start of the socket unit makes the socket, also where dockerd runs without it.
+        // Only starting the socket unit creates the socket, even if dockerd runs without it.
         .by("systemctl restart docker.socket docker.service"),
         io::ErrorKind::NotFound => error(format!("no Docker at {shown}"))
             .hint("install Docker Engine, or name its socket with --docker-socket"),
@@ -184,7 +184,8 @@ fn units_are_sound(files: &Files) -> bool {
     units::look(files).iter().all(|unit| unit.level == Level::Pass)
 }
 
-/// Live-restore asks canhub about each container when dockerd starts, and waits 15 s for each answer that does not come.
+/// With live-restore, dockerd calls canhub for each container when it starts, and waits 15 s for each call that is not
+/// answered.
 fn restoring(in_time: bool) -> Finding {
     let check = "live-restore";
     match in_time {

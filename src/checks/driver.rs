@@ -20,22 +20,22 @@ use crate::{
 const TIME_LIMIT: Duration = Duration::from_secs(3);
 const GROUP: Group = Group::Docker;
 const CHECK: &str = "driver";
-/// The check's name where the driver is a managed plugin: then units of systemd do not matter.
+/// The name of the check if the driver is a managed plugin. systemd units do not matter then.
 pub const MANAGED: &str = "managed-plugin";
 
-/// Where the driver is to be.
+/// Where to find the driver.
 #[derive(Debug, Clone)]
 pub struct Driver {
     /// The plugin socket of the service.
     pub socket: PathBuf,
     /// Its name, without a tag.
     pub name: String,
-    /// The API's socket, to ask for managed plugins.
+    /// The API socket, to list managed plugins.
     pub docker: PathBuf,
 }
 
 impl Driver {
-    /// Looks whether Docker could use it now.
+    /// Checks whether Docker can use the driver now.
     pub async fn look(&self, files: &Files) -> Vec<Finding> {
         let asked = client::ask(&self.socket, Method::POST, "/Plugin.Activate");
         let answer = timeout(TIME_LIMIT, asked).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
@@ -70,7 +70,7 @@ fn of_answer(socket: &Path, body: &[u8]) -> Finding {
     }
 }
 
-/// `None` where the driver is to be looked for elsewhere.
+/// `None` means to look for the driver elsewhere.
 fn of_failure(socket: &Path, err: &io::Error) -> Option<Finding> {
     let socket = socket.display();
     match err.kind() {
@@ -136,7 +136,7 @@ mod tests {
         let stopped = driver.look(&files).await.remove(0);
         assert_eq!(stopped.fix.as_deref(), Some("systemctl enable --now canhub.socket canhub.service"));
 
-        // It takes the call and says nothing.
+        // Accepts the connection and never answers.
         let _mute = tokio::net::UnixListener::bind(at("canhub.sock")).unwrap();
         let mute = driver.look(&files).await.remove(0);
         assert!(mute.level == Level::Error && mute.sentence.contains("does not answer"), "{mute:?}");

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
-/// Where a finding is shown, in this order.
+/// The groups, in display order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Group {
-    /// The kernel, its modules and limits, and what this process may.
+    /// The kernel, its modules and limits, and the capabilities of this process.
     System,
     /// The engine, its networks and containers.
     Docker,
@@ -24,24 +24,24 @@ pub enum Group {
 pub enum Level {
     /// Nothing to do.
     Pass,
-    /// Works, but with a limitation or a trap; also what could not be inspected.
+    /// Works, but with a catch; or could not be checked.
     Warning,
-    /// Does not work.
+    /// Broken.
     Error,
 }
 
-/// What `canhub doctor --fix` does about a finding. In the order in which it is to be done.
+/// A fix that `canhub doctor --fix` can apply. In the order of application.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Remedy {
     /// Load this kernel module.
     LoadModule(String),
-    /// Have the modules loaded at each boot.
+    /// Load the modules at boot.
     LoadAtBoot,
-    /// Remove this socket, which no process listens on.
+    /// Remove this stale socket.
     RemoveSocket(PathBuf),
-    /// Import the networks in this file of rustycan4docker's.
+    /// Import the networks from this file of rustycan4docker.
     Import(PathBuf),
-    /// Heal all buses, and write the records anew.
+    /// Heal all buses, and rewrite the records.
     Heal,
     /// Order canhub's unit before Docker's.
     Order,
@@ -49,27 +49,27 @@ pub enum Remedy {
     Enable,
 }
 
-/// One result of one check.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Where it is shown.
+    /// The display group.
     pub group: Group,
-    /// Which check, in words that do not change: `module-can-gw`, `null-ipam`, `bus`.
+    /// The stable name of the check: `module-can-gw`, `null-ipam`, `bus`.
     pub check: String,
-    /// What it is about, where a check looks at several things: a network's name, an adapter, a file.
+    /// The item, for checks that cover several: the name of a network, an adapter, a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// How severe it is.
     pub level: Level,
-    /// What was found and, where it is wrong, why that matters: one sentence.
+    /// One sentence: what was found and, for a problem, why it matters.
     pub sentence: String,
-    /// The shell command that fixes it, to be run as root. A test runs each of these.
+    /// The shell command that fixes it, to be run as root. A test runs every one of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
-    /// What a person can do about it where no single command fixes it: where to look, what to decide.
+    /// What a person can do if no single command fixes it: where to look, what to decide.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// What `canhub doctor --fix` does about it, if anything; JSON says whether it does.
+    /// What `canhub doctor --fix` does about it, if anything; JSON only has whether it does.
     #[serde(rename = "fixable", serialize_with = "whether")]
     pub remedy: Option<Remedy>,
 }
@@ -80,12 +80,12 @@ impl Finding {
         Self::new(group, check, Level::Pass, sentence.into())
     }
 
-    /// Works, but with a trap; or could not be inspected.
+    /// Works, but with a catch; or could not be checked.
     pub fn warning(group: Group, check: &str, sentence: impl Into<String>) -> Self {
         Self::new(group, check, Level::Warning, sentence.into())
     }
 
-    /// Does not work.
+    /// Broken.
     pub fn error(group: Group, check: &str, sentence: impl Into<String>) -> Self {
         Self::new(group, check, Level::Error, sentence.into())
     }
@@ -103,31 +103,31 @@ impl Finding {
         }
     }
 
-    /// Says what it is about.
+    /// Sets the subject.
     #[must_use]
     pub fn about(self, subject: impl Into<String>) -> Self {
         Self { subject: Some(subject.into()), ..self }
     }
 
-    /// Gives the shell command that fixes it, as it stands: no placeholder, no comment.
+    /// Sets the shell command that fixes it, ready to run: no placeholders, no comments.
     #[must_use]
     pub fn by(self, command: impl Into<String>) -> Self {
         Self { fix: Some(command.into()), ..self }
     }
 
-    /// Gives advice for a person.
+    /// Sets the advice for a person.
     #[must_use]
     pub fn hint(self, advice: impl Into<String>) -> Self {
         Self { hint: Some(advice.into()), ..self }
     }
 
-    /// `canhub doctor --fix` does it too, by this remedy.
+    /// Sets the remedy of `canhub doctor --fix`.
     #[must_use]
     pub fn by_doctor(self, remedy: Remedy) -> Self {
         Self { remedy: Some(remedy), ..self }
     }
 
-    /// Whether `canhub doctor --fix` does something about it.
+    /// Whether `canhub doctor --fix` can fix it.
     pub fn is_fixable(&self) -> bool {
         self.remedy.is_some()
     }

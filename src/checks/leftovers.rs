@@ -1,4 +1,4 @@
-//! What other programs or an earlier canhub left behind: sockets, another plugin's records, rules, links.
+//! What other programs or an earlier canhub left behind: sockets, records of another plugin, rules, links.
 
 use std::{
     collections::BTreeMap,
@@ -17,12 +17,12 @@ use crate::{
 };
 
 const GROUP: Group = Group::Leftovers;
-/// The check's name for sockets.
+/// The name of the check for sockets.
 pub const SOCKETS: &str = "stale-socket";
-/// The check's name for the other plugin's file.
+/// The name of the check for the other plugin's file.
 pub const RUSTYCAN: &str = "rustycan4docker";
 
-/// Sockets that no process listens on. `plugin` and `admin` are ours; those beside `plugin` are others'.
+/// Stale sockets. `plugin` and `admin` are ours; other sockets in the folder of `plugin` are not.
 pub async fn sockets(plugin: &Path, admin: &Path) -> Vec<Finding> {
     let folder = plugin.parent().unwrap_or(Path::new("/"));
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -65,9 +65,9 @@ fn of_socket(path: &Path, plugin: &Path, admin: &Path) -> Finding {
     if path == plugin { finding.by_doctor(Remedy::RemoveSocket(path.to_owned())) } else { finding }
 }
 
-/// rustycan4docker's records, unless canhub has taken over all of them. `known`: canhub's own networks.
+/// rustycan4docker's records, unless canhub has imported all of them. `known` are canhub's own networks.
 ///
-/// While canhub is `running`, doctor cannot import them: canhub has to be stopped for that.
+/// Doctor cannot import while canhub is `running`: canhub must be stopped first.
 pub fn rustycan(files: &Files, known: &[Network], running: bool) -> Vec<Finding> {
     let on_host = format!("{}/{}", rustycan4docker::FOLDER, rustycan4docker::FILE);
     let plugins = "/var/lib/docker/plugins";
@@ -108,7 +108,7 @@ pub fn rustycan(files: &Files, known: &[Network], running: bool) -> Vec<Finding>
     findings
 }
 
-/// Links of ours that belong to no known network or endpoint.
+/// Links of canhub that belong to no known network or endpoint.
 pub fn links(status: &Status) -> Finding {
     match status.leftovers + status.buses.iter().map(|bus| bus.leftovers.len()).sum::<usize>() {
         0 => Finding::pass(GROUP, "leftover-links", "no leftover canhub interfaces"),
@@ -126,7 +126,7 @@ pub fn links(status: &Status) -> Finding {
     }
 }
 
-/// Rules of somebody else's that touch our links.
+/// Foreign rules on our links.
 pub fn rules(links: &[Link], rules: &[RuleStatus], buses: &[BusStatus]) -> Vec<Finding> {
     let by_index: BTreeMap<u32, &Link> = links.iter().map(|link| (link.index, link)).collect();
     let mut foreign: Vec<Finding> = rules
@@ -149,7 +149,7 @@ fn is_foreign(source: &Link, destination: &Link, modifies: bool, buses: &[BusSta
         return false;
     }
     let alias = |link: &Link| link.alias.as_deref().and_then(Alias::parse);
-    // Without its alias a link is ours by its index, and whose it is the plan finds out.
+    // Without an alias, a link is ours by its index; the plan finds out whose it is.
     if [source, destination].into_iter().any(|link| is_ours(link) && alias(link).is_none()) {
         return false;
     }
@@ -161,7 +161,7 @@ fn is_foreign(source: &Link, destination: &Link, modifies: bool, buses: &[BusSta
         alias(link).map(|alias| alias.network).or_else(|| Some(buses.iter().find(carried)?.network.clone()))
     };
     let (from, to) = (bus_of(source), bus_of(destination));
-    // An adapter that is known by a mark, and whose driver tells nothing, cannot be told from a stranger.
+    // An adapter that is selected by identity and whose driver reports nothing looks like a foreign interface.
     let unknown = |network: &Option<NetworkId>| {
         let marked = |bus: &BusStatus| bus.hub.contains(':') && bus.adapter.is_none();
         buses.iter().any(|bus| Some(&bus.network) == network.as_ref() && marked(bus))
@@ -176,8 +176,8 @@ fn is_foreign(source: &Link, destination: &Link, modifies: bool, buses: &[BusSta
     modifies || !one_bus || !of_member
 }
 
-/// What such a rule carries. can-gw forwards a frame once (every rule of canhub's has a hop limit of one), so a rule
-/// takes up no frame that another rule delivered.
+/// What such a rule carries. can-gw forwards a frame once (all rules of canhub have a hop limit of one), so a rule
+/// never picks up a frame that another rule delivered.
 fn of_rule(source: &Link, destination: &Link, status: &RuleStatus) -> Finding {
     let (from, to) = (&source.name, &destination.name);
     let is_member = |link: &Link| link.kind == LinkKind::Vxcan && is_ours(link);
@@ -211,7 +211,7 @@ fn of_rule(source: &Link, destination: &Link, status: &RuleStatus) -> Finding {
     }
 }
 
-/// The words with which `cangw` deletes a rule.
+/// The `cangw` command that deletes a rule.
 fn delete(from: &str, to: &str, rule: Rule) -> String {
     let mut words = format!("cangw -D -s {from} -d {to}");
     let flags = [
@@ -270,7 +270,7 @@ mod tests {
         assert!(found.sentence.contains("vcan0"), "{}", found.sentence);
         assert_eq!(rustycan(&files, &rustycan4docker::parse(text).unwrap(), false)[0].level, Level::Pass);
 
-        // A running canhub owns its state file; the same command stops it first.
+        // A running canhub owns its state file; the command stops it first.
         let beside = rustycan(&files, &[], true).remove(0);
         assert!(!beside.is_fixable());
         assert_eq!(beside.fix, found.fix);

@@ -1,8 +1,8 @@
-//! What `canhub doctor` looks at, and what the daemon watches as its health: the same checks.
+//! What `canhub doctor` checks and the daemon monitors as its health: the same checks.
 //!
-//! A check reads and never changes. It returns [`Finding`]s: one sentence each, with the command that fixes
-//! what is wrong or a hint for a person, and whether `canhub doctor --fix` can do it. Files are read under a root ([`Files`]), so
-//! that tests can make a machine in a folder.
+//! A check reads and never changes anything. It returns [`Finding`]s: one sentence each, with the command that fixes
+//! the problem or a hint for a person, and whether `canhub doctor --fix` can fix it. Files are read under a root
+//! ([`Files`]), so that tests can build a machine in a folder.
 
 mod bus;
 pub mod buses;

@@ -1,11 +1,11 @@
-//! Kernel modules: is each there, and if not, which package brings it.
+//! Kernel modules: does this kernel have each of them, and if not, which package contains it.
 
 use super::{
     Files, Finding, Group, Remedy,
     packages::{is_of_a_product, package_of},
 };
 
-/// What a bus needs, what of it, and the kernel's word for it when one builds a kernel.
+/// The modules that a bus needs, what does not work without them, and their kernel configuration symbols.
 const NEEDED: [(&str, &str, &str); 5] = [
     ("can", "programs cannot use CAN", "CONFIG_CAN"),
     ("can-raw", "programs cannot open CAN sockets", "CONFIG_CAN_RAW"),
@@ -13,9 +13,9 @@ const NEEDED: [(&str, &str, &str); 5] = [
     ("vcan", "canhub cannot create buses", "CONFIG_CAN_VCAN"),
     ("vxcan", "containers cannot get CAN interfaces", "CONFIG_CAN_VXCAN"),
 ];
-/// The one that no use of it loads.
+/// The module that the kernel does not load on first use.
 const GATEWAY: &str = "can-gw";
-/// Where systemd looks for modules to load at boot.
+/// Where systemd looks for the modules to load at boot.
 const LOADED_AT_BOOT: [&str; 5] = [
     "/etc/modules-load.d",
     "/run/modules-load.d",
@@ -25,25 +25,25 @@ const LOADED_AT_BOOT: [&str; 5] = [
 ];
 /// The file that `--fix` writes.
 pub const AT_BOOT_FILE: &str = "/etc/modules-load.d/canhub.conf";
-/// What it writes there: what the packages install.
+/// Its content, the same as that of the packages.
 pub const AT_BOOT_TEXT: &str = include_str!("../../plugin/modules-load.conf");
 
-/// How a kernel has a module.
+/// Whether and how a kernel has a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// It runs.
+    /// Loaded.
     Loaded,
-    /// It is part of the kernel itself.
+    /// Built in.
     BuiltIn,
-    /// It is on the disk.
+    /// On disk.
     Loadable,
-    /// The kernel has none.
+    /// Not available.
     Absent,
-    /// The kernel's list of modules is not there to tell.
+    /// Unknown, because the kernel's list of modules is missing.
     Unknown,
 }
 
-/// Looks at each module. `forwards`: containers are on a bus, so that rules have to stand now.
+/// Checks each module. `forwards`: a bus has containers, so the rules must exist now.
 pub fn look(files: &Files, forwards: bool) -> Vec<Finding> {
     let release = release(files);
     let mut findings = Vec::new();
@@ -76,7 +76,7 @@ pub fn look(files: &Files, forwards: bool) -> Vec<Finding> {
     findings
 }
 
-/// Modules that do not run, where the list of those that could is not there.
+/// Modules that are not loaded, if the kernel's list of modules is missing.
 fn unlisted(files: &Files, release: &str, modules: &[&str]) -> Option<Finding> {
     let first = modules.first()?;
     let names = modules.join(", ");
@@ -105,7 +105,7 @@ pub fn release(files: &Files) -> String {
     files.text("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".into())
 }
 
-/// How the running kernel has a module.
+/// Whether and how the running kernel has a module.
 pub fn presence(files: &Files, release: &str, module: &str) -> Presence {
     let name = module.replace('-', "_");
     let begins = format!("{name} ");
@@ -128,16 +128,16 @@ pub fn presence(files: &Files, release: &str, module: &str) -> Presence {
     }
 }
 
-/// Whether a line of modules.dep or modules.builtin begins with the file of this module.
+/// Whether a line of modules.dep or modules.builtin starts with the file of this module.
 fn is_of(line: &str, name: &str) -> bool {
     let file = line.split(':').next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
     // can-gw.ko, can-gw.ko.xz, can-gw.ko.zst
     file.split_once(".ko").is_some_and(|(stem, _)| stem.replace('-', "_") == name)
 }
 
-/// The kernel that runs has no modules on the disk, and another one has.
+/// The running kernel has no modules on disk, but another one does.
 fn is_upgraded(files: &Files, release: &str) -> bool {
-    // One that loaded some has them as files; a kernel that somebody built without modules has none to lose.
+    // A kernel that loaded modules has them as files; a monolithic kernel has none to lose.
     let is_modular = files.text("/proc/modules").is_some_and(|modules| !modules.is_empty());
     is_modular && files.names("/lib/modules").iter().any(|other| other != release)
 }
@@ -258,7 +258,7 @@ mod tests {
         let findings = look(&files, false);
         let can = of(&findings, "module-can");
         assert_eq!((can.level, can.hint.as_deref()), (Level::Error, Some("reboot")));
-        // Nobody knows: no false alarm, and no false peace.
+        // Unknown: neither a false alarm nor a false pass.
         let dir = tempfile::tempdir().unwrap();
         let findings = look(&Files::under(dir.path()).with("/proc/sys/kernel/osrelease", "6.1.0-1"), false);
         assert_eq!(of(&findings, "modules").level, Level::Warning);

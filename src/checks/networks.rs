@@ -1,18 +1,18 @@
-//! Docker's networks of ours: do they give out addresses, and which are still another plugin's.
+//! Docker networks that use canhub or rustycan4docker: do they assign addresses, which driver do they use.
 
 use super::{Finding, Group};
 use crate::docker::facts::{NetworkFacts, is_ours};
 
-/// Labels of networks that Compose made.
+/// Labels of networks that Compose created.
 const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 const COMPOSE_NETWORK: &str = "com.docker.compose.network";
 
-/// Whether a network is ours, and its IPAM gives out addresses.
+/// Whether a network is ours and assigns IP addresses.
 pub(super) fn gives_addresses(driver: &str, network: &NetworkFacts) -> bool {
     is_ours(&network.driver, driver) && network.ipam.driver != "null" && network.enable_ipv4
 }
 
-/// Networks of ours whose IPAM gives out addresses, which CAN has no use for.
+/// Our networks that assign IP addresses, which CAN does not use.
 pub(super) fn addresses(driver: &str, networks: &[NetworkFacts]) -> Vec<Finding> {
     let check = "null-ipam";
     let mut wrong: Vec<Finding> = networks
@@ -43,7 +43,7 @@ pub(super) fn addresses(driver: &str, networks: &[NetworkFacts]) -> Vec<Finding>
     wrong
 }
 
-/// Networks whose driver is still the plugin that canhub replaces.
+/// Networks that still use the driver that canhub replaces.
 pub(super) fn of_rustycan(driver: &str, networks: &[NetworkFacts]) -> Vec<Finding> {
     let theirs = |network: &&NetworkFacts| {
         !is_ours(&network.driver, driver)
@@ -67,16 +67,16 @@ pub(super) fn of_rustycan(driver: &str, networks: &[NetworkFacts]) -> Vec<Findin
     networks.iter().filter(theirs).map(finding).collect()
 }
 
-/// The Compose project of a network, and what it is called in the project's file. Compose refuses a network that it
-/// did not create itself ("incorrect label"), so such a network cannot be made again by hand.
+/// The Compose project of a network, and its key in the Compose file. Compose refuses a network that it did not create
+/// itself ("incorrect label"), so such a network cannot be recreated by hand.
 fn compose_key(network: &NetworkFacts) -> Option<(&str, &str)> {
     let labels = network.labels.as_ref()?;
     let project = labels.get(COMPOSE_PROJECT)?;
     Some((project, labels.get(COMPOSE_NETWORK).unwrap_or(&network.name)))
 }
 
-/// Creates the network again as it should have been. Docker removes none that has running containers ("has active
-/// endpoints"), so these are disconnected first and connected again.
+/// The commands that recreate the network correctly. Docker does not remove a network with running containers ("has
+/// active endpoints"), so these are disconnected first and reconnected afterwards.
 fn recreate(network: &NetworkFacts, driver: &str) -> String {
     let NetworkFacts { name, options, containers, .. } = network;
     let options: String =
@@ -93,7 +93,7 @@ fn recreate(network: &NetworkFacts, driver: &str) -> String {
     [disconnect, vec![format!("docker network rm {name}"), create], connect].concat().join(" && ")
 }
 
-/// For a shell.
+/// Quotes a word for a shell.
 pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=#@+%".contains(c);
     match !word.is_empty() && word.chars().all(plain) {

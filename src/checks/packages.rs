@@ -1,8 +1,8 @@
-//! Where a module comes from that a kernel lacks: each distribution has its own package, and some kernels have none.
+//! Which package contains a missing kernel module: it differs per distribution, and some kernels have none.
 
 use super::Files;
 
-/// Kernels that come with a product, which are known to be built without CAN.
+/// Kernels of products that are known to be built without CAN.
 pub(super) fn is_of_a_product(release: &str) -> bool {
     ["microsoft", "linuxkit"].iter().any(|mark| release.contains(mark))
 }

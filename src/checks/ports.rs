@@ -6,7 +6,7 @@ use super::{Finding, Group};
 
 const CHECK: &str = "published-ports";
 
-/// What Docker told: the containers' names, or why not.
+/// The finding for the container names that Docker returned, or for the error.
 pub(super) fn of(names: io::Result<Vec<String>>) -> Vec<Finding> {
     match names {
         Ok(names) if names.is_empty() => {

@@ -1,4 +1,4 @@
-//! canhub's records: can they be read, and can more be written.
+//! canhub's records: can they be read, and is there room for more.
 
 use std::{fs, io, path::Path};
 
@@ -9,11 +9,11 @@ use crate::{
     state::Store,
 };
 
-/// Less than this, and a record may not fit.
+/// With less than this, a record may not fit.
 const LITTLE: u64 = 256 << 10;
 const CHECK: &str = "records";
 
-/// Looks at the state folder.
+/// Checks the state folder.
 pub fn look(folder: &Path) -> Vec<Finding> {
     let shown = folder.display().to_string();
     let about = |finding: Finding| vec![finding.about(shown.clone())];
@@ -55,7 +55,7 @@ pub fn look(folder: &Path) -> Vec<Finding> {
     findings.into_iter().map(|finding| finding.about(shown.clone())).collect()
 }
 
-/// The daemon's own records: all of them are saved, and there is room for more.
+/// The daemon's own records: all are saved, and there is room for more.
 pub fn of_daemon(records: &RecordsState) -> Finding {
     let folder = records.folder.display();
     if let Some((file, why)) = &records.unread {
@@ -76,7 +76,7 @@ pub fn of_daemon(records: &RecordsState) -> Finding {
     }
 }
 
-/// What keeps the disk from taking more records, found without writing one; `None`: nothing.
+/// What prevents the disk from taking more records, found without writing; `None` if nothing does.
 fn no_room(folder: &Path) -> Option<Finding> {
     let shown = folder.display().to_string();
     match free_space(folder) {

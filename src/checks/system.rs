@@ -1,17 +1,17 @@
-//! The kernel: its version, its modules, and limits that frames meet in it. Also what this process may.
+//! The kernel: its version, its modules, and limits that affect frames. Also the capabilities of this process.
 
 use std::{thread::sleep, time::Duration};
 
 use super::{Files, Finding, Group, modules};
 
-/// Rules for CAN FD came with this one.
+/// The first version with can-gw rules for CAN FD.
 const OLDEST: (u32, u32) = (5, 4);
-/// The kernel's own.
+/// The kernel's default.
 const BACKLOG: u32 = 1000;
 /// `CAP_NET_ADMIN` and `CAP_SYS_ADMIN`, as bits of `CapEff`.
 const CAPABILITIES: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
 
-/// All that can be told at once. `forwards`: containers are on a bus, so that rules have to stand now.
+/// All checks that need no waiting. `forwards`: a bus has containers, so the rules must exist now.
 pub fn look(files: &Files, forwards: bool) -> Vec<Finding> {
     let mut findings = vec![kernel(files)];
     findings.extend(modules::look(files, forwards));
@@ -33,7 +33,8 @@ fn kernel(files: &Files) -> Finding {
     }
 }
 
-/// What can-gw was loaded with. Nothing of ours depends on it, since each of our rules has its own limit.
+/// The hop limit that can-gw was loaded with. canhub does not depend on it, because each of its rules has its own
+/// limit.
 fn max_hops(files: &Files) -> Option<Finding> {
     let hops = files.text("/sys/module/can_gw/parameters/max_hops")?;
     let check = "max-hops";
@@ -48,7 +49,7 @@ fn max_hops(files: &Files) -> Option<Finding> {
     })
 }
 
-/// Frames that processors dropped because too many waited: looks twice, so far apart.
+/// Packets dropped because the backlog was full, sampled twice with this interval.
 pub fn backlog(files: &Files, apart: Duration) -> Vec<Finding> {
     let Some(limit) =
         files.text("/proc/sys/net/core/netdev_max_backlog").and_then(|text| text.parse::<u32>().ok())
@@ -81,17 +82,17 @@ pub fn backlog(files: &Files, apart: Duration) -> Vec<Finding> {
     }]
 }
 
-/// The second column of each processor's line, in hexadecimal.
+/// The second column of each CPU's line, in hexadecimal.
 fn softnet_drops(files: &Files) -> u64 {
     let text = files.text("/proc/net/softnet_stat").unwrap_or_default();
     let column = |line: &str| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok();
     text.lines().filter_map(column).sum()
 }
 
-/// The name of the check of this process's capabilities.
+/// The name of the check of the capabilities.
 pub const PRIVILEGES: &str = "privileges";
 
-/// The capabilities that this process lacks to inspect everything.
+/// The capabilities that this process lacks to check everything.
 pub fn lacking(files: &Files) -> Vec<&'static str> {
     let status = files.text("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
@@ -99,7 +100,7 @@ pub fn lacking(files: &Files) -> Vec<&'static str> {
     CAPABILITIES.iter().filter(|(bit, _)| mask & (1 << bit) == 0).map(|(_, name)| *name).collect()
 }
 
-/// Whether this process can inspect everything.
+/// Whether this process can check everything.
 pub fn privileges(files: &Files) -> Vec<Finding> {
     let missing = lacking(files);
     let check = PRIVILEGES;
@@ -168,7 +169,7 @@ mod tests {
         assert_eq!(tiny.level, Level::Warning);
         assert!(tiny.sentence.contains("only 16") && tiny.fix.is_some_and(|fix| fix.ends_with("=1000")));
 
-        // Meanwhile, frames are lost.
+        // Frames are lost between the samples.
         let files = with("1000", "00000000");
         let path = files.path("/proc/net/softnet_stat");
         let losing = std::thread::spawn(move || {

@@ -1,10 +1,10 @@
-//! systemd's units: does canhub start at boot, and before Docker does.
+//! The systemd units: does canhub start at boot, and before Docker.
 
 use std::fs;
 
 use super::{Files, Finding, Group, Remedy};
 
-/// Where units are, the first wins.
+/// The unit folders; the first match wins.
 const FOLDERS: [&str; 5] = [
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -16,23 +16,23 @@ const SERVICE: &str = "canhub.service";
 const SOCKET: &str = "canhub.socket";
 const DOCKER: &str = "docker.service";
 
-/// What puts canhub before Docker where its unit does not.
+/// The drop-in that orders canhub before Docker if its unit does not.
 pub const ORDER_FILE: &str = "/etc/systemd/system/canhub.service.d/before-docker.conf";
-/// Its text.
+/// Its content.
 pub const ORDER_TEXT: &str =
     "# Docker starts its containers once canhub is ready.\n[Unit]\nBefore=docker.service\n";
 
-/// Whether canhub is there as a service.
+/// Whether canhub is installed as a service.
 pub fn is_installed(files: &Files) -> bool {
     is_there(files, SERVICE)
 }
 
-/// Whether Docker is.
+/// Whether Docker is installed as a service.
 pub fn has_docker(files: &Files) -> bool {
     is_there(files, DOCKER)
 }
 
-/// The units that are to be enabled.
+/// The units to enable.
 pub fn to_enable(files: &Files) -> &'static [&'static str] {
     if is_there(files, SOCKET) { &[SOCKET, SERVICE] } else { &[SERVICE] }
 }
@@ -41,7 +41,7 @@ fn is_there(files: &Files, unit: &str) -> bool {
     FOLDERS.iter().any(|folder| files.has(format!("{folder}/{unit}")))
 }
 
-/// Looks at the units; nothing to say where canhub is not installed as a service.
+/// Checks the units; returns nothing if canhub is not installed as a service.
 pub fn look(files: &Files) -> Vec<Finding> {
     if !is_installed(files) {
         return Vec::new();
@@ -108,7 +108,7 @@ fn is_enabled(files: &Files, unit: &str) -> bool {
     })
 }
 
-/// The words of a setting in a unit and its drop-ins. Dependencies only add up: no drop-in takes one away.
+/// The words of a setting in a unit and its drop-ins. Dependencies only add up: a drop-in cannot remove one.
 fn setting<'a>(files: &'a Files, unit: &'a str, key: &'a str) -> impl Iterator<Item = String> + 'a {
     let main = FOLDERS.iter().find_map(|folder| files.text(format!("{folder}/{unit}")));
     let drop_ins = FOLDERS.iter().flat_map(move |folder| {

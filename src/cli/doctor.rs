@@ -1,4 +1,4 @@
-//! `canhub doctor`: looks at everything, says what is wrong and how to mend it, and mends it when told to.
+//! `canhub doctor`: checks everything, prints problems and their fixes, and applies the safe ones with `--fix`.
 
 mod examine;
 mod fix;
@@ -23,7 +23,7 @@ use super::{
 use crate::checks::{Files, Finding, Level};
 use report::DoctorReport;
 
-/// Threads that read the kernel; one that hangs keeps its own.
+/// Threads for kernel calls; a call that hangs keeps its thread.
 const BLOCKING_THREADS: usize = 16;
 
 /// Check everything that buses depend on, and print each problem and its fix
@@ -74,7 +74,7 @@ impl Doctor {
             .build()
             .map_err(|err| format!("cannot start: {err}"))?;
         let report = runtime.block_on(self.examine_and_fix());
-        // What hangs in the kernel is not waited for.
+        // Do not wait for threads that hang in the kernel.
         runtime.shutdown_timeout(Duration::ZERO);
         let text = match self.json {
             true => serde_json::to_string_pretty(&report).unwrap_or_default() + "\n",
@@ -95,18 +95,18 @@ impl Doctor {
         let mended = self.apply_remedies(&files, &findings).await;
         let findings = match self.dry_run {
             true => findings,
-            // What counts is how things are afterwards.
+            // The report shows the state after the fixes.
             false => self.examine(&files).await,
         };
         DoctorReport::new(findings, mended)
     }
 
-    /// The driver's name for Docker, without a tag.
+    /// The driver name that Docker uses, without a tag.
     fn driver(&self) -> String {
         self.socket.file_stem().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Where the records are: the managed plugin's are in a folder that has its id.
+    /// The state folder; that of the managed plugin is in a folder named by its ID.
     fn state_dir(&self) -> PathBuf {
         let of_plugin = || {
             let admin = self.admin.path();
@@ -118,7 +118,7 @@ impl Doctor {
     }
 }
 
-/// How bad the worst of them is.
+/// The level of the worst finding.
 fn worst(findings: &[Finding]) -> Level {
     findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Pass)
 }

@@ -26,7 +26,7 @@ pub(super) struct Serve {
     /// Folder for state that survives reboots
     #[arg(long, env = "CANHUB_STATE_DIR", default_value = "/var/lib/canhub", value_name = "PATH")]
     state_dir: PathBuf,
-    /// Where the lock file is that keeps a second canhub of the same name from starting
+    /// Folder of the lock file that prevents a second canhub with the same driver name
     #[arg(long, env = "CANHUB_LOCK_DIR", default_value = lock::INSTANCE_DIR, value_name = "PATH", hide = true)]
     lock_dir: PathBuf,
     /// Socket for `canhub status`, `canhub events` and monitoring, root only

@@ -1,4 +1,4 @@
-//! The few requests that canhub makes of Docker's API, over its unix socket.
+//! Requests to Docker's API over its unix socket.
 
 use std::{io, ops::ControlFlow, path::Path};
 
@@ -7,29 +7,30 @@ use serde::de::DeserializeOwned;
 
 use crate::http::client::{self, Answer};
 
-/// Reads one resource.
+/// Gets a resource.
 pub(super) async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> io::Result<T> {
     Ok(serde_json::from_slice(&ask(socket, Method::GET, path).await?.body)?)
 }
 
-/// Asks for an action.
+/// Requests an action.
 pub(super) async fn post(socket: &Path, path: &str) -> io::Result<()> {
     ask(socket, Method::POST, path).await.map(drop)
 }
 
-/// Asks whether it answers at all (Docker Engine API, "Ping"). Returns the engine's version, which dockerd puts into
-/// every answer (`Server: Docker/28.5.2 (linux)`, moby's `VersionMiddleware`): `/version` runs runc each time.
+/// Checks whether the API answers (Docker Engine API, "Ping"). Returns the engine's version, which dockerd puts into
+/// every response (`Server: Docker/28.5.2 (linux)`, moby's `VersionMiddleware`), because `/version` runs runc every
+/// time.
 pub(super) async fn ping(socket: &Path) -> io::Result<Option<String>> {
     let server = ask(socket, Method::GET, "/_ping").await?.server;
     Ok(server.as_deref().and_then(version).map(str::to_owned))
 }
 
-/// The version in a `Server` header of dockerd's.
+/// The version in dockerd's `Server` header.
 fn version(server: &str) -> Option<&str> {
     server.strip_prefix("Docker/")?.split_whitespace().next()
 }
 
-/// Calls `each` for every piece of an answer that does not end, until the connection breaks.
+/// Calls `each` for every chunk of an endless response, until the connection breaks.
 pub(super) async fn follow(socket: &Path, path: &str, mut each: impl FnMut()) -> io::Result<()> {
     client::follow(socket, path, |_| {
         each();

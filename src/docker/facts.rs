@@ -1,4 +1,4 @@
-//! What checks ask Docker: few things, each by itself.
+//! Individual queries of Docker's API for checks.
 
 use std::{collections::BTreeMap, io, path::Path};
 
@@ -10,17 +10,17 @@ use super::{client, late, ports};
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Engine {
-    /// As `28.5.2`, or with words behind it.
+    /// For example `28.5.2`, possibly with a suffix.
     pub(crate) version: String,
 }
 
-/// Whether a network's driver is ours: by its name, or as a managed plugin's `name:tag`, of whatever registry.
+/// Whether a driver name is ours: the plain name, or `name:tag` of a managed plugin from any registry.
 pub(crate) fn is_ours(driver: &str, ours: &str) -> bool {
     let name = driver.rsplit('/').next().unwrap_or(driver);
     name.split(':').next() == Some(ours)
 }
 
-/// A network, whoever's driver it has.
+/// A network of any driver.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct NetworkFacts {
@@ -29,7 +29,7 @@ pub(crate) struct NetworkFacts {
     pub(crate) name: String,
     #[serde(default)]
     pub(crate) driver: String,
-    /// Docker 28 and newer can leave the addresses out.
+    /// Docker 28 and newer can disable IPv4 addresses.
     #[serde(rename = "EnableIPv4", default = "yes")]
     pub(crate) enable_ipv4: bool,
     #[serde(rename = "IPAM", default)]
@@ -38,7 +38,7 @@ pub(crate) struct NetworkFacts {
     pub(crate) options: Option<BTreeMap<String, String>>,
     #[serde(default)]
     pub(crate) labels: Option<BTreeMap<String, String>>,
-    /// Those that run, by id; only the view of a single network has them.
+    /// Running containers by ID; only present in the view of a single network.
     #[serde(default)]
     pub(crate) containers: Option<BTreeMap<String, NetworkMember>>,
 }
@@ -82,7 +82,7 @@ pub(crate) async fn engine(socket: &Path) -> io::Result<Engine> {
     client::get(socket, "/version").await
 }
 
-/// The engine's id: kept in its data folder, so it stays over restarts and upgrades.
+/// The engine's ID. It is stored in the data folder, so it survives restarts and upgrades.
 pub(super) async fn engine_id(socket: &Path) -> io::Result<String> {
     client::get::<Info>(socket, "/info").await.map(|info| info.id)
 }
@@ -103,7 +103,7 @@ pub(crate) async fn plugins(socket: &Path) -> io::Result<Vec<Plugin>> {
     client::get(socket, "/plugins").await
 }
 
-/// Names of containers that Docker gave up on because this driver was not there.
+/// Names of containers that Docker failed to start because this driver was not available.
 pub(crate) async fn late(socket: &Path, driver: &str) -> Option<Vec<String>> {
     late::names(socket, driver).await
 }

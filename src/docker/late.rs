@@ -1,8 +1,8 @@
-//! Containers that Docker gave up on because canhub was not there when it started them.
+//! Containers that Docker failed to start because canhub was not running.
 //!
-//! A restart policy covers the end of a process only: a container whose network driver is missing at boot
-//! becomes `Exited` and stays so (seen on 29.7.2). With systemd's socket it cannot happen; a plugin that is
-//! enabled late, or a service started by hand, meets it.
+//! A restart policy only covers the end of a process: a container whose network driver is missing at boot becomes
+//! `Exited` and stays that way (seen on 29.7.2). systemd's socket prevents this; a plugin that is enabled late or a
+//! service that is started by hand can run into it.
 
 use std::{io, path::Path, time::Duration};
 
@@ -48,7 +48,7 @@ struct RestartPolicy {
     name: String,
 }
 
-/// Names such containers in the log, and starts them if asked to. Returns those that still do not run.
+/// Logs such containers, and starts them if requested. Returns those that still do not run.
 pub(super) async fn look(socket: &Path, driver: &str, restart: bool) -> Vec<String> {
     let mut late = Vec::new();
     let looked = timeout(TIME_LIMIT, async {
@@ -81,7 +81,7 @@ pub(super) async fn look(socket: &Path, driver: &str, restart: bool) -> Vec<Stri
     late
 }
 
-/// Their names, in silence. `None` where Docker does not tell.
+/// Their names, without logging. `None` if Docker does not answer.
 pub(super) async fn names(socket: &Path, driver: &str) -> Option<Vec<String>> {
     let found = timeout(TIME_LIMIT, find(socket, driver)).await.ok()?.ok()?;
     Some(found.into_iter().map(|(_, name)| name).collect())
@@ -104,7 +104,7 @@ async fn find(socket: &Path, driver: &str) -> io::Result<Vec<(String, String)>> 
     Ok(late)
 }
 
-/// Docker's sentences: `plugin "canhub" not found` and `plugin canhub:latest found but disabled`.
+/// Docker's errors: `plugin "canhub" not found` and `plugin canhub:latest found but disabled`.
 fn names_us(error: &str, driver: &str) -> bool {
     error.contains("plugin")
         && error.contains(driver)

@@ -1,7 +1,7 @@
-//! What Docker's API tells, asked for in the background and never needed.
+//! Queries Docker's API in the background. canhub works without it.
 //!
-//! Never from a handler, never before the socket is bound: dockerd answers nothing while it starts its
-//! containers, and holds the container's lock while it calls the driver.
+//! Never from a handler and never before the socket is bound: dockerd answers nothing while it starts its containers,
+//! and holds the container's lock while it calls the driver.
 
 mod client;
 pub(crate) mod facts;
@@ -27,11 +27,11 @@ use crate::{
 };
 
 const TIME_LIMIT: Duration = Duration::from_secs(5);
-/// How soon Docker is asked again when it did not answer.
+/// How soon to retry when Docker did not answer.
 const RETRY: Duration = Duration::from_secs(5);
-/// How long after an answer of ours Docker is asked about it.
+/// How long after a call from Docker to query it.
 const SETTLE: Duration = Duration::from_secs(1);
-/// How often Docker is asked when all is known.
+/// Query interval when everything is known.
 const INTERVAL: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Deserialize)]
@@ -53,10 +53,10 @@ struct ListedContainer {
     endpoint: String,
 }
 
-/// Asks for ever, now and then. Docker may be absent for all of it.
+/// Queries Docker forever, at intervals. Docker may be absent all the time.
 ///
-/// `driver` is our name; with `restart_late`, containers that Docker could not start because canhub was
-/// not there yet are started once it is.
+/// `driver` is our driver name. With `restart_late`, containers that Docker failed to start because canhub was not
+/// running are started.
 pub async fn run(manager: Handle, socket: PathBuf, driver: String, restart_late: bool) {
     tokio::join!(
         names::follow_renames(&manager, &socket),
@@ -82,7 +82,7 @@ async fn learn_again_and_again(manager: &Handle, socket: &Path, driver: &str, re
                 if let Ok(names) = asked.await {
                     ports::warn_of_new(&mut unpublished, names);
                 }
-                // A moment later, so that the two lists are far enough apart.
+                // Slightly longer, so that the two lists are far enough apart.
                 if unconfirmed { SECOND_LOOK + SETTLE } else { INTERVAL }
             }
             Err(err) => {
@@ -91,23 +91,23 @@ async fn learn_again_and_again(manager: &Handle, socket: &Path, driver: &str, re
             }
         };
         let _ = timeout(pause, manager.signals().relearn_wanted()).await;
-        // Docker stores what it has just asked for only after our answer.
+        // Docker stores a new network or endpoint only after our response.
         sleep(SETTLE).await;
     }
 }
 
-/// Whether Docker's API answers, and the engine's version if the answer has it. It may take for ever.
+/// Whether Docker's API answers, and the engine's version if the response has it. It may hang forever.
 ///
 /// # Errors
-/// Why not.
+/// Why it does not answer.
 pub(crate) async fn ping(socket: &Path) -> io::Result<Option<String>> {
     client::ping(socket).await
 }
 
-/// Takes in what Docker says of its networks. True where a second look is due soon.
+/// Processes Docker's list of networks. Returns whether a second query is due soon.
 ///
-/// Docker has a time limit; the manager has none, because it is asked on threads that block for as long as a call of
-/// the kernel hangs: giving up and asking again would use up one thread after the other.
+/// The queries have a time limit. The manager call has none, because it runs on a thread that blocks for as long as the
+/// kernel hangs: retrying would use up one thread after another.
 async fn learn(manager: &Handle, socket: &Path) -> io::Result<bool> {
     let asked = Instant::now();
     let (engine, listed) = within(TIME_LIMIT, async {
@@ -137,7 +137,7 @@ async fn networks(
     for network in listed {
         let is_ours = is_one_of(ours, &network.id);
         let Ok(id) = NetworkId::try_from(network.id) else { continue };
-        // Only the single view lists the endpoints, and only ours matter.
+        // Only the view of a single network lists its endpoints, and only ours matter.
         let endpoints = match is_ours {
             true => {
                 let mut endpoints = endpoints(client::get(socket, &format!("/networks/{id}")).await?);

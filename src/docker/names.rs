@@ -1,4 +1,4 @@
-//! What containers are called now: a container can be renamed at any time.
+//! Current container names: a container can be renamed at any time.
 
 use std::{collections::BTreeMap, io, path::Path, time::Instant};
 
@@ -40,7 +40,7 @@ pub(super) async fn of_endpoints(socket: &Path) -> io::Result<BTreeMap<EndpointI
     let containers: Vec<Container> = client::get(socket, "/containers/json").await?;
     let mut names = BTreeMap::new();
     for Container { names: all, network_settings } in containers {
-        // Links give a container further names, such as `/other/alias`.
+        // Links give a container additional names such as `/other/alias`.
         let Some(name) =
             all.iter().filter_map(|name| name.strip_prefix('/')).find(|name| !name.contains('/'))
         else {
@@ -55,11 +55,11 @@ pub(super) async fn of_endpoints(socket: &Path) -> io::Result<BTreeMap<EndpointI
     Ok(names)
 }
 
-/// Has Docker asked again whenever a container was renamed, and when Docker is back after it was away.
+/// Requests a new query whenever a container is renamed, and when Docker is back after an outage.
 ///
-/// The connection stands idle for as long as nothing is renamed.
+/// The connection is idle while nothing is renamed.
 pub(super) async fn follow_renames(manager: &Handle, socket: &Path) {
-    // Whether a connection stood since Docker was last asked again. One that ends at once was refused.
+    // Whether a connection was up since the last query. One that ends immediately was refused.
     let mut stood = false;
     loop {
         let began = Instant::now();

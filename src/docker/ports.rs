@@ -1,5 +1,5 @@
-//! Ports that nobody can reach: Docker publishes them on bridge networks, and ignores them without a word on a
-//! container that is on CAN networks only (28.5 shows `{}`).
+//! Unreachable published ports: Docker publishes ports on bridge networks, and silently ignores them for a container
+//! that is only on CAN networks (28.5 shows `{}`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ use super::{
     facts::{self, is_ours},
 };
 
-/// A container of the list, with its networks.
+/// A container in the list, with its networks.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Listed {
@@ -47,12 +47,12 @@ struct Container {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct HostConfig {
-    /// What `-p` and `ports:` asked for, whether it was had or not.
+    /// The ports requested with `-p` or `ports:`, published or not.
     #[serde(default)]
     port_bindings: Option<BTreeMap<String, serde_json::Value>>,
 }
 
-/// Names of the running containers that are on networks of ours only, and were to publish ports.
+/// Names of running containers that are only on our networks and request published ports.
 pub(super) async fn unpublished(socket: &Path, driver: &str) -> io::Result<Vec<String>> {
     let networks = facts::networks(socket).await?;
     let ours = networks.iter().filter(|network| is_ours(&network.driver, driver));
@@ -65,7 +65,7 @@ pub(super) async fn unpublished(socket: &Path, driver: &str) -> io::Result<Vec<S
         if !only_on(&container.network_settings, &ours) {
             continue;
         }
-        // One that ended meanwhile has no ports to miss.
+        // A container that has ended has no ports to miss.
         let path = format!("/containers/{}/json", container.id);
         let Ok(container) = client::get::<Container>(socket, &path).await else { continue };
         if container.host_config.port_bindings.is_some_and(|bindings| !bindings.is_empty()) {
@@ -81,7 +81,7 @@ fn only_on(settings: &NetworkSettings, ours: &BTreeSet<&str>) -> bool {
     !networks.is_empty() && networks.values().all(|network| ours.contains(network.id.as_str()))
 }
 
-/// Names those in the log that were not named before.
+/// Logs the names that have not been logged before.
 pub(super) fn warn_of_new(told: &mut BTreeSet<String>, names: Vec<String>) {
     for name in &names {
         if !told.contains(name) {
@@ -91,7 +91,7 @@ pub(super) fn warn_of_new(told: &mut BTreeSet<String>, names: Vec<String>) {
             );
         }
     }
-    // One that was mended and is broken again is named again.
+    // A container that was fixed and breaks again is logged again.
     *told = names.into_iter().collect();
 }
 

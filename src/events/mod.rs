@@ -64,7 +64,7 @@ impl Events {
 }
 
 fn count(counters: &Counters, event: &Event) {
-    // A reason that is not a word of the code would make a series of its own, and who knows how many.
+    // A reason that is not one of the fixed set would create a series of its own, without any bound.
     let reason = match event.reason {
         Some(Cow::Borrowed(reason)) => Some(reason),
         _ => None,

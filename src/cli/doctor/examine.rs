@@ -1,4 +1,4 @@
-//! All checks at once, each with a time limit: what hangs is one finding and holds up nothing.
+//! Runs all checks at once, each with a time limit: a check that hangs is one finding and delays nothing.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -21,11 +21,11 @@ use crate::{
     status::Status,
 };
 
-/// Everything that is read takes milliseconds; a kernel or a disk that takes longer hangs.
+/// All reads take milliseconds; longer than this means that the kernel or a disk hangs.
 const TIME_LIMIT: Duration = Duration::from_secs(8);
 /// canhub answers within milliseconds.
 const DAEMON_LIMIT: Duration = Duration::from_secs(4);
-/// Between two looks at what should not grow and should not stay.
+/// Interval between two samples, to see what grows and what persists.
 const SAMPLE: Duration = Duration::from_secs(1);
 
 /// Where the status of the buses comes from.
@@ -33,12 +33,12 @@ const SAMPLE: Duration = Duration::from_secs(1);
 enum Source {
     /// The daemon.
     Daemon,
-    /// Made here, by the same plan, from the records and the kernel.
+    /// Computed here, with the same planner, from the records and the kernel.
     Records,
 }
 
 impl Doctor {
-    /// Looks at everything.
+    /// Runs all checks.
     pub(super) async fn examine(&self, files: &Files) -> Vec<Finding> {
         let (asked, first) = self.first_status(files).await;
         let forwards = first.as_ref().is_ok_and(|(_, status)| buses::forwards(status));
@@ -73,12 +73,12 @@ impl Doctor {
         let mut findings =
             [system, backlog, of_driver, in_docker, units, daemon, records, of_buses, sockets, rustycan]
                 .concat();
-        // Within a group they stay in that order.
+        // The sort is stable, so this order remains within each group.
         findings.sort_by_key(|finding| finding.group);
         findings
     }
 
-    /// The buses as the daemon sees them; where it does not answer, as its records and the kernel tell.
+    /// The status of the buses from the daemon or, if it does not answer, from its records and the kernel.
     async fn first_status(
         &self,
         files: &Files,
@@ -96,9 +96,9 @@ impl Doctor {
         serde_json::from_slice(&body).map_err(|err| Failed::Because(format!("it is another version ({err})")))
     }
 
-    /// The same without the daemon. Nothing is changed.
+    /// The same without the daemon. Changes nothing.
     async fn status_from_records(&self, files: &Files) -> Result<Status, String> {
-        // Who sees half of it would take the other half for missing.
+        // Without full access, everything that cannot be read would look missing.
         if !system::lacking(files).is_empty() {
             return Err("only root can read the records and the interfaces inside containers".into());
         }
@@ -151,7 +151,7 @@ impl Doctor {
 }
 
 fn status_from_records(driver: &str, folder: PathBuf) -> Result<Status, String> {
-    // Without the records all that lives would look like a leftover.
+    // Without the records, everything that exists would look like a leftover.
     if let Err(err) = std::fs::read_dir(&folder)
         && err.kind() != std::io::ErrorKind::NotFound
     {
@@ -162,7 +162,7 @@ fn status_from_records(driver: &str, folder: PathBuf) -> Result<Status, String> 
     manager.status().map_err(|err| err.to_string())
 }
 
-/// The daemon did not answer. Where the driver does not either, that says why, and how to mend it.
+/// The daemon did not answer. If the driver does not either, its finding has the reason and the fix.
 fn unreachable(failed: Failed, driver: &[Finding]) -> Finding {
     let (why, fix) = match failed {
         Failed::Unreachable { why, fix } => (why, fix),
@@ -203,7 +203,7 @@ fn daemon(status: &Status) -> Finding {
     Finding::pass(Group::Buses, check, format!("canhub {version} is running with {count}; healing is {heal}"))
 }
 
-/// A check that reads, on a thread of its own.
+/// Runs a check on a separate thread.
 async fn reading(
     group: Group,
     check: &'static str,
@@ -219,7 +219,7 @@ async fn reading(
     })
 }
 
-/// Work that may hang with the kernel, or an error when it takes too long.
+/// Runs work that may hang with the kernel; returns an error if it takes too long.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {

@@ -1,6 +1,6 @@
-//! `--fix`: what is safe to do about a finding, and only with what is canhub's.
+//! `--fix`: applies the safe fixes, and only to what is canhub's.
 //!
-//! Never restarts Docker or canhub, and deletes no network and no rule of somebody else's.
+//! Never restarts Docker or canhub, and never deletes a network or a foreign rule.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command, sync::Arc, time::Duration};
 
@@ -30,10 +30,10 @@ use crate::{
     state::Store,
 };
 
-/// Longer than the server works on it, so that its answer comes, whatever it is.
+/// Longer than the server's limit, so that its response always arrives.
 const HEAL_LIMIT: Duration = Duration::from_secs(HEAL_TIME_LIMIT.as_secs() + 5);
 
-/// What doctor says that it does.
+/// Describes a fix in the output.
 fn describe(remedy: &Remedy) -> String {
     match remedy {
         Remedy::LoadModule(module) => format!("load the kernel module {module}"),
@@ -47,7 +47,7 @@ fn describe(remedy: &Remedy) -> String {
 }
 
 impl Doctor {
-    /// Mends what the findings say can be mended, or says what that would be.
+    /// Applies the remedies of the findings or, with `--dry-run`, describes them.
     pub(super) async fn apply_remedies(&self, files: &Files, findings: &[Finding]) -> Vec<RemedyResult> {
         let mut remedies: BTreeSet<Remedy> =
             findings.iter().filter_map(|finding| finding.remedy.clone()).collect();
@@ -59,7 +59,7 @@ impl Doctor {
             )];
         }
         if remedies.iter().any(|remedy| matches!(remedy, Remedy::Import(_))) {
-            // It takes in what was imported.
+            // Healing loads the imported networks.
             remedies.insert(Remedy::Heal);
         }
         let mut done = Vec::new();
@@ -88,7 +88,8 @@ impl Doctor {
         done
     }
 
-    /// By the daemon where it runs, else here under the name that only one may hold: never two writers of rules.
+    /// Heals through the daemon if it runs, otherwise here, holding the lock of the instance: rules never have two
+    /// writers.
     async fn heal(&self) -> Result<Vec<Repair>, String> {
         #[derive(Deserialize)]
         struct Answer {
@@ -123,7 +124,7 @@ fn heal_here(driver: &str, folder: &Path) -> Result<Vec<Repair>, String> {
     let unreadable = Store::observing(folder, boot_id()).load().warnings;
     let manager = Manager::new(Arc::new(Linux::new(driver)), Store::new(folder, boot_id()), true);
     let mut mended = manager.heal().map_err(|err| err.to_string())?;
-    // Loading kept what was unreadable aside already.
+    // Loading has already renamed an unreadable file.
     mended.extend(unreadable.into_iter().map(|warning| Repair {
         network_name: None,
         interface: "state.json".into(),

@@ -1,4 +1,4 @@
-//! `canhub health --wait`: a gate that a boot has to pass. What the daemon's own health says opens it.
+//! `canhub health --wait`: a boot gate that opens when the daemon's own health allows it.
 
 use std::{
     thread::sleep,
@@ -14,9 +14,9 @@ use super::super::{
 };
 use crate::health::{Component, HealthReport, HealthStatus};
 
-/// Between two questions. The daemon only reads what it knows, so this costs next to nothing.
+/// Interval between requests. The daemon only returns cached results, so this is cheap.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Whatever time is left, an answer is waited for so long.
+/// Minimum time to wait for a response, however little time is left.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether to wait until canhub is healthy, and how long.
@@ -35,17 +35,18 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// Whether there is something to wait for.
+    /// Whether `--wait` was given.
     pub(super) fn waits(&self) -> bool {
         self.wait
     }
 
-    /// Whether this is what is waited for.
+    /// Whether this report opens the gate.
     fn is_open(&self, report: &HealthReport) -> bool {
         report.status == HealthStatus::Healthy || (report.status == HealthStatus::Degraded && !self.strict)
     }
 
-    /// Waits. Each time that there is another thing to wait for, it is printed; with `json` only the last report is.
+    /// Waits for the gate to open. Prints what it is waiting for whenever that changes; with `json`, only the last
+    /// report.
     pub(super) fn pass(&self, socket: &AdminSocket, json: bool) -> Result<(), Failed> {
         let deadline = Instant::now() + Duration::from_secs(self.timeout);
         let mut last: Option<HealthReport> = None;
@@ -74,7 +75,7 @@ impl Gate {
                     ));
                     last = Some(report.clone());
                 }
-                // A socket that only root may open does not become another by waiting.
+                // Waiting does not make a root-only socket accessible.
                 Err(Failed::Because(_)) => return asked.map(drop),
                 Err(Failed::Unreachable { why, .. }) => say(wrap("waiting: ", why)),
                 Err(Failed::Found) => {}
@@ -87,7 +88,7 @@ impl Gate {
         }
     }
 
-    /// The time is up: what is still wrong, and why.
+    /// Time is up: prints what is still wrong, and why.
     fn closed(
         &self,
         asked: Result<(HealthReport, String), Failed>,
@@ -100,14 +101,14 @@ impl Gate {
                 print(&if json { body } else { head + &unwell(&report) });
                 Failed::Found
             }
-            // It was there, and is not any more: a daemon that ended or hangs has failed.
+            // The daemon answered before and no longer does: it has stopped or hangs, which is a failure.
             (Err(Failed::Unreachable { why, .. }), Some(_)) => Failed::Because(why),
             (Err(failed), _) => failed,
         }
     }
 }
 
-/// The report, and as it came.
+/// The report, and its raw JSON.
 fn ask(socket: &AdminSocket, limit: Duration) -> Result<(HealthReport, String), Failed> {
     let body = socket.get_anyway("/v1/health", limit)?;
     let report = serde_json::from_slice(&body).map_err(|err| {

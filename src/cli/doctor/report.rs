@@ -1,4 +1,4 @@
-//! What a doctor says: to a person in 80 columns, to a program as JSON.
+//! The output of doctor: text in 80 columns, or JSON.
 
 use serde::Serialize;
 
@@ -8,44 +8,44 @@ use crate::{
     cli::lines::{WIDTH, wrap},
 };
 
-/// All of it. `docs/doctor.schema.json` describes it.
+/// The report. `docs/doctor.schema.json` describes it.
 #[derive(Debug, Serialize)]
 pub(super) struct DoctorReport {
-    /// Of this program.
+    /// Version of this program.
     version: &'static str,
-    /// How bad the worst finding is.
+    /// The level of the worst finding.
     worst: Level,
-    /// How many are errors.
+    /// Number of errors.
     pub(super) errors: usize,
-    /// How many are warnings.
+    /// Number of warnings.
     warnings: usize,
-    /// What was mended before the findings were made, or would be.
+    /// Fixes that were applied before the checks, or would be.
     mended: Vec<RemedyResult>,
-    /// What there is.
+    /// The findings.
     findings: Vec<Finding>,
 }
 
-/// Something that was mended, or would be.
+/// A fix that was applied, or would be.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct RemedyResult {
-    /// What was done.
+    /// The fix.
     pub(super) action: String,
-    /// What became of it.
+    /// Its outcome.
     pub(super) outcome: RemedyOutcome,
-    /// Why not, where it failed.
+    /// Why it failed, or more about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) text: Option<String>,
 }
 
-/// What became of an action.
+/// The outcome of a fix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum RemedyOutcome {
-    /// It was done.
+    /// Applied.
     Done,
-    /// It could not be done.
+    /// Failed.
     Failed,
-    /// It would be done without `--dry-run`.
+    /// Would be applied without `--dry-run`.
     Would,
 }
 
@@ -85,7 +85,7 @@ impl DoctorReport {
         }
     }
 
-    /// For a person.
+    /// Renders the report as text.
     pub(super) fn render(&self, colours: bool) -> String {
         let paint = |colour: &str, text: &str| match colours {
             true => format!("{colour}{text}{PLAIN}"),
@@ -135,7 +135,7 @@ impl DoctorReport {
         text + &wrap("", &self.verdict())
     }
 
-    /// The last line: how it is, and the next step.
+    /// The last line: the overall result and the next step.
     fn verdict(&self) -> String {
         let fixable = self.findings.iter().filter(|finding| finding.is_fixable()).count();
         let counted = |count: usize, one: &str| match count {
@@ -163,7 +163,7 @@ impl DoctorReport {
     }
 }
 
-/// A command in lines that fit, which a shell takes as one.
+/// Splits a command into lines that fit, joined with backslashes.
 fn typed(command: &str) -> Vec<String> {
     let room = WIDTH - "      fix: ".len();
     if command.chars().count() <= room || command.contains(" #") {
@@ -172,7 +172,7 @@ fn typed(command: &str) -> Vec<String> {
     let (mut lines, mut line, mut quoted) = (Vec::new(), String::new(), false);
     for word in command.split(' ') {
         let longer = line.chars().count() + " ".len() + word.chars().count() + " \\".len();
-        // Inside quotes a line would not go on as it was.
+        // A line break inside quotes would change the command.
         if !line.is_empty() && !quoted && longer > room {
             lines.push(std::mem::take(&mut line) + " \\");
         } else if !line.is_empty() {
@@ -260,7 +260,7 @@ mod tests {
             let value = serde_json::to_value(&report).unwrap();
             assert_eq!(schema::faults(&schema, &value, "$"), Vec::<String>::new());
         }
-        // The check itself finds what is wrong.
+        // The schema check itself finds errors.
         let mut wrong = serde_json::to_value(report()).unwrap();
         wrong["findings"][0]["level"] = "odd".into();
         wrong["mended"][0]["more"] = 1.into();

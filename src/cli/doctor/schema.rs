@@ -1,8 +1,8 @@
-//! As much of JSON Schema (2020-12) as `docs/doctor.schema.json` uses, for tests.
+//! The subset of JSON Schema (2020-12) that `docs/doctor.schema.json` uses, for tests.
 
 use serde_json::Value;
 
-/// What a value has that its schema does not allow, and the other way round.
+/// Differences between a value and its schema.
 pub(super) fn faults(schema: &Value, value: &Value, at: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let is = |kind: &str| match kind {
