@@ -1,7 +1,7 @@
-//! Locks between processes: flock(2) on a file, which the kernel releases when the holder ends, however it ends.
+//! Locks between processes: flock(2) on a file. The kernel releases it when the holder ends, in whatever way.
 //!
-//! Their files are made for root alone (mode 0600, in folders that only root can write), so no other user can
-//! open one, and thus none can hold one.
+//! The files are only accessible to root (mode 0600, in folders that only root can write), so no other user can open
+//! one, let alone lock it.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
@@ -12,7 +12,7 @@ use std::{
 
 /// dockerd's run folder: the service and the managed plugin both see it (`plugin/config.json` mounts it).
 pub const INSTANCE_DIR: &str = "/var/run/docker";
-/// The lock of a state folder, in it.
+/// The lock file of a state folder, inside it.
 const STATE_LOCK: &str = "lock";
 
 /// A held lock, released on drop.
@@ -20,8 +20,8 @@ const STATE_LOCK: &str = "lock";
 pub struct Lock(#[allow(dead_code, reason = "the open file is the lock")] File);
 
 impl Lock {
-    /// The right to manage the buses of a driver name on this host: two canhubs of one name (the service and
-    /// the managed plugin) would take the same links for theirs and add each rule twice.
+    /// The right to manage the buses of a driver name on this host: two canhubs of the same name (the service and the
+    /// managed plugin) would both claim the same links and add every rule twice.
     ///
     /// `Ok(None)`: another process holds it.
     ///
@@ -31,7 +31,7 @@ impl Lock {
         Self::acquire(folder, &format!("canhub-{driver}.lock"))
     }
 
-    /// The right to write the records in a state folder. A daemon holds it for as long as it runs.
+    /// The right to write the records in a state folder. A daemon holds it while it runs.
     ///
     /// `Ok(None)`: another process holds it.
     ///

@@ -1,4 +1,4 @@
-//! What the looks came to, folded by the policy. Nothing here asks anybody, nor the clock.
+//! The results of all checks, combined by the policy. Pure state: it queries nothing, not even the clock.
 
 use std::{
     collections::BTreeMap,
@@ -17,27 +17,27 @@ use crate::{
     status::HealthStatus,
 };
 
-/// What a component is, whatever it is called at the moment. In the order of the report.
+/// The identity of a component, independent of its current name. In the order of the report.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
-    /// The kernel, and canhub's own look at all buses.
+    /// The kernel, and canhub's own check of all buses.
     Kernel,
     /// Docker's API.
     Docker,
     /// canhub's records.
     State,
-    /// The health policy, where something is wrong with it.
+    /// The health policy, if its file has an error.
     Policy,
     /// A network.
     Bus(NetworkId),
     /// The adapter of a network.
     Adapter(NetworkId),
-    /// A bus or adapter that the policy wants by this name, and that nobody has made.
+    /// A bus or adapter that the policy requires by name, but that does not exist.
     Missing(String),
 }
 
 impl Key {
-    /// The kind, for metrics: one of a few words.
+    /// The kind, for metrics; one of a fixed set.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Kernel => "kernel",
@@ -54,33 +54,33 @@ impl Key {
     }
 }
 
-/// What one look came to.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckResult {
-    /// A check's result.
+    /// A finding.
     Found(Finding),
-    /// It is too early to tell, for this reason.
+    /// Too early to tell, for this reason.
     TooEarly(String),
-    /// It cannot be looked at from here, for this reason.
+    /// Cannot be checked from here, for this reason.
     Unwatched(String),
 }
 
-/// A component, or all together, is not as it was.
+/// A change of the health of a component, or of the overall health.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Which; `None`: all together.
+    /// The component; `None` for the overall health.
     pub key: Option<Key>,
-    /// What it is called.
+    /// Its name.
     pub component: String,
-    /// What it was.
+    /// The previous status.
     pub from: HealthStatus,
-    /// What it is.
+    /// The new status.
     pub to: HealthStatus,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// What is known of one component.
+/// The state of one component.
 #[derive(Debug, Clone)]
 struct Entry {
     name: String,
@@ -92,25 +92,25 @@ struct Entry {
     hint: Option<String>,
     last_check: Option<SystemTime>,
     took: Option<Duration>,
-    /// Looks in a row that found it not healthy.
+    /// Consecutive checks that found it not healthy.
     failures: u32,
-    /// Looks in a row that found it worse than its status says.
+    /// Consecutive checks that found it worse than its current status.
     worse: u32,
 }
 
-/// What is known of all.
+/// The state of all components.
 #[derive(Debug)]
 pub struct Board {
     policy: Policy,
     entries: BTreeMap<Key, Entry>,
     overall: HealthStatus,
     since: SystemTime,
-    /// What all together was last told to be.
+    /// The overall status that was reported last.
     told: HealthStatus,
 }
 
 impl Board {
-    /// Nothing is known yet.
+    /// A board on which nothing is known yet.
     pub fn new(policy: Policy, now: SystemTime) -> Self {
         let mut board = Self {
             policy,
@@ -146,7 +146,7 @@ impl Board {
             failures: 0,
             worse: 0,
         });
-        // Docker tells a network's name some time after its id.
+        // Docker's API provides a network's name some time after its ID.
         if entry.name != name {
             name.clone_into(&mut entry.name);
         }
@@ -154,7 +154,7 @@ impl Board {
         entry
     }
 
-    /// Takes in what a look came to; the change, where it makes one.
+    /// Records the result of a check. Returns the change, if there is one.
     pub fn record(
         &mut self,
         key: Key,
@@ -169,7 +169,7 @@ impl Board {
         let Observed { status, reason, fix, hint } = observed(outcome, entry.need);
         entry.failures = if status.is_well() { 0 } else { entry.failures.saturating_add(1) };
         if status == HealthStatus::Unknown && entry.status != HealthStatus::Unknown {
-            // What was known once is not forgotten because a look came too early.
+            // A check that ran too early does not override what is already known.
             return None;
         }
         entry.worse = if status > entry.status { entry.worse.saturating_add(1) } else { 0 };
@@ -185,7 +185,7 @@ impl Board {
         }
         let from = std::mem::replace(&mut entry.status, status);
         (entry.since, entry.worse) = (now, 0);
-        // That a component that was never looked at is well is no news.
+        // The first good result is not reported.
         let news = !(from == HealthStatus::Unknown && status.is_well());
         let change = || Change {
             key: Some(key),
@@ -197,23 +197,23 @@ impl Board {
         news.then(change)
     }
 
-    /// Forgets the buses and adapters that a survey did not meet.
+    /// Drops the buses and adapters that the survey did not find.
     pub fn retain(&mut self, met: impl Fn(&Key) -> bool) {
         self.entries.retain(|key, _| !key.is_of_a_survey() || met(key));
     }
 
-    /// The buses and adapters that are known, and what they are called.
+    /// The known buses and adapters, with their names.
     pub fn surveyed(&self) -> Vec<(Key, String)> {
         let of_a_survey = self.entries.iter().filter(|(key, _)| key.is_of_a_survey());
         of_a_survey.map(|(key, entry)| (key.clone(), entry.name.clone())).collect()
     }
 
-    /// Whether one of these has failed too few times in a row to say so.
+    /// Whether one of these has failed, but not often enough yet.
     pub fn suspects(&self, of: impl Fn(&Key) -> bool) -> bool {
         self.entries.iter().any(|(key, entry)| of(key) && entry.worse > 0)
     }
 
-    /// Whether it was too early to tell of one of these.
+    /// Whether it is too early to tell for one of these.
     pub fn is_early(&self, of: impl Fn(&Key) -> bool) -> bool {
         self.entries.iter().any(|(key, entry)| of(key) && entry.status == HealthStatus::Unknown)
     }
@@ -223,13 +223,13 @@ impl Board {
         self.overall.is_well()
     }
 
-    /// Makes one word of all; the change, where it is another.
+    /// Computes the overall status. Returns the change, if there is one.
     pub fn conclude(&mut self, now: SystemTime) -> Option<Change> {
         let status = self.fold();
         if status != self.overall {
             (self.overall, self.since) = (status, now);
         }
-        // Until everything that is required was looked at there is nothing to tell.
+        // Nothing to report until all required components have been checked.
         let early = |entry: &Entry| entry.need == Need::Required && entry.status == HealthStatus::Unknown;
         if status == self.told || self.entries.values().any(early) {
             return None;
@@ -256,7 +256,7 @@ impl Board {
             unwell.map(|entry| format!("{} is {}", entry.name, entry.status.as_str())).collect();
         match &unwell[..] {
             [] => "all is well".to_owned(),
-            // A log line is not to be as long as a fleet.
+            // Keeps the log line short, however many components there are.
             [first @ .., last] if first.len() < 8 && !first.is_empty() => {
                 format!("{} and {last}", first.join(", "))
             }
@@ -265,7 +265,7 @@ impl Board {
         }
     }
 
-    /// All as `/v1/health` tells it, without the facts, which the board does not know.
+    /// The report for `/v1/health`, without the facts, which the board does not know.
     pub fn report(&self) -> HealthReport {
         let mut components: Vec<(&Key, Component)> =
             self.entries.iter().map(|(key, entry)| (key, entry.component())).collect();
@@ -313,7 +313,7 @@ impl Entry {
     }
 }
 
-/// A component's status as one check found it.
+/// The status of a component according to one check.
 struct Observed {
     status: HealthStatus,
     reason: String,

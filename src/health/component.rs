@@ -1,59 +1,59 @@
-//! What `/v1/health` says: plain values, as JSON has them.
+//! The body of `/v1/health`: plain values, serialized to JSON.
 //!
-//! A field may come; none changes its meaning while the path says `v1`.
+//! Fields may be added; no field changes its meaning within `v1`.
 
 use serde::{Deserialize, Serialize};
 
 use super::facts::Facts;
 use crate::status::HealthStatus;
 
-/// All that was found out, and what it comes to.
+/// The health report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthReport {
-    /// `unhealthy` where a required component is unhealthy or unknown, else `degraded` where any component is
-    /// not healthy, else `healthy`.
+    /// `unhealthy` if a required component is unhealthy or unknown, otherwise `degraded` if any component is not
+    /// healthy, otherwise `healthy`.
     pub status: HealthStatus,
-    /// When this came to be, as RFC 3339 has it, in UTC.
+    /// When the status last changed, in RFC 3339, UTC.
     pub since: String,
-    /// One sentence: all is well, or which components are not.
+    /// One sentence: all is well, or the components that are not healthy.
     pub reason: String,
-    /// One for each thing that is watched.
+    /// One per component.
     pub components: Vec<Component>,
     /// About canhub and its host.
     #[serde(flatten)]
     pub facts: Facts,
 }
 
-/// One thing that is watched.
+/// A monitored component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Component {
-    /// `kernel`, `docker`, `state`, `policy`; `bus:NAME` with the network's name, `adapter:NAME` with what
-    /// the network's option `adapter` says.
+    /// `kernel`, `docker`, `state`, `policy`; `bus:NAME` with the name of the network, `adapter:NAME` with the value of
+    /// the network's option `adapter`.
     pub component: String,
-    /// How it is.
+    /// Its status.
     pub status: HealthStatus,
-    /// Whether all is unhealthy without it.
+    /// Whether the overall status is unhealthy if this component is.
     pub required: bool,
-    /// One sentence: why it is so.
+    /// One sentence: the reason for the status.
     pub reason: String,
     /// The shell command that fixes it, to be run as root.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
-    /// What a person can do about it where no single command fixes it.
+    /// What a person can do if no single command fixes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// When it was last looked at; `None` until then.
+    /// When it was last checked; `None` if never.
     pub last_check: Option<String>,
-    /// When it came to be so.
+    /// When the status last changed.
     pub since: String,
-    /// How long the last look took, in microseconds.
+    /// Duration of the last check, in microseconds.
     pub took_us: Option<u64>,
-    /// So many looks in a row found it not healthy. It counts as failed from the policy's threshold on.
+    /// Consecutive checks that found it not healthy. It counts as failed once the policy's threshold is reached.
     pub failures: u32,
 }
 
 impl HealthReport {
-    /// The components that are not well, the worst and the required ones first.
+    /// The components that are not healthy, required and worst ones first.
     pub fn unwell(&self) -> Vec<&Component> {
         let mut unwell: Vec<_> = self.components.iter().filter(|one| !one.status.is_well()).collect();
         unwell.sort_by_key(|one| (!one.required, std::cmp::Reverse(one.status)));

@@ -1,8 +1,8 @@
-//! Whether all that canhub needs is well: looked at in the background, told at once to whoever asks.
+//! Health of everything that canhub needs: checked in the background, returned without delay.
 //!
-//! One task ([`Health::watch`]) looks at the kernel with all buses, at Docker and at the state folder, each on
-//! its own and within a time limit. The [`Board`] keeps what each look came to, and by the [`policy`] makes of it
-//! the [`HealthReport`] that `/v1/health` gives: who asks reads the last results and waits for nobody.
+//! One task ([`Health::watch`]) checks the kernel with all buses, Docker, and the state folder, each independently and
+//! within a time limit. The [`Board`] keeps the results and combines them by the [`policy`] into the [`HealthReport`]
+//! of `/v1/health`. Requests return the last results and never wait.
 
 mod board;
 mod component;

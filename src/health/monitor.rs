@@ -30,42 +30,42 @@ use crate::{
     status::BusStatus,
 };
 
-/// Docker starts after canhub, and answers nothing while it starts its containers: so long that is no failure.
+/// Docker starts after canhub, and answers nothing while it starts its containers. Not a failure for this long.
 pub const DOCKER_GRACE: Duration = Duration::from_secs(120);
-/// A check that failed for the first time is repeated so soon, and no two looks are nearer to each other.
+/// A check that fails for the first time is repeated this soon. Also the minimum interval between two checks.
 const SOON: Duration = Duration::from_secs(1);
-/// How soon to look again at what it was too early to tell of.
+/// How soon to check again what was too early to tell.
 const EARLY: Duration = Duration::from_secs(5);
-/// A machine may be busy.
+/// Allows for a busy machine.
 const STALE_GRACE: Duration = Duration::from_secs(30);
-/// A look is followed by a pause of at least this many times its own length.
+/// Each check is followed by a pause of at least this multiple of its duration.
 const REST_FACTOR: u32 = 4;
 
-/// What is watched beside the kernel and the records.
+/// What to monitor besides the kernel and the records.
 #[derive(Debug, Clone)]
 pub struct Watch {
-    /// Docker's API; `None`: canhub was given none, as in the managed plugin.
+    /// The Docker API socket; `None` if canhub has none, as in the managed plugin.
     pub docker: Option<PathBuf>,
-    /// For so long after the start a Docker that does not answer has not failed.
+    /// For this long after the start, a Docker that does not answer has not failed.
     pub docker_grace: Duration,
-    /// Where the kernel's modules are looked for when a bus lacks something.
+    /// Where to look for kernel modules if a bus lacks something.
     pub modules: Files,
 }
 
-/// How canhub is, as far as was looked.
+/// The health of canhub as of the last checks.
 pub struct Health {
     board: Mutex<Board>,
-    /// What the last checks found beside it.
+    /// Facts found by the last checks.
     facts: Mutex<Facts>,
     started: Instant,
-    /// When the buses were last looked at, or it was tried.
+    /// When the buses were last checked, successfully or not.
     looked: Mutex<Instant>,
-    /// Looks that are further apart than this have ended.
+    /// If the last check is older than this, the task has stopped.
     stale_after: Duration,
 }
 
 impl Health {
-    /// Nothing is known yet. `complaint` is what is wrong with the policy's file.
+    /// Health before the first check. `complaint` is the error in the policy file, if any.
     pub fn new(policy: Policy, complaint: Option<String>) -> Self {
         let now = SystemTime::now();
         let stale_after = STALE_GRACE + (policy.interval + policy.time_limit) * 3;
@@ -86,7 +86,7 @@ impl Health {
         }
     }
 
-    /// What is known now. It waits for nobody. What was known once is worth nothing when nobody looks any more.
+    /// The current report. Never waits. Old results do not count once the checks have stopped.
     pub fn report(&self) -> HealthReport {
         let facts = Facts {
             timestamp: rfc3339(SystemTime::now()),
@@ -105,7 +105,7 @@ impl Health {
         HealthReport { status: super::HealthStatus::Unhealthy, reason, ..report }
     }
 
-    /// Looks for ever.
+    /// Runs the checks forever.
     pub async fn watch(self: Arc<Self>, manager: Handle, watch: Watch) {
         let started = Instant::now();
         let (policy, trouble) = (self.board.lock().policy().clone(), manager.events().listen(0));
@@ -114,7 +114,7 @@ impl Health {
     }
 }
 
-/// One thread for each check that may hang: while one does, no second is started.
+/// One thread per check that may hang: while it hangs, no second one is started.
 #[derive(Default)]
 struct Slots {
     survey: Slot,
@@ -131,14 +131,14 @@ struct Looker {
 }
 
 impl Looker {
-    /// Each at its own pace: a Docker that hangs keeps nobody from seeing that a bus is well again.
+    /// Each at its own pace: a Docker that hangs does not delay the recovery of a bus.
     async fn run(self, trouble: Reader) {
         tokio::join!(self.watch_buses(trouble), self.watch_records(), self.watch_docker());
     }
 
     async fn watch_buses(&self, mut trouble: Reader) {
         loop {
-            // One look answers for all that happened before it.
+            // One check covers everything that happened before it.
             trouble.skip();
             let took = self.look_at_buses().await;
             let due =
@@ -147,7 +147,7 @@ impl Looker {
             sleep((took * REST_FACTOR).max(self.soon())).await;
             tokio::select! {
                 () = sleep_until(due) => {}
-                // Somebody may wait for it to be well again.
+                // Someone may be waiting for the recovery.
                 () = self.manager.signals().audit_done(), if !well => {}
                 () = until_trouble(&mut trouble) => {}
             }
@@ -172,7 +172,7 @@ impl Looker {
         SOON.min(self.policy.interval)
     }
 
-    /// Until the next look at these.
+    /// The time until the next check of these.
     fn pause(&self, of: impl Fn(&Key) -> bool) -> Duration {
         let board = self.health.board.lock();
         if board.suspects(&of) {
@@ -184,7 +184,7 @@ impl Looker {
         }
     }
 
-    /// Returns how long canhub itself had to work for it.
+    /// Returns how long canhub itself was busy with it.
     async fn look_at_buses(&self) -> Duration {
         let modules = self.watch.modules.clone();
         let begun = Instant::now();
@@ -292,7 +292,7 @@ impl Looker {
         self.record(|board, now, changes| changes.extend(board.record(key, name, outcome, Some(took), now)));
     }
 
-    /// Writes to the board, and tells what changed by it.
+    /// Updates the board, and reports the changes.
     fn record(&self, write: impl FnOnce(&mut Board, SystemTime, &mut Vec<Change>)) {
         let mut changes = Vec::new();
         {
@@ -332,7 +332,7 @@ fn event(change: Change) -> Event {
     }
 }
 
-/// Resolves when something happened that health may depend on.
+/// Resolves when something happens that health may depend on.
 async fn until_trouble(trouble: &mut Reader) {
     while let Some(told) = trouble.next().await {
         let matters = match told {
@@ -354,7 +354,7 @@ async fn until_trouble(trouble: &mut Reader) {
             return;
         }
     }
-    // canhub ends.
+    // canhub is stopping.
     std::future::pending().await
 }
 

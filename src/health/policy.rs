@@ -6,39 +6,39 @@ use std::time::Duration;
 
 pub use file::load;
 
-/// Where the policy is looked for, unless said otherwise.
+/// Default path of the policy file.
 pub const FILE: &str = "/etc/canhub/health.toml";
 
 /// How much a component matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// All is unhealthy without it.
+    /// canhub is unhealthy without it.
     Required,
-    /// All is degraded without it.
+    /// canhub is degraded without it.
     Optional,
-    /// It counts for nothing.
+    /// Does not count.
     Ignored,
 }
 
-/// Which components a line of the policy is about.
+/// The components that an entry of the policy applies to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pattern {
-    /// The one of this name.
+    /// The component of this name.
     Exactly(String),
-    /// All of a kind: `bus` for `bus:*`.
+    /// All components of a kind: `bus` for `bus:*`.
     Every(String),
 }
 
 /// The policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// What was said about components, in the file's order.
+    /// The entries, in the order of the file.
     pub needs: Vec<(Pattern, Need)>,
-    /// Between two looks.
+    /// Time between checks.
     pub interval: Duration,
-    /// What has not answered by then does not answer.
+    /// A check without an answer counts as failed after this time.
     pub time_limit: Duration,
-    /// So many looks in a row have to find it failed.
+    /// Consecutive failed checks until a component counts as failed.
     pub threshold: u32,
 }
 
@@ -54,7 +54,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// How much a component matters: what its own name says goes before what `bus:*` says, and that before the defaults.
+    /// How much a component matters: an exact name takes precedence over a wildcard, and that over the defaults.
     pub fn need(&self, component: &str) -> Need {
         let kind = component.split_once(':').map(|(kind, _)| kind);
         let exactly = self
@@ -75,7 +75,7 @@ impl Policy {
         }
     }
 
-    /// The buses and adapters that have to be there, by name.
+    /// Buses and adapters that must exist, by name.
     pub fn required_by_name(&self) -> impl Iterator<Item = &str> {
         self.needs.iter().filter_map(|(pattern, need)| match (pattern, need) {
             (Pattern::Exactly(name), Need::Required) if name.contains(':') => Some(name.as_str()),

@@ -1,4 +1,4 @@
-//! Work that may hang, on one thread at a time.
+//! Work that may hang, at most one thread at a time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use crate::manager::{Handle, Manager};
 
-/// Room for one such thread: while it hangs, no second is started.
+/// Room for one such thread: while it hangs, no second one is started.
 pub(super) struct Slot(Arc<Semaphore>);
 
 impl Default for Slot {
@@ -16,7 +16,7 @@ impl Default for Slot {
 }
 
 impl Slot {
-    /// Works on a thread of its own; `None`: it has not ended in time, or that of an earlier look still has not.
+    /// Runs work on a separate thread. `None`: it did not finish in time, or that of an earlier check still hangs.
     pub(super) async fn work<T: Send + 'static>(
         &self,
         manager: &Handle,
@@ -25,7 +25,7 @@ impl Slot {
     ) -> Option<T> {
         let permit = self.0.clone().try_acquire_owned().ok()?;
         let work = move |manager: &Manager| {
-            // It goes with the work, not with the one who waits.
+            // The permit belongs to the work, not to the caller.
             let _permit = permit;
             work(manager)
         };

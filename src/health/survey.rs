@@ -1,4 +1,4 @@
-//! A survey of all buses, taken apart into components.
+//! Splits a survey of all buses into components.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,14 +8,14 @@ use crate::{
     status::Status,
 };
 
-/// What the kernel lacks. Asked only where a bus lacks something, which that would explain.
+/// A missing kernel module. Only checked if a bus lacks something, which that would explain.
 pub(super) fn lacking(status: &Status, modules: &Files) -> Option<Finding> {
     status.buses.iter().find(|bus| !bus.steps.is_empty())?;
     let found = checks::modules::look(modules, checks::buses::forwards(status));
     found.into_iter().find(|finding| finding.level == Level::Error)
 }
 
-/// Takes a survey apart: the kernel answered, and so is each bus and each adapter.
+/// Records the kernel, each bus and each adapter of a survey.
 pub(super) fn take_in(
     board: &mut Board,
     status: &Status,
@@ -65,7 +65,7 @@ pub(super) fn take_in(
     }
 }
 
-/// Two networks of one name, which Docker allows, are told apart by their ids.
+/// Two networks of the same name, which Docker allows, are told apart by their IDs.
 fn distinguish(outcomes: &mut [(Key, String, CheckResult)]) {
     for at in 0..outcomes.len() {
         let (before, rest) = outcomes.split_at_mut(at);

@@ -1,4 +1,4 @@
-//! One request on a unix socket.
+//! A single request to a unix socket.
 
 use std::{io, ops::ControlFlow, path::Path};
 
@@ -12,22 +12,22 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-/// A list of thousands of networks or containers is smaller.
+/// Lists of thousands of networks or containers are smaller.
 const MAX_BODY: usize = 8 << 20;
 
-/// An answer that came in whole.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    /// The header of that name: what program answers, and its version.
+    /// The `Server` header: the program and its version.
     pub(crate) server: Option<String>,
     pub(crate) body: Bytes,
 }
 
-/// Asks, and reads the whole answer.
+/// Sends a request and reads the whole response.
 ///
 /// # Errors
-/// When there is no answer; one that says no is none.
+/// If there is no response. An error status is a response.
 pub(crate) async fn ask(socket: &Path, method: Method, path: &str) -> io::Result<Answer> {
     exchange(socket, method, path, async |response| {
         let status = response.status();
@@ -39,10 +39,10 @@ pub(crate) async fn ask(socket: &Path, method: Method, path: &str) -> io::Result
     .await
 }
 
-/// Reads an answer piece by piece as it comes in, until it ends or `each` has enough.
+/// Reads a response chunk by chunk, until it ends or `each` breaks.
 ///
 /// # Errors
-/// When there is no answer, or one that says no.
+/// If there is no response, or one with an error status.
 pub(crate) async fn follow(
     socket: &Path,
     path: &str,
@@ -83,7 +83,7 @@ async fn exchange<T>(
         read(sender.send_request(request).await.map_err(io::Error::other)?).await
     };
     tokio::pin!(ask);
-    // The connection has to be driven while the answer comes in, and may end before the answer is read.
+    // The connection must be polled while the response arrives, and may close before the response is read.
     tokio::select! {
         biased;
         answer = &mut ask => answer,

@@ -1,4 +1,4 @@
-//! HTTP/1 as canhub speaks it: on sockets of its own, and as a client on Docker's and on its admin's.
+//! HTTP/1: servers on canhub's own sockets, and a client for Docker's and canhub's.
 
 pub(crate) mod client;
 pub(crate) mod server;

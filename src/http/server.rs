@@ -1,4 +1,4 @@
-//! Connections of one listening socket, and what is common to all answers.
+//! Connections of a listening socket, and helpers for responses.
 
 use std::{convert::Infallible, error, io, time::Duration};
 
@@ -24,27 +24,27 @@ use tracing::{debug, warn};
 
 use super::write_timeout::WriteTimeout;
 
-/// dockerd waits 10 s for a plugin to end, and a Join takes milliseconds.
+/// dockerd waits 10 s for a plugin to stop, and a Join takes milliseconds.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What connections may cost.
+/// Limits for connections.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// So many at a time; one more is closed at once.
+    /// Maximum number of connections; further ones are closed immediately.
     pub(crate) connections: usize,
-    /// Bytes that one buffers in either direction; `None`: hyper's 400 KiB.
+    /// Buffer size per direction in bytes; `None`: hyper's 400 KiB.
     pub(crate) buffer: Option<usize>,
-    /// How long one may keep silent before its next request, and how long it may leave an answer unread; `None`:
-    /// for ever.
+    /// How long a client may be idle before its next request, and how long it may leave a response unread; `None`:
+    /// forever.
     pub(crate) timeout: Option<Duration>,
 }
 
-/// A socket that takes connections.
+/// A listening socket.
 pub(crate) trait Listener {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// The next one.
+    /// Accepts the next connection.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
@@ -64,9 +64,9 @@ impl Listener for TcpListener {
     }
 }
 
-/// Accepts connections until `stop` resolves, then lets running requests finish for a moment.
+/// Accepts connections until `stop` resolves, then gives running requests a moment to finish.
 ///
-/// `service` makes for each connection what answers its requests.
+/// `service` creates the request handler of each connection.
 pub(crate) async fn serve<L, S, A, B>(
     listener: L,
     limits: Limits,
@@ -102,12 +102,12 @@ pub(crate) async fn serve<L, S, A, B>(
                     let connection = http.serve_connection(TokioIo::new(WriteTimeout::new(stream, limits.timeout)), service);
                     connections.spawn(graceful.watch(connection));
                 }
-                // EMFILE and friends pass; a daemon that stops accepting does not come back.
+                // EMFILE and the like pass; a daemon that stops accepting does not recover.
                 Err(err) => refused(err).await,
             },
             Some(ended) = connections.join_next() => {
                 if let Ok(Err(err)) = ended {
-                    // dockerd dials a managed plugin once and hangs up without a word.
+                    // dockerd dials a managed plugin once and hangs up without sending anything.
                     debug!(%err, "connection ended early");
                 }
             }
@@ -123,7 +123,7 @@ async fn refused(err: io::Error) {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
-/// An answer that is there as a whole.
+/// A complete response.
 pub(crate) fn whole(
     status: StatusCode,
     media_type: &'static str,
@@ -132,7 +132,7 @@ pub(crate) fn whole(
     of_type(status, media_type, Full::new(body.into()))
 }
 
-/// An answer with any body.
+/// A response with any body.
 pub(crate) fn of_type<B>(status: StatusCode, media_type: &'static str, body: B) -> Response<B> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -146,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    /// More than a socket's buffers hold.
+    /// More than the buffers of a socket hold.
     const LARGE: usize = 16 << 20;
 
     #[tokio::test]
@@ -162,7 +162,7 @@ mod tests {
             client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
             let deadline = Instant::now() + Duration::from_secs(20);
             client.set_nonblocking(true).unwrap();
-            // Nobody reads what is written; it is refused once the server has closed the connection.
+            // Nobody reads what is written; the write fails once the server has closed the connection.
             while client.write(b"G").map_err(|err| err.kind()) != Err(io::ErrorKind::BrokenPipe) {
                 assert!(Instant::now() < deadline, "the connection is still open");
                 tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,4 +1,4 @@
-//! Unix sockets in the file system: who serves one, taking over a stale one, and removing our own at exit.
+//! Unix sockets in the file system: find out whether one is in use, replace a stale one, remove our own at exit.
 
 use std::{
     fs::{self, DirBuilder, Permissions},
@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-/// A live listener takes a connection at once.
+/// A live listener accepts a connection at once.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
 /// What is at the path of a socket.
@@ -27,11 +27,11 @@ pub(crate) enum Probe {
     NotASocket,
     /// Nothing.
     Absent,
-    /// Not known, for this reason.
+    /// Unknown, for this reason.
     Unknown(io::ErrorKind),
 }
 
-/// Finds out who serves a socket by connecting to it and hanging up at once.
+/// Finds out whether a process listens on a socket, by connecting and hanging up at once.
 pub(crate) async fn probe(path: &Path) -> Probe {
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.file_type().is_socket() => {}
@@ -54,10 +54,10 @@ pub(crate) async fn probe(path: &Path) -> Probe {
     }
 }
 
-/// Removes a socket that no process listens on; one that is absent is fine. Anything else stays.
+/// Removes a stale socket; a missing one is fine. Anything else stays.
 ///
 /// # Errors
-/// Why it stays, as the rest of a sentence that begins with the path.
+/// Why it stays, as the end of a sentence that starts with the path.
 pub(crate) async fn remove_stale(path: &Path) -> io::Result<()> {
     let (kind, why) = match probe(path).await {
         Probe::Absent => return Ok(()),
@@ -72,7 +72,7 @@ pub(crate) async fn remove_stale(path: &Path) -> io::Result<()> {
     Err(io::Error::new(kind, why))
 }
 
-/// The file of a socket that we listen on, removed on drop: nobody is to wait for a server that has ended.
+/// The file of a socket that we listen on. Removed on drop, so that nobody waits for a server that has stopped.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -81,7 +81,7 @@ pub(crate) struct SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Somebody may have put a socket of their own in its place.
+        // Another process may have put its own socket in its place.
         if device_and_inode(&self.path).is_ok_and(|found| found == self.device_and_inode) {
             let _ = fs::remove_file(&self.path);
         }
@@ -92,10 +92,10 @@ fn device_and_inode(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino()))
 }
 
-/// Listens on a socket that only its owner may connect to. A missing folder is made with `folder_mode`.
+/// Listens on a socket that only its owner can connect to. A missing folder is created with `folder_mode`.
 ///
-/// A stale socket at the path is replaced. A served one and any other file stay, and the error advises to
-/// choose another path with `option`.
+/// A stale socket at the path is replaced. A socket in use and any other file stay, and the error suggests choosing
+/// another path with `option`.
 ///
 /// # Errors
 /// One sentence: what could not be done, why, and the next step.
@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
 
-    /// A live server that takes no more connections.
+    /// A live server whose backlog is full.
     fn full(path: &Path) -> (net::UnixListener, Vec<net::UnixStream>) {
         use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
         let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();

@@ -1,4 +1,4 @@
-//! A stream whose other end has to read.
+//! A stream that fails if the peer does not read.
 
 use std::{
     io,
@@ -12,12 +12,12 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// A stream that ends with [`io::ErrorKind::TimedOut`] when the other end has read nothing of what waits for it for
-/// this long. Without a limit it waits for ever.
+/// A stream that fails with [`io::ErrorKind::TimedOut`] if the peer has read nothing of the pending data for this long.
+/// Without a limit it waits forever.
 pub(super) struct WriteTimeout<S> {
     stream: S,
     limit: Option<Duration>,
-    /// Runs while something waits to be read.
+    /// Runs while data is pending.
     late: Option<Pin<Box<Sleep>>>,
 }
 

@@ -1,7 +1,7 @@
 //! The can-gw codec: `RTM_{NEW,DEL,GET}ROUTE` of family `AF_CAN` (`net/can/gw.c`).
 //!
-//! The payload is a 4-byte `struct rtcanmsg`, not the 12-byte `struct rtmsg` that netlink-packet-route
-//! writes, and its attributes are numbered on their own. No crate knows them.
+//! The payload is a 4-byte `struct rtcanmsg`, not the 12-byte `struct rtmsg` that netlink-packet-route writes, and its
+//! attributes have their own numbers. No crate supports them.
 
 use rtnetlink::packet_core::{
     DefaultNla, Emitable, NetlinkSerializable, NlasIterator, parse_u8, parse_u16, parse_u32,
@@ -27,13 +27,13 @@ const CGW_LIM_HOPS: u16 = 13;
 /// A request to can-gw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Request {
-    /// Add the rule, even where an equal one stands.
+    /// Add the rule, even if an equal one exists.
     Add(Rule),
-    /// Remove the first rule that is equal in every attribute; `EINVAL` when there is none.
+    /// Remove the first rule that is equal in every attribute; `EINVAL` if there is none.
     Delete(Rule),
     /// All rules of the namespace.
     List,
-    /// A rule without interfaces: `ENODEV` where can-gw is loaded, `EOPNOTSUPP` where not.
+    /// A rule without interfaces: `ENODEV` if can-gw is loaded, `EOPNOTSUPP` if not.
     Probe,
 }
 
@@ -48,7 +48,7 @@ impl Request {
     fn attributes(&self) -> Vec<DefaultNla> {
         let Some(rule) = self.rule() else { return Vec::new() };
         let mut attributes = vec![word(CGW_SRC_IF, &[rule.source]), word(CGW_DST_IF, &[rule.destination])];
-        // The kernel reports a filter of 0/0 as none, so none is what is written.
+        // The kernel reports a filter of 0/0 as no filter, so none is written.
         if rule.filter != Filter::default() {
             attributes.push(word(CGW_FILTER, &[rule.filter.id, rule.filter.mask]));
         }
@@ -83,7 +83,7 @@ impl NetlinkSerializable for Request {
     }
 }
 
-/// Reads one message of a dump; `None` for what is not a can-gw rule.
+/// Parses one message of a dump; `None` if it is not a can-gw rule.
 ///
 /// Without can-gw the kernel answers a dump with the routes of every other family.
 pub(super) fn parse_rule(message_type: u16, payload: &[u8]) -> Option<RuleStatus> {
@@ -107,7 +107,7 @@ pub(super) fn parse_rule(message_type: u16, payload: &[u8]) -> Option<RuleStatus
             }
             CGW_HANDLED => status.0 = parse_u32(value).ok()?,
             CGW_DROPPED => status.1 = parse_u32(value).ok()?,
-            // Rises with each frame that met its hop limit, which in a mesh is each frame: no news.
+            // Counts every frame that met its hop limit. In a mesh that is every frame, so it means nothing.
             CGW_DELETED => {}
             _ => status.2 = true,
         }
@@ -127,7 +127,7 @@ mod tests {
         bytes
     }
 
-    // What `cangw -A -s … -d … -e -f 123:7FF -l 1` of can-utils puts on its socket after the header.
+    // The bytes that `cangw -A -s … -d … -e -f 123:7FF -l 1` of can-utils sends after the header.
     #[test]
     #[cfg(target_endian = "little")]
     fn a_rule_is_written_as_rtcanmsg_and_attributes() {
@@ -186,7 +186,7 @@ mod tests {
         }
         let status = parse_rule(RTM_NEWROUTE, &payload).unwrap();
         assert_eq!((status.handled, status.dropped, status.modifies), (70, 3, false));
-        // CGW_MOD_AND: 16 bytes of frame and one that says which fields.
+        // CGW_MOD_AND: 16 bytes of frame, and one that says which fields.
         payload.extend([21, 0, 1, 0]);
         payload.extend([0; 20]);
         assert!(parse_rule(RTM_NEWROUTE, &payload).unwrap().modifies);
@@ -211,7 +211,7 @@ mod tests {
             parse_rule(RTM_NEWROUTE, &[header, attributes].concat());
         }
 
-        // Lengths and kinds that are nearly right reach further than noise does.
+        // Almost valid lengths and kinds reach further than random bytes.
         #[test]
         fn random_attributes_are_never_a_panic(
             attributes in proptest::collection::vec((0..40_u16, 0..24_u16, proptest::num::u8::ANY), 0..12),

@@ -1,6 +1,6 @@
-//! CAN controllers: what `ip -details link show type can` tells, and `ip link set … type can` changes.
+//! CAN controllers: what `ip -details link show type can` shows and `ip link set … type can` changes.
 //!
-//! Reading is our own, as for links: an attribute that is new or odd must not hide the others.
+//! Parsed by hand, like links: a new or odd attribute must not hide the others.
 
 use std::fmt;
 
@@ -34,46 +34,46 @@ const IFLA_CAN_CTRLMODE_SUPPORTED: u16 = 1;
 /// A CAN controller as the kernel reports it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Controller {
-    /// How it stands on the wire.
+    /// Its state on the bus.
     pub state: BusState,
-    /// Its error counters, where the driver tells them.
+    /// Its error counters, if the driver reports them.
     pub errors: Option<ErrorCounters>,
-    /// How often it went off the bus, and was restarted, since it was plugged in.
+    /// How often it went bus-off and was restarted since it was plugged in.
     pub history: History,
     /// The clock that its bit timing is divided from, in Hz.
     pub clock: u32,
-    /// Bit timing of classic frames and of the arbitration phase; `None` before a bitrate was set.
+    /// Bit timing of classic frames and of the arbitration phase; `None` before a bitrate is set.
     pub timing: Option<Timing>,
     /// Bit timing of the data phase of FD frames.
     pub data_timing: Option<Timing>,
-    /// Which bit timings can be had.
+    /// The supported bit timings.
     pub range: TimingRange,
     /// The same for the data phase.
     pub data_range: TimingRange,
-    /// The transceiver's limit in bit/s.
+    /// The transceiver's maximum bitrate in bit/s.
     pub bitrate_max: Option<u32>,
     /// The modes that are on.
     pub modes: Modes,
-    /// The modes that the driver knows; `None` before Linux 5.17, which does not tell.
+    /// The modes that the driver supports; `None` before Linux 5.17, which does not report them.
     pub supported: Option<Modes>,
     /// How long after bus-off the kernel restarts the controller, in ms; 0: never.
     pub restart_ms: u32,
-    /// Termination in ohms, where it can be switched.
+    /// Termination in ohms, if it is switchable.
     pub termination: Option<u16>,
-    /// The terminations to choose from, in ohms.
+    /// The supported terminations, in ohms.
     pub terminations: Vec<u16>,
 }
 
 /// `enum can_state`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BusState {
-    /// Fewer than 96 errors counted.
+    /// Fewer than 96 errors.
     ErrorActive,
     /// 96 errors or more.
     ErrorWarning,
-    /// 128 or more: it may no longer disturb others to tell of an error.
+    /// 128 or more: it may no longer signal errors to the other nodes.
     ErrorPassive,
-    /// 256 or more: it takes no part until it is restarted.
+    /// 256 or more: it is off the bus until restarted.
     BusOff,
     /// Not started.
     #[default]
@@ -85,49 +85,49 @@ pub enum BusState {
 /// `struct can_berr_counter`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ErrorCounters {
-    /// Of transmission.
+    /// Transmit errors.
     pub tx: u16,
-    /// Of reception.
+    /// Receive errors.
     pub rx: u16,
 }
 
 /// Part of `struct can_device_stats`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct History {
-    /// Changes to bus-off.
+    /// Number of bus-off events.
     pub bus_off: u32,
-    /// Restarts of the controller, by the kernel or by hand.
+    /// Restarts of the controller, automatic or manual.
     pub restarts: u32,
 }
 
-/// `struct can_bittiming`, as far as canhub cares.
+/// The parts of `struct can_bittiming` that canhub uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timing {
     /// In bit/s.
     pub bitrate: u32,
-    /// Where in a bit it is read, in tenths of a percent.
+    /// Sample point, in tenths of a percent.
     pub sample_point: u32,
-    /// Time quanta in a bit: the sample point moves in steps of one of them.
+    /// Time quanta per bit: the sample point moves in steps of one quantum.
     pub quanta: u32,
 }
 
-/// Which bit timings a controller can do: any that its divider reaches, or one of a list.
+/// The bit timings that a controller supports: any that its divider reaches, or a fixed list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TimingRange {
-    /// `struct can_bittiming_const`; `None` where there is a list.
+    /// `struct can_bittiming_const`; `None` if there is a list.
     pub limits: Option<TimingLimits>,
-    /// The only bitrates there are, in bit/s; empty where there is no list.
+    /// The supported bitrates in bit/s; empty if there is no list.
     pub bitrates: Vec<u32>,
 }
 
-/// `struct can_bittiming_const`, as far as canhub cares.
+/// The parts of `struct can_bittiming_const` that canhub uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TimingLimits {
-    /// Quanta before the sample point, without the first: at least and at most.
+    /// Quanta before the sample point, not counting the first: minimum and maximum.
     pub segment1: (u32, u32),
     /// Quanta after the sample point.
     pub segment2: (u32, u32),
-    /// What the clock is divided by for a quantum.
+    /// Clock divider for one quantum.
     pub divider: (u32, u32),
 }
 
@@ -135,46 +135,46 @@ bitflags::bitflags! {
     /// `CAN_CTRLMODE_*`.
     #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
     pub struct Modes: u32 {
-        /// It hears what it sends, without the wire.
+        /// It receives its own frames, without the bus.
         const LOOPBACK = 0x01;
-        /// It takes no part: no acknowledge, no error frames.
+        /// It only listens: no acknowledgements, no error frames.
         const LISTEN_ONLY = 0x02;
-        /// Each bit is read three times.
+        /// Each bit is sampled three times.
         const TRIPLE_SAMPLING = 0x04;
-        /// A frame that got lost is not sent again.
+        /// A lost frame is not sent again.
         const ONE_SHOT = 0x08;
-        /// An error frame for each bus error, not only for changes of state.
+        /// An error frame for every bus error, not only for state changes.
         const BERR_REPORTING = 0x10;
         /// FD frames.
         const FD = 0x20;
-        /// Frames that nobody acknowledges are no errors.
+        /// Frames without an acknowledgement are not errors.
         const PRESUME_ACK = 0x40;
-        /// FD frames as they were before ISO 11898-1:2015.
+        /// FD frames as before ISO 11898-1:2015.
         const FD_NON_ISO = 0x80;
     }
 }
 
-/// A change of a controller and its queue; what is `None` stays.
+/// A change of a controller and its queue; `None` means no change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ControllerChange {
-    /// Bitrate in bit/s and, if asked for, sample point in tenths of a percent.
+    /// Bitrate in bit/s and, if requested, sample point in tenths of a percent.
     pub timing: Option<(u32, Option<u32>)>,
-    /// The same of the data phase.
+    /// The same for the data phase.
     pub data_timing: Option<(u32, Option<u32>)>,
     /// In ms.
     pub restart_ms: Option<u32>,
     /// Which modes to change.
     pub modes_mask: Modes,
-    /// Which of those are on then.
+    /// Those of them to turn on.
     pub modes: Modes,
     /// In ohms.
     pub termination: Option<u16>,
-    /// Frames that wait for the wire.
+    /// Transmit queue length in frames.
     pub txqueuelen: Option<u32>,
 }
 
 impl Modes {
-    /// Each of these modes with the name that `ip` gives it.
+    /// Each of these modes with its name in `ip`.
     pub fn named(self) -> impl Iterator<Item = (String, Self)> {
         self.iter_names()
             .map(|(name, mode)| (name.to_ascii_lowercase().replace('_', "-"), mode))
@@ -184,7 +184,7 @@ impl Modes {
 }
 
 impl fmt::Display for BusState {
-    /// As `ip` spells it, in small letters.
+    /// As `ip` spells it, in lower case.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ErrorActive => "error-active",
@@ -198,12 +198,12 @@ impl fmt::Display for BusState {
 }
 
 impl ControllerChange {
-    /// Whether nothing is to be changed.
+    /// Whether there is nothing to change.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether the link has to be down meanwhile (`EBUSY` of `can_changelink`).
+    /// Whether the link must be down for it (`EBUSY` in `can_changelink`).
     pub fn needs_down(&self) -> bool {
         let Self { timing, data_timing, restart_ms, modes_mask, .. } = self;
         timing.is_some() || data_timing.is_some() || restart_ms.is_some() || !modes_mask.is_empty()
@@ -211,7 +211,7 @@ impl ControllerChange {
 }
 
 impl fmt::Display for ControllerChange {
-    /// The change as `ip` spells it, in brackets; nothing where the adapter is only brought up.
+    /// The change as `ip` spells it, in parentheses; empty if the adapter is only brought up.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { timing, data_timing, restart_ms, modes_mask, modes, termination, txqueuelen } = self;
         let mut words = Vec::new();
@@ -232,7 +232,7 @@ impl fmt::Display for ControllerChange {
     }
 }
 
-/// The messages that configure a controller and bring it up: down where it has to be, settings, up.
+/// The messages that configure a controller and bring it up: down if necessary, settings, up.
 pub(super) fn configure(
     index: u32,
     change: &ControllerChange,
@@ -282,7 +282,7 @@ fn info(change: &ControllerChange) -> Vec<InfoCan> {
     .collect()
 }
 
-/// Reads `IFLA_INFO_DATA` of a link whose kind is `can`.
+/// Parses `IFLA_INFO_DATA` of a link of kind `can`.
 pub(super) fn parse(data: &[u8]) -> Controller {
     let mut controller = Controller::default();
     for nla in NlasIterator::new(data).filter_map(Result::ok) {
@@ -314,7 +314,7 @@ pub(super) fn parse(data: &[u8]) -> Controller {
     controller
 }
 
-/// Reads `IFLA_INFO_XSTATS`: `struct can_device_stats`.
+/// Parses `IFLA_INFO_XSTATS`: `struct can_device_stats`.
 pub(super) fn parse_history(stats: &[u8]) -> History {
     History { bus_off: word(stats, 12).unwrap_or_default(), restarts: word(stats, 20).unwrap_or_default() }
 }
@@ -335,7 +335,7 @@ fn timing(value: &[u8]) -> Option<Timing> {
 }
 
 fn limits(value: &[u8]) -> Option<TimingLimits> {
-    // Behind a name of 16 bytes: tseg1_min, tseg1_max, tseg2_min, tseg2_max, sjw_max, brp_min, brp_max.
+    // After a name of 16 bytes: tseg1_min, tseg1_max, tseg2_min, tseg2_max, sjw_max, brp_min, brp_max.
     let words = words(value.get(16..)?);
     let at = |first: usize| Some((*words.get(first)?, *words.get(first + 1)?));
     Some(TimingLimits { segment1: at(0)?, segment2: at(2)?, divider: at(5)? })

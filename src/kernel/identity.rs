@@ -1,4 +1,4 @@
-//! Where a CAN interface is plugged in, from sysfs: names like `can0` go to whoever comes first, this stays.
+//! Where a CAN interface is plugged in, from sysfs. Names like `can0` depend on the order of detection, this does not.
 
 use std::{
     fs, io,
@@ -7,26 +7,26 @@ use std::{
 
 use nix::errno::Errno;
 
-/// What `/sys/class/net/NAME/type` says of a CAN interface (`ARPHRD_CAN`).
+/// The content of `/sys/class/net/NAME/type` for a CAN interface (`ARPHRD_CAN`).
 const CAN: &str = "280";
 
-/// Where an adapter is plugged in, and what it says of itself.
+/// Where an adapter is plugged in, and how it identifies itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// The name of its driver, as `/sys/class/net/NAME/device/driver` tells.
+    /// The name of its driver, from `/sys/class/net/NAME/device/driver`.
     pub driver: Option<String>,
-    /// The port in udev's words: `ID_PATH`.
+    /// The port as udev names it: `ID_PATH`.
     pub path: Option<String>,
-    /// What it is, if it is a USB device.
+    /// Its USB IDs, if it is a USB device.
     pub usb: Option<Usb>,
-    /// Which of the channels of one device it is, counted from 0 (`dev_port`, or `dev_id` of older drivers).
+    /// The channel of the device, counted from 0 (`dev_port`, or `dev_id` of older drivers).
     pub channel: u32,
 }
 
-/// A USB device's own words.
+/// The IDs of a USB device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Usb {
-    /// `idVendor`: four hex digits in small letters.
+    /// `idVendor`: four lower-case hex digits.
     pub vendor: String,
     /// `idProduct`.
     pub product: String,
@@ -34,11 +34,11 @@ pub struct Usb {
     pub serial: Option<String>,
 }
 
-/// Reads the identity of each hardware CAN interface below `/sys/class/net`.
+/// Reads the identity of each hardware CAN interface under `/sys/class/net`.
 ///
 /// # Errors
-/// When the folder cannot be read. An interface that cannot be read is an error of its own; one that is not there
-/// any more is left out.
+/// If the folder cannot be read. An interface that cannot be read has an error of its own; one that has vanished is
+/// skipped.
 pub(super) fn read_all(net: &Path) -> io::Result<Vec<(String, io::Result<Identity>)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(net)? {
@@ -49,7 +49,7 @@ pub(super) fn read_all(net: &Path) -> io::Result<Vec<(String, io::Result<Identit
     Ok(found)
 }
 
-/// `None` where it is no hardware CAN interface.
+/// `None` if it is not a hardware CAN interface.
 fn identify(interface: &Path) -> io::Result<Option<Identity>> {
     if read(interface, "type")?.as_deref() != Some(CAN) {
         return Ok(None);
@@ -82,8 +82,8 @@ fn usb(folder: &Path) -> io::Result<Option<Usb>> {
     Ok(Some(Usb { vendor, product, serial: read(folder, "serial")? }))
 }
 
-/// `ID_PATH`, as udev's `path_id` builds it for USB, PCI, SPI and platform devices: of each bus on the way, the
-/// place of the device that is nearest.
+/// `ID_PATH`, as udev's `path_id` builds it for USB, PCI, SPI and platform devices: for each bus on the path, the place
+/// of the closest device.
 fn path_id(device: &Path) -> io::Result<Option<String>> {
     let mut words: Vec<String> = Vec::new();
     let mut nearest = String::new();
@@ -123,10 +123,10 @@ fn read(folder: &Path, file: &str) -> io::Result<Option<String>> {
     Ok(text.filter(|text| !text.is_empty()))
 }
 
-/// What is not there is no failure: not every device has every file, and an interface may vanish meanwhile.
+/// A missing file is not an error: not every device has every file, and an interface may vanish meanwhile.
 ///
-/// sysfs says so in several ways: `ENODEV` where the device is being removed, `EINVAL` where the driver has no
-/// value for the file (`dev_show` functions of `net/core/net-sysfs.c`), `ENOTDIR` for what is no folder.
+/// sysfs reports it in several ways: `ENODEV` while the device is being removed, `EINVAL` if the driver has no value
+/// for the file (`dev_show` functions of `net/core/net-sysfs.c`), `ENOTDIR` if the parent is not a folder.
 fn there<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     match read {
         Ok(value) => Ok(Some(value)),
@@ -143,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    /// A piece of sysfs: folders with their subsystem, and files.
+    /// A part of sysfs: folders with their subsystem, and files.
     struct Sysfs(tempfile::TempDir);
 
     impl Sysfs {
@@ -223,7 +223,7 @@ mod tests {
         sysfs.device("pci0000:00/0000:00:1c.0", "pci", &[]);
         let pci = sysfs.device("pci0000:00/0000:00:1c.0/0000:01:00.0", "pci", &[]);
         sysfs.interface("can0", &pci, "kvaser_pci", &[("type", "280")]);
-        // A folder where a file should be cannot be read, whoever asks (EISDIR).
+        // A folder in place of a file cannot be read, not even by root (EISDIR).
         sysfs.interface("can1", &pci, "kvaser_pci", &[("type", "280")]);
         fs::create_dir(sysfs.0.path().join("net/can1/dev_port")).unwrap();
         let mut all = read_all(&sysfs.0.path().join("net")).unwrap();

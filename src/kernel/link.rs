@@ -1,7 +1,7 @@
-//! Links on the wire: what is asked for is written with rtnetlink's builders, what comes back is read here.
+//! Link messages: requests are built with rtnetlink's builders, responses are parsed here.
 //!
-//! Reading is our own, because it must never fail: netlink-packet-route parses some sixty attributes and
-//! gives up on a message when one of them is new or odd. Seven are needed.
+//! Parsed by hand, because it must never fail: netlink-packet-route parses some sixty attributes and rejects a message
+//! if one of them is new or odd. canhub needs seven.
 
 use std::os::fd::RawFd;
 
@@ -32,7 +32,7 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_XSTATS: u16 = 3;
 
-/// Asks for all links, without the statistics that make up most of an answer.
+/// Requests all links, without the statistics that make up most of a response.
 pub(super) fn list() -> RouteNetlinkMessage {
     let mask = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
     RouteNetlinkMessage::GetLink(LinkMessageBuilder::<LinkUnspec>::new().append_extra_attribute(mask).build())
@@ -43,12 +43,12 @@ pub(super) fn new_vcan(name: &IfName, index: u32, mtu: u32) -> RouteNetlinkMessa
     RouteNetlinkMessage::NewLink(LinkVcan::new(name.as_str()).index(index).mtu(mtu).up().build())
 }
 
-/// The index for a hub, from [`OWN_INDEX_BASE`] on and below those of pairs; `attempt` leads elsewhere where it is taken.
+/// The index for a hub, from [`OWN_INDEX_BASE`] and below those of pairs; `attempt` gives another one if it is taken.
 pub(super) fn hub_index(name: &IfName, attempt: u32) -> u32 {
     OWN_INDEX_BASE | (hash(name, attempt) & 0x07ff_ffff)
 }
 
-/// FNV-1a: stable, and spread enough for a few thousand names over 2²⁷ places.
+/// FNV-1a: stable, and well distributed for a few thousand names over 2²⁷ slots.
 fn hash(name: &IfName, attempt: u32) -> u32 {
     let bytes = name.as_str().bytes().chain(attempt.to_le_bytes());
     bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
@@ -56,9 +56,9 @@ fn hash(name: &IfName, attempt: u32) -> u32 {
 
 /// The indices of a pair's two ends.
 ///
-/// Chosen, not left to the kernel: a fresh namespace would hand out 2, which on the host is some other
-/// interface, and can-gw compares indices across namespaces. Ours are far above any that the kernel hands
-/// out, even on the host and odd inside, so that a container's never equals a rule's target.
+/// Chosen by canhub, not by the kernel: a new namespace would assign 2, which is some other interface on the host, and
+/// can-gw compares indices across namespaces. Ours are far above any that the kernel assigns, even on the host and odd
+/// in containers, so that the index of a container end never equals the target of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PairIndices {
     pub(super) host: u32,
@@ -66,7 +66,7 @@ pub(super) struct PairIndices {
 }
 
 impl PairIndices {
-    /// Indices made from a name; `attempt` leads elsewhere where they are taken.
+    /// Indices derived from a name; `attempt` gives others if they are taken.
     pub(super) fn for_name(name: &IfName, attempt: u32) -> Self {
         let host = 0x1000_0000 | (hash(name, attempt) & 0x0fff_fffe);
         Self { host, end: host + 1 }
@@ -75,8 +75,8 @@ impl PairIndices {
 
 /// `ip link add HOST mtu MTU type vxcan peer name END mtu MTU netns SANDBOX`, both ends down.
 ///
-/// The driver links the two ends only after it has configured the peer, so a peer cannot be born up
-/// (`vxcan_open` gives `ENOTCONN`), and an alias is read on `RTM_SETLINK` only. Both are a second step.
+/// The driver connects the two ends only after it has configured the peer, so a peer cannot be created up (`vxcan_open`
+/// returns `ENOTCONN`), and an alias is only accepted by `RTM_SETLINK`. Both take a second step.
 pub(super) fn new_pair(
     pair: &PairSpec<'_>,
     indices: PairIndices,
@@ -95,11 +95,11 @@ pub(super) fn new_pair(
     RouteNetlinkMessage::NewLink(host.build())
 }
 
-/// The messages for a change, in the order in which the kernel takes them.
+/// The messages for a change, in the order that the kernel requires.
 pub(super) fn set(index: u32, change: &LinkChange) -> Vec<RouteNetlinkMessage> {
     let link = || LinkUnspec::new_with_index(index);
     let mut messages: Vec<LinkMessage> = Vec::new();
-    // An MTU is changed only while the link is down (EBUSY), and before Linux 6.2 a name too.
+    // An MTU can only be changed while the link is down (EBUSY); before Linux 6.2 also a name.
     if change.mtu.is_some() || change.name.is_some() {
         messages.push(link().down().build());
     }
@@ -127,7 +127,7 @@ pub(super) fn delete(index: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::DelLink(LinkUnspec::new_with_index(index).build())
 }
 
-/// Reads one message of a dump; `None` for what is not a link.
+/// Parses one message of a dump; `None` if it is not a link.
 pub(super) fn parse(message_type: u16, payload: &[u8]) -> Option<Link> {
     if message_type != RTM_NEWLINK {
         return None;
@@ -167,7 +167,7 @@ pub(super) fn parse(message_type: u16, payload: &[u8]) -> Option<Link> {
     })
 }
 
-/// What `IFLA_LINKINFO` tells.
+/// The parsed `IFLA_LINKINFO`.
 #[derive(Default)]
 struct Info {
     kind: Option<String>,
@@ -226,7 +226,7 @@ mod tests {
             parse(RTM_NEWLINK, &payload);
         }
 
-        // Lengths and kinds that are nearly right reach further than noise does.
+        // Almost valid lengths and kinds reach further than random bytes.
         #[test]
         fn random_attributes_are_never_a_panic(
             attributes in proptest::collection::vec((0..40_u16, 0..24_u16, proptest::num::u8::ANY), 0..12),

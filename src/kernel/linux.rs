@@ -20,7 +20,7 @@ use super::{
 };
 use crate::names::IfName;
 
-/// A taken index leads to another one this many times.
+/// How many indices to try if one is taken.
 const INDEX_TRIES: u32 = 4;
 
 /// The kernel this process runs on, in the namespace it was started in.
@@ -30,7 +30,7 @@ pub struct Linux {
 }
 
 impl Linux {
-    /// The kernel as the canhub of this name sees it: links of one with another name are somebody else's.
+    /// The kernel as seen by the canhub of this driver name: links of a canhub with another name are foreign.
     pub fn new(instance: &str) -> Self {
         Self { mark: Mark::new(instance) }
     }
@@ -38,7 +38,7 @@ impl Linux {
 
 fn probe_gateway() -> Result<()> {
     match RouteSocket::open()?.change(cangw::Request::Probe, 0) {
-        // The answer of a can-gw that was given no interface.
+        // can-gw's answer to a rule without interfaces.
         Err(err) if err.refusal() == Refusal::Gone => Ok(()),
         Err(err) => Err(err),
         Ok(()) => Err(KernelError::Unexpected("a rule without interfaces was accepted".into())),
@@ -70,7 +70,7 @@ impl Kernel for Linux {
         Ok(Some(self.mark.read(links)))
     }
 
-    /// One thread walks through them, with one namespace open at a time.
+    /// One thread visits them one after another, so only one namespace is open at a time.
     fn links_of_sandboxes(&self, sandboxes: BTreeSet<&Path>) -> BTreeMap<PathBuf, Result<Option<Vec<Link>>>> {
         let list = || RouteSocket::open()?.dump(link::list(), link::parse);
         let read = |(path, listed): (&Path, Result<Option<Vec<Link>>>)| {
@@ -110,8 +110,8 @@ impl Kernel for Linux {
         })?;
         let ready =
             LinkChange { alias: Some(self.mark.write(pair.alias)), up: Some(true), ..LinkChange::default() };
-        // The end brought up last can send at once; the other only after the kernel's linkwatch ran. A
-        // container's first instruction may be a send, so its end comes last. On the host Docker does it.
+        // The end brought up last can send at once; the other one only after the kernel's linkwatch has run. A
+        // container's first instruction may be a send, so its end comes last. On the host, Docker brings it up.
         let set_up = || {
             change_in_place(indices.host, &ready)?;
             match &namespace {
@@ -133,7 +133,7 @@ impl Kernel for Linux {
         let mut socket = RouteSocket::open()?;
         let is_up = socket.dump(link::list(), link::parse)?.iter().any(|link| link.index == index && link.up);
         let messages = controller::configure(index, change, is_up, up);
-        // The first refusal tells why; where one came, the link still goes up, if it may.
+        // The first refusal has the reason; even then the link is brought up, if allowed.
         match socket.changes(messages, 0)?.into_iter().next() {
             None => Ok(()),
             Some((_, err)) => Err(err),
@@ -153,7 +153,7 @@ impl Kernel for Linux {
         }
         let messages = || rules.iter().copied().map(cangw::Request::Add);
         let mut refused = RouteSocket::open()?.changes(messages(), 0)?;
-        // Without can-gw all are refused, so asking again adds none twice.
+        // Without can-gw all are refused, so repeating the request adds none twice.
         if refused.len() == rules.len() && refused[0].1.refusal() == Refusal::NotSupported {
             self.ensure_gateway()?;
             refused = RouteSocket::open()?.changes(messages(), 0)?;
@@ -162,11 +162,11 @@ impl Kernel for Linux {
     }
 
     fn delete_rules(&self, rules: &[Rule]) -> Result<()> {
-        // Both indices zero is the kernel's "flush everything", other people's rules included.
+        // Both indices zero is the kernel's "flush everything", including foreign rules.
         let named = rules.iter().copied().filter(|rule| rule.source != 0 && rule.destination != 0);
         let refused = RouteSocket::open()?.changes(named.map(cangw::Request::Delete), 0)?;
         let is_gone = |err: &KernelError| {
-            // gw.c answers EINVAL when no rule is equal, ENODEV when an interface is gone.
+            // gw.c returns EINVAL if no rule is equal, ENODEV if an interface is gone.
             let no_match = matches!(err, KernelError::Refused { errno, .. } if errno.raw_os_error() == Some(Errno::EINVAL as i32));
             no_match || matches!(err.refusal(), Refusal::Gone | Refusal::NotSupported)
         };
@@ -192,13 +192,13 @@ fn create(link: RouteNetlinkMessage) -> Result<()> {
     RouteSocket::open()?.change(link, NLM_F_CREATE | NLM_F_EXCL)
 }
 
-/// `EEXIST` means the name or the index; only the latter goes away by trying elsewhere.
+/// `EEXIST` means that the name or the index is taken; only the index can be chosen again.
 fn with_free_index<T>(create: impl Fn(u32) -> Result<T>) -> Result<T> {
     let taken = |result: &Result<T>| matches!(result, Err(err) if err.refusal() == Refusal::Exists);
     (1..INDEX_TRIES).fold(create(0), |result, attempt| if taken(&result) { create(attempt) } else { result })
 }
 
-/// Nothing half-made stays: where the second step fails, the first is taken back.
+/// Leaves nothing half-created: if the second step fails, the first one is undone.
 fn undo_on_error<T>(step: Result<T>, undo: impl FnOnce() -> Result<()>) -> Result<T> {
     step.map_err(|err| match undo() {
         Ok(()) => err,

@@ -1,13 +1,13 @@
-//! Whose a link is, where two canhubs with different driver names share a host.
+//! Ownership of links if two canhubs with different driver names share a host.
 //!
-//! The alias of a link begins with `canhub`; of one whose canhub serves another driver name, with
-//! `canhub@NAME`. What another one made is reported as any other CAN interface: used if asked for, never changed.
+//! The alias of a link starts with `canhub`, or with `canhub@NAME` for a canhub of another driver name. Links of
+//! another canhub are reported like any other CAN interface: used on request, never changed.
 
 use super::{Link, LinkKind};
 
-/// The driver name that needs no mark.
+/// The driver name without a suffix.
 const DEFAULT: &str = "canhub";
-/// So many bytes of the name are kept, so that the longest alias still fits the kernel's 255.
+/// The name is truncated to this many bytes, so that the longest alias still fits into the kernel's 255.
 const NAME_MAX: usize = 11;
 
 /// The first word of this canhub's aliases.
@@ -32,7 +32,7 @@ impl Mark {
         }
     }
 
-    /// The links as this canhub is to see them.
+    /// The links as this canhub should see them.
     pub(super) fn read(&self, mut links: Vec<Link>) -> Vec<Link> {
         for link in &mut links {
             let Some(alias) = &link.alias else { continue };

@@ -1,10 +1,10 @@
-//! The one folder that knows the kernel: links, can-gw rules, namespaces, modules.
+//! The only folder that knows the kernel: links, can-gw rules, namespaces, modules.
 //!
-//! [`Kernel`] is what the rest of canhub may ask for, in plain values. [`Linux`] answers it over
-//! netlink; [`fake::FakeKernel`] obeys the same rules in memory, for tests of planning. No type of
-//! rtnetlink or nix leaves this folder (a clippy lint holds it), and nothing here spawns a process.
+//! [`Kernel`] is the interface for the rest of canhub, in plain values. [`Linux`] implements it over netlink;
+//! [`fake::FakeKernel`] follows the same rules in memory, for tests of the planner. No type of rtnetlink or nix leaves
+//! this folder (a clippy lint enforces it), and nothing here spawns a process.
 //!
-//! Every call is synchronous: rtnetlink work runs inside `sendmsg(2)`, so the answer is queued before
+//! All calls are synchronous: rtnetlink requests are processed inside `sendmsg(2)`, so the response is queued before
 //! the call returns, and there is nothing to wait for.
 
 #![allow(clippy::disallowed_types, reason = "this is the folder that may")]
@@ -47,35 +47,35 @@ pub const CANFD_MTU: u32 = 72;
 /// `CANXL_MAX_MTU`: the largest MTU of a CAN XL interface in bytes.
 pub const CANXL_MTU: u32 = 2060;
 
-/// canhub gives its links indices from here on; the kernel hands out small ones.
+/// canhub's links have indices from here on; the kernel assigns small ones.
 ///
-/// So a link keeps a mark that a person cannot remove with the alias.
+/// So a link stays recognizable even if someone removes its alias.
 pub const OWN_INDEX_BASE: u32 = 0x0800_0000;
 
-/// An interface, as far as canhub cares.
+/// The properties of an interface that canhub uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// Unique within its namespace, kept over renames.
+    /// Unique within its namespace, unchanged by renames.
     pub index: u32,
-    /// Its name in the namespace it was read in.
+    /// Its name in that namespace.
     pub name: String,
-    /// What it is.
+    /// Its kind.
     pub kind: LinkKind,
-    /// In bytes; tells which frames fit: [`CAN_MTU`], [`CANFD_MTU`], [`CANXL_MTU`].
+    /// In bytes; determines which frames fit: [`CAN_MTU`], [`CANFD_MTU`], [`CANXL_MTU`].
     pub mtu: u32,
-    /// `IFF_UP`: somebody wants it up.
+    /// `IFF_UP`: it was brought up.
     pub up: bool,
-    /// `IFLA_IFALIAS`; where ours stands it says whose the link is.
+    /// `IFLA_IFALIAS`; on our links it names the owner.
     pub alias: Option<String>,
     /// `IFLA_LINK`: for a vxcan, the index of the other end in the other end's namespace.
     pub peer: Option<u32>,
-    /// Frames that may wait for the wire; 1000 for virtual interfaces, 10 for most hardware.
+    /// Transmit queue length in frames; 1000 for virtual interfaces, 10 for most hardware.
     pub txqueuelen: u32,
-    /// The controller, where it is hardware (or slcan) with a driver that tells.
+    /// The controller, for hardware (and slcan) whose driver reports one.
     pub controller: Option<Box<Controller>>,
 }
 
-/// The kinds of interface canhub tells apart.
+/// The kinds of interfaces that matter to canhub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LinkKind {
     /// A virtual bus on one host.
@@ -84,23 +84,23 @@ pub enum LinkKind {
     Vxcan,
     /// Any other CAN interface: USB, PCI, SPI, slcan.
     Can,
-    /// Anything that is not CAN.
+    /// Not a CAN interface.
     Other,
 }
 
 impl LinkKind {
-    /// Whether CAN frames can run over it (`ARPHRD_CAN`).
+    /// Whether it can carry CAN frames (`ARPHRD_CAN`).
     pub fn is_can(self) -> bool {
         self != Self::Other
     }
 }
 
-/// What to change on a link; what is `None` stays.
+/// A change of a link; `None` means no change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LinkChange {
     /// A new name.
     pub name: Option<IfName>,
-    /// A new MTU in bytes. The kernel changes it only while the link is down, so the link goes down and up again.
+    /// A new MTU in bytes. The kernel only changes it while the link is down, so the link is taken down and up again.
     pub mtu: Option<u32>,
     /// A new alias, at most 255 bytes.
     pub alias: Option<String>,
@@ -108,14 +108,14 @@ pub struct LinkChange {
     pub up: Option<bool>,
 }
 
-/// A pair to make: the host end here, the container end where it is asked for.
+/// A pair to create: the host end here, the container end where requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PairSpec<'a> {
     /// The host end's name.
     pub host: &'a IfName,
     /// The container end's name.
     pub end: &'a IfName,
-    /// The sandbox that the container end is born in; `None`: beside the host end, for Docker to move.
+    /// The sandbox in which the container end is created; `None`: next to the host end, for Docker to move.
     pub sandbox: Option<&'a Path>,
     /// Both ends' MTU in bytes.
     pub mtu: u32,
@@ -129,10 +129,11 @@ bitflags::bitflags! {
     pub struct RuleFlags: u16 {
         /// Sockets on the outgoing interface see the frame too.
         const ECHO = 0x01;
-        /// The frame keeps the time stamp it came with.
+        /// The frame keeps its original time stamp.
         const SRC_TSTAMP = 0x02;
-        /// The frame may leave by an interface whose index is the one it was sent on. Without it a
-        /// container end whose index inside equals the target's on the host is cut off, and no counter moves.
+        /// The frame may leave through an interface with the same index as the one it was sent on. Without this flag, a
+        /// container end whose index in the container equals the target's index on the host is cut off, and no counter
+        /// shows it.
         const IIF_TX_OK = 0x04;
         /// The rule carries CAN FD frames, and only those; without it classic frames, and only those.
         const FD = 0x08;
@@ -142,9 +143,9 @@ bitflags::bitflags! {
 /// `struct can_filter`. The default, 0/0, lets every data and remote frame pass; the kernel never reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub struct Filter {
-    /// Compared with the frame's id where the mask has a one.
+    /// Compared with the frame's ID in the bits of the mask.
     pub id: u32,
-    /// Which bits count.
+    /// The bits to compare.
     pub mask: u32,
 }
 
@@ -153,7 +154,7 @@ impl Filter {
     pub const ERRORS: Self = Self { id: 0x2000_0000, mask: 0x3fff_ffff };
 }
 
-/// One one-way forwarding rule of can-gw.
+/// A forwarding rule of can-gw, in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Rule {
     /// Index of the interface that frames come from.
@@ -173,102 +174,102 @@ pub struct Rule {
 pub struct RuleStatus {
     /// The rule.
     pub rule: Rule,
-    /// Frames sent on; wraps at 2³².
+    /// Forwarded frames; wraps at 2³².
     pub handled: u32,
     /// Frames lost because the destination was down or refused them; wraps at 2³².
     pub dropped: u32,
-    /// The rule also modifies frames, which canhub never asks for: somebody else made it.
+    /// Whether the rule also modifies frames. canhub never creates such rules, so it is foreign.
     pub modifies: bool,
 }
 
-/// What canhub asks of a kernel. Each call says on failure which errno it met.
+/// What canhub needs from a kernel. On failure, each call returns the errno.
 pub trait Kernel: Send + Sync + 'static {
-    /// Makes sure that can-gw is there: links bring their modules (`rtnl-link-vcan`, `-vxcan`), rules do not.
+    /// Makes sure that can-gw is loaded: links load their modules (`rtnl-link-vcan`, `-vxcan`), rules do not.
     ///
     /// # Errors
-    /// `EOPNOTSUPP` when can-gw is not loaded and could not be.
+    /// `EOPNOTSUPP` if can-gw is not loaded and cannot be loaded.
     fn ensure_gateway(&self) -> Result<()>;
 
     /// All links of the host's namespace.
     fn links(&self) -> Result<Vec<Link>>;
 
-    /// All can-gw rules of the host's namespace. Empty where can-gw is not loaded.
+    /// All can-gw rules of the host's namespace. Empty if can-gw is not loaded.
     fn rules(&self) -> Result<Vec<RuleStatus>>;
 
-    /// All links inside a sandbox, or `None` when there is no namespace at that path (any more, or yet).
+    /// All links inside a sandbox, or `None` if there is no namespace at that path (yet, or any longer).
     fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>>;
 
-    /// The same for many sandboxes, each with a result of its own: one that cannot be read hides no other.
+    /// The same for many sandboxes, each with its own result: an unreadable one does not hide the others.
     fn links_of_sandboxes(&self, sandboxes: BTreeSet<&Path>) -> BTreeMap<PathBuf, Result<Option<Vec<Link>>>> {
         sandboxes.into_iter().map(|path| (path.to_owned(), self.sandbox_links(path))).collect()
     }
 
-    /// Where each hardware CAN interface of the host is plugged in, by its name, each with a result of its own.
+    /// Where each hardware CAN interface of the host is plugged in, by its name, each with its own result.
     ///
     /// # Errors
-    /// When the interfaces cannot be listed at all.
+    /// If the interfaces cannot be listed at all.
     fn identities(&self) -> Result<Vec<(String, Result<Identity>)>>;
 
     /// Whether there is a namespace at that path.
     fn sandbox_exists(&self, sandbox: &Path) -> Result<bool>;
 
-    /// Makes a vcan, up, and returns its index.
+    /// Creates a vcan, up, and returns its index.
     fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32>;
 
-    /// Makes a pair, both ends up where possible, and returns the host end's index.
+    /// Creates a pair, both ends up if possible, and returns the index of the host end.
     ///
-    /// On failure nothing is left.
+    /// On failure nothing is left behind.
     fn create_pair(&self, pair: &PairSpec<'_>) -> Result<u32>;
 
-    /// Changes a link of the host, or of a sandbox.
+    /// Changes a link on the host or in a sandbox.
     fn change_link(&self, sandbox: Option<&Path>, index: u32, change: &LinkChange) -> Result<()>;
 
-    /// Changes a controller of the host. Where it has to be down for that, it goes down; `up`: it is up afterwards.
+    /// Changes a controller on the host, taking it down first if necessary. `up`: whether it is up afterwards.
     ///
     /// # Errors
-    /// What the driver refuses: `EINVAL`, `ERANGE`, `EDOM` for a bit timing, `EOPNOTSUPP` for a mode or termination.
+    /// The driver's error: `EINVAL`, `ERANGE` or `EDOM` for a bit timing, `EOPNOTSUPP` for a mode or termination.
     fn configure(&self, index: u32, change: &ControllerChange, up: bool) -> Result<()>;
 
-    /// Deletes a link of the host, or of a sandbox. A link that is gone already is not an error.
+    /// Deletes a link on the host or in a sandbox. A link that no longer exists is not an error.
     fn delete_link(&self, sandbox: Option<&Path>, index: u32) -> Result<()>;
 
-    /// Adds rules. The kernel does not look for duplicates: two equal rules deliver each frame twice.
+    /// Adds rules. The kernel does not check for duplicates: two equal rules deliver each frame twice.
     fn add_rules(&self, rules: &[Rule]) -> Result<()>;
 
-    /// Removes one rule for each entry. One that is gone already is not an error.
+    /// Removes one rule per entry. A rule that no longer exists is not an error.
     fn delete_rules(&self, rules: &[Rule]) -> Result<()>;
 }
 
-/// What the kernel answered instead of doing it.
+/// The error of a kernel call.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// The kernel refused; the errno tells why, and sometimes its own words (`NETLINK_EXT_ACK`).
+    /// The kernel refused; the errno has the reason, sometimes with a message (`NETLINK_EXT_ACK`).
     #[error("{errno}{}", said(.words))]
     Refused {
-        /// Why, in a number.
+        /// The errno.
         #[source]
         errno: io::Error,
-        /// Why, in words.
+        /// The message.
         words: Option<String>,
     },
-    /// An answer that makes no sense.
+    /// A malformed response.
     #[error("unexpected netlink answer: {0}")]
     Unexpected(String),
 }
 
-/// What a kernel call returns.
+/// The result of a kernel call.
 pub type Result<T, E = KernelError> = std::result::Result<T, E>;
 
 fn said(words: &Option<String>) -> String {
     words.as_ref().map(|words| format!(", the kernel says \"{words}\"")).unwrap_or_default()
 }
 
-/// The refusals that canhub acts upon or explains.
+/// The refusals that canhub handles or explains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// `EPERM`: a capability is missing.
     NotPermitted,
-    /// `EOPNOTSUPP`: the module that would do it is not loaded.
+    /// `EOPNOTSUPP`: the kernel module is not loaded.
     NotSupported,
     /// `EEXIST`: the name or index is taken.
     Exists,
@@ -281,7 +282,7 @@ pub enum Refusal {
 }
 
 impl KernelError {
-    /// Which kind of refusal it is.
+    /// The kind of refusal.
     pub fn refusal(&self) -> Refusal {
         use nix::errno::Errno;
         let Self::Refused { errno: err, .. } = self else { return Refusal::Other };

@@ -1,4 +1,4 @@
-//! Link events of the host's namespace. They wake the reconcile loop and are never the truth.
+//! Link events of the host's namespace. They wake the reconcile loop; their content is never used.
 
 use std::os::fd::AsRawFd;
 
@@ -13,7 +13,7 @@ use super::{Result, socket::replies};
 use crate::system;
 
 const RTMGRP_LINK: u32 = 1;
-/// A datagram of link events holds at most this much (`NLMSG_GOODSIZE`).
+/// The maximum size of a datagram of link events (`NLMSG_GOODSIZE`).
 const RECEIVE_BYTES: usize = 64 * 1024;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -25,16 +25,16 @@ const ARPHRD_CAN: u16 = 280;
 pub enum LinkEvent {
     /// A CAN link was added, changed or removed.
     Changed,
-    /// Events came too fast, and the kernel dropped some (`ENOBUFS`).
+    /// The kernel dropped events because they were not read fast enough (`ENOBUFS`).
     Overrun,
 }
 
-/// Calls `wake` whenever there is a reason to look at the host's CAN links.
+/// Calls `wake` whenever the host's CAN links may have changed.
 ///
-/// Only the type in the header is looked at, so an attribute that a future kernel adds cannot make us deaf.
+/// Only the type in the header is used, so a new attribute of a future kernel cannot break it.
 ///
 /// # Errors
-/// Returns only when the socket cannot be opened or is lost.
+/// Returns only if the socket cannot be opened or fails.
 pub async fn watch(wake: impl Fn(LinkEvent)) -> Result<()> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkRoute)?;

@@ -1,7 +1,7 @@
 //! Work inside another network namespace.
 //!
-//! A netlink socket belongs for life to the namespace of the thread that made it. So a short-lived
-//! thread enters, does its work and ends; no thread of the runtime ever changes namespace.
+//! A netlink socket always belongs to the namespace of the thread that created it. So a short-lived thread enters the
+//! namespace, does its work and ends; no runtime thread ever changes its namespace.
 
 use std::{
     collections::BTreeSet,
@@ -18,10 +18,10 @@ use nix::{
 
 use super::{KernelError, Result};
 
-/// Opens the namespace behind `path`, or `None` when there is none.
+/// Opens the namespace at `path`; `None` if there is none.
 ///
-/// dockerd makes a plain file first and mounts the namespace over it later, and unmounts it before it
-/// removes the file. So a file that is not on nsfs is a sandbox that is not there yet, or no longer.
+/// dockerd first creates a plain file and mounts the namespace over it later; it unmounts the namespace before it
+/// removes the file. So a file that is not on nsfs is a sandbox that does not exist yet, or no longer.
 pub(super) fn open(path: &Path) -> Result<Option<OwnedFd>> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -32,10 +32,10 @@ pub(super) fn open(path: &Path) -> Result<Option<OwnedFd>> {
     Ok(is_namespace.then(|| file.into()))
 }
 
-/// Runs `work` on a fresh thread that has entered `namespace`.
+/// Runs `work` on a new thread that has entered `namespace`.
 ///
 /// # Errors
-/// Those of `work`, of entering, and of starting a thread.
+/// Those of `work`, of entering the namespace, and of starting the thread.
 pub(super) fn run_in<T: Send>(namespace: impl AsFd, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let namespace = namespace.as_fd();
     on_a_thread(move || {
@@ -44,10 +44,10 @@ pub(super) fn run_in<T: Send>(namespace: impl AsFd, work: impl FnOnce() -> Resul
     })
 }
 
-/// Runs `work` in the namespace behind each path, one after the other on one fresh thread. Each has its own result;
-/// `None` where there is no namespace.
+/// Runs `work` in the namespace at each path, one after another on one new thread. Each has its own result; `None` if
+/// there is no namespace.
 ///
-/// A namespace is open only while it is worked in, so a thousand of them need no more descriptors than one.
+/// Each namespace is only open while it is in use, so a thousand of them need no more descriptors than one.
 pub(super) fn run_in_each<T: Send>(
     paths: BTreeSet<&Path>,
     work: impl Fn() -> Result<T> + Send + Sync,
@@ -80,7 +80,7 @@ fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     })
 }
 
-/// The id of this boot of the kernel; sandboxes and endpoints of another boot are gone.
+/// The ID of this boot; sandboxes and endpoints of another boot no longer exist.
 pub fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }

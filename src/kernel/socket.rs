@@ -1,8 +1,8 @@
 //! A synchronous `NETLINK_ROUTE` socket: batches of changes, and dumps that tolerate interruption.
 //!
-//! Synchronous because the kernel is: `rtnetlink_rcv` runs inside `sendmsg(2)`, and the answer lies in
-//! the socket before the call returns. So a receive that would block means that the answer is lost, and is an error.
-//! A socket is opened for each piece of work and closed after it: no answer of yesterday can be mistaken for today's.
+//! Synchronous like the kernel: `rtnetlink_rcv` runs inside `sendmsg(2)`, so the response is in the socket before the
+//! call returns. A receive that would block therefore means that the response was lost, which is an error. Each task
+//! opens a socket and closes it afterwards, so a stale response can never be mistaken for a current one.
 
 use std::{io, ops::ControlFlow};
 
@@ -17,12 +17,12 @@ use rtnetlink::{
 
 use super::{KernelError, Result};
 
-/// One send carries at most this many bytes, well under the default `net.core.wmem_default`.
+/// The maximum size of one send in bytes, well under the default `net.core.wmem_default`.
 const BATCH_BYTES: usize = 32 * 1024;
-/// And at most this many messages: each answer takes up to 1 KiB of the receive buffer (an skb's true size, 896
-/// bytes measured), and one that does not fit is `ENOBUFS`. The default `net.core.rmem_default` holds some 230.
+/// And the maximum number of messages: each response takes up to 1 KiB of the receive buffer (an skb's true size, 896
+/// bytes measured), and one that does not fit causes `ENOBUFS`. The default `net.core.rmem_default` holds about 230.
 const BATCH_MESSAGES: usize = 64;
-/// A dump that others keep interrupting is read this many times before giving up.
+/// How often to retry a dump that is interrupted.
 const DUMP_TRIES: usize = 10;
 /// The kernel fills at most 32 KiB per dump datagram (`netlink_dump` in `net/netlink/af_netlink.c`).
 const RECEIVE_BYTES: usize = 64 * 1024;
@@ -37,18 +37,18 @@ pub(super) struct RouteSocket {
     buffer: Vec<u8>,
 }
 
-/// What was read of a dump so far.
+/// What has been read of a dump so far.
 struct Dump<T> {
     found: Vec<T>,
-    /// The kernel's list changed meanwhile, so something may be missing or be there twice.
+    /// The kernel's list changed meanwhile, so entries may be missing or duplicated.
     interrupted: bool,
 }
 
 impl<T> Dump<T> {
-    /// Takes one message in; breaks at the end of the dump.
+    /// Processes one message; breaks at the end of the dump.
     ///
     /// # Errors
-    /// The refusal of the dump, or what stopped it before its end.
+    /// The kernel's refusal, or the error that ended the dump early.
     fn take(
         &mut self,
         reply: &Reply<'_>,
@@ -65,7 +65,7 @@ impl<T> Dump<T> {
     }
 }
 
-/// One message out of a datagram.
+/// One message of a datagram.
 pub(super) struct Reply<'a> {
     pub(super) kind: u16,
     flags: u16,
@@ -78,13 +78,14 @@ impl RouteSocket {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.set_non_blocking(true)?;
-        // Answers come without a copy of the request, so that a full batch of refusals fits the buffer.
+        // Responses without a copy of the request, so that those to a full batch of refused requests fit into the
+        // buffer.
         socket.set_cap_ack(true)?;
         socket.set_ext_ack(true)?;
         Ok(Self { socket, buffer: Vec::with_capacity(RECEIVE_BYTES) })
     }
 
-    /// Sends one change and waits for the kernel's word.
+    /// Sends one change and returns the kernel's answer.
     pub(super) fn change<M: NetlinkSerializable>(&mut self, message: M, flags: u16) -> Result<()> {
         match self.changes(std::iter::once(message), flags)?.pop() {
             None => Ok(()),
@@ -92,9 +93,9 @@ impl RouteSocket {
         }
     }
 
-    /// Sends changes in as few system calls as fit, and returns the refused ones by position.
+    /// Sends changes in as few system calls as possible, and returns the refused ones by position.
     ///
-    /// The kernel carries on after a refused message of a batch (`netlink_rcv_skb`), so each stands for itself.
+    /// The kernel continues after a refused message of a batch (`netlink_rcv_skb`), so they are independent.
     pub(super) fn changes<M: NetlinkSerializable>(
         &mut self,
         messages: impl IntoIterator<Item = M>,
@@ -107,7 +108,8 @@ impl RouteSocket {
         while let Some(message) = messages.next() {
             (count, sequence) = (count + 1, sequence + 1);
             let closes = count == BATCH_MESSAGES || batch.len() >= BATCH_BYTES || messages.peek().is_none();
-            // A refusal is always answered; the last message's ACK says that all are done, and the others need none.
+            // A refusal is always answered; the ACK of the last message confirms that all are done, and the others need
+            // none.
             let ack = if closes { NLM_F_ACK } else { 0 };
             batch.extend_from_slice(&encode(message, flags | NLM_F_REQUEST | ack, sequence));
             if closes {
@@ -118,10 +120,10 @@ impl RouteSocket {
         Ok(refused)
     }
 
-    /// Reads every object of a kind. `parse` sees the type and payload of each message.
+    /// Dumps all objects of a kind. `parse` gets the type and payload of each message.
     ///
     /// # Errors
-    /// `EINTR` when the kernel's list changed under every one of several readings.
+    /// `EINTR` if the kernel's list changed during every attempt.
     pub(super) fn dump<M, T>(&mut self, request: M, parse: impl Fn(u16, &[u8]) -> Option<T>) -> Result<Vec<T>>
     where
         M: NetlinkSerializable + Clone,
@@ -177,7 +179,7 @@ fn encode<M: NetlinkSerializable>(message: M, flags: u16, sequence: u32) -> Vec<
     header.sequence_number = sequence;
     let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
     message.finalize();
-    // Attributes are padded to four bytes already, so messages may stand back to back.
+    // Attributes are already padded to four bytes, so messages can follow each other directly.
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);
     bytes
@@ -202,8 +204,8 @@ fn next_reply(bytes: &[u8]) -> Option<(Reply<'_>, &[u8])> {
 }
 
 impl Reply<'_> {
-    /// `struct nlmsgerr` begins with the negative errno, or zero for an ACK. The end of a dump (`NLMSG_DONE`) carries
-    /// what the dump returned in the same place (`netlink_dump_done`): negative where it stopped before its end.
+    /// `struct nlmsgerr` starts with the negative errno, or zero for an ACK. The end of a dump (`NLMSG_DONE`) has the
+    /// return value of the dump in the same place (`netlink_dump_done`), negative if it ended early.
     fn verdict(&self) -> Result<()> {
         match u32_at(self.payload, 0).map(|code| code as i32) {
             Some(0) => Ok(()),
@@ -215,7 +217,7 @@ impl Reply<'_> {
         }
     }
 
-    /// The kernel's own words for a refusal, behind the header of the request; at the end of a dump there is none.
+    /// The kernel's message for a refusal, after the header of the request; the end of a dump has none.
     fn words(&self) -> Option<String> {
         if self.flags & NLM_F_ACK_TLVS == 0 {
             return None;
@@ -245,7 +247,7 @@ mod tests {
         [header, payload.to_vec()].concat()
     }
 
-    /// Reads a dump out of one datagram.
+    /// Reads a dump from a single datagram.
     fn read(datagram: &[u8]) -> Result<(Vec<u16>, bool)> {
         let mut dump = Dump { found: Vec::new(), interrupted: false };
         for reply in replies(datagram) {

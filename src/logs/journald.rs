@@ -1,7 +1,7 @@
 //! The journal's native protocol (systemd, "Native Journal Protocol").
 //!
-//! tracing-journald sends an event's fields beside a message that does not name them, so that
-//! `journalctl -g healed` would tell that something was healed and not what. Here the message is the whole line.
+//! tracing-journald puts an event's fields next to a message that does not contain them, so `journalctl -g healed`
+//! would show that something was healed, but not what. Here the message is the whole line.
 
 #![allow(clippy::disallowed_types, reason = "the errno of the journal socket, not of netlink")]
 
@@ -31,7 +31,7 @@ use tracing::{
 use tracing_subscriber::{Layer, layer::Context};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// What is left of a message that the journal does not take as a whole, in characters. Any socket's buffer holds it.
+/// Maximum length in characters of a message that had to be truncated. It fits into any socket buffer.
 const CUT: usize = 512;
 
 /// A layer that writes each event to the journal.
@@ -39,7 +39,7 @@ pub(super) struct Journal {
     socket: UnixDatagram,
 }
 
-/// Whether the journal reads our standard error: systemd names its device and inode.
+/// Whether the journal reads our stderr: systemd passes its device and inode.
 pub(super) fn is_our_output() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     fstat(io::stderr().as_fd()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
@@ -57,13 +57,13 @@ impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut entry = Entry::default();
         event.record(&mut entry);
-        // A lost line is no reason to stop healing.
+        // A lost log line must not stop healing.
         let _ = self.send(&entry, *event.metadata().level());
     }
 }
 
 impl Journal {
-    /// Sends an entry: in a datagram if it fits into one, else in a file, else cut short.
+    /// Sends an entry: as a datagram if it fits, otherwise as a file, otherwise truncated.
     fn send(&self, entry: &Entry, level: Level) -> io::Result<()> {
         let datagram = entry.datagram(level);
         match self.socket.send(&datagram) {
@@ -76,7 +76,8 @@ impl Journal {
         }
     }
 
-    /// Sends an entry as a sealed file in memory, as sd_journal_sendv(3) does: the journal takes none that the sender
+    /// Sends an entry as a sealed memfd, like sd_journal_sendv(3): the journal only accepts files that the sender can
+    /// no longer change.
     /// could still change.
     fn send_file(&self, datagram: &[u8]) -> io::Result<()> {
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
@@ -92,13 +93,13 @@ impl Journal {
     }
 }
 
-/// unix(7): more than the socket's buffer holds, or than the kernel has in one piece.
+/// unix(7): larger than the socket buffer, or than a contiguous kernel allocation.
 fn is_too_large(err: &io::Error) -> bool {
     let large = [Errno::EMSGSIZE, Errno::ENOBUFS].map(|errno| Some(errno as i32));
     large.contains(&err.raw_os_error())
 }
 
-/// One event: the message, and the fields both behind it and as fields of their own.
+/// One event: a message with its fields appended, and the fields on their own.
 #[derive(Default)]
 struct Entry {
     message: String,
@@ -127,7 +128,7 @@ impl Entry {
         datagram
     }
 
-    /// The beginning of the message alone, which says how much there was and why the rest is missing.
+    /// The start of the message, with its full size and why the rest is missing.
     fn cut(&self, level: Level, bytes: usize, why: &io::Error) -> Vec<u8> {
         let whole = format!("{}{}", self.message, self.line);
         let begins: String = whole.chars().take(CUT).collect();
@@ -140,7 +141,7 @@ impl Entry {
     }
 }
 
-/// What each entry begins with.
+/// The fields common to all entries.
 fn head(level: Level, message: &str) -> Vec<u8> {
     // syslog(3): err, warning, info, debug.
     let priority = match level {
@@ -156,7 +157,7 @@ fn head(level: Level, message: &str) -> Vec<u8> {
     datagram
 }
 
-/// `NAME=value`, or with an explicit length where the value has a line break.
+/// `NAME=value`, or with an explicit length if the value has a line break.
 fn put(datagram: &mut Vec<u8>, name: &str, value: &str) {
     datagram.extend(name.as_bytes());
     if value.contains('\n') {
@@ -202,7 +203,7 @@ mod tests {
         );
     }
 
-    /// A socket that stands for journald's.
+    /// A socket in place of journald's.
     fn journald() -> (UnixDatagram, Journal) {
         let (journald, socket) = UnixDatagram::pair().unwrap();
         journald.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

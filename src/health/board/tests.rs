@@ -33,7 +33,7 @@ fn board(threshold: u32, needs: &[(&str, Need)]) -> Board {
     Board::new(Policy { threshold, needs, ..Policy::default() }, at(0))
 }
 
-/// All is well but for what the test does next.
+/// A board on which everything is healthy.
 fn well(threshold: u32, needs: &[(&str, Need)]) -> Board {
     let mut board = board(threshold, needs);
     for (key, name) in

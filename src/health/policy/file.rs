@@ -1,4 +1,4 @@
-//! `health.toml`: read, and refused with the line that is wrong.
+//! Parses `health.toml`; an error names the line.
 
 use std::{fs, io, ops::Range, path::Path, time::Duration};
 
@@ -14,8 +14,8 @@ const KEYS: [&str; 6] = ["required", "optional", "ignored", "interval", "time-li
 const ALLOWED_COMPONENTS: &str =
     "kernel, docker, state, bus:NAME, bus:*, adapter:NAME or adapter:* (NAME as in `canhub health`)";
 
-/// The policy of a file, or the defaults and one sentence about what is wrong with it: a device in the field
-/// is not to stay down for a typing error. Without a path it is [`FILE`], which need not be there.
+/// The policy in a file, or the defaults and one sentence about the error: a typo must not keep a device in the field
+/// down. Without a path it is [`FILE`], which is optional.
 pub fn load(path: Option<&Path>) -> (Policy, Option<String>) {
     let file = path.unwrap_or(Path::new(FILE));
     let text = match fs::read_to_string(file) {
@@ -37,7 +37,7 @@ pub fn load(path: Option<&Path>) -> (Policy, Option<String>) {
     }
 }
 
-/// What is wrong, and where in the text.
+/// An error and its position in the text.
 #[derive(Debug)]
 struct Wrong {
     at: Range<usize>,
@@ -51,7 +51,7 @@ fn parse(text: &str) -> Result<Policy, Wrong> {
     };
     let table = DeTable::parse(text).map_err(syntax)?;
     let mut policy = Policy::default();
-    // In the file's order, so that a complaint is about the later of two.
+    // In the order of the file, so that an error is about the later of two entries.
     let mut entries: Vec<_> = table.get_ref().iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     for (key, value) in entries {
@@ -131,7 +131,7 @@ fn number(
     })
 }
 
-/// A value, about as it was written.
+/// A value, roughly as written.
 fn shown(value: &Spanned<DeValue<'_>>) -> String {
     match value.get_ref() {
         DeValue::String(text) => format!("{text:?}"),
@@ -227,7 +227,7 @@ mod tests {
         for component in ["kernel", "docker", "state", "bus:any", "adapter:any"] {
             assert_eq!(policy.need(component), defaults.need(component), "{component}");
         }
-        // What stands in comments is right too, and every key is there.
+        // The commented examples are valid too, and every key is documented.
         let uncommented: String = example
             .lines()
             .filter_map(|line| line.strip_prefix("#: "))

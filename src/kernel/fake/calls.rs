@@ -1,4 +1,4 @@
-//! What canhub asks of the kernel in memory.
+//! The `Kernel` calls of the kernel in memory.
 
 use std::path::Path;
 
@@ -126,7 +126,7 @@ impl Kernel for FakeKernel {
             if change.mtu.is_some_and(|mtu| !is_mtu(mtu)) {
                 return Err(Errno::EINVAL.into());
             }
-            // Either is changed while the link is down.
+            // Both can only be changed while the link is down.
             link.up &= change.name.is_none() && change.mtu.is_none();
             change.name.iter().for_each(|name| link.name = name.to_string());
             change.mtu.iter().for_each(|mtu| link.mtu = *mtu);
@@ -190,7 +190,7 @@ fn is_mtu(mtu: u32) -> bool {
     mtu == CAN_MTU || mtu == CANFD_MTU || (CANFD_MTU + 4..=CANXL_MTU).contains(&mtu)
 }
 
-/// As a driver would: what is not asked for stays, and a timing comes out as asked.
+/// As a driver does: settings that are not requested stay, and timings come out as requested.
 fn set_up(controller: &mut Controller, change: &ControllerChange) {
     let timing = |(bitrate, point): (u32, Option<u32>)| Timing {
         bitrate,

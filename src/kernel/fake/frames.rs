@@ -1,5 +1,5 @@
-//! The way of a frame through the kernel in memory, as `net/can/af_can.c`, `net/can/gw.c` and the drivers
-//! `vcan.c` and `vxcan.c` have it.
+//! The path of a frame through the kernel in memory, following `net/can/af_can.c`, `net/can/gw.c` and the drivers
+//! `vcan.c` and `vxcan.c`.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,19 +8,19 @@ use nix::errno::Errno;
 use super::world::{Port, World};
 use crate::kernel::{CANFD_MTU, Filter, LinkKind, Rule, RuleFlags};
 
-/// `CAN_ERR_FLAG`. In a filter's id the same bit, `CAN_INV_FILTER`, turns the comparison round.
+/// `CAN_ERR_FLAG`. In a filter's ID the same bit, `CAN_INV_FILTER`, inverts the comparison.
 const ERROR: u32 = 0x2000_0000;
-/// `CAN_ERR_MASK`: the bits that tell what an error frame is about.
+/// `CAN_ERR_MASK`: the bits with the class of an error frame.
 const ERROR_CLASSES: u32 = 0x1fff_ffff;
 
-/// A loop of rules that nothing ends is left after so many receptions: everybody has heard the frame far
-/// too often by then.
+/// An endless loop of rules is cut off after this many receptions; by then everyone has received the frame far too
+/// often.
 const ENOUGH: usize = 10_000;
 
 /// One CAN frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame {
-    /// Its id with the flags `CAN_EFF_FLAG`, `CAN_RTR_FLAG` and `CAN_ERR_FLAG`.
+    /// Its ID with the flags `CAN_EFF_FLAG`, `CAN_RTR_FLAG` and `CAN_ERR_FLAG`.
     pub id: u32,
     /// Whether it is a CAN FD frame.
     pub fd: bool,
@@ -31,25 +31,25 @@ impl Frame {
     pub const CLASSIC: Self = Self { id: 0x123, fd: false };
     /// A CAN FD frame.
     pub const FD: Self = Self { id: 0x123, fd: true };
-    /// What a controller tells of its wire: `CAN_ERR_FLAG | CAN_ERR_BUSOFF`.
+    /// What a controller reports about its bus: `CAN_ERR_FLAG | CAN_ERR_BUSOFF`.
     pub const ERROR: Self = Self { id: ERROR | 0x40, fd: false };
 }
 
-/// Who gets a frame, and how often.
+/// Who receives a frame, and how often.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Deliveries {
-    /// Sockets, by the link of the host that leads to them: those at the other end of a pair, or those on a
-    /// hub. Where the frame was sent, these are the sockets beside the sender's.
+    /// Sockets, by the host link that leads to them: those at the other end of a pair, or those on a hub. Where the
+    /// frame was sent, these are the sockets besides the sender's.
     pub heard: BTreeMap<u32, usize>,
-    /// Wires, by the index of the adapter.
+    /// Physical buses, by the index of the adapter.
     pub wires: BTreeMap<u32, usize>,
 }
 
-/// What one frame does on its way.
+/// The effects of one frame.
 #[derive(Debug, Default)]
 pub(super) struct Journey {
     pub(super) deliveries: Deliveries,
-    /// By the position of the rule.
+    /// By rule index.
     pub(super) handled: BTreeMap<usize, u32>,
     pub(super) dropped: BTreeMap<usize, u32>,
     backlog: VecDeque<(Port, Packet)>,
@@ -59,24 +59,24 @@ pub(super) struct Journey {
 #[derive(Debug, Clone, Copy)]
 struct Packet {
     frame: Frame,
-    /// The index of the interface that it was first sent on or received from, in the namespace where that
-    /// was (`can_skb_prv(skb)->ifindex`). A pair does not rewrite it.
+    /// The index of the interface on which it was first sent or received, in that interface's namespace
+    /// (`can_skb_prv(skb)->ifindex`). A pair does not rewrite it.
     first: u32,
-    /// How many rules it passed since the last crossing of a pair.
+    /// Number of rules it has passed since it last crossed a pair.
     hops: u8,
 }
 
 impl World {
-    /// A socket on the far side of a host's link writes a frame: in the container, or, on a hub, on the host.
+    /// A socket at the far side of a host link sends a frame: in the container or, for a hub, on the host.
     pub(super) fn written_beyond(&self, link: u32, frame: Frame) -> Journey {
         let mut journey = Journey::default();
         let at = self.far_side(link);
-        // The writer sees the errno; nobody hears anything.
+        // The sender sees the errno; nobody receives anything.
         let _ = self.transmit(&at, Packet { frame, first: at.1, hops: 0 }, true, &mut journey);
         self.settle(journey)
     }
 
-    /// The wire brings a frame to an adapter.
+    /// An adapter receives a frame from its bus.
     pub(super) fn received_from_wire(&self, adapter: u32, frame: Frame) -> Journey {
         let mut journey = Journey::default();
         let at = (None, adapter);
@@ -86,7 +86,7 @@ impl World {
         self.settle(journey)
     }
 
-    /// Where the sockets are that a link of the host leads to.
+    /// Where the sockets of a host link are.
     fn far_side(&self, link: u32) -> Port {
         let near = (None, link);
         self.pairs.get(&near).cloned().unwrap_or(near)
@@ -104,11 +104,11 @@ impl World {
         journey
     }
 
-    /// `can_rcv`: all sockets on the interface, then all rules that begin there.
+    /// `can_rcv`: all sockets on the interface, then all rules that start there.
     fn receive(&self, at: &Port, packet: Packet, journey: &mut Journey) {
         match self.pairs.get(at) {
             None => *journey.deliveries.heard.entry(at.1).or_default() += 1,
-            // Sockets on the host end of a pair are nobody's business; those on the other end are told by it.
+            // Sockets on the host end of a pair do not matter; those on the other end are counted under it.
             Some((None, host)) if self.is_far_end(at) => {
                 *journey.deliveries.heard.entry(*host).or_default() += 1;
             }
@@ -123,7 +123,7 @@ impl World {
         }
     }
 
-    /// Whether an end of a pair is the one that goes into a container, though it may not have been moved yet.
+    /// Whether an end of a pair is the one that goes into a container, even if it has not been moved yet.
     fn is_far_end(&self, at: &Port) -> bool {
         at.0.is_some() || !at.1.is_multiple_of(2)
     }
@@ -153,7 +153,7 @@ impl World {
         *counter.entry(position).or_default() += 1;
     }
 
-    /// `can_send` and the driver's `ndo_start_xmit`. With `echo` the interface's own receivers get it too.
+    /// `can_send` and the driver's `ndo_start_xmit`. With `echo`, the receivers on the same interface get it too.
     fn transmit(&self, at: &Port, packet: Packet, echo: bool, journey: &mut Journey) -> Result<(), Errno> {
         let link = self.links.get(at).ok_or(Errno::ENODEV)?;
         if packet.frame.fd && link.mtu < CANFD_MTU {
@@ -163,9 +163,9 @@ impl World {
             return Err(Errno::ENETDOWN);
         }
         match link.kind {
-            // It has no wire: who listens hears the echo, or nothing.
+            // It has no bus behind it: listeners receive the echo, or nothing.
             LinkKind::Vcan => {}
-            // `vxcan_xmit`. Where the other end is down the frame is lost, and nobody is told.
+            // `vxcan_xmit`. If the other end is down, the frame is lost without an error.
             LinkKind::Vxcan => {
                 let other = self.pairs.get(at).filter(|other| self.is_up(other));
                 journey.backlog.extend(other.map(|other| (other.clone(), Packet { hops: 0, ..packet })));
@@ -180,7 +180,7 @@ impl World {
     }
 }
 
-/// `can_rx_register` and `can_rcv_filter`: error frames go to those who ask for them, and to nobody else.
+/// `can_rx_register` and `can_rcv_filter`: error frames only go to those who subscribe to them.
 fn passes(Filter { id, mask }: Filter, frame: Frame) -> bool {
     let asks_for_errors = mask & ERROR != 0;
     if frame.id & ERROR != 0 {
@@ -201,7 +201,7 @@ mod tests {
     const IIF: RuleFlags = RuleFlags::IIF_TX_OK;
     const NONE: RuleFlags = RuleFlags::empty();
 
-    /// Three containers in a mesh with a vcan, by rules with these flags and this hop limit.
+    /// Three containers in a mesh with a vcan, with these rule flags and this hop limit.
     struct Mesh {
         kernel: FakeKernel,
         hub: u32,
@@ -236,14 +236,14 @@ mod tests {
             mesh
         }
 
-        /// How often each container and then the hub hears a frame of the first container's.
+        /// How often each container, and then the hub, receives a frame of the first container.
         fn hear_first(&self, frame: Frame) -> Vec<usize> {
             let heard = self.kernel.deliveries(self.ends[0], frame).heard;
             self.ends.iter().chain([&self.hub]).map(|end| heard.get(end).copied().unwrap_or(0)).collect()
         }
     }
 
-    // Counted on Linux 6.1 with sockets at each place.
+    // Measured on Linux 6.1 with sockets at each place.
     #[test]
     fn frames_are_heard_as_often_as_on_a_real_kernel() {
         for (what, mesh, heard) in [
@@ -298,7 +298,7 @@ mod tests {
             (vec![1, 0, 1, 1], (5, 3)),
             "an MTU takes it down"
         );
-        // The other way round nobody is told.
+        // In the other direction there is no error.
         change(LinkChange { up: Some(true), ..LinkChange::default() });
         let inside = mesh.kernel.sandbox_links(Path::new("ch2")).unwrap().unwrap().remove(0).index;
         let down = LinkChange { up: Some(false), ..LinkChange::default() };
@@ -314,7 +314,7 @@ mod tests {
         mesh.kernel.add_rules(&[again]).unwrap();
         assert_eq!(mesh.hear_first(Frame::CLASSIC), [1, 2, 1, 1]);
 
-        // A pair between two places of one host counts its hops anew: rules at both ends never stop.
+        // A pair between two places on one host resets the hop count: rules at both ends never stop.
         let (host, end) = ("w0".parse().unwrap(), "w1".parse().unwrap());
         let pair = PairSpec { host: &host, end: &end, sandbox: None, mtu: CANFD_MTU, alias: "" };
         let near = mesh.kernel.create_pair(&pair).unwrap();

@@ -1,9 +1,9 @@
-//! A kernel in memory that obeys the real one's rules, for tests of planning.
+//! A kernel in memory with the semantics of the real one, for tests of the planner.
 //!
-//! What it must share with the real one (`tests/kernel` runs the same cases on both): names and indices
-//! are unique per namespace; deleting one end of a pair deletes the other; rules die with their links;
-//! equal rules are not refused and deliver twice; a namespace's death takes its links with it. Frames
-//! (`frames`) obey each flag, filter and hop limit of the rules on their way.
+//! What it must have in common with the real one (`tests/kernel` runs the same cases on both): names and indices are
+//! unique per namespace; deleting one end of a pair deletes the other; rules are deleted with their links; duplicate
+//! rules are accepted and deliver twice; deleting a namespace deletes its links. Frames (`frames`) obey the flags,
+//! filters and hop limits of all rules on their path.
 
 mod calls;
 mod frames;
@@ -38,12 +38,12 @@ impl FakeKernel {
         kernel
     }
 
-    /// Makes a sandbox, as Docker does.
+    /// Creates a sandbox, as Docker does.
     pub fn add_sandbox(&self, path: impl Into<PathBuf>) {
         self.world.lock().sandboxes.insert(path.into());
     }
 
-    /// Ends a sandbox and all links in it.
+    /// Deletes a sandbox and all links in it.
     pub fn end_sandbox(&self, path: &Path) {
         let mut world = self.world.lock();
         world.sandboxes.remove(path);
@@ -53,7 +53,7 @@ impl FakeKernel {
         }
     }
 
-    /// Makes an interface that is not canhub's, up, and returns its index.
+    /// Creates a foreign interface, up, and returns its index.
     pub fn add_foreign(&self, name: &str, kind: LinkKind) -> u32 {
         let mut world = self.world.lock();
         let index = world.small_index();
@@ -61,7 +61,7 @@ impl FakeKernel {
         index
     }
 
-    /// Plugs hardware in: an interface that is down, with this controller. Its name is the next that is free.
+    /// Plugs in hardware: an interface that is down, with this controller. It gets the next free name.
     pub fn plug(&self, identity: Identity, controller: Controller) -> u32 {
         let mut world = self.world.lock();
         let index = world.small_index();
@@ -77,7 +77,7 @@ impl FakeKernel {
         index
     }
 
-    /// Puts a controller on the host into another state, as its wire would.
+    /// Changes the state of a controller on the host, as its bus would.
     pub fn set_state(&self, index: u32, state: BusState) {
         if let Some(link) = self.world.lock().links.get_mut(&(None, index))
             && let Some(controller) = &mut link.controller
@@ -88,47 +88,47 @@ impl FakeKernel {
         }
     }
 
-    /// Moves a link to another namespace, which takes it down and its rules away.
+    /// Moves a link to another namespace, which takes it down and removes its rules.
     pub fn move_link(&self, index: u32, from: Option<&Path>, to: Option<&Path>, name: &str) {
         self.world.lock().relocate((from.map(Path::to_owned), index), to.map(Path::to_owned), name);
     }
 
-    /// Gives a link inside a sandbox another index, as a move with `IFLA_NEW_IFINDEX` does, or a namespace
-    /// where the old one was taken.
+    /// Changes the index of a link inside a sandbox, like a move with `IFLA_NEW_IFINDEX`, or a namespace in which the
+    /// old index was taken.
     pub fn renumber(&self, sandbox: &Path, index: u32, to: u32) {
         let place = Some(sandbox.to_owned());
         self.world.lock().renumber(&(place.clone(), index), (place, to));
     }
 
-    /// Lets the next calls through, as many as said, and fails the one after them.
+    /// Lets this many calls succeed, and fails the next one.
     pub fn fail_after(&self, calls: u32, errno: i32) {
         self.world.lock().fail = Some((calls, Errno::from_raw(errno)));
     }
 
-    /// Loads can-gw with another `max_hops`; the rules that stood are gone with the old one.
+    /// Reloads can-gw with another `max_hops`; existing rules are lost.
     pub fn set_max_hops(&self, max_hops: u8) {
         let mut world = self.world.lock();
         world.max_hops = max_hops;
         world.rules.clear();
     }
 
-    /// Adds a rule of somebody else's that changes frames on their way (`cangw -m …`).
+    /// Adds a foreign rule that modifies frames (`cangw -m …`).
     pub fn add_modifying_rule(&self, rule: Rule) {
         self.world.lock().rules.push(Standing::new(rule, true));
     }
 
-    /// Who gets a frame that a socket sends at the far side of a link of the host: in the container for the
-    /// host end of a pair, on the host otherwise. No counter moves.
+    /// Who receives a frame that a socket sends at the far side of a host link: in the container for the host end of a
+    /// pair, on the host otherwise. No counter changes.
     pub fn deliveries(&self, source: u32, frame: Frame) -> Deliveries {
         self.world.lock().written_beyond(source, frame).deliveries
     }
 
-    /// Who gets a frame that the wire brings to an adapter. No counter moves.
+    /// Who receives a frame that an adapter receives from its bus. No counter changes.
     pub fn deliveries_from_wire(&self, adapter: u32, frame: Frame) -> Deliveries {
         self.world.lock().received_from_wire(adapter, frame).deliveries
     }
 
-    /// Frames that a socket sends at the far side of a link of the host, and that the rules count.
+    /// Sends frames from a socket at the far side of a host link; the rules count them.
     pub fn send(&self, source: u32, frame: Frame, times: u32) {
         let mut world = self.world.lock();
         let Journey { handled, dropped, .. } = world.written_beyond(source, frame);

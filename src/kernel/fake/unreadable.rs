@@ -1,4 +1,4 @@
-//! What the kernel in memory does not let itself be asked: sandboxes and adapters that cannot be read, torn dumps.
+//! Failures of the kernel in memory: sandboxes and adapters that cannot be read, torn dumps.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,12 +15,12 @@ pub(super) struct Unreadable {
     sandboxes: BTreeMap<PathBuf, Errno>,
     /// By the index of the interface.
     adapters: BTreeSet<u32>,
-    /// How many dumps of the rules are yet to be torn.
+    /// Number of rule dumps still to be torn.
     torn: usize,
 }
 
 impl FakeKernel {
-    /// From now on this sandbox cannot be read, though it exists; `None`: it can again.
+    /// From now on this sandbox cannot be read, although it exists; `None`: it can again.
     pub fn break_sandbox(&self, path: &Path, errno: Option<i32>) {
         let sandboxes = &mut self.world.lock().unreadable.sandboxes;
         sandboxes.remove(path);
@@ -34,8 +34,8 @@ impl FakeKernel {
         adapters.extend(broken.then_some(index));
     }
 
-    /// Tears the next dumps of the rules, as another program does that adds and removes rules meanwhile: each lists one
-    /// rule twice and leaves another one out, and says nothing about it.
+    /// Tears the next dumps of the rules, as another program does that adds and removes rules meanwhile: each dump
+    /// lists one rule twice and omits another, without any indication.
     pub fn tear_dumps(&self, dumps: usize) {
         self.world.lock().unreadable.torn = dumps;
     }

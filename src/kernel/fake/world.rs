@@ -1,4 +1,4 @@
-//! The host in memory: links, pairs, sandboxes and rules, and what happens to one when another ends.
+//! The host in memory: links, pairs, sandboxes and rules, and what happens to one when another is deleted.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use super::unreadable::Unreadable;
 use crate::kernel::{Identity, Link, LinkKind, OWN_INDEX_BASE, Result, Rule, RuleStatus};
 
-/// A namespace: a sandbox, or (`None`) the host.
+/// A namespace: a sandbox, or the host (`None`).
 pub(super) type Place = Option<PathBuf>;
 
 /// An interface: its namespace and its index there.
@@ -19,16 +19,16 @@ pub(super) type Port = (Place, u32);
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) links: BTreeMap<Port, Link>,
-    /// Where the other end of each vxcan is.
+    /// The location of the other end of each vxcan.
     pub(super) pairs: BTreeMap<Port, Port>,
     pub(super) sandboxes: BTreeSet<PathBuf>,
     pub(super) rules: Vec<Standing>,
-    /// `max_hops` of can-gw: how many rules a frame may pass between two crossings of a pair.
+    /// `max_hops` of can-gw: how many rules a frame may pass before it crosses a pair.
     pub(super) max_hops: u8,
     /// Where hardware is plugged in, by the index of its interface.
     pub(super) identities: BTreeMap<u32, Identity>,
     pub(super) next_index: u32,
-    /// How many calls succeed, and how the one after them fails.
+    /// How many calls succeed, and the error of the next one.
     pub(super) fail: Option<(u32, Errno)>,
     pub(super) unreadable: Unreadable,
 }
@@ -37,7 +37,7 @@ pub(super) struct World {
 #[derive(Debug)]
 pub(super) struct Standing {
     pub(super) rule: Rule,
-    /// Whether it changes frames on the way (`CGW_MOD_*`).
+    /// Whether it modifies frames (`CGW_MOD_*`).
     pub(super) modifies: bool,
     pub(super) handled: u32,
     pub(super) dropped: u32,
@@ -82,7 +82,7 @@ impl World {
         }
     }
 
-    /// Moves a link, which closes it. It keeps its index unless that is taken there.
+    /// Moves a link, which takes it down. It keeps its index unless that is taken there.
     pub(super) fn relocate(&mut self, from: Port, to: Place, name: &str) {
         let taken = from.0 != to && self.links.contains_key(&(to.clone(), from.1));
         let index = if taken { self.small_index() } else { from.1 };
@@ -96,7 +96,7 @@ impl World {
         }
     }
 
-    /// Puts a link under another key, and tells its other end.
+    /// Stores a link under another key, and updates its other end.
     pub(super) fn renumber(&mut self, from: &Port, to: Port) {
         let Some(mut link) = self.links.remove(from) else { return };
         link.index = to.1;
@@ -110,7 +110,7 @@ impl World {
         }
     }
 
-    /// `NETDEV_UNREGISTER`: rules are of the host, and end with either of their links.
+    /// `NETDEV_UNREGISTER`: rules belong to the host, and are deleted with either of their links.
     fn drop_rules_of(&mut self, (place, index): &Port) {
         if place.is_none() {
             let touches = |rule: &Rule| rule.source == *index || rule.destination == *index;
@@ -118,13 +118,13 @@ impl World {
         }
     }
 
-    /// An index as the kernel hands them out.
+    /// An index as the kernel assigns it.
     pub(super) fn small_index(&mut self) -> u32 {
         self.next_index += 1;
         self.next_index
     }
 
-    /// An index as canhub asks for: even for what stays on the host, odd for container ends.
+    /// An index as canhub chooses it: even for links that stay on the host, odd for container ends.
     pub(super) fn own_index(&mut self, even: bool) -> u32 {
         OWN_INDEX_BASE + self.small_index() * 2 + u32::from(!even)
     }
