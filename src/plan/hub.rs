@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     adapter::Adapter,
-    kernel::{BusState, Link},
+    kernel::{BusState, Link, LinkKind},
     names::IfName,
     network::Hub,
 };
@@ -16,13 +16,13 @@ pub(super) struct HubEnd {
     /// The name that its interface has after the steps so far.
     pub(super) name: IfName,
     pub(super) end: End,
-    /// Whether a controller's error frames may come from it.
-    pub(super) tells_errors: bool,
+    /// Whether a wire is behind it: it is not a vcan.
+    pub(super) is_wire: bool,
 }
 
 impl HubEnd {
     fn vcan(name: &IfName, end: End) -> Self {
-        Self { name: name.clone(), end, tells_errors: false }
+        Self { name: name.clone(), end, is_wire: false }
     }
 }
 
@@ -173,7 +173,8 @@ fn plan_carrier(bus: &Bus, link: &Link) -> (Option<HubEnd>, Plan) {
         plan.problems.push(down(bus, link));
     }
     plan.problems.extend(troubled(bus, link));
-    let hub = name.parse().ok().map(|name| HubEnd { name, end: End::Stands(link.index), tells_errors: true });
+    let is_wire = link.kind != LinkKind::Vcan;
+    let hub = name.parse().ok().map(|name| HubEnd { name, end: End::Stands(link.index), is_wire });
     (hub, plan)
 }
 

@@ -6,6 +6,7 @@ use super::{Action, Blocks, Bus, Have, Plan, Reason, Rules, Scope, hub::HubEnd, 
 use crate::{
     kernel::{Filter, Rule, RuleFlags},
     names::IfName,
+    network::Hub,
 };
 
 /// The hop limit of every rule: what one rule sent on, no other rule takes up again.
@@ -38,7 +39,8 @@ impl NamedRule {
 /// A mesh, because with can-gw's default of one hop two rules through the hub never carry a frame from
 /// container to container, and with two hops the sender hears itself. `ECHO` only towards the hub, so that
 /// the host's tools see frames; elsewhere the echo is read by nobody but other rules, fills the backlog and
-/// loses bursts (a J1939 transfer is enough).
+/// loses bursts (a J1939 transfer is enough). Error frames have a list of their own in the kernel, so their rules cost other
+/// frames nothing.
 fn rules_between(
     bus: &Bus,
     hub: Option<&HubEnd>,
@@ -48,12 +50,13 @@ fn rules_between(
     let is_hub = |end: &IfName| hub.is_some_and(|hub| hub.name == *end);
     let echo = if is_hub(destination) { RuleFlags::ECHO } else { RuleFlags::empty() };
     let frames = echo | RuleFlags::IIF_TX_OK;
-    // A controller's error frames, for whoever asks for them.
-    let errors = is_hub(source) && hub.is_some_and(|hub| hub.tells_errors);
+    // For whoever asks for them. A controller tells those of its wire; sent to one, they would go out as data frames.
+    let on_wire = hub.map_or(matches!(bus.hub, Hub::Adapter(_)), |hub| hub.is_wire);
+    let errors = !on_wire || is_hub(source);
     [
         Some((frames, Filter::default())),
         bus.fd.then_some((frames | RuleFlags::FD, Filter::default())),
-        errors.then_some((RuleFlags::IIF_TX_OK, Filter::ERRORS)),
+        errors.then_some((frames, Filter::ERRORS)),
     ]
     .into_iter()
     .flatten()

@@ -131,7 +131,7 @@ fn a_join_plans_its_own_endpoint_and_the_rules_to_the_others() {
     let kinds: Vec<&str> = plan.steps.iter().map(|step| step.reason.as_str()).collect();
     assert_eq!(kinds, ["the pair was missing", "rules were missing"]);
     let Action::AddRules { rules, .. } = &plan.steps[1].action else { panic!() };
-    assert_eq!(rules.len(), 2 * 2 * 4, "to and from hub and three members, classic and FD");
+    assert_eq!(rules.len(), 2 * 3 * 4, "to and from hub and three members, classic, FD and error frames");
     apply(&kernel, &plan.steps, |done| done.result.unwrap());
     assert_eq!(heals(&kernel, &model), Vec::<&str>::new(), "nothing was left to do");
 }

@@ -68,8 +68,8 @@ fn a_get_heals_nothing() {
     assert_eq!(get(&rig.admin(), "/v1/heal").status, 404);
 }
 
-/// Two members and the hub: six ways, each with a rule for classic and one for FD frames.
-const RULES: usize = 12;
+/// Two members and the hub: six ways, each with a rule for classic, for FD and for error frames.
+const RULES: usize = 18;
 
 /// Both have read the rules before either acts: the second one's look is old when its turn comes.
 #[test]

@@ -1,11 +1,12 @@
 //! What makes a bus: each end hears each other end exactly once, classic and FD.
 
-use canhub::kernel::{CANFD_MTU, Kernel, LinkChange, fake::Frame};
+use canhub::kernel::{CANFD_MTU, Kernel, LinkChange, LinkKind, fake::Frame};
 
 use super::rig::Rig;
 
 impl Rig {
-    /// That the hub and the host ends of these endpoints form one bus for both kinds of frame.
+    /// That the hub and the host ends of these endpoints form one bus for both kinds of frame, and for error frames where
+    /// no wire is on it.
     #[track_caller]
     pub fn assert_bus(&self, hub: &str, endpoints: &[&str]) {
         self.assert_frames(hub, endpoints, [true, true]);
@@ -30,11 +31,17 @@ impl Rig {
             .map(|end| end.index)
             .collect();
         self.bring(&waiting, true);
+        let virtual_bus = self.link(hub).is_some_and(|hub| hub.kind == LinkKind::Vcan);
         for (source, index) in &ends {
             // The kernel itself gives a frame to the sockets beside the sender's; an interface for classic
             // frames takes no other.
             let sends_fd = self.link(source).is_some_and(|link| link.mtu >= CANFD_MTU);
-            for (frame, sent, carried) in [(Frame::CLASSIC, true, classic), (Frame::FD, sends_fd, fd)] {
+            let frames = [
+                (Frame::CLASSIC, true, classic),
+                (Frame::FD, sends_fd, fd),
+                (Frame::ERROR, true, virtual_bus || source == hub),
+            ];
+            for (frame, sent, carried) in frames {
                 let heard = self.kernel.deliveries(*index, frame).heard;
                 let hearing = ends.iter().filter(|end| carried || (sent && end.1 == *index));
                 let wanted = hearing.map(|(_, end)| (*end, 1)).collect();

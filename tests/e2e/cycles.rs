@@ -100,7 +100,7 @@ fn cycle(client: &mut Client, number: u32) {
             assert!(can0.contains("can0"), "cycle {number}: member {member} is not there");
         }
         let own = rules().into_iter().filter(|rule| rule.contains(HUB)).count();
-        assert_eq!(own, 8, "cycle {number}: to and from each member, classic and FD");
+        assert_eq!(own, 12, "cycle {number}: to and from each member, classic, FD and error frames");
     }
     for method in ["Leave", "DeleteEndpoint"] {
         for member in MEMBERS {

@@ -22,6 +22,32 @@ fn every_member_hears_every_other_and_the_host_exactly_once_in_order() {
 }
 
 #[test]
+fn error_frames_reach_every_other_member_and_the_host_once_if_they_ask() {
+    let scene = Scene::new();
+    for frames in ["classic", "fd"] {
+        let bus = scene.network(&[&format!("frames={frames}")]);
+        let members: Vec<Member> =
+            (1..=3).map(|number| scene.container(&bus).member("can0", number)).collect();
+        let host = bus.host(9);
+        let all: Vec<&Member> = members.iter().chain([&host]).collect();
+        assert_all_hear_all(&all, &[Kind::Error, Kind::Classic], 100);
+
+        let deaf: Vec<Running> = all.iter().map(|member| member.listen()).collect();
+        let silent = Sent { sent: 100, own: 0 };
+        all.iter().for_each(|member| assert_eq!(member.send(&[Kind::Error], 100), silent));
+        for (member, heard) in all.iter().zip(deaf) {
+            assert_eq!(heard.heard().streams, [], "{} asked for none", member.name);
+        }
+
+        // As people look for them.
+        let (dump, _) = members[1].start_tool("candump -n 1 -T 20000 -e can0,0~0,#FFFFFFFF");
+        host.run(&["cansend", &host.interface, "20000040#0000000000000000"]);
+        let seen = dump.finish();
+        assert!(seen.contains("20000040") && seen.contains("bus-off"), "{seen}");
+    }
+}
+
+#[test]
 fn a_socket_hears_its_own_frames_once_if_it_asks_and_never_otherwise() {
     let scene = Scene::new();
     let bus = scene.network(&[]);

@@ -2,7 +2,7 @@
 
 use nix::libc;
 use socketcan::{
-    CanAnyFrame, CanFdFrame, CanFilter, CanFrame, EmbeddedFrame, ExtendedId, Frame, StandardId, id::FdFlags,
+    CanAnyFrame, CanErrorFrame, CanFdFrame, CanFilter, CanFrame, EmbeddedFrame, ExtendedId, Frame, StandardId, id::FdFlags,
 };
 
 use crate::report::Kind;
@@ -14,6 +14,8 @@ const EXTENDED: u32 = 0x18CA_0000;
 /// A remote frame has no data: bit 28, 8 bits of sender, 20 bits of sequence number.
 const REMOTE: u32 = 1 << 28;
 const REMOTE_SEQUENCE: u32 = (1 << 20) - 1;
+/// `CAN_ERR_CRTL`: trouble in the controller.
+const ERROR_CLASS: u32 = 0x4;
 
 /// All that tells a classic frame of the probe's from others.
 const CLASSIC_MASK: u32 = libc::CAN_SFF_MASK | libc::CAN_EFF_FLAG | libc::CAN_RTR_FLAG;
@@ -39,6 +41,9 @@ pub fn frame(from: u8, kind: Kind, sequence: u32) -> Option<CanAnyFrame> {
         Kind::Classic => CanFrame::new(standard, &payload::<8>(from, sequence))?.into(),
         Kind::Extended => CanFrame::new(extended, &payload::<8>(from, sequence))?.into(),
         Kind::Fd => CanFdFrame::with_flags(extended, &payload::<64>(from, sequence), FdFlags::BRS)?.into(),
+        Kind::Error => {
+            CanAnyFrame::Error(CanErrorFrame::new_error(ERROR_CLASS, &payload::<8>(from, sequence)).ok()?)
+        }
         Kind::Remote => {
             let id = REMOTE | u32::from(from) << 20 | (sequence & REMOTE_SEQUENCE);
             CanFrame::new_remote(ExtendedId::new(id)?, remote_length(sequence))?.into()
@@ -58,15 +63,20 @@ pub fn read(frame: &CanAnyFrame) -> Option<Numbered> {
             let intact = frame.dlc() == remote_length(sequence);
             return Some(Numbered { from: (id >> 20) as u8, kind: Kind::Remote, sequence, intact });
         }
-        CanAnyFrame::Remote(_) | CanAnyFrame::Error(_) => return None,
+        CanAnyFrame::Error(_) => Kind::Error,
+        CanAnyFrame::Remote(_) => return None,
     };
     let data = frame.data();
     let &[MARK, from, a, b, c, d, ..] = data else { return None };
     let sequence = u32::from_be_bytes([a, b, c, d]);
+    if let CanAnyFrame::Error(error) = frame {
+        let intact = error.error_bits() == ERROR_CLASS && data == payload::<8>(from, sequence);
+        return Some(Numbered { from, kind, sequence, intact });
+    }
     let (base, content) = match kind {
         Kind::Classic => (u32::from(STANDARD), data == payload::<8>(from, sequence)),
         Kind::Fd => (EXTENDED, data == payload::<64>(from, sequence)),
-        Kind::Extended | Kind::Remote => (EXTENDED, data == payload::<8>(from, sequence)),
+        Kind::Extended | Kind::Remote | Kind::Error => (EXTENDED, data == payload::<8>(from, sequence)),
     };
     Some(Numbered { from, kind, sequence, intact: content && id == base | u32::from(from) })
 }

@@ -34,10 +34,16 @@ pub struct Listen {
     /// Hear nothing but the classic frames of this sender
     #[arg(long, conflicts_with = "deaf_to")]
     only: Option<u8>,
+    /// Ask for error frames too
+    #[arg(long)]
+    errors: bool,
 }
 
 impl Listen {
     fn filter(&self, socket: &CanFdSocket) -> io::Result<()> {
+        if self.errors {
+            socket.set_error_filter_accept_all()?;
+        }
         match (self.deaf_to, self.only) {
             (Some(from), _) => socket.set_filters(&[frames::all_but_classic_from(from)]),
             (None, Some(from)) => socket.set_filters(&[frames::only_classic_from(from)]),

@@ -16,6 +16,8 @@ pub enum Kind {
     Remote,
     /// An FD frame with 64 bytes and the bit rate switched.
     Fd,
+    /// What a controller tells of its wire, as a simulation of one sends it. Heard only by who asks for it.
+    Error,
 }
 
 /// The frames of one kind from one sender, as one listener heard them.

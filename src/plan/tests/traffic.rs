@@ -9,7 +9,7 @@ use crate::kernel::{
 };
 
 /// That each frame of each member, of the host and of the wire is heard by all, once, and goes out on the
-/// wire once.
+/// wire once. Error frames of members do so where there is no wire.
 ///
 /// All: also whoever listens beside the sender, which the kernel itself sees to.
 pub fn assert_each_frame_reaches_everybody_once(kernel: &FakeKernel, bus: &Bus, have: &Have) {
@@ -26,6 +26,11 @@ pub fn assert_each_frame_reaches_everybody_once(kernel: &FakeKernel, bus: &Bus, 
         let carried = |end: &u32| !narrow(source) && !narrow(*end) && (bus.fd || *end == source);
         let hearing = ends.iter().copied().filter(carried).collect();
         assert_eq!(kernel.deliveries(source, Frame::FD), once(&hearing, wire), "an FD frame from {source}");
+        let hearing = ends.iter().copied().filter(|end| wire.is_none() || *end == source).collect();
+        if wire.is_none_or(|wire| wire.index != source) {
+            let error = kernel.deliveries(source, Frame::ERROR);
+            assert_eq!(error, once(&hearing, None), "an error frame from {source}");
+        }
     }
     if let Some(wire) = wire {
         for frame in [Frame::CLASSIC, Frame::ERROR] {

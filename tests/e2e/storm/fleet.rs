@@ -148,7 +148,7 @@ impl Fleet {
         differences(&wanted, &there)
     }
 
-    /// The rules of all buses as `cangw` lists them: from each end to each other, classic and FD.
+    /// The rules of all buses as `cangw` lists them: from each end to each other, classic, FD and error frames.
     fn mesh(&self) -> Vec<String> {
         let mut rules = Vec::new();
         for (number, hub) in HUBS.iter().enumerate() {
@@ -158,7 +158,9 @@ impl Fleet {
                 let echo = if to == hub { "-e " } else { "" };
                 if from != to {
                     rules.extend(
-                        ["", "-X "].map(|fd| format!("cangw -A -s {from} -d {to} {fd}{echo}-i -l 1")),
+                        [("", ""), ("-X ", ""), ("", " -f 000~3FFFFFFF")].map(|(fd, filter)| {
+                            format!("cangw -A -s {from} -d {to} {fd}{echo}-i -l 1{filter}")
+                        }),
                     );
                 }
             }

@@ -52,7 +52,10 @@ pub fn all_hear_all(members: &[&Member], kinds: &[Kind], count: u32) -> Result<(
 pub fn each_bus_hears_itself(buses: &[&[&Member]], kinds: &[Kind], count: u32) -> Result<(), String> {
     let background = BACKGROUND.to_string();
     let members: Vec<&Member> = buses.concat();
-    let listen = |member: &&Member| member.try_listen(&["--deaf-to", &background]);
+    // Most do not ask for error frames, and are to hear none.
+    let errors: &[&str] = if kinds.contains(&Kind::Error) { &["--errors"] } else { &[] };
+    let args = [&["--deaf-to", &*background], errors].concat();
+    let listen = |member: &&Member| member.try_listen(&args);
     let listeners: Vec<Running> = members.iter().map(listen).collect::<Result<_, _>>()?;
     let count_arg = count.to_string();
     let send = |member: &&Member| member.start_sending(&["--kind", &list(kinds), "--count", &count_arg]);
