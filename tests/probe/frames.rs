@@ -2,7 +2,8 @@
 
 use nix::libc;
 use socketcan::{
-    CanAnyFrame, CanErrorFrame, CanFdFrame, CanFilter, CanFrame, EmbeddedFrame, ExtendedId, Frame, StandardId, id::FdFlags,
+    CanAnyFrame, CanErrorFrame, CanFdFrame, CanFilter, CanFrame, EmbeddedFrame, ExtendedId, Frame,
+    StandardId, id::FdFlags,
 };
 
 use crate::report::Kind;
