@@ -9,17 +9,19 @@
 //! it stays, nothing is written in its place, and it is read again until that works ([`Store::read_again`]).
 
 mod disk;
+mod load;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
+
+pub use load::Loaded;
 
 use crate::{
     endpoint::Endpoint,
@@ -28,7 +30,8 @@ use crate::{
     network::{Found, Network},
     options::RawOptions,
 };
-use disk::{Disk, Durability, FRESH, replace};
+use disk::{Disk, Durability, replace};
+use load::read;
 
 const VERSION: u32 = 1;
 
@@ -53,19 +56,6 @@ struct Unread {
     why: String,
     /// Networks that were deleted since: what the file says of them no longer holds.
     deleted: BTreeSet<NetworkId>,
-}
-
-/// What a state folder held.
-#[derive(Debug, Default)]
-pub struct Loaded {
-    /// The networks.
-    pub networks: Vec<Network>,
-    /// The endpoints of this boot.
-    pub endpoints: Vec<Endpoint>,
-    /// One sentence for each thing that was not as it should be, for the log.
-    pub warnings: Vec<String>,
-    /// One sentence where the networks could not be read, and may be readable later.
-    pub unread: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -118,55 +108,6 @@ impl Store {
         Self { writes: false, ..self.clone() }.load()
     }
 
-    /// Reads everything, and never fails: what makes no sense is set aside, what cannot be read stays, and both are told.
-    pub fn load(&self) -> Loaded {
-        let mut loaded = Loaded::default();
-        if self.writes
-            && let Err(err) = fs::create_dir_all(self.endpoint_dir())
-        {
-            loaded.warnings.push(self.failed(&self.dir, err).to_string());
-        }
-        match read::<Document>(&self.state_file()) {
-            Ok(None) => {}
-            Err(Unreadable::Io(err)) => {
-                loaded.unread =
-                    Some(format!("cannot read the state file {}: {err}", self.state_file().display()));
-            }
-            Ok(Some(document)) if document.version == VERSION => self.take_in(document, &mut loaded),
-            Ok(Some(document)) => {
-                let why = format!("its version is {}, this canhub supports {VERSION}", document.version);
-                self.set_aside(&why, &mut loaded);
-            }
-            Err(Unreadable::Content(why)) => self.set_aside(&why, &mut loaded),
-        }
-        if self.writes {
-            let mut known = self.unread.lock();
-            let deleted = known.take().map(|known| known.deleted).unwrap_or_default();
-            *known = loaded.unread.clone().map(|why| Unread { why, deleted });
-        }
-        self.load_endpoints(&mut loaded);
-        loaded
-    }
-
-    fn take_in(&self, document: Document, loaded: &mut Loaded) {
-        let unread = self.unread.lock();
-        let is_deleted = |id: &NetworkId| unread.as_ref().is_some_and(|unread| unread.deleted.contains(id));
-        for (id, record) in document.networks.into_iter().filter(|(id, _)| !is_deleted(id)) {
-            match Network::new(id.clone(), record.options) {
-                Ok(network) => loaded.networks.push(Network {
-                    provisional: record.provisional,
-                    name: record.name,
-                    engine: record.engine,
-                    found: record.found,
-                    ..network
-                }),
-                Err(why) => {
-                    loaded.warnings.push(format!("ignored network {} in the state file: {why}", id.short()))
-                }
-            }
-        }
-    }
-
     /// Why the networks' file could not be read when that was last tried; `None`: it could, or there is none.
     pub fn unread(&self) -> Option<String> {
         self.unread.lock().as_ref().map(|unread| unread.why.clone())
@@ -188,54 +129,6 @@ impl Store {
     /// Whether the networks' file is there and makes sense.
     pub fn is_readable(&self) -> bool {
         matches!(read::<Document>(&self.state_file()), Ok(Some(document)) if document.version == VERSION)
-    }
-
-    fn load_endpoints(&self, loaded: &mut Loaded) {
-        let entries = match fs::read_dir(self.endpoint_dir()) {
-            Ok(entries) => entries,
-            Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return;
-            }
-            Err(err) => {
-                let folder = self.endpoint_dir();
-                loaded
-                    .warnings
-                    .push(format!("cannot read the endpoint records in {}: {err}", folder.display()));
-                return;
-            }
-        };
-        for path in entries.flatten().map(|entry| entry.path()) {
-            if path.extension().is_none_or(|end| end != "json") {
-                // A write that a crash cut short; the endpoint's record is beside it, or never was.
-                if self.writes && path.extension().is_some_and(|end| end == FRESH) {
-                    let _ = fs::remove_file(&path);
-                }
-                continue;
-            }
-            match read::<EndpointRecord>(&path) {
-                Ok(Some(record)) if record.boot == self.boot && record.version == VERSION => {
-                    loaded.endpoints.push(record.endpoint);
-                }
-                Ok(_) if self.writes => {
-                    let _ = fs::remove_file(&path);
-                }
-                Ok(_) => {}
-                Err(Unreadable::Io(err)) => {
-                    loaded
-                        .warnings
-                        .push(format!("cannot read the endpoint record {}: {err}", path.display()));
-                }
-                Err(Unreadable::Content(why)) if self.writes => {
-                    loaded.warnings.push(format!("dropped the endpoint record {}: {why}", path.display()));
-                    let _ = fs::remove_file(&path);
-                }
-                Err(Unreadable::Content(why)) => {
-                    loaded
-                        .warnings
-                        .push(format!("the endpoint record {} cannot be read ({why})", path.display()));
-                }
-            }
-        }
     }
 
     /// Writes all networks, so that they are on the disk when this returns.
@@ -318,31 +211,6 @@ impl Store {
         saved
     }
 
-    /// Renames a state file that makes no sense, so that nothing of it is lost, and says so. One that cannot be renamed
-    /// counts as unread: the next save would overwrite it.
-    fn set_aside(&self, why: &str, loaded: &mut Loaded) {
-        let path = self.state_file();
-        if !self.writes {
-            loaded.warnings.push(format!("the state file {} cannot be read ({why})", path.display()));
-            return;
-        }
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let aside = path.with_extension(format!("unreadable-{seconds}"));
-        match self.disk.rename(&path, &aside) {
-            Ok(()) => loaded.warnings.push(format!(
-                "the state file {} cannot be read ({why}); kept it as {} and adopted the buses that still exist",
-                path.display(),
-                aside.display()
-            )),
-            Err(err) => {
-                loaded.unread = Some(format!(
-                    "the state file {} cannot be read ({why}) or renamed ({err})",
-                    path.display()
-                ));
-            }
-        }
-    }
-
     fn failed(&self, path: &Path, source: io::Error) -> Error {
         Error::State { path: path.to_owned(), source }
     }
@@ -358,25 +226,6 @@ impl Store {
 
     fn endpoint_file(&self, id: &EndpointId) -> PathBuf {
         self.endpoint_dir().join(format!("{id}.json"))
-    }
-}
-
-/// Why a record could not be had.
-enum Unreadable {
-    /// The file could not be read, and may be good.
-    Io(io::Error),
-    /// What is in it makes no sense.
-    Content(String),
-}
-
-/// `Ok(None)` when there is no file.
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Unreadable> {
-    match fs::read(path) {
-        Ok(bytes) => {
-            serde_json::from_slice(&bytes).map(Some).map_err(|err| Unreadable::Content(err.to_string()))
-        }
-        Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        Err(err) => Err(Unreadable::Io(err)),
     }
 }
 

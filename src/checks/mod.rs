@@ -10,6 +10,7 @@ pub mod docker;
 pub mod driver;
 mod files;
 mod finding;
+pub mod foreign_rules;
 pub mod leftovers;
 pub mod modules;
 mod networks;

@@ -1,138 +1,57 @@
-//! The task that runs the health checks, and the report that requests read.
+//! The task that runs the health checks.
 
 use std::{
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use parking_lot::Mutex;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::{
+    Health, Watch,
     board::{Board, Change, CheckResult, Key},
-    component::HealthReport,
-    facts::{Facts, containers},
+    facts::containers,
     policy::Policy,
     slot::Slot,
     survey::{lacking, take_in},
 };
 use crate::{
-    checks::{Files, Finding, Group, records},
-    clock::{rfc3339, roughly},
+    checks::{Finding, Group, records},
     docker,
     error::Error,
     events::{Event, FeedItem, Kind, Reader},
-    kernel::boot_id,
     manager::{Handle, Manager},
     names::NetworkId,
     network::Ownership,
     status::BusStatus,
 };
 
-/// Docker starts after canhub, and answers nothing while it starts its containers. Not a failure for this long.
-pub const DOCKER_GRACE: Duration = Duration::from_secs(120);
 /// A check that fails for the first time is repeated this soon. Also the minimum interval between two checks.
 const SOON: Duration = Duration::from_secs(1);
 /// How soon to check again what was too early to tell.
 const EARLY: Duration = Duration::from_secs(5);
-/// Allows for a busy machine.
-const STALE_GRACE: Duration = Duration::from_secs(30);
 /// Each check is followed by a pause of at least this multiple of its duration.
 const REST_FACTOR: u32 = 4;
 
-/// What to monitor besides the kernel and the records.
-#[derive(Debug, Clone)]
-pub struct Watch {
-    /// The Docker API socket; `None` if canhub has none, as in the managed plugin.
-    pub docker: Option<PathBuf>,
-    /// For this long after the start, a Docker that does not answer has not failed.
-    pub docker_grace: Duration,
-    /// Where to look for kernel modules if a bus lacks something.
-    pub modules: Files,
-}
-
-/// The health of canhub as of the last checks.
-pub struct Health {
-    board: Mutex<Board>,
-    /// Facts found by the last checks.
-    facts: Mutex<Facts>,
-    started: Instant,
-    /// When the buses were last checked, successfully or not.
-    looked: Mutex<Instant>,
-    /// If the last check is older than this, the task has stopped.
-    stale_after: Duration,
-}
-
-impl Health {
-    /// Health before the first check. `complaint` is the error in the policy file, if any.
-    pub fn new(policy: Policy, complaint: Option<String>) -> Self {
-        let now = SystemTime::now();
-        let stale_after = STALE_GRACE + (policy.interval + policy.time_limit) * 3;
-        let mut board = Board::new(policy, now);
-        if let Some(why) = complaint {
-            let finding = Finding::warning(Group::System, "health-policy", why);
-            let _ = board.record(Key::Policy, "policy", CheckResult::Found(finding), None, now);
-        }
-        let facts =
-            Facts { version: env!("CARGO_PKG_VERSION").into(), boot_id: boot_id(), ..Facts::default() };
-        let started = Instant::now();
-        Self {
-            board: Mutex::new(board),
-            facts: Mutex::new(facts),
-            started,
-            looked: Mutex::new(started),
-            stale_after,
-        }
-    }
-
-    /// The current report. Never waits. Old results do not count once the checks have stopped.
-    pub fn report(&self) -> HealthReport {
-        let facts = Facts {
-            timestamp: rfc3339(SystemTime::now()),
-            uptime_seconds: self.started.elapsed().as_secs(),
-            ..self.facts.lock().clone()
-        };
-        let report = HealthReport { facts, ..self.board.lock().report() };
-        let since = self.looked.lock().elapsed();
-        if since < self.stale_after {
-            return report;
-        }
-        let reason = format!(
-            "health has not been checked for {}: this is a bug in canhub; `systemctl restart canhub`",
-            roughly(since)
-        );
-        HealthReport { status: super::HealthStatus::Unhealthy, reason, ..report }
-    }
-
-    /// Runs the checks forever.
-    pub async fn watch(self: Arc<Self>, manager: Handle, watch: Watch) {
-        let started = Instant::now();
-        let (policy, trouble) = (self.board.lock().policy().clone(), manager.events().listen(0));
-        let looker = Looker { health: self, manager, watch, policy, started, slots: Slots::default() };
-        looker.run(trouble).await;
-    }
-}
-
 /// One thread per check that may hang: while it hangs, no second one is started.
 #[derive(Default)]
-struct Slots {
+pub(super) struct Slots {
     survey: Slot,
     records: Slot,
 }
 
-struct Looker {
-    health: Arc<Health>,
-    manager: Handle,
-    watch: Watch,
-    policy: Policy,
-    started: Instant,
-    slots: Slots,
+pub(super) struct Monitor {
+    pub(super) health: Arc<Health>,
+    pub(super) manager: Handle,
+    pub(super) watch: Watch,
+    pub(super) policy: Policy,
+    pub(super) started: Instant,
+    pub(super) slots: Slots,
 }
 
-impl Looker {
+impl Monitor {
     /// Each at its own pace: a Docker that hangs does not delay the recovery of a bus.
-    async fn run(self, trouble: Reader) {
+    pub(super) async fn run(self, trouble: Reader) {
         tokio::join!(self.watch_buses(trouble), self.watch_records(), self.watch_docker());
     }
 
@@ -356,20 +275,4 @@ async fn until_trouble(trouble: &mut Reader) {
     }
     // canhub is stopping.
     std::future::pending().await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::health::HealthStatus;
-
-    #[test]
-    fn what_nobody_looks_at_any_more_is_not_well() {
-        let mut health = Health::new(Policy::default(), None);
-        assert!(!health.report().reason.contains("has not been checked"), "it has just begun");
-        health.stale_after = Duration::ZERO;
-        let report = health.report();
-        assert_eq!(report.status, HealthStatus::Unhealthy);
-        assert!(report.reason.contains("has not been checked for 0 s"), "{report:?}");
-    }
 }

@@ -49,7 +49,7 @@ impl Manager {
         let mut have = self.look_at_host(want.hubs())?;
         have.rules = read_rules(&*self.kernel);
         if let Rules::Read(_) = have.rules {
-            self.traffic.lock().feed(want, &have, begun..Instant::now());
+            self.frames.lock().feed(want, &have, begun..Instant::now());
         }
         Ok(have)
     }

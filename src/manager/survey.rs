@@ -2,7 +2,7 @@
 //!
 //! The kernel is read without the model's lock, as the reconcile loop does it, and by the same plan.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::collections::BTreeMap;
 
 use super::Manager;
 use crate::{
@@ -39,8 +39,8 @@ impl Manager {
         let audit_age = self.signals.audit_age();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").into(),
-            since: rfc3339(self.since),
-            uptime_s: SystemTime::now().duration_since(self.since).unwrap_or_default().as_secs(),
+            since: rfc3339(self.startup.since()),
+            uptime_s: self.startup.uptime().as_secs(),
             ready: audit_age.is_some(),
             heal: self.heal,
             audit_age_s: audit_age.map(|age| age.as_secs_f64()),
@@ -73,7 +73,7 @@ impl Manager {
             if looks < LOOKS && self.model().generation() != generation {
                 continue;
             }
-            let totals = self.traffic.lock();
+            let totals = self.frames.lock();
             // Both are in the order of the networks' ids.
             buses.iter_mut().zip(want.hubs()).for_each(|(bus, hub)| fill(bus, hub, &have, &totals));
             drop(totals);

@@ -11,7 +11,7 @@ use crate::{
         Files, Finding, Group, Level, buses,
         docker::Docker,
         driver::{Driver, MANAGED},
-        leftovers, records, system, units,
+        foreign_rules, leftovers, records, system, units,
     },
     cli::Failed,
     error::{Error, Listed},
@@ -134,7 +134,7 @@ impl Doctor {
             let rules = kernel.rules().map_err(Error::kernel(Listed::Rules));
             let (links, rules) =
                 (links.map_err(|err| err.to_string())?, rules.map_err(|err| err.to_string())?);
-            Ok(leftovers::rules(&links, &rules, &second.buses))
+            Ok(foreign_rules::look(&links, &rules, &second.buses))
         });
         match rules.await.and_then(|looked: Result<_, String>| looked) {
             Ok(rules) => findings.extend(rules),

@@ -1,0 +1,95 @@
+//! CreateEndpoint, Leave and DeleteEndpoint: a record, and the pair in the kernel. Join makes the pair ([`super::join`]).
+
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+
+use super::{Manager, took_us, unknown_network};
+use crate::{
+    endpoint::{Endpoint, Stage},
+    error::Error,
+    events::{Event, Kind},
+    model::Model,
+    names::{EndpointId, NetworkId},
+    options::{RawOptions, parse_endpoint},
+    plan::Have,
+};
+
+/// How long the loop waits after an endpoint was deleted.
+const SETTLE_LEFT: Duration = Duration::from_millis(100);
+
+impl Manager {
+    /// CreateEndpoint: remembers what only this call carries. Nothing is made yet.
+    ///
+    /// # Errors
+    /// One sentence for the user of `docker run`.
+    pub fn create_endpoint(
+        &self,
+        network: NetworkId,
+        id: EndpointId,
+        options: &RawOptions,
+    ) -> Result<(), Error> {
+        let asked = parse_endpoint(options).map_err(Error::Refused)?;
+        let mut model = self.model.lock();
+        self.know_network(&mut model, &network)?;
+        if let Some(other) =
+            model.endpoints().find(|other| other.id != id && other.id.host_end() == id.host_end())
+        {
+            return Err(Error::Refused(format!(
+                "endpoint {id} would share the interface name {} with endpoint {}: start the container again to get a new endpoint ID",
+                id.host_end(),
+                other.id
+            )));
+        }
+        let ifname = asked.or_else(|| Some(model.network(&network)?.options.ifname.clone()));
+        let Some(ifname) = ifname else { return Err(unknown_network(&network)) };
+        let endpoint = Endpoint { id, network, ifname, stage: Stage::Created };
+        self.keep_endpoint(&mut model, endpoint);
+        Ok(())
+    }
+
+    /// Leave: the container needs nothing any more. The pair stays until DeleteEndpoint: a name that Docker
+    /// does not find then crashed dockerd 28.0–29.6 ("close of closed channel").
+    pub fn leave(&self, id: &EndpointId) {
+        let mut model = self.model.lock();
+        if let Some(endpoint) = model.endpoint(id).cloned() {
+            self.keep_endpoint(&mut model, Endpoint { stage: Stage::Left, ..endpoint });
+        }
+    }
+
+    /// DeleteEndpoint: the pair and its rules are gone when this returns. Unknown ones are gone already.
+    pub fn delete_endpoint(&self, id: &EndpointId) {
+        let started = Instant::now();
+        let mut model = self.model.lock();
+        self.count_before_leave(&model);
+        self.delete_pair(id);
+        self.signals.settle_for(SETTLE_LEFT);
+        if let Some(endpoint) = model.endpoint(id) {
+            let left = Event::of_endpoint(Kind::Left, &model, endpoint);
+            model.remove_endpoint(id);
+            self.store.remove_endpoint(id);
+            self.events.tell(Event { took_us: Some(took_us(started)), ..left });
+        }
+    }
+
+    /// One end takes the other along, wherever it is, and the rules of both.
+    pub(super) fn delete_pair(&self, id: &EndpointId) {
+        let deleted =
+            self.kernel.links().and_then(|links| match (Have { links, ..Have::default() }).host_end(id) {
+                Some(host) => self.kernel.delete_link(None, host.index),
+                None => Ok(()),
+            });
+        if let Err(err) = deleted {
+            warn!(endpoint = id.short(), interface = %id.host_end(), %err, "could not delete the pair; will retry");
+            self.signals.want_look();
+        }
+    }
+
+    /// Keeps an endpoint in the model and, if the disk allows, over a crash. Its alias holds the same.
+    pub(super) fn keep_endpoint(&self, model: &mut Model, endpoint: Endpoint) {
+        if let Err(err) = self.store.save_endpoint(&endpoint) {
+            warn!(endpoint = endpoint.id.short(), %err, "the endpoint's record could not be saved; it will be lost if canhub restarts");
+        }
+        model.put_endpoint(endpoint);
+    }
+}

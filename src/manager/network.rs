@@ -1,0 +1,157 @@
+//! CreateNetwork and DeleteNetwork: a record on the disk, and the hub in the kernel.
+
+use std::time::Instant;
+
+use tracing::warn;
+
+use super::{Manager, blocked, took_us};
+use crate::{
+    error::{Error, Listed, Operation},
+    events::{Event, Kind},
+    kernel::Link,
+    model::Model,
+    names::{IfName, NetworkId},
+    network::{Hub, Network},
+    options::RawOptions,
+    plan::{Action, Blocks, Have, Scope},
+};
+
+impl Manager {
+    /// CreateNetwork: the record is on the disk and the hub is up when this returns, or nothing is left.
+    ///
+    /// # Errors
+    /// One sentence for the user of `docker network create`.
+    pub fn create_network(&self, id: NetworkId, options: RawOptions) -> Result<(), Error> {
+        let started = Instant::now();
+        let network = Network::new(id.clone(), options).map_err(Error::Refused)?;
+        let mut model = self.model.lock();
+        self.read_records_again(&mut model);
+        if let Some(known) = model.network(&id).filter(|known| !known.provisional) {
+            return match known.options == network.options {
+                // A swarm sends it again.
+                true => Ok(()),
+                false => Err(Error::Refused(format!(
+                    "network {} already exists with different options",
+                    id.short()
+                ))),
+            };
+        }
+        refuse_shared_hub(&model, &network).inspect_err(|_| self.signals.want_relearn())?;
+        self.kernel.ensure_gateway().map_err(Error::kernel(Operation::UseGateway))?;
+
+        let before = model.network(&id).cloned();
+        let hub = network.hub();
+        model.put_network(network);
+        let created =
+            self.store.save_networks(model.networks()).and_then(|()| self.make_hub(&mut model, &id));
+        if let Err(err) = created {
+            if let (Hub::Adapter(adapter), Some(tried)) = (&hub, model.network(&id))
+                && let Err(err) = self.leave_as_found(tried, adapter)
+            {
+                warn!(network = id.short(), interface = %hub, %err, "could not restore the adapter's settings");
+            }
+            // Not removed and put back: a provisional network may have members already.
+            match before {
+                Some(network) => model.put_network(network),
+                None => drop(model.remove_network(&id)),
+            }
+            // The create fails either way; a record that stays by this failure is collected against Docker's list.
+            let _ = self.store.save_networks(model.networks());
+            return Err(err);
+        }
+        self.signals.want_relearn();
+        self.events.tell(Event {
+            network: Some(id),
+            interface: Some(hub.to_string()),
+            took_us: Some(took_us(started)),
+            ..Event::new(Kind::NetworkCreated)
+        });
+        Ok(())
+    }
+
+    fn make_hub(&self, model: &mut Model, id: &NetworkId) -> Result<(), Error> {
+        let want = model.want_of(id);
+        let mut have = self.look_at_host(want.hubs())?;
+        let plan = self.plan(&want, &mut have, Scope::Network(id));
+        blocked(model, id, &plan, |blocks| matches!(blocks, Blocks::Network | Blocks::Creation))?;
+        self.remember_found(model, &have, &plan.steps);
+        let mut failed = None;
+        self.carry_out(model, &plan.steps, |_, done| failed = failed.take().or(done.result.err()));
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// DeleteNetwork: the bus and its record are gone when this returns. Unknown ones are gone already.
+    pub fn delete_network(&self, id: &NetworkId) {
+        let started = Instant::now();
+        self.remove_network(&mut self.model.lock(), id, started);
+    }
+
+    pub(super) fn remove_network(&self, model: &mut Model, id: &NetworkId, started: Instant) {
+        self.store.network_deleted(id);
+        let Some(network) = model.network(id).cloned() else { return };
+        let deleted = Event::of_network(Kind::NetworkDeleted, model, id);
+        for endpoint in model.remove_network(id) {
+            self.delete_pair(&endpoint);
+            self.store.remove_endpoint(&endpoint);
+        }
+        let hub = network.hub();
+        let freed = match &hub {
+            // A vcan of ours stood in for it if the network's record was lost for a while.
+            Hub::Adapter(adapter) => {
+                self.leave_as_found(&network, adapter).and_then(|()| self.delete_hub(id, &id.hub_name()))
+            }
+            Hub::Owned(name) | Hub::Shared(name) => self.delete_hub(id, name),
+        };
+        if let Err(err) = freed {
+            warn!(network = id.short(), interface = %hub, %err, "could not delete the hub or restore the adapter");
+        }
+        if let Err(err) = self.store.save_networks(model.networks()) {
+            warn!(network = id.short(), %err, "network deleted, but its record could not be removed");
+        }
+        self.signals.want_look();
+        let (interface, took_us) = (Some(hub.to_string()), Some(took_us(started)));
+        self.events.tell(Event { interface, took_us, ..deleted });
+    }
+
+    /// A hub that stays by a failure is a leftover, which the loop removes.
+    fn delete_hub(&self, id: &NetworkId, name: &IfName) -> Result<(), Error> {
+        let links = self.kernel.links().map_err(Error::kernel(Listed::Links))?;
+        let have = Have { links, ..Have::default() };
+        let Some(Link { index, name, .. }) = have.own_hub(id, name.as_str()) else { return Ok(()) };
+        let action = Action::Delete { sandbox: None, index: *index, name: name.clone() };
+        self.kernel.delete_link(None, *index).map_err(Error::kernel(action))
+    }
+
+    /// Docker knows the network, so it exists: one whose record is lost works as an ordinary bus until
+    /// Docker, asked in the background, tells its options.
+    pub(super) fn know_network(&self, model: &mut Model, id: &NetworkId) -> Result<(), Error> {
+        if model.network(id).is_some() {
+            return Ok(());
+        }
+        warn!(
+            network = id.short(),
+            "Docker uses a network that has no record; using default options until Docker's API provides its own"
+        );
+        model.put_network(Network::provisional(id.clone()).map_err(Error::Refused)?);
+        if let Err(err) = self.store.save_networks(model.networks()) {
+            warn!(network = id.short(), %err, "the network's record could not be saved; it will be lost if canhub restarts");
+        }
+        self.signals.want_relearn();
+        Ok(())
+    }
+}
+
+fn refuse_shared_hub(model: &Model, network: &Network) -> Result<(), Error> {
+    let hub = network.hub();
+    let same = |other: &&Network| {
+        other.id != network.id && other.hub().name().is_some_and(|name| hub.name() == Some(name))
+    };
+    match model.networks().find(same) {
+        None => Ok(()),
+        Some(other) => Err(Error::Refused(format!(
+            "the interface {} is already the bus of network {}: connect the containers to that network, or choose another hub (if that network was removed while canhub was not running, try again in two minutes)",
+            hub,
+            model.network_name(&other.id)
+        ))),
+    }
+}

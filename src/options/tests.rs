@@ -1,0 +1,96 @@
+use super::*;
+
+fn raw(pairs: &[(&str, &str)]) -> RawOptions {
+    pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
+}
+
+fn name(text: &str) -> IfName {
+    text.parse().unwrap()
+}
+
+#[test]
+fn defaults_are_a_vcan_and_can0_for_classic_and_fd_frames() {
+    let options = NetworkOptions::parse(&raw(&[])).unwrap();
+    assert_eq!(
+        options,
+        NetworkOptions {
+            hub: HubChoice::Made,
+            ifname: Naming::Exact(name("can0")),
+            frames: Frames::Fd,
+            heal: true,
+            settings: Settings::default(),
+            adapter_wait: true,
+        }
+    );
+}
+
+#[test]
+fn keys_and_keyword_values_are_case_insensitive() {
+    let options =
+        NetworkOptions::parse(&raw(&[("Hub", "vcan-Body"), ("FRAMES", "Classic"), ("Heal", "OFF")])).unwrap();
+    assert_eq!(options.hub, HubChoice::Named(name("vcan-Body")));
+    assert_eq!((options.frames, options.heal), (Frames::Classic, false));
+}
+
+#[test]
+fn every_error_names_the_option_the_value_and_what_to_do() {
+    for (options, words) in [
+        (&[("hubb", "x")][..], &["hubb=x", "did you mean hub?", "adapter"][..]),
+        (&[("wombat", "1")], &["wombat=1", "valid options: hub"]),
+        (&[("rate", "5")], &["rate=5", "not supported by this version"]),
+        (&[("bitrate", "500000")], &["bitrate=500000", "only valid with an adapter", "adapter=can0"]),
+        (&[("adapter", "can0"), ("bitrate", "fast")], &["bitrate=fast", "like 500000"]),
+        (&[("adapter", "usb:1")], &["adapter=usb:1", "four hex digits"]),
+        (&[("adapter", "can0"), ("adapter-wait", "off")], &["adapter-wait=off", "on or fail"]),
+        (&[("adapter", "can0"), ("bitrat", "1")], &["bitrat=1", "did you mean bitrate?"]),
+        (&[("hub", "a-name-of-16-byt")], &["hub=a-name-of-16-byt", "16 bytes", "allows 15"]),
+        (&[("ifname", "can/0")], &["ifname=can/0", "'/'"]),
+        (&[("hub", "a"), ("adapter", "can0")], &["hub=a", "adapter=can0", "mutually exclusive"]),
+        (&[("hub", "a"), ("vxcan.id", "1")], &["vxcan.id", "cannot be combined with hub"]),
+        (&[("frames", "fdd")], &["frames=fdd", "classic, fd or xl"]),
+        (&[("heal", "maybe")], &["heal=maybe", "on or off"]),
+        (&[("hub", "a,b")], &["hub=a,b", "comma"]),
+        (&[("vxcan.peer", "thirteen-byte")], &["vxcan.peer=thirteen-byte", "12"]),
+        (&[("hub", "a"), ("HUB", "b")], &["hub", "twice"]),
+    ] {
+        let err = NetworkOptions::parse(&raw(options)).unwrap_err();
+        for word in words {
+            assert!(err.contains(word), "{options:?}: {word:?} is not in {err:?}");
+        }
+    }
+}
+
+#[test]
+fn dockers_own_options_are_ignored() {
+    let options =
+        raw(&[("com.docker.network.driver.mtu", "1500"), ("com.docker.network.container_iface_prefix", "x")]);
+    assert!(NetworkOptions::parse(&options).is_ok());
+}
+
+#[test]
+fn rustycan4dockers_options_keep_their_meaning() {
+    let options = NetworkOptions::parse(&raw(&[("vxcan.dev", "vcan"), ("vxcan.id", "3")])).unwrap();
+    assert_eq!(options.hub, HubChoice::Shared(name("vcan3")));
+    assert_eq!(options.ifname, Naming::Prefix(name("vcanp")));
+    let options = NetworkOptions::parse(&raw(&[("vxcan.peer", "can")])).unwrap();
+    assert_eq!(options.hub, HubChoice::Shared(name("vcan0")));
+    assert_eq!(options.ifname, Naming::Prefix(name("can")));
+}
+
+#[test]
+fn an_endpoint_may_ask_for_a_name() {
+    assert_eq!(parse_endpoint(&raw(&[])).unwrap(), None);
+    assert_eq!(parse_endpoint(&raw(&[(DOCKER_IFNAME, "can7")])).unwrap(), Some(Naming::Exact(name("can7"))));
+    assert_eq!(parse_endpoint(&raw(&[("vxcan.peer", "ecu")])).unwrap(), Some(Naming::Prefix(name("ecu"))));
+    assert_eq!(parse_endpoint(&raw(&[("com.docker.network.endpoint.exposedports", "[]")])).unwrap(), None);
+    assert!(parse_endpoint(&raw(&[("ifnam", "can1")])).unwrap_err().contains("did you mean ifname?"));
+    assert!(parse_endpoint(&raw(&[(DOCKER_IFNAME, "a name")])).unwrap_err().contains(DOCKER_IFNAME));
+}
+
+#[test]
+fn hardware_is_recognised_by_name() {
+    assert!(["can0", "can12", "slcan0"].iter().all(|text| looks_like_hardware(&name(text))));
+    assert!(
+        !["vcan0", "can", "canX", "candy1", "vxcan0"].iter().any(|text| looks_like_hardware(&name(text)))
+    );
+}

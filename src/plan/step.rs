@@ -1,0 +1,132 @@
+//! A step of a plan: one difference between what is wanted and what is there, and the action that removes it.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use super::{NamedRule, Reason, rules};
+use crate::{
+    kernel::{ControllerChange, LinkChange, Rule},
+    names::{EndpointId, IfName, NetworkId},
+};
+
+/// One difference, and how it goes away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The network it serves; `None` for a leftover of a network that is not known.
+    pub network: Option<NetworkId>,
+    /// The endpoint it serves, if only one.
+    pub endpoint: Option<EndpointId>,
+    /// What is wrong.
+    pub reason: Reason,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Make the hub.
+    CreateHub {
+        /// Its name.
+        name: IfName,
+        /// In bytes.
+        mtu: u32,
+        /// Whose it is.
+        alias: String,
+    },
+    /// Make a pair.
+    CreatePair {
+        /// The host end's name.
+        host: IfName,
+        /// The container end's name.
+        end: IfName,
+        /// Where the container end is born; `None`: on the host, for Docker to move.
+        sandbox: Option<PathBuf>,
+        /// In bytes.
+        mtu: u32,
+        /// Whose it is.
+        alias: String,
+    },
+    /// Change a link.
+    Change {
+        /// `None`: on the host.
+        sandbox: Option<PathBuf>,
+        /// Which.
+        index: u32,
+        /// Its present name, for messages.
+        name: String,
+        /// How.
+        change: LinkChange,
+    },
+    /// Set up an adapter.
+    Configure {
+        /// Which.
+        index: u32,
+        /// Its name, for messages.
+        name: String,
+        /// How.
+        change: ControllerChange,
+        /// Whether it is up afterwards.
+        up: bool,
+    },
+    /// Delete a link.
+    Delete {
+        /// `None`: on the host.
+        sandbox: Option<PathBuf>,
+        /// Which.
+        index: u32,
+        /// Its present name, for messages.
+        name: String,
+    },
+    /// Remove duplicate and leftover rules.
+    DeleteRules(Vec<Rule>),
+    /// Add missing rules. By name, because an end may be made by a step before.
+    AddRules {
+        /// Which.
+        rules: Vec<NamedRule>,
+        /// The index of each end that exists already.
+        ends: BTreeMap<IfName, u32>,
+    },
+}
+
+impl Action {
+    /// The interface that the action is about, for logs.
+    pub fn interface(&self) -> &str {
+        match self {
+            Self::CreateHub { name, .. } => name.as_str(),
+            Self::CreatePair { host, .. } => host.as_str(),
+            Self::Change { name, .. } | Self::Configure { name, .. } | Self::Delete { name, .. } => name,
+            Self::DeleteRules(_) => "rules",
+            Self::AddRules { rules, .. } => rules::shared_end(rules).map_or("rules", IfName::as_str),
+        }
+    }
+
+    pub(super) fn acts_on_rules(&self) -> bool {
+        match self {
+            Self::DeleteRules(_) => true,
+            Self::AddRules { rules, ends } => rules
+                .iter()
+                .any(|rule| ends.contains_key(&rule.source) && ends.contains_key(&rule.destination)),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    /// What the action does, in words that follow "cannot".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateHub { name, .. } => write!(f, "create the vcan {name}"),
+            Self::CreatePair { host, end, sandbox: Some(sandbox), .. } => {
+                write!(f, "create the vxcan pair {host} with {end} in {}", sandbox.display())
+            }
+            Self::CreatePair { host, end, sandbox: None, .. } => {
+                write!(f, "create the vxcan pair {host} with {end}")
+            }
+            Self::Change { name, .. } => write!(f, "set up the interface {name}"),
+            Self::Configure { name, change, .. } => write!(f, "configure the adapter {name}{change}"),
+            Self::Delete { name, .. } => write!(f, "delete the interface {name}"),
+            Self::DeleteRules(rules) => write!(f, "remove {} can-gw rules", rules.len()),
+            Self::AddRules { rules, .. } => write!(f, "add {} can-gw rules", rules.len()),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Ends that were moved away, and what stays of their pairs.
+
+use super::*;
+
+#[test]
+fn an_end_that_was_moved_away_is_made_again() {
+    let (kernel, model) = world(1, 2);
+    heals(&kernel, &model);
+    kernel.add_sandbox("/elsewhere");
+    let end = host_end(&kernel, &model, 16).index;
+    kernel.move_link(end, None, Some("/elsewhere".as_ref()), "stolen");
+    assert_eq!(
+        heals(&kernel, &model),
+        ["the host end was moved away", "the pair was missing", "rules were missing"]
+    );
+    let inside = kernel.sandbox_links(&sandbox(17)).unwrap().unwrap()[0].index;
+    kernel.move_link(inside, Some(&sandbox(17)), Some("/elsewhere".as_ref()), "stolen2");
+    assert_eq!(
+        heals(&kernel, &model),
+        ["the container end was moved away", "the pair was missing", "rules were missing"]
+    );
+    assert_eq!(kernel.sandbox_links("/elsewhere".as_ref()).unwrap().unwrap(), [], "a pair dies as one");
+}
+
+#[test]
+fn of_an_end_without_name_and_alias_nothing_stays_when_its_pair_is_made_again() {
+    let (kernel, model) = world(1, 2);
+    heals(&kernel, &model);
+    kernel.add_sandbox("/elsewhere");
+    let end = kernel.sandbox_links(&sandbox(16)).unwrap().unwrap()[0].index;
+    let unknown =
+        LinkChange { name: "mine".parse().ok(), alias: Some(String::new()), ..LinkChange::default() };
+    kernel.change_link(Some(&sandbox(16)), end, &unknown).unwrap();
+    kernel.move_link(host_end(&kernel, &model, 16).index, None, Some("/elsewhere".as_ref()), "stolen");
+    heals(&kernel, &model);
+    assert_eq!(kernel.sandbox_links("/elsewhere".as_ref()).unwrap().unwrap(), [], "a pair dies as one");
+}
+
+#[test]
+fn an_end_of_another_bus_is_no_remnant_though_its_alias_is_gone() {
+    let (kernel, mut model) = world(0, 0);
+    kernel.add_sandbox(sandbox(16));
+    for number in [1, 2] {
+        let bus =
+            network(number, &[("vxcan.dev", "v"), ("vxcan.id", &number.to_string()), ("vxcan.peer", "can")]);
+        let member =
+            Endpoint { stage: Stage::Joined { sandbox: sandbox(16) }, ..endpoint(number + 32, &bus) };
+        model.put_endpoint(member);
+        model.put_network(bus);
+        heal(&kernel, &model);
+    }
+    let named = |name: &str| {
+        let links = kernel.sandbox_links(&sandbox(16)).unwrap().unwrap();
+        links.into_iter().find(|link| link.name == name).unwrap()
+    };
+    let no_alias = LinkChange { alias: Some(String::new()), ..LinkChange::default() };
+    let other = named("can0").index;
+    kernel.change_link(Some(&sandbox(16)), other, &no_alias).unwrap();
+    kernel.delete_link(Some(&sandbox(16)), named("can1").index).unwrap();
+    heals(&kernel, &model);
+    assert_eq!((named("can0").index, named("can1").up), (other, true));
+}

@@ -1,0 +1,121 @@
+//! What hangs, is slow or fails once: told in time, and it holds up nothing else.
+
+use super::*;
+
+#[test]
+fn a_docker_that_hangs_is_told_in_time_and_holds_up_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = rig(eager(), docker_at(&docker(dir.path(), None)));
+    let (reply, report) = until(&rig, "docker", "unhealthy");
+    // Docker is optional: buses work without it.
+    assert_eq!((reply.status, &report["status"]), (200, &json!("degraded")));
+    let docker = component(&report, "docker");
+    assert!(docker["reason"].as_str().unwrap().contains("did not answer within 0.25 s"), "{docker}");
+    assert_eq!((&docker["hint"], docker.get("fix")), (&json!("see `systemctl status docker`"), None));
+    let started = Instant::now();
+    for _ in 0..50 {
+        health(&rig);
+    }
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_docker_that_is_slow_or_comes_late_is_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow = rig(eager(), docker_at(&docker(dir.path(), Some(Duration::from_millis(60)))));
+    let (_, report) = until(&slow, "docker", "healthy");
+    assert!(component(&report, "docker")["took_us"].as_u64().unwrap() >= 60_000, "{report:#}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let late = Watch { docker_grace: Duration::from_secs(60), ..docker_at(&dir.path().join("docker.sock")) };
+    let rig = rig(eager(), late);
+    let deadline = Instant::now() + PATIENCE;
+    let is_awaited = || {
+        let report: Value = serde_json::from_str(&health(&rig).body).unwrap();
+        let docker = component(&report, "docker");
+        assert_ne!(docker["status"], "unhealthy", "it is still starting");
+        docker["reason"].as_str().unwrap().contains("it starts after canhub")
+    };
+    while !is_awaited() {
+        assert!(Instant::now() < deadline, "{}", health(&rig).body);
+    }
+    docker(dir.path(), Some(Duration::ZERO));
+    until(&rig, "docker", "healthy");
+}
+
+#[test]
+fn a_kernel_that_hangs_is_told_in_time_and_keeps_one_thread() {
+    let mut kernel = None;
+    let wrap = |fake: Arc<FakeKernel>| kernel.insert(Hanging::around(fake)).clone();
+    let rig = Rig::watched(server::TIME_LIMIT, Health::new(eager(), None), Some(no_docker()), wrap);
+    let kernel = kernel.unwrap();
+    reconcile(&rig);
+    rig.network(1, json!({}));
+    let bus = format!("bus:{}", &crate::bodies::network(1)[..12]);
+    until(&rig, &bus, "healthy");
+    kernel.set(true);
+    let (reply, report) = until(&rig, "kernel", "unhealthy");
+    assert_eq!(reply.status, 503);
+    let why = component(&report, "kernel")["reason"].as_str().unwrap().to_owned();
+    assert!(why.contains("did not answer within 0.25 s"), "{why}");
+    let (_, report) = until(&rig, &bus, "unhealthy");
+    assert!(
+        component(&report, &bus)["reason"]
+            .as_str()
+            .unwrap()
+            .contains("the state of the buses has been unknown")
+    );
+    assert_eq!(component(&report, "state")["status"], "healthy", "the disk is another matter");
+    let failures = || {
+        let report: Value = serde_json::from_str(&health(&rig).body).unwrap();
+        component(&report, "kernel")["failures"].as_u64().unwrap()
+    };
+    let (before, deadline) = (failures(), Instant::now() + PATIENCE);
+    while failures() < before + 5 {
+        assert!(Instant::now() < deadline, "it is not looked at any more");
+        assert!(kernel.waiting() <= 1, "looks pile up: {}", kernel.waiting());
+    }
+    kernel.set(false);
+    until(&rig, "overall", "healthy");
+}
+
+#[test]
+fn a_threshold_forgives_what_happens_once() {
+    let rig = rig(Policy { threshold: 1000, ..eager() }, no_docker());
+    rig.network(1, json!({ "hub": "vcan-body" }));
+    let name = format!("bus:{}", &crate::bodies::network(1)[..12]);
+    until(&rig, &name, "healthy");
+    rig.kernel.delete_link(None, rig.link("vcan-body").unwrap().index).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let report: Value = serde_json::from_str(&health(&rig).body).unwrap();
+        let bus = component(&report, &name);
+        assert_eq!(bus["status"], "healthy", "so few failures do not count");
+        if bus["failures"].as_u64().unwrap() >= 3 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{bus}");
+    }
+}
+
+#[test]
+fn a_disk_that_takes_no_record_is_told_and_tried_again() {
+    let rig = rig(eager(), no_docker());
+    let state = rig.state();
+    rig.network(1, json!({}));
+    until(&rig, "overall", "healthy");
+    // A file where the folder should be fails for root too.
+    std::fs::rename(&state, state.with_extension("away")).unwrap();
+    std::fs::write(&state, "").unwrap();
+    let refused =
+        rig.call("CreateNetwork", &crate::bodies::create_network(&crate::bodies::network(2), json!({})));
+    assert!(refused.refused().contains("state.json"));
+    let (reply, report) = until(&rig, "state", "unhealthy");
+    assert_eq!(reply.status, 503);
+    let component = component(&report, "state");
+    assert!(component["reason"].as_str().unwrap().contains("state.json") && component["hint"].is_string());
+    std::fs::remove_file(&state).unwrap();
+    std::fs::create_dir(&state).unwrap();
+    until(&rig, "overall", "healthy");
+    assert!(rig.recorded().get(crate::bodies::network(1)).is_some(), "{}", rig.recorded());
+}
