@@ -198,7 +198,7 @@ fn spawn_tasks(config: Config, server: &Server, started: Instant) -> Tasks {
     tasks.spawn("health", health.watch(manager(), watch));
     if let Some(socket) = config.docker_socket {
         let driver = server.driver.clone();
-        tasks.spawn("questions to Docker", docker::run(manager(), socket, driver, config.restart_late));
+        tasks.spawn("Docker queries", docker::run(manager(), socket, driver, config.restart_late));
     }
     tasks.spawn("reconcile loop", reconcile::run(manager(), audit_interval, alive));
     tasks.spawn("readiness", notify_ready(is_validated, started));

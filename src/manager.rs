@@ -1,4 +1,4 @@
-//! The one door to the buses: for the driver, the reconcile loop and everything that asks.
+//! The only access to the buses: for the driver, the reconcile loop, and all queries.
 //!
 //! All methods of [`Manager`] are synchronous and may block for as long as the kernel does. One lock, the model's, orders
 //! them, so there is one writer of rules and records. The other locks guard a value each, for as long as it takes to read
@@ -59,23 +59,23 @@ use crate::{
 use frames::FrameCounts;
 use startup::Startup;
 
-/// Holds the model, the store and the kernel together.
+/// Combines the model, the store and the kernel.
 pub struct Manager {
     pub(crate) kernel: Arc<dyn Kernel>,
     store: Store,
     model: Mutex<Model>,
     signals: Signals,
-    /// `--no-heal` turns it off for all networks.
+    /// Off for all networks with `--no-heal`.
     heal: bool,
     events: Events,
     startup: Startup,
     frames: FrameCounts,
-    /// Containers that Docker gave up on because canhub was not there.
+    /// Containers that Docker failed to start because canhub was not running.
     late: Mutex<Vec<String>>,
 }
 
 impl Manager {
-    /// Loads the state folder and adopts what lives in the kernel.
+    /// Loads the state folder and adopts what exists in the kernel.
     pub fn new(kernel: Arc<dyn Kernel>, store: Store, heal: bool) -> Self {
         let manager = Self {
             kernel,
@@ -92,24 +92,24 @@ impl Manager {
         manager
     }
 
-    /// What wakes whom.
+    /// The signals between tasks.
     pub fn signals(&self) -> &Signals {
         &self.signals
     }
 
-    /// Where all that happens is told.
+    /// The events.
     pub fn events(&self) -> &Events {
         &self.events
     }
 
-    /// Everything was compared with what is wanted. `found` is kept if this was the first time.
+    /// Records that an audit has finished. `found` is only kept for the first one.
     pub(crate) fn audited(&self, found: impl FnOnce() -> StartupValidation) {
         self.startup.validated(found);
         self.events.counters().audited();
         self.signals.audited();
     }
 
-    /// What start-up validation came to; `None` until it is done.
+    /// The result of start-up validation; `None` until it is done.
     pub fn startup_validation(&self) -> Option<StartupValidation> {
         self.startup.validation()
     }
@@ -119,12 +119,12 @@ impl Manager {
         self.model.lock()
     }
 
-    /// Whether a network's bus is repaired while it runs.
+    /// Whether the bus of a network is healed.
     pub(crate) fn heals(&self, network: &Network) -> bool {
         self.heal && network.options.heal
     }
 
-    /// Carries out steps, under the lock: from now on nobody acts on a look that was taken before.
+    /// Carries out steps under the lock. Earlier readings of the kernel become invalid.
     pub(crate) fn carry_out(
         &self,
         model: &mut Model,

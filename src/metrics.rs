@@ -1,6 +1,6 @@
-//! What canhub counts of its own doing, in OpenMetrics terms.
+//! canhub's own counters, in OpenMetrics terms.
 //!
-//! Only what cannot be read anywhere later is kept here; frames are counted by can-gw, and read when asked for.
+//! Only counts what cannot be read later; can-gw counts frames, and these are read at scrape time.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-/// Counters by what was wrong. The reasons are a fixed set of words in the code.
+/// Counters by reason. The reasons are a fixed set.
 type ByReason = Family<[(&'static str, &'static str); 1], Counter>;
 
 /// A Join takes about a millisecond; dockerd gives up after 30 s.
 const JOIN_SECONDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
 
-/// A check takes milliseconds, and as long as the policy lets it when it hangs.
+/// A check takes milliseconds or, if it hangs, the time limit of the policy.
 const CHECK_SECONDS: [f64; 8] = [0.001, 0.0025, 0.01, 0.05, 0.25, 1.0, 5.0, 30.0];
 
-/// Histograms by the kind of component: kernel, docker, state, bus, adapter.
+/// Histograms by kind of component: kernel, docker, state, bus, adapter.
 type ByKind = Family<[(&'static str, &'static str); 1], Histogram, fn() -> Histogram>;
 
-/// What was counted since the start.
+/// The counters since the start.
 pub struct Counters {
     heals: ByReason,
     heal_failures: ByReason,
@@ -71,42 +71,42 @@ impl Counters {
         self.leaves.inc();
     }
 
-    /// A problem has come up.
+    /// A problem was found.
     pub(crate) fn problem(&self) {
         self.problems.inc();
     }
 
-    /// A problem is over.
+    /// A problem is gone.
     pub(crate) fn problem_over(&self) {
         self.problems.dec();
     }
 
-    /// A Join was refused.
+    /// A Join failed.
     pub(crate) fn join_failed(&self) {
         self.join_failures.inc();
     }
 
-    /// Everything was compared with what is wanted.
+    /// An audit has finished.
     pub(crate) fn audited(&self) {
         self.audits.inc();
     }
 
-    /// The health of something was looked at. `kind` is one of a few words.
+    /// A health check has finished. `kind` is one of a fixed set.
     pub(crate) fn checked(&self, kind: &'static str, took: Duration) {
         self.checks.get_or_create(&[("kind", kind)]).observe(took.as_secs_f64());
     }
 
-    /// The kernel had to drop link events.
+    /// The kernel dropped link events.
     pub(crate) fn overrun(&self) {
         self.overruns.inc();
     }
 
-    /// How often something was healed for this reason.
+    /// The number of heals for this reason.
     pub fn heals(&self, reason: &'static str) -> u64 {
         self.heals.get(&[("reason", reason)]).map_or(0, |counter| counter.get())
     }
 
-    /// Puts the counters into a registry, which shares them.
+    /// Registers the counters.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("heals", "Repairs by reason", self.heals.clone());
         registry.register("heal_failures", "Failed repairs by reason", self.heal_failures.clone());

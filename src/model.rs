@@ -1,4 +1,4 @@
-//! What canhub knows of Docker's world: networks, endpoints, and the names people gave them.
+//! What canhub knows about Docker: networks, endpoints, and their names.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,21 +13,21 @@ use crate::{
     plan::{Bus, Member, Want},
 };
 
-/// The model. It has no locks and asks nobody anything.
+/// The model. It has no locks and queries nothing.
 #[derive(Debug, Default)]
 pub struct Model {
     networks: BTreeMap<NetworkId, Network>,
     endpoints: BTreeMap<EndpointId, Endpoint>,
-    /// Since when the lists of an engine lack a network or an endpoint.
+    /// Since when an engine's lists lack a network or an endpoint.
     unlisted: BTreeMap<String, Unlisted>,
-    /// What Docker calls the containers of endpoints; learnt in the background, for people only.
+    /// Container names by endpoint; from Docker's API, for display only.
     containers: BTreeMap<EndpointId, String>,
-    /// Endpoints whose container end Docker is moving in and has not brought up yet.
+    /// Endpoints whose container end Docker is about to move and bring up.
     awaited: BTreeSet<EndpointId>,
     generation: u64,
 }
 
-/// What an engine's lists lack.
+/// What the lists of an engine lack.
 #[derive(Debug, Clone)]
 struct Unlisted {
     engine: String,
@@ -35,12 +35,12 @@ struct Unlisted {
 }
 
 impl Model {
-    /// Rises with every change of what is wanted, and with every plan that is carried out.
+    /// Incremented whenever the desired state changes or a plan is carried out.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// What stands in the kernel is about to change: a look that was taken before is worth nothing any more.
+    /// The kernel state is about to change: earlier readings become invalid.
     pub fn outdate_looks(&mut self) {
         self.generation += 1;
     }
@@ -77,7 +77,7 @@ impl Model {
         self.endpoints.insert(endpoint.id.clone(), endpoint);
     }
 
-    /// Forgets a network and its endpoints, and returns the endpoints.
+    /// Removes a network and its endpoints, and returns the endpoints.
     pub fn remove_network(&mut self, id: &NetworkId) -> Vec<EndpointId> {
         self.generation += 1;
         self.networks.remove(id);
@@ -94,7 +94,7 @@ impl Model {
         gone
     }
 
-    /// Forgets an endpoint.
+    /// Removes an endpoint.
     pub fn remove_endpoint(&mut self, id: &EndpointId) -> Option<Endpoint> {
         self.generation += 1;
         self.unlisted.remove(id.as_ref());
@@ -103,22 +103,22 @@ impl Model {
         self.endpoints.remove(id)
     }
 
-    /// Docker is about to move this endpoint's container end in.
+    /// Docker is about to move the container end of this endpoint.
     pub fn await_docker(&mut self, id: &EndpointId) {
         self.awaited.insert(id.clone());
     }
 
-    /// The container end is in and up; from now on it is kept so.
+    /// The container end has been moved and is up; canhub maintains it from now on.
     pub fn arrived(&mut self, id: &EndpointId) {
         self.awaited.remove(id);
     }
 
-    /// An engine's list has this network or endpoint.
+    /// An engine listed this network or endpoint.
     pub fn listed(&mut self, id: &str) {
         self.unlisted.remove(id);
     }
 
-    /// An engine's list, asked for at `asked`, lacks this network or endpoint. Returns since when its lists have.
+    /// The list of an engine, requested at `asked`, lacks this network or endpoint. Returns since when.
     pub fn unlisted_since(&mut self, id: &str, engine: &str, asked: Instant) -> Instant {
         let now = Unlisted { engine: engine.to_owned(), since: asked };
         let known = self.unlisted.entry(id.to_owned()).or_insert_with(|| now.clone());
@@ -128,36 +128,36 @@ impl Model {
         known.since
     }
 
-    /// Remembers what Docker calls a network; true where that is news.
+    /// Sets the name of a network. Returns whether it changed.
     pub fn name_network(&mut self, id: &NetworkId, name: &str) -> bool {
         let network = self.networks.get_mut(id).filter(|network| network.name.as_deref() != Some(name));
         network.map(|network| network.name = Some(name.to_owned())).is_some()
     }
 
-    /// Remembers which engine has listed a network; true where that is news.
+    /// Sets the engine that listed a network. Returns whether it changed.
     pub fn set_engine(&mut self, id: &NetworkId, engine: &str) -> bool {
         let network = self.networks.get_mut(id).filter(|network| network.engine.as_deref() != Some(engine));
         network.map(|network| network.engine = Some(engine.to_owned())).is_some()
     }
 
-    /// Remembers what Docker calls the container of an endpoint.
+    /// Sets the name of an endpoint's container.
     pub fn name_container(&mut self, id: &EndpointId, name: &str) {
         if self.endpoints.contains_key(id) {
             self.containers.insert(id.clone(), name.to_owned());
         }
     }
 
-    /// What people call a network; its short id until Docker has told.
+    /// The display name of a network; its short ID until Docker's API has answered.
     pub fn network_name<'a>(&'a self, id: &'a NetworkId) -> &'a str {
         self.networks.get(id).and_then(|network| network.name.as_deref()).unwrap_or(id.short())
     }
 
-    /// What people call the container of an endpoint, once Docker has told.
+    /// The name of an endpoint's container, once Docker's API has answered.
     pub fn container_name(&self, id: &EndpointId) -> Option<&str> {
         self.containers.get(id).map(String::as_str)
     }
 
-    /// All that is wanted of the kernel.
+    /// The complete desired state.
     pub fn want(&self) -> Want {
         let mut members: BTreeMap<&NetworkId, Vec<&Endpoint>> = BTreeMap::new();
         let mut want = Want::default();
@@ -176,7 +176,7 @@ impl Model {
         want
     }
 
-    /// What is wanted for one network; of the others only their hubs.
+    /// The desired state of one network; for the others, only their hubs.
     pub fn want_of(&self, id: &NetworkId) -> Want {
         let members = |network: &Network| match network.id == *id {
             true => self.endpoints.values().filter(|endpoint| endpoint.network == *id).collect(),

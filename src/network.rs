@@ -119,7 +119,7 @@ impl Network {
             HubChoice::Made => Hub::Owned(self.id.hub_name()),
             HubChoice::Named(name) => Hub::Owned(name.clone()),
             HubChoice::Adapter(adapter) => Hub::Adapter(adapter.clone()),
-            // If the hardware is late at boot, a vcan of its name would be a bus without a wire.
+            // If the hardware is late at boot, a vcan with its name would be a bus without hardware.
             HubChoice::Shared(name) if looks_like_hardware(name) => Hub::Adapter(Adapter::Name(name.clone())),
             HubChoice::Shared(name) => Hub::Shared(name.clone()),
         }

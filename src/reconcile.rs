@@ -1,8 +1,7 @@
-//! The loop that keeps the world as it is wanted: events wake it, dumps decide, one plan for everything.
+//! The loop that keeps everything in the desired state: events wake it, dumps decide, one plan for everything.
 //!
-//! Rules have no events, so an audit looks every `--audit-interval` even when nothing woke the loop. A
-//! look costs in proportion to the host, so the pause after it does too: a storm of events cannot make
-//! canhub eat a processor.
+//! Rules have no events, so an audit runs every `--audit-interval` even without events. The cost of a pass grows with
+//! the host, and so does the pause after it: a storm of events cannot make canhub use up a CPU.
 
 mod adapters;
 mod memory;
@@ -30,40 +29,40 @@ use crate::{
     status::StartupValidation,
 };
 
-/// A look is followed by a pause of this many times its own length.
+/// Each pass is followed by a pause of this multiple of its duration.
 const REST_FACTOR: u32 = 4;
-/// What is wanted may change while the kernel is looked at; after this many looks, nothing may change meanwhile.
+/// The desired state may change while the kernel is being read. In this attempt it may not, because the lock is held.
 const LOOKS: usize = 3;
-/// How soon to look again when something waits for its time.
+/// How soon to run again if something is waiting.
 const SOON: Duration = Duration::from_secs(1);
 
-/// What one look came to.
+/// The result of one pass.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LookResult {
-    /// Steps that changed the world.
+    /// Steps that changed something.
     pub healed: usize,
-    /// Steps that failed and will be tried again.
+    /// Steps that failed and will be retried.
     pub failed: usize,
-    /// Something waits for a grace period or a pause to end, so a look is due before the audit.
+    /// Whether something waits for a grace period or a pause to end, so that a pass is due before the next audit.
     pub pending: bool,
 }
 
-/// Runs for ever: looks when woken and at every audit. `alive` is called after each look that succeeded.
+/// Runs forever, on each signal and at every audit. `alive` is called after each successful pass.
 pub async fn run(manager: Handle, audit_interval: Duration, alive: impl Fn()) {
     let memory = Arc::new(Memory::default());
     loop {
         let started = Instant::now();
         let next = round(&manager, &memory, audit_interval, &alive).await;
         sleep(started.elapsed() * REST_FACTOR).await;
-        // Either it was woken or the time is up; both mean: look.
+        // Either it was woken or the time is up; both mean to run.
         let _ = timeout(next, manager.signals().look_wanted()).await;
         sleep(manager.signals().settles_in()).await;
     }
 }
 
-/// Looks once and heals. Returns how soon to look again if nothing wakes the loop.
+/// One pass. Returns how soon to run again if nothing wakes the loop.
 ///
-/// A look that failed as a whole is no sign of life: `alive` feeds the watchdog, and a new process may succeed.
+/// A pass that failed completely is not a sign of life: `alive` feeds the watchdog, and a new process may succeed.
 async fn round(
     manager: &Handle,
     memory: &Arc<Memory>,
@@ -91,22 +90,22 @@ async fn round(
 }
 
 impl Manager {
-    /// Looks at everything once, and carries out what is missing.
+    /// One pass: reads everything and repairs what is missing.
     ///
-    /// The kernel is read without the lock, so that Joins do not wait for a look; steps are taken under it,
-    /// and only if nothing else was wanted meanwhile.
+    /// The kernel is read without the lock, so that Joins do not wait for it; steps are carried out under the lock, and
+    /// only if the desired state has not changed meanwhile.
     ///
     /// # Errors
-    /// When the kernel cannot be read.
+    /// If the kernel cannot be read.
     pub fn reconcile(&self, memory: &Memory) -> Result<LookResult, Error> {
         self.look_and_repair(memory, |_, _| {})
     }
 
-    /// Looks at everything once because a person asked for it, and carries out all that is missing: also where
-    /// healing is off, and without waiting for a grace period or a pause to end.
+    /// One pass on request: repairs everything that is missing, including networks with healing off, without waiting
+    /// for a grace period or a pause to end.
     ///
     /// # Errors
-    /// When the kernel cannot be read.
+    /// If the kernel cannot be read.
     pub fn heal(&self) -> Result<Vec<Repair>, Error> {
         let mut repairs = self.repair_records();
         self.look_and_repair(&Memory::asked_for(), |model, done| repairs.push(Repair::new(model, done)))?;

@@ -8,11 +8,11 @@ use crate::{
     error::Error, lock::Lock, names::NetworkId, network::Network, options::RawOptions, state::Store,
 };
 
-/// The name of its state file.
+/// The name of the file.
 pub const FILE: &str = "rustycan4docker-networks.json";
-/// The folder of that file, on the host or in the plugin's own root.
+/// Its folder, on the host or in the plugin's root.
 pub const FOLDER: &str = "/var/lib/docker/network/files";
-/// Stops canhub for an import. Its socket, too: Docker's next request would start it again.
+/// Stops canhub for an import. The socket too, or Docker's next request would start it again.
 pub const STOP: &str = "systemctl stop canhub.socket canhub.service";
 /// Starts it again.
 pub const START: &str = "systemctl start canhub.socket canhub.service";
@@ -49,8 +49,8 @@ pub fn known<'a>(network: &Network, all: &'a [Network]) -> Option<&'a Network> {
 
 /// Adds networks to canhub's records. Returns those that already exist.
 ///
-/// Only while no daemon runs on them: it writes its networks as a whole, so it would overwrite what is added here,
-/// and a network that Docker creates at the same moment would be lost.
+/// Only while no daemon is running: it writes all its networks at once, so it would overwrite what is added here, and a
+/// network that Docker creates at the same time would be lost.
 ///
 /// # Errors
 /// When a daemon is running, or the records cannot be read or written.
@@ -61,7 +61,7 @@ pub fn import(store: &Store, networks: &[Network]) -> Result<Vec<(Network, Netwo
             store.state_file().display()
         )
     })?;
-    // Not `load`, which sets aside what it cannot parse: only the daemon and `doctor --fix` may do that.
+    // Not `load`, which renames a file that it cannot parse: only the daemon and `doctor --fix` may do that.
     let loaded = store.peek();
     if let Some(warning) = loaded.unread.as_ref().or(loaded.warnings.first()) {
         return Err(warning.clone());
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(store.load().networks, networks);
     }
 
-    /// A daemon that saves between the import's reading and writing would lose its network.
+    /// A daemon that saves between the import's read and write would lose its network.
     #[test]
     fn nothing_is_written_beside_a_running_daemon() {
         let dir = tempfile::tempdir().unwrap();

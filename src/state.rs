@@ -1,12 +1,12 @@
-//! What must outlive the process.
+//! The records that must survive the process.
 //!
-//! `state.json` holds the networks and outlives power cuts: Docker never sends CreateNetwork again.
-//! `endpoints/ID.json` holds one endpoint each and need only outlive a crash of canhub: every endpoint
-//! ends with the boot, so these carry the boot's id and are not synced, and Join writes one small file
-//! however large the bus is.
+//! `state.json` has the networks and survives power cuts, because Docker never repeats CreateNetwork.
+//! `endpoints/ID.json` has one endpoint each and only needs to survive a crash of canhub: endpoints do not outlive the
+//! boot, so these files contain the boot ID and are not synced, and a Join writes one small file however large the bus
+//! is.
 //!
-//! A state file that makes no sense is set aside. One that cannot be read (EIO, EMFILE, a lost mount) may be good:
-//! it stays, nothing is written in its place, and it is read again until that works ([`Store::read_again`]).
+//! A state file that cannot be parsed is renamed. One that cannot be read (EIO, EMFILE, a lost mount) may be intact: it
+//! stays, is not overwritten, and is retried until it can be read ([`Store::read_again`]).
 
 mod disk;
 mod load;
@@ -40,11 +40,11 @@ const VERSION: u32 = 1;
 pub struct Store {
     dir: PathBuf,
     boot: String,
-    /// Whether anything is written, moved or removed at all.
+    /// Whether it writes, moves or removes anything at all.
     writes: bool,
-    /// What is in memory only because the disk did not take it: why, by the file.
+    /// Files that could not be written, so that their content is in memory only, and why.
     unsaved: Arc<Mutex<BTreeMap<PathBuf, String>>>,
-    /// The state file is there and could not be read.
+    /// Set if the state file exists but could not be read.
     unread: Arc<Mutex<Option<Unread>>>,
     disk: Arc<dyn Disk>,
 }
@@ -54,7 +54,7 @@ pub struct Store {
 struct Unread {
     /// One sentence.
     why: String,
-    /// Networks that were deleted since: what the file says of them no longer holds.
+    /// Networks deleted since then: their records in the file are obsolete.
     deleted: BTreeSet<NetworkId>,
 }
 
@@ -86,7 +86,7 @@ struct EndpointRecord {
 }
 
 impl Store {
-    /// A store in a folder, for the boot with this id.
+    /// A store in a folder, for the boot with this ID.
     pub fn new(dir: impl Into<PathBuf>, boot: impl Into<String>) -> Self {
         Self {
             dir: dir.into(),
@@ -98,22 +98,22 @@ impl Store {
         }
     }
 
-    /// A store that reads and never changes the folder: saving to it does nothing.
+    /// A read-only store: saving does nothing.
     pub fn observing(dir: impl Into<PathBuf>, boot: impl Into<String>) -> Self {
         Self { writes: false, ..Self::new(dir, boot) }
     }
 
-    /// As [`Self::load`], and changes nothing.
+    /// Like [`Self::load`], without changing anything.
     pub fn peek(&self) -> Loaded {
         Self { writes: false, ..self.clone() }.load()
     }
 
-    /// Why the networks' file could not be read when that was last tried; `None`: it could, or there is none.
+    /// Why the networks' file could not be read on the last attempt; `None` if it could, or does not exist.
     pub fn unread(&self) -> Option<String> {
         self.unread.lock().as_ref().map(|unread| unread.why.clone())
     }
 
-    /// Reads everything again if the networks' file could not be read before, and can be now.
+    /// Reads everything again if the networks' file could not be read before but can be read now.
     pub fn read_again(&self) -> Option<Loaded> {
         self.unread()?;
         Some(self.load()).filter(|loaded| loaded.unread.is_none())
@@ -126,16 +126,16 @@ impl Store {
         }
     }
 
-    /// Whether the networks' file is there and makes sense.
+    /// Whether the networks' file exists and can be parsed.
     pub fn is_readable(&self) -> bool {
         matches!(read::<Document>(&self.state_file()), Ok(Some(document)) if document.version == VERSION)
     }
 
-    /// Writes all networks, so that they are on the disk when this returns.
+    /// Writes all networks. They are on disk when this returns.
     ///
     /// # Errors
-    /// [`Error::State`] with the file and the reason; after a power cut the old file may stand. [`Error::Unread`] while
-    /// that file cannot be read: it may be good, so nothing takes its place.
+    /// [`Error::State`] with the file and the reason; after a power cut the old file may be back. [`Error::Unread`]
+    /// while that file cannot be read: it may be intact, so it is not overwritten.
     pub fn save_networks<'a>(&self, networks: impl IntoIterator<Item = &'a Network>) -> Result<(), Error> {
         if !self.writes {
             return Ok(());
@@ -163,7 +163,7 @@ impl Store {
         self.saved(path, written)
     }
 
-    /// Writes one endpoint, so that it outlives this process.
+    /// Writes an endpoint so that it survives this process.
     ///
     /// # Errors
     /// [`Error::State`] with the file and the reason.
@@ -181,7 +181,7 @@ impl Store {
         self.saved(path, written)
     }
 
-    /// Forgets an endpoint. One that is not there is forgotten already.
+    /// Removes the record of an endpoint, if there is one.
     pub fn remove_endpoint(&self, id: &EndpointId) {
         if !self.writes {
             return;
@@ -191,7 +191,7 @@ impl Store {
         self.unsaved.lock().remove(&path);
     }
 
-    /// What is in memory only because the disk did not take it when it was last written: one sentence for each file.
+    /// Why files could not be written when last tried, so that their content is in memory only: one sentence per file.
     pub fn unsaved(&self) -> Vec<String> {
         self.unsaved.lock().values().cloned().collect()
     }
@@ -201,7 +201,7 @@ impl Store {
         &self.dir
     }
 
-    /// Remembers whether a file is on the disk as it should be.
+    /// Records whether a file was written successfully.
     fn saved(&self, path: PathBuf, written: io::Result<()>) -> Result<(), Error> {
         let saved = written.map_err(|err| self.failed(&path, err));
         match &saved {

@@ -1,6 +1,6 @@
-//! The picture of all buses that `/v1/status` gives and `canhub status` shows: plain values.
+//! The status of all buses as returned by `/v1/status` and shown by `canhub status`: plain values.
 //!
-//! Fields have the names of the log's. A field may come; none changes its meaning while the path says `v1`.
+//! Fields are named as in the log. Fields may be added; no field changes its meaning within `v1`.
 
 use std::collections::BTreeMap;
 
@@ -12,35 +12,35 @@ use crate::{
     network::Ownership,
 };
 
-/// How things are with this canhub.
+/// The status of this canhub.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// Of canhub.
+    /// The version of canhub.
     pub version: String,
-    /// When canhub started, as RFC 3339 has it, in UTC.
+    /// When canhub started, in RFC 3339, UTC.
     pub since: String,
-    /// The same, in seconds ago.
+    /// Seconds since canhub started.
     pub uptime_s: u64,
-    /// Start-up validation is done: all known buses were looked at and healed.
+    /// Whether start-up validation is done: all known buses have been checked and healed.
     pub ready: bool,
-    /// Whether missing things are repaired (`--no-heal`).
+    /// Whether healing is on (off with `--no-heal`).
     pub heal: bool,
-    /// Seconds since everything was compared with what is wanted; `None` until it was.
+    /// Seconds since the last audit; `None` before the first.
     pub audit_age_s: Option<f64>,
-    /// One for each network.
+    /// One per network.
     pub buses: Vec<BusStatus>,
-    /// Leftover links of ours; removed after a grace period.
+    /// Leftover links of canhub; removed after a grace period.
     pub leftovers: usize,
-    /// Containers that Docker gave up on because canhub was not there when it started them.
+    /// Containers that Docker failed to start because canhub was not running.
     pub late: Vec<String>,
 }
 
-/// What start-up validation came to: the first comparison of all known buses with the kernel.
+/// The result of start-up validation: the first comparison of all known buses with the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartupValidation {
-    /// When it was done, as RFC 3339 has it, in UTC.
+    /// When it finished, in RFC 3339, UTC.
     pub finished: String,
-    /// How many buses were checked.
+    /// Buses that were checked.
     pub buses: usize,
     /// Steps that healed something.
     pub healed: usize,
@@ -53,122 +53,122 @@ pub struct StartupValidation {
 /// One bus.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BusStatus {
-    /// Docker's id.
+    /// Docker's ID.
     pub network: NetworkId,
-    /// What people call it; the start of its id until Docker has told.
+    /// The name; the start of the ID until Docker's API has answered.
     pub network_name: String,
-    /// The host's interface: its name, or what its adapter is known by.
+    /// The interface on the host: its name, or the selector of the adapter.
     pub hub: String,
-    /// The adapter that carries the bus, while it is there and has a controller.
+    /// The adapter, while it is present and has a controller.
     pub adapter: Option<AdapterStatus>,
-    /// Whether it waits for an adapter that is not there; its containers hear each other meanwhile.
+    /// Whether the bus is waiting for its adapter; containers reach each other in the meantime.
     #[serde(default)]
     pub waiting: bool,
-    /// Who makes the hub.
+    /// Who owns the hub.
     pub owner: Ownership,
     /// `classic`, `fd` or `xl`.
     pub frames: String,
-    /// Whether it is repaired while it runs.
+    /// Whether it is healed.
     pub heal: bool,
-    /// What differs from what is wanted, each in a few words. Empty: nothing.
+    /// Pending repairs in a few words each; empty if there are none.
     pub steps: Vec<String>,
-    /// Those of the steps that remove a link which belongs to no known network or endpoint: it harms no member.
+    /// Those of the steps that remove a link which belongs to no known network or endpoint; they affect no member.
     #[serde(default)]
     pub leftovers: Vec<String>,
-    /// What only somebody else can mend, each in a sentence.
+    /// Problems that canhub cannot fix by itself, one sentence each.
     pub problems: Vec<String>,
-    /// Those of the problems that are its adapter's: the containers hear each other all the same.
+    /// Those of the problems that concern the adapter; containers reach each other despite them.
     #[serde(default)]
     pub adapter_problems: Vec<String>,
     /// The commands that fix problems, by the problem's sentence.
     #[serde(default)]
     pub fixes: BTreeMap<String, String>,
-    /// A problem keeps containers from starting on it.
+    /// Whether a problem prevents containers from starting on this bus.
     #[serde(default)]
     pub blocked: bool,
-    /// Repairs since canhub started, those of members included.
+    /// Repairs since canhub started, including those of members.
     pub heals: u64,
-    /// Frames of the host, or of the adapter.
+    /// Frames of the host or of the adapter.
     #[serde(flatten)]
     pub traffic: Traffic,
-    /// One for each endpoint.
+    /// One per endpoint.
     pub members: Vec<MemberStatus>,
 }
 
-/// A CAN controller, as `ip -details -statistics link` tells of it.
+/// A CAN controller, as shown by `ip -details -statistics link`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdapterStatus {
-    /// Its interface's name now.
+    /// The current name of its interface.
     pub interface: String,
     /// `error-active`, `error-warning`, `error-passive`, `bus-off`, `stopped` or `sleeping`.
     pub state: String,
-    /// In bit/s; `None` before one was set.
+    /// In bit/s; `None` before one is set.
     pub bitrate: Option<u32>,
-    /// The transmit error counter, where the driver tells it.
+    /// The transmit error counter, if the driver reports it.
     pub tx_errors: Option<u16>,
     /// The receive error counter.
     pub rx_errors: Option<u16>,
-    /// How often it went bus-off: since it was plugged in or, over unplugging, since canhub started.
+    /// Number of bus-offs since it was plugged in. Replugging while canhub runs does not reset it.
     pub bus_offs: u64,
-    /// How often it was restarted, over the same time.
+    /// Number of restarts, counted the same way.
     pub restarts: u64,
 }
 
 /// One container on a bus.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberStatus {
-    /// Docker's id.
+    /// Docker's ID.
     pub endpoint: EndpointId,
-    /// What people call the container, once Docker has told.
+    /// The container's name, once Docker's API has answered.
     pub container: Option<String>,
-    /// The interface's name inside, or as it is wanted where there is none.
+    /// The interface name in the container, or the desired name if there is none.
     pub interface: String,
-    /// How far Docker has taken it, and where the container is.
+    /// The lifecycle stage, with the container's sandbox.
     #[serde(flatten)]
     pub stage: Stage,
-    /// Repairs of it alone since canhub started.
+    /// Repairs of this member since canhub started.
     pub heals: u64,
     /// Its frames.
     #[serde(flatten)]
     pub traffic: Traffic,
 }
 
-/// Frames of one end of a bus, as can-gw counts them. They never fall while canhub runs ([`crate::traffic`]).
+/// Frames of one end of a bus, as counted by can-gw. They never fall while canhub runs ([`crate::traffic`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// From the others to this one.
+    /// Frames to this end.
     pub frames_in: Count,
-    /// From this one to the others.
+    /// Frames from this end.
     pub frames_out: Count,
 }
 
-/// Frames that were sent on, and such that were not.
+/// Frames that were forwarded or dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
-    /// Sent on. On the way out a frame counts once, however many hear it.
+    /// Forwarded. An outgoing frame counts once, however many receive it.
     pub handled: u64,
-    /// Lost because the destination was down or refused them. On the way out a frame counts for each who lost it.
+    /// Dropped because the destination was down or refused them. An outgoing frame counts once per destination.
     pub dropped: u64,
 }
 
-/// How something is. The later, the worse.
+/// A health status. The order is from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HealthStatus {
-    /// Nobody looks at it: it cannot be looked at from here, or the policy says so. It counts for nothing.
+    /// Not monitored: it cannot be checked from here, or the policy says so. Does not count.
     Unwatched,
-    /// As it should be.
+    /// Everything works.
     Healthy,
-    /// It works, with less than was asked for.
+    /// It works, with restrictions.
     Degraded,
-    /// It was not looked at yet, or it is too early to tell. It counts as not healthy.
+    /// Not checked yet, or too early to tell. Counts as not healthy.
     Unknown,
     /// It does not work.
     Unhealthy,
 }
 
 impl HealthStatus {
-    /// As JSON and the log have it.
+    /// As in JSON and the log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unwatched => "unwatched",
@@ -184,7 +184,7 @@ impl HealthStatus {
         self <= Self::Healthy
     }
 
-    /// As metrics have it: 0 healthy or unwatched, 1 degraded, 2 unhealthy or unknown.
+    /// As in metrics: 0 healthy or unwatched, 1 degraded, 2 unhealthy or unknown.
     pub fn as_number(self) -> u64 {
         match self {
             Self::Unwatched | Self::Healthy => 0,
@@ -202,17 +202,17 @@ impl Status {
 }
 
 impl BusStatus {
-    /// Those of its members that are in their containers.
+    /// The members that are in their containers.
     pub fn joined(&self) -> impl Iterator<Item = &MemberStatus> {
         self.members.iter().filter(|member| member.stage.sandbox().is_some())
     }
 
-    /// The host's interface as it is called now; where its adapter is away, what that is known by.
+    /// The current name of the interface on the host; while the adapter is missing, its selector.
     pub fn interface(&self) -> &str {
         self.adapter.as_ref().map_or(&self.hub, |adapter| &adapter.interface)
     }
 
-    /// Whether it is as it is wanted.
+    /// Whether it is in the desired state, without problems.
     pub fn is_well(&self) -> bool {
         self.steps.is_empty() && self.problems.is_empty()
     }

@@ -1,9 +1,9 @@
-//! "Did you mean": the known word that a mistyped one is nearest to.
+//! "Did you mean": the known word that is closest to a mistyped one.
 
-/// More changes than this, and it is another word.
+/// With more edits than this, it is a different word.
 const MAX_DISTANCE: usize = 3;
 
-/// ` (did you mean WORD?)`, to follow a word that is not known; empty where none is near.
+/// ` (did you mean WORD?)`, to append to an unknown word; empty if none is close.
 pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> String {
     let distances = known.iter().map(|known| (strsim::damerau_levenshtein(word, known), known));
     let nearest = distances.min().filter(|(distance, _)| *distance <= MAX_DISTANCE);

@@ -1,4 +1,4 @@
-//! The one module with unsafe code: what the system offers in no other way.
+//! The only module with unsafe code: system features that are not available otherwise.
 
 #![allow(unsafe_code, reason = "each use says why it is sound")]
 
@@ -15,34 +15,34 @@ use tokio::{
     net::UnixListener,
 };
 
-/// The listening socket that systemd holds for us (sd_listen_fds(3)): it outlives a restart, and calls
-/// queue on it. `None` where systemd passed none.
+/// The listening socket passed by systemd (sd_listen_fds(3)): it survives a restart, and calls queue on it. `None` if
+/// systemd passed none.
 ///
 /// # Errors
-/// When the descriptor is no unix socket.
+/// If the descriptor is not a unix socket.
 pub(crate) fn activated_listener() -> io::Result<Option<UnixListener>> {
     let Some(fd) = sd_notify::listen_fds()?.next() else { return Ok(None) };
-    // SAFETY: systemd opened this descriptor for us alone (LISTEN_PID is checked), this is called once at
-    // start, and nothing else in the process owns it.
+    // SAFETY: systemd opened this descriptor for this process alone (LISTEN_PID is checked), this is called once at
+    // start-up, and nothing else in the process owns it.
     let listener = unsafe { net::UnixListener::from_raw_fd(fd) };
     listener.set_nonblocking(true)?;
     UnixListener::from_std(listener).map(Some)
 }
 
-/// Lets the runtime tell when a descriptor can be read.
+/// Registers a descriptor with the runtime, to wait until it is readable.
 ///
 /// # Errors
-/// When epoll refuses it.
+/// If epoll refuses it.
 pub(crate) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd is valid for as long as it lives, and AsyncFd gives no way to replace it.
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
 }
 
-/// Tells the C library's allocator that this daemon is small: one arena for all threads, and freed memory
-/// goes back. Without it a hundred containers cost 12 to 18 MiB resident, with it about 7 (measured).
+/// Tells the C library's allocator that this daemon is small: one arena for all threads, and freed memory is returned.
+/// Without it a hundred containers cost 12 to 18 MiB resident, with it about 7 (measured).
 pub(crate) fn keep_memory_small() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: mallopt(3) changes tunables of the allocator; this is called before any other thread is started.
+    // SAFETY: mallopt(3) changes tunables of the allocator; this is called before any other thread starts.
     unsafe {
         nix::libc::mallopt(nix::libc::M_ARENA_MAX, 1);
         nix::libc::mallopt(nix::libc::M_TRIM_THRESHOLD, 64 * 1024);

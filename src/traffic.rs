@@ -1,9 +1,9 @@
-//! Totals that never fall, added up from kernel counters that do.
+//! Totals that never fall, computed from kernel counters that do.
 //!
-//! can-gw counts frames per rule, in 32 bits, for as long as that rule stands. A rule goes when a container leaves,
-//! when a pair is healed, or when somebody deletes it, and a busy bus wraps the counter within days. [`Totals`] adds
-//! up the differences between dumps instead, for each end of a bus, under a key that outlives links and rules. What
-//! a rule counted between the last dump and its end is lost; nothing else is.
+//! can-gw counts frames per rule, in 32 bits, for the lifetime of the rule. A rule is deleted when a container leaves,
+//! when a pair is healed, or when someone deletes it, and a busy bus wraps the counter within days. [`Totals`] adds up
+//! the differences between dumps instead, for each end of a bus, under a key that outlives links and rules. Only what a
+//! rule counts between the last dump and its deletion is lost.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,21 +19,21 @@ use crate::{
     status::{Count, Traffic},
 };
 
-/// One end of a bus, whatever its interface's index is at the moment.
+/// One end of a bus, independent of the current index of its interface.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum End {
-    /// The host's interface of a network: its hub, or the adapter that carries it.
+    /// The interface of a network on the host: its hub, or the adapter.
     Hub(NetworkId),
     /// A container's interface.
     Member(EndpointId),
 }
 
-/// What an adapter's controller went through since it was plugged in or, over unplugging, since canhub started.
+/// What happened to an adapter's controller since it was plugged in. Replugging while canhub runs does not reset it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// Changes to bus-off.
+    /// Number of bus-offs.
     pub bus_offs: u64,
-    /// Restarts of the controller.
+    /// Number of restarts.
     pub restarts: u64,
 }
 
@@ -42,9 +42,9 @@ pub struct Faults {
 pub struct Totals {
     ends: BTreeMap<End, Traffic>,
     adapters: BTreeMap<NetworkId, Adapter>,
-    /// The rules as they were last read, sorted.
+    /// The rules as last read, sorted.
     rules: Vec<Reading>,
-    /// When the newest dump was complete.
+    /// When the latest dump was complete.
     read: Option<Instant>,
 }
 
@@ -59,29 +59,30 @@ struct Reading {
 #[derive(Debug, Default)]
 struct Adapter {
     faults: Faults,
-    /// Its index, bus-offs and restarts as they were last read.
+    /// Its index, bus-offs and restarts as last read.
     last: Option<(u32, u32, u32)>,
 }
 
 impl Totals {
-    /// What an end sent and received so far.
+    /// What an end has sent and received so far.
     pub fn of(&self, end: &End) -> Traffic {
         self.ends.get(end).copied().unwrap_or_default()
     }
 
-    /// What the adapter of a network went through so far.
+    /// The faults of a network's adapter so far.
     pub fn faults(&self, network: &NetworkId) -> Faults {
         self.adapters.get(network).map(|adapter| adapter.faults).unwrap_or_default()
     }
 
-    /// How old the newest dump is; `None` before the first.
+    /// The age of the latest dump; `None` before the first.
     pub fn age(&self, now: Instant) -> Option<Duration> {
         self.read.map(|read| now.saturating_duration_since(read))
     }
 
-    /// Takes in a dump of the host's links and rules, which was read within `read`.
+    /// Processes a dump of the host's links and rules, taken within the period `read`.
     ///
-    /// One that overlaps the newest is left out: its counters may be older, and would look as if they had wrapped.
+    /// A dump that overlaps the latest one is ignored: its counters may be older, and would look as if they had
+    /// wrapped.
     pub fn feed(&mut self, want: &Want, have: &Have, read: Range<Instant>) {
         if self.read.is_some_and(|last| read.start < last) {
             return;
@@ -117,14 +118,14 @@ impl Totals {
             .filter(|status| !status.modifies && ours(&status.rule))
             .map(|status| Reading { rule: status.rule, handled: status.handled, dropped: status.dropped })
             .collect();
-        // A rule that stands twice delivers twice until it is healed; the older one, which stays, counted more.
+        // A duplicate rule delivers twice until it is healed; the older one, which stays, has counted more.
         now.sort_unstable_by(|one, other| one.rule.cmp(&other.rule).then(other.cmp(one)));
         now.dedup_by_key(|reading| reading.rule);
 
         let before = std::mem::take(&mut self.rules);
         let mut last = before.iter().peekable();
         let mut kept = Vec::new();
-        // Where a dump misses a rule because others changed some meanwhile, its ends are still there.
+        // If a dump misses a rule because others were changed meanwhile, the rule's ends still exist.
         let mut keep = |reading: &Reading| {
             if links.contains_key(&reading.rule.source) && links.contains_key(&reading.rule.destination) {
                 kept.push(*reading);
@@ -149,10 +150,10 @@ impl Totals {
         self.add(&ways, ends);
     }
 
-    /// Adds what each way from one end to another carried, `ways` being in order.
+    /// Adds the increments of each direction between two ends, in the order of `ways`.
     ///
-    /// A frame on its way out is handled by one rule for each end that hears it, so the destination that was sent
-    /// most tells how many there were.
+    /// An outgoing frame is handled by one rule per receiving end, so the destination with the highest count shows the
+    /// number of frames.
     fn add(&mut self, ways: &[(u32, u32, Count)], ends: &BTreeMap<u32, End>) {
         for from in ways.chunk_by(|one, other| one.0 == other.0) {
             let mut out = Count::default();
@@ -179,7 +180,7 @@ impl Totals {
         let Some(controller) = &link.controller else { return };
         let adapter = self.adapters.entry(network.clone()).or_default();
         let history = controller.history;
-        // Plugged in again, it has another index and counts from zero.
+        // After replugging, it has another index and counts from zero.
         let last = adapter.last.filter(|(index, ..)| *index == link.index);
         adapter.faults.bus_offs += grown(last.map(|(_, bus_offs, _)| bus_offs), history.bus_off);
         adapter.faults.restarts += grown(last.map(|(.., restarts)| restarts), history.restarts);
@@ -194,7 +195,7 @@ impl Count {
     }
 }
 
-/// The interface on the host that a bus's hub is now.
+/// The current interface of a bus's hub on the host.
 pub(crate) fn hub_of<'a>(network: &NetworkId, hub: &Hub, have: &'a Have) -> Option<&'a Link> {
     match hub {
         Hub::Adapter(adapter) => carriers(adapter, have).first().copied(),
@@ -204,9 +205,8 @@ pub(crate) fn hub_of<'a>(network: &NetworkId, hub: &Hub, have: &'a Have) -> Opti
     }
 }
 
-/// By how much a 32-bit counter grew. One that fell has wrapped, or belongs to a rule that was made anew between the
-/// same ends. No bus carries 2³¹ frames between two looks (three days of a full bus), so a difference beyond
-/// that is no wrap.
+/// The increment of a 32-bit counter. A counter that fell has wrapped, or belongs to a new rule between the same ends.
+/// No bus carries 2³¹ frames between two readings (three days at full load), so a larger difference is not a wrap.
 fn grown(last: Option<u32>, now: u32) -> u64 {
     let more = now.wrapping_sub(last.unwrap_or(0));
     let anew = last.is_some_and(|last| now < last) && more >= 1 << 31;

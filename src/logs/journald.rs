@@ -78,7 +78,6 @@ impl Journal {
 
     /// Sends an entry as a sealed memfd, like sd_journal_sendv(3): the journal only accepts files that the sender can
     /// no longer change.
-    /// could still change.
     fn send_file(&self, datagram: &[u8]) -> io::Result<()> {
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
         let mut file = File::from(memfd_create("canhub-journal", flags)?);

@@ -1,4 +1,4 @@
-//! Adapters belong to somebody else: how one stood is remembered before the first change, and put back at the end.
+//! Adapters are not canhub's: their settings are saved before the first change, and restored at the end.
 
 use tracing::{info, warn};
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Manager {
-    /// Remembers, over a crash too, how adapters stand that these steps are about to change.
+    /// Saves the current settings of adapters that these steps will change, also on disk.
     pub(crate) fn remember_found(&self, model: &mut Model, have: &Have, steps: &[Step]) {
         let mut news = false;
         for step in steps {
@@ -32,10 +32,11 @@ impl Manager {
         }
     }
 
-    /// Puts an adapter back as it was found. A bitrate cannot be taken away; one that had none keeps the last.
+    /// Restores the original settings of an adapter. A bitrate cannot be unset; an adapter that had none keeps the last
+    /// one.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// If the kernel refuses.
     pub(super) fn leave_as_found(&self, network: &Network, adapter: &Adapter) -> Result<(), Error> {
         let Some(found) = &network.found else { return Ok(()) };
         let words = found.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();

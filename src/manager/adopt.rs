@@ -1,4 +1,4 @@
-//! Start-up: what the state folder says, and what lives in the kernel and is ours.
+//! Start-up: loads the state folder, and adopts links of canhub that exist in the kernel.
 
 use tracing::warn;
 
@@ -12,12 +12,12 @@ use crate::{
     plan::is_ours,
 };
 
-/// Why something is adopted.
+/// The reason given when something is adopted.
 const UNRECORDED: &str = "it exists but has no record";
 
 impl Manager {
-    /// Puts the records in order on the disk: an unreadable one is kept aside and written anew, and networks that
-    /// somebody has added to the file are taken in.
+    /// Repairs the records on disk: an unreadable file is renamed and rewritten, and networks that someone has added to
+    /// the file are loaded.
     pub(crate) fn repair_records(&self) -> Vec<Repair> {
         let mut model = self.model.lock();
         self.read_records_again(&mut model);
@@ -53,9 +53,9 @@ impl Manager {
         all
     }
 
-    /// Loads the records and adopts every living link whose alias tells of something that no record knows.
+    /// Loads the records, and adopts every link whose alias describes something without a record.
     ///
-    /// A link whose sandbox is gone is not adopted; the reconcile loop removes it.
+    /// A link whose sandbox no longer exists is not adopted; the reconcile loop removes it.
     pub(super) fn adopt(&self) {
         let loaded = self.store.load();
         for warning in loaded.warnings.iter().chain(&loaded.unread) {
@@ -75,7 +75,7 @@ impl Manager {
             let endpoint = alias.endpoint.map(|endpoint| endpoint.into_endpoint(alias.network.clone()));
             let alive = match &endpoint {
                 None => true,
-                // One that cannot be read may well be alive.
+                // If it cannot be read, it may well exist.
                 Some(endpoint) => endpoint
                     .sandbox()
                     .is_some_and(|sandbox| self.kernel.sandbox_exists(sandbox).unwrap_or(true)),
@@ -87,7 +87,7 @@ impl Manager {
                 match Network::new(alias.network.clone(), alias.options) {
                     Ok(network) => {
                         adopted.push(network.id.clone());
-                        // What an alias cannot hold, Docker tells in the background.
+                        // Docker's API provides what does not fit into an alias.
                         model.put_network(Network { provisional: alias.more, ..network });
                     }
                     Err(why) => {

@@ -1,9 +1,9 @@
-//! Ending what Docker has forgotten: an unclean stop of dockerd sends no Leave, and a network that is removed while
-//! canhub is away no DeleteNetwork.
+//! Removes what Docker has forgotten: an unclean stop of dockerd sends no Leave, and a network that is removed while
+//! canhub is not running gets no DeleteNetwork.
 //!
-//! A list that lacks a network proves little: it may be another engine's (a wrong `--docker-socket`), or come in the
-//! wrong moment. So it takes two lists, some time apart, of the engine that once listed the network, and a bus with a
-//! member that lives is never collected.
+//! A list without a network proves little: it may come from another engine (a wrong `--docker-socket`), or at the wrong
+//! moment. So it takes two lists, some time apart, from the engine that listed the network before, and a bus with a
+//! running member is never collected.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,16 +17,16 @@ use crate::{
     names::{EndpointId, NetworkId},
 };
 
-/// What is collected was missing from two lists that were asked for this far apart. Docker stores a network or an
-/// endpoint only after the driver answered, and a busy machine takes its time.
+/// What is collected was missing from two lists at least this far apart. Docker stores a network or an endpoint only
+/// after the driver has answered, and a busy machine takes its time.
 pub(crate) const SECOND_LOOK: Duration = Duration::from_secs(60);
 
-/// What is missing from a list.
+/// What a list lacks.
 #[derive(Debug, Default)]
 pub(super) struct Missing {
     networks: Vec<NetworkId>,
     endpoints: Vec<EndpointId>,
-    /// Something is missing for the first time, or not for long enough.
+    /// Whether something is missing for the first time, or not for long enough.
     pub(super) unconfirmed: bool,
 }
 
@@ -69,8 +69,8 @@ fn is_confirmed(model: &mut Model, id: &str, asked: Instant, engine: &str) -> bo
     asked.saturating_duration_since(model.unlisted_since(id, engine, asked)) >= SECOND_LOOK
 }
 
-/// Whether this engine's lists count for a network. One that no engine has listed so far was stored by none, or too
-/// shortly ago; it is taken for this engine's if that has listed any of ours.
+/// Whether a list of this engine counts for a network. A network that no engine has listed yet may be too new; it is
+/// assumed to belong to this engine if the engine has listed any of ours.
 fn is_engine_of(model: &Model, id: &NetworkId, engine: &str) -> bool {
     match model.network(id).and_then(|network| network.engine.as_deref()) {
         Some(known) => known == engine,
@@ -81,7 +81,7 @@ fn is_engine_of(model: &Model, id: &NetworkId, engine: &str) -> bool {
 const FORGOTTEN: &str = "Docker no longer lists it";
 
 impl Manager {
-    /// Ends what is missing for good.
+    /// Removes what is confirmed missing.
     pub(super) fn collect(&self, missing: Missing) {
         for endpoint in missing.endpoints {
             self.collect_endpoint(&endpoint, FORGOTTEN);
@@ -91,7 +91,7 @@ impl Manager {
         }
     }
 
-    /// Ends an endpoint of which Docker told no end.
+    /// Removes an endpoint for which Docker sent no DeleteEndpoint.
     pub(crate) fn collect_endpoint(&self, id: &EndpointId, reason: &'static str) {
         let event = {
             let model = self.model.lock();
@@ -104,7 +104,7 @@ impl Manager {
 
     fn collect_network(&self, id: &NetworkId, reason: &'static str) {
         let mut model = self.model.lock();
-        // Under the lock, so that nobody joins meanwhile.
+        // Under the lock, so that nothing joins meanwhile.
         if self.has_living_member(&model, id) {
             return;
         }
@@ -113,7 +113,7 @@ impl Manager {
         self.remove_network(&mut model, id, Instant::now());
     }
 
-    /// A sandbox that cannot be looked at may live.
+    /// A sandbox that cannot be read may exist.
     fn has_living_member(&self, model: &Model, id: &NetworkId) -> bool {
         let members = model.endpoints().filter(|endpoint| endpoint.network == *id);
         members

@@ -1,8 +1,8 @@
-//! What asynchronous code holds of the manager.
+//! Access to the manager for asynchronous code.
 //!
-//! The runtime has one thread. A call that waits there for the model's lock stops the sockets, the time limits and
-//! SIGTERM for as long as the kernel hangs under that lock. So nothing asynchronous gets a [`Manager`]: it gets a
-//! [`Handle`], which shows what never waits, and lends the manager only to closures on threads of their own.
+//! The runtime has one thread. If a call waited there for the model's lock, sockets, timeouts and SIGTERM would all
+//! hang for as long as the kernel hangs under that lock. So asynchronous code never gets a [`Manager`]. It gets a
+//! [`Handle`], which offers what never waits, and passes the manager only to closures on separate threads.
 
 use std::sync::Arc;
 
@@ -16,16 +16,16 @@ use crate::events::Events;
 pub struct Handle(Arc<Manager>);
 
 impl Handle {
-    /// For this manager. Threads outside of the runtime may go on to use it directly.
+    /// Wraps a manager. Threads outside the runtime may keep using it directly.
     pub fn new(manager: impl Into<Arc<Manager>>) -> Self {
         Self(manager.into())
     }
 
-    /// Works with the manager on a thread that may block. The work goes on where nobody waits for it any more, and
-    /// keeps its thread: who gives up after a time limit makes sure not to start it again and again meanwhile.
+    /// Runs work with the manager on a thread that may block. The work continues and keeps its thread even if the
+    /// caller gives up, so a caller with a timeout must not start it again and again.
     ///
     /// # Errors
-    /// When the work panicked.
+    /// If the work panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Manager) -> T + Send + 'static,
@@ -34,22 +34,22 @@ impl Handle {
         spawn_blocking(move || work(&manager)).await
     }
 
-    /// Where all that happens is told.
+    /// The events.
     pub fn events(&self) -> &Events {
         self.0.events()
     }
 
-    /// Containers that Docker gave up on because canhub was not there, as of the last time that Docker was asked.
+    /// Containers that Docker failed to start because canhub was not running, as of the last query.
     pub fn late(&self) -> Vec<String> {
         self.0.late()
     }
 
-    /// Takes in their names.
+    /// Sets their names.
     pub fn set_late(&self, containers: Vec<String>) {
         self.0.set_late(containers);
     }
 
-    /// What wakes whom.
+    /// The signals between tasks.
     pub fn signals(&self) -> &Signals {
         self.0.signals()
     }

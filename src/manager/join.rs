@@ -1,4 +1,4 @@
-//! Join: makes it so for one endpoint, whatever was missing.
+//! Join: creates whatever is missing for an endpoint.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,35 +18,35 @@ use crate::{
     plan::{Action, Blocks, Have, Plan, Rules, Sandbox, Scope, Want},
 };
 
-/// A Join looks again this often when the world moved between its look and its steps.
+/// How often a Join starts over if something changed between reading the kernel and acting.
 const JOIN_TRIES: usize = 3;
 
 /// How long the loop waits after a Join that left nothing to do.
 const SETTLE_INSIDE: Duration = Duration::from_secs(1);
-/// The same where Docker moves the container end: its name may have to be put right before the program starts.
+/// The same if Docker moves the container end: its name may have to be changed before the program starts.
 const SETTLE_BY_DOCKER: Duration = Duration::from_millis(100);
 
 /// How the container gets its interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Joined {
-    /// It is inside already, under its exact name, up. Docker has nothing to move.
+    /// It is already in the container, with its exact name, and up. Docker has nothing to move.
     Inside,
-    /// Docker is to move it in.
+    /// Docker moves it into the container.
     ByDocker {
-        /// The container end as it is called on the host.
+        /// The name of the container end on the host.
         source: IfName,
-        /// Docker puts a number behind this.
+        /// The prefix to which Docker appends a number.
         prefix: String,
-        /// The exact name, for engines that honour one.
+        /// The exact name, for engines that support it.
         exact: Option<IfName>,
     },
 }
 
 impl Manager {
-    /// Join: makes it so for this endpoint, whatever was missing.
+    /// Join: creates whatever is missing for this endpoint.
     ///
     /// # Errors
-    /// One sentence for the user of `docker run`; nothing half-made is left then.
+    /// One sentence for the user of `docker run`. Nothing half-created is left behind.
     pub fn join(&self, network: NetworkId, id: EndpointId, sandbox: PathBuf) -> Result<Joined, Error> {
         self.try_join(network, id, sandbox).inspect_err(|_| self.events.counters().join_failed())
     }
@@ -128,7 +128,7 @@ impl Manager {
                 }
             });
             match failed {
-                // Another container left meanwhile: its interface is gone, and so is the need for its rules.
+                // Another container left meanwhile: its interface is gone, and its rules are not needed.
                 Some(err) if err.is_race() && tries < JOIN_TRIES => {}
                 Some(err) => return Err(err),
                 None => {
@@ -139,10 +139,10 @@ impl Manager {
         }
     }
 
-    /// Looks at as little as a Join needs, so that its cost does not grow with what is running.
+    /// Reads as little as a Join needs, so that its cost does not grow with the number of running containers.
     ///
-    /// A pair that is not there has no rules, and what else is in the container matters only if the name
-    /// turns out to be taken: then the step is refused (`EEXIST`), and the next look is a thorough one.
+    /// A pair that does not exist has no rules. What else is in the container matters only if the name is taken: then
+    /// the step fails (`EEXIST`), and the next attempt reads everything.
     fn look_for_join(&self, want: &Want, endpoint: &Endpoint, thorough: bool) -> Result<Have, Error> {
         let mut have = self.look_at_host(want.hubs())?;
         let Some(sandbox) = endpoint.sandbox() else { return Ok(have) };
@@ -160,7 +160,7 @@ impl Manager {
         Ok(have)
     }
 
-    /// `heal=off`: what should be there and is not, is the user's to know.
+    /// With `heal=off`, the user is told what is missing.
     fn refuse_unhealed(&self, model: &Model, endpoint: &Endpoint, plan: &Plan) -> Result<(), Error> {
         let heals = model.network(&endpoint.network).is_none_or(|network| self.heals(network));
         let missing = plan.steps.iter().find(|step| {
@@ -195,8 +195,8 @@ fn joined(endpoint: &Endpoint, inside: bool) -> Joined {
     Joined::ByDocker { source: endpoint.id.container_end(), prefix: endpoint.ifname.docker_prefix(), exact }
 }
 
-/// Docker connects a container to its networks in random order, so whatever one network does to the interface name of
-/// another changes from start to start. Only the model knows of both: before Docker 28 the sandbox does not exist yet.
+/// Docker connects a container to its networks in random order, so a name that depends on another network changes from
+/// start to start. Only the model knows both: before Docker 28 the sandbox does not exist yet.
 fn refuse_taken_name(
     model: &Model,
     network: &NetworkId,

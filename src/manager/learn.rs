@@ -1,4 +1,4 @@
-//! What Docker tells in the background: names for people, options that were lost, and what it has forgotten.
+//! What Docker's API provides in the background: names, lost options, and what no longer exists.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,14 +14,14 @@ use crate::{
     options::RawOptions,
 };
 
-/// What Docker's API says of all its networks.
+/// Docker's list of all networks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DockerView {
-    /// Which engine says so: the `ID` of `docker info`, where it tells.
+    /// The engine that returned it: the `ID` of `docker info`, if available.
     pub engine: Option<String>,
-    /// When it was asked.
+    /// When it was requested.
     pub asked: Instant,
-    /// All its networks.
+    /// The networks.
     pub networks: Vec<DockerNetwork>,
 }
 
@@ -34,28 +34,28 @@ pub struct DockerNetwork {
     pub name: String,
     /// The driver options it was created with.
     pub options: RawOptions,
-    /// Its endpoints, with the names of their containers. Only asked for where the network is ours.
+    /// Its endpoints with the names of their containers. Only requested for our networks.
     pub endpoints: Option<BTreeMap<EndpointId, String>>,
 }
 
 impl Manager {
-    /// The ids of all networks.
+    /// The IDs of all networks.
     pub fn network_ids(&self) -> BTreeSet<NetworkId> {
         self.model.lock().networks().map(|network| network.id.clone()).collect()
     }
 
-    /// Takes in the names of containers that Docker gave up on because canhub was not there.
+    /// Sets the names of containers that Docker failed to start because canhub was not running.
     pub fn set_late(&self, containers: Vec<String>) {
         *self.late.lock() = containers;
     }
 
-    /// Their names, as of the last time that Docker was asked.
+    /// Their names, as of the last query.
     pub fn late(&self) -> Vec<String> {
         self.late.lock().clone()
     }
 
-    /// Takes in what Docker says of all its networks. True where a second look is due before something that is missing
-    /// is collected.
+    /// Processes Docker's list of all networks. Returns whether a second list is needed before something missing is
+    /// collected.
     pub fn learn(&self, view: &DockerView) -> bool {
         let mut model = self.model.lock();
         let mut changed = false;

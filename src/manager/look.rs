@@ -1,6 +1,6 @@
-//! Looking at the kernel, and the plan that follows from a look.
+//! Reads the kernel, and plans accordingly.
 //!
-//! Each sandbox and each adapter has a result of its own: one that cannot be read is a problem of its member or bus, and
+//! Each sandbox and each adapter has its own result: if one cannot be read, it is a problem of its member or bus, and
 //! all others are planned and healed.
 
 use std::time::Instant;
@@ -14,14 +14,14 @@ use crate::{
     plan::{Have, Plan, Rules, Sandbox, Scope, Want, plan},
 };
 
-/// How often the can-gw rules are read until two readings agree.
+/// How often to read the can-gw rules until two readings agree.
 const RULE_READS: usize = 5;
 
 impl Manager {
-    /// Looks at the host's links, and where its adapters are plugged in if that is wanted.
+    /// Reads the host's links and, if needed, where its adapters are plugged in.
     ///
     /// # Errors
-    /// When the links cannot be listed: nothing can be planned without them.
+    /// If the links cannot be listed: nothing can be planned without them.
     pub(crate) fn look_at_host<'a>(&self, hubs: impl IntoIterator<Item = &'a Hub>) -> Result<Have, Error> {
         let mut have =
             Have { links: self.kernel.links().map_err(Error::kernel(Listed::Links))?, ..Have::default() };
@@ -40,7 +40,7 @@ impl Manager {
         Ok(have)
     }
 
-    /// Looks at the host and all rules, and adds what these counted to the totals. `want` is all that is wanted.
+    /// Reads the host and all rules, and adds the rules' counters to the totals. `want` is the complete desired state.
     ///
     /// # Errors
     /// As [`look_at_host`](Self::look_at_host).
@@ -54,7 +54,7 @@ impl Manager {
         Ok(have)
     }
 
-    /// Looks at the kernel: the host, all rules, the sandboxes of what is wanted.
+    /// Reads the host, all rules, and the sandboxes of the desired state.
     ///
     /// # Errors
     /// As [`look_at_host`](Self::look_at_host).
@@ -67,12 +67,12 @@ impl Manager {
         Ok(have)
     }
 
-    /// Plans. A step that adds or removes rules stays in the plan only if two readings of the rules in a row lead to it.
+    /// Plans. Steps that add or remove rules are kept only if two consecutive readings of the rules lead to them.
     ///
-    /// can-gw's dump spans several datagrams, resumes by position and does not tell when it was interrupted
+    /// can-gw's dump spans several datagrams, resumes by position, and does not report that it was interrupted
     /// (`cgw_dump_jobs` in `net/can/gw.c` never sets `NLM_F_DUMP_INTR`): a rule that is removed meanwhile hides another
-    /// one, and one that is added shows another one twice. Acting on that would double a rule or delete a live one.
-    /// A plan without such steps, which is what nearly every audit finds, costs no second reading.
+    /// one, and one that is added duplicates another one. Acting on that would add a rule twice or delete a live one. A
+    /// plan without such steps, which is what nearly every audit finds, needs no second reading.
     pub(crate) fn plan(&self, want: &Want, have: &mut Have, scope: Scope<'_>) -> Plan {
         let mut planned = plan(want, have, scope);
         for _ in 1..RULE_READS {
@@ -98,7 +98,7 @@ fn read_rules(kernel: &dyn Kernel) -> Rules {
     kernel.rules().map_or_else(|err| Rules::Unknown(err.to_string()), Rules::Read)
 }
 
-/// What a reading of a sandbox says about it.
+/// The state of a sandbox according to a reading.
 pub(super) fn sandbox(read: Result<Option<Vec<Link>>, KernelError>) -> Sandbox {
     match read {
         Ok(Some(links)) => Sandbox::Present(links),

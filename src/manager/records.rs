@@ -1,4 +1,4 @@
-//! Whether what must outlive the process does.
+//! Whether everything that must survive the process is on disk.
 
 use std::path::PathBuf;
 
@@ -7,20 +7,20 @@ use tracing::{info, warn};
 use super::Manager;
 use crate::{kernel::free_space, model::Model};
 
-/// How the records are.
+/// The state of the records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordsState {
     /// The state folder.
     pub folder: PathBuf,
-    /// The state file, and why it could not be read.
+    /// The state file, and why it cannot be read.
     pub unread: Option<(PathBuf, String)>,
-    /// Why a record could not be saved; it is in memory only.
+    /// Why a record could not be saved; it exists in memory only.
     pub unsaved: Option<String>,
 }
 
 impl Manager {
-    /// Whether all records are on the disk. What could not be read or saved before is tried again first; else nothing
-    /// is written. It may block for as long as the disk does.
+    /// Whether all records are on disk. Retries what could not be read or saved before; otherwise it writes nothing.
+    /// May block for as long as the disk does.
     pub fn records(&self) -> RecordsState {
         if self.store.unread().is_some() {
             self.read_records_again(&mut self.model.lock());
@@ -33,12 +33,12 @@ impl Manager {
         RecordsState { folder: self.store.dir().to_owned(), unread, unsaved }
     }
 
-    /// Bytes that can still be written to the file system of the state folder. It may block for as long as the disk does.
+    /// Bytes that can still be written to the file system of the state folder. May block for as long as the disk does.
     pub fn state_free_bytes(&self) -> Option<u64> {
         free_space(self.store.dir()).ok().map(|room| room.bytes)
     }
 
-    /// Takes in the records that could not be read before, once they can be. They know more than the kernel does.
+    /// Loads the records that could not be read before, once they can be. They have more information than the kernel.
     pub(super) fn read_records_again(&self, model: &mut Model) {
         let Some(loaded) = self.store.read_again() else { return };
         info!(networks = loaded.networks.len(), "the state file can be read again");
@@ -46,7 +46,7 @@ impl Manager {
             warn!("{warning}");
         }
         loaded.networks.into_iter().for_each(|network| model.put_network(network));
-        // What fails is remembered by the store.
+        // The store remembers failures.
         let _ = self.store.save_networks(model.networks());
         self.signals.want_look();
         self.signals.want_relearn();
@@ -54,7 +54,7 @@ impl Manager {
 
     fn save_again(&self) {
         let model = self.model.lock();
-        // Each that fails is remembered by the store, which is asked next.
+        // The store remembers failures, and is queried next.
         let _ = self.store.save_networks(model.networks());
         for endpoint in model.endpoints() {
             let _ = self.store.save_endpoint(endpoint);

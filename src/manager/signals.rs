@@ -1,6 +1,6 @@
-//! What wakes whom: the reconcile loop, who asks Docker, health.
+//! The signals that wake the reconcile loop, the Docker queries, and health.
 //!
-//! Nothing here waits: the two locks guard a time each, and nobody does anything while holding one.
+//! Nothing here waits: the two locks each protect a time, and are never held across other work.
 
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,9 @@ pub struct Signals {
     look_wanted: Notify,
     relearn_wanted: Notify,
     audit_done: Notify,
-    /// When everything was last compared with what is wanted.
+    /// When the last audit finished.
     audited: Mutex<Option<Instant>>,
-    /// When the reconcile loop may look at the earliest.
+    /// The earliest time for the reconcile loop to run.
     settled: Mutex<Instant>,
 }
 
@@ -31,7 +31,7 @@ impl Default for Signals {
 }
 
 impl Signals {
-    /// Asks the reconcile loop to look.
+    /// Wakes the reconcile loop.
     pub fn want_look(&self) {
         self.look_wanted.notify_one();
     }
@@ -41,34 +41,34 @@ impl Signals {
         self.look_wanted.notified().await;
     }
 
-    /// There is a network or an endpoint that Docker may tell more about.
+    /// Reports that Docker's API may have more about a network or an endpoint.
     pub fn want_relearn(&self) {
         self.relearn_wanted.notify_one();
     }
 
-    /// Resolves when Docker is to be asked again.
+    /// Resolves when Docker should be queried again.
     pub async fn relearn_wanted(&self) {
         self.relearn_wanted.notified().await;
     }
 
-    /// Everything was compared with what is wanted, and what is healed was healed.
+    /// Records that an audit has finished, including its repairs.
     pub(super) fn audited(&self) {
         *self.audited.lock() = Some(Instant::now());
         self.audit_done.notify_one();
     }
 
-    /// Resolves when that was done.
+    /// Resolves when an audit has finished.
     pub async fn audit_done(&self) {
         self.audit_done.notified().await;
     }
 
-    /// How long ago that was; `None` until start-up validation is done.
+    /// The time since the last audit; `None` until start-up validation is done.
     pub fn audit_age(&self) -> Option<Duration> {
         self.audited.lock().map(|audited| audited.elapsed())
     }
 
-    /// How long the loop should leave the host alone: events of what Docker has just asked for are no news,
-    /// and containers often start in a row.
+    /// How long the loop should leave the host alone: events caused by Docker's last request are no news, and
+    /// containers often start in a row.
     pub fn settles_in(&self) -> Duration {
         self.settled.lock().saturating_duration_since(Instant::now())
     }

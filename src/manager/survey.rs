@@ -1,6 +1,6 @@
-//! What there is to show: a picture of all buses, taken without holding anybody up.
+//! The status of all buses, computed without holding anything up.
 //!
-//! The kernel is read without the model's lock, as the reconcile loop does it, and by the same plan.
+//! Reads the kernel without the model's lock, like the reconcile loop, and uses the same planner.
 
 use std::collections::BTreeMap;
 
@@ -17,23 +17,23 @@ use crate::{
     traffic::{End, Faults, Totals, hub_of},
 };
 
-/// How much to look at.
+/// How much to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Links and rules, and with them all that counts frames. No step, no problem is found.
+    /// Links and rules, for the frame counts. Finds neither steps nor problems.
     Frames,
-    /// Also the sandboxes, for the plan of everything.
+    /// Also the sandboxes, for a full plan.
     Everything,
 }
 
-/// Docker may ask for something while the kernel is read, which would look like a fault; so often is looked again.
+/// If Docker changes something while the kernel is read, that looks like a fault. Number of attempts.
 const LOOKS: usize = 3;
 
 impl Manager {
-    /// How things are with this canhub. It may block for as long as the kernel does.
+    /// The status of this canhub. May block for as long as the kernel does.
     ///
     /// # Errors
-    /// When the kernel cannot be read.
+    /// If the kernel cannot be read.
     pub fn status(&self) -> Result<Status, Error> {
         let (buses, leftovers) = self.survey(Depth::Everything)?;
         let audit_age = self.signals.audit_age();
@@ -53,7 +53,7 @@ impl Manager {
     /// All buses, and the number of leftover links. May block for as long as the kernel does.
     ///
     /// # Errors
-    /// When the kernel cannot be read.
+    /// If the kernel cannot be read.
     pub fn survey(&self, depth: Depth) -> Result<(Vec<BusStatus>, usize), Error> {
         let mut looks = 0;
         loop {
@@ -74,7 +74,7 @@ impl Manager {
                 continue;
             }
             let totals = self.frames.lock();
-            // Both are in the order of the networks' ids.
+            // Both are ordered by network ID.
             buses.iter_mut().zip(want.hubs()).for_each(|(bus, hub)| fill(bus, hub, &have, &totals));
             drop(totals);
             let leftovers = compare(&mut buses, plan);
@@ -82,7 +82,7 @@ impl Manager {
         }
     }
 
-    /// What the model knows of all buses.
+    /// The buses as far as the model knows them.
     fn outline(&self, model: &Model) -> Vec<BusStatus> {
         let member = |endpoint: &Endpoint| MemberStatus {
             endpoint: endpoint.id.clone(),
@@ -122,7 +122,7 @@ impl Manager {
     }
 }
 
-/// Fills in what the kernel knows of a bus.
+/// Adds what the kernel knows about a bus.
 fn fill(bus: &mut BusStatus, hub: &Hub, have: &Have, totals: &Totals) {
     let link = hub_of(&bus.network, hub, have);
     let away = |adapter| link.is_none() && unread_adapter(adapter, have).is_none();
@@ -150,7 +150,7 @@ fn adapter(link: &Link, faults: Faults) -> Option<AdapterStatus> {
     })
 }
 
-/// Fills in the plan of everything, and returns how many of its steps remove leftovers of no known bus.
+/// Adds the steps and problems of a full plan. Returns how many steps remove leftovers of unknown buses.
 fn compare(buses: &mut [BusStatus], plan: Plan) -> usize {
     let mut leftovers = 0;
     for step in &plan.steps {

@@ -1,7 +1,7 @@
-//! What is there: one look at the kernel as plain values, and whose each link is.
+//! The actual state: a snapshot of the kernel as plain values, and the owner of each link.
 //!
-//! What could not be read has a state of its own. It is never taken for empty or gone, so nothing is created, deleted
-//! or forgotten because of it.
+//! What could not be read has a state of its own. It is never taken for empty or missing, so nothing is created,
+//! deleted or forgotten because of it.
 
 use std::{
     collections::BTreeMap,
@@ -14,48 +14,48 @@ use crate::{
     network::Alias,
 };
 
-/// What one look at the kernel found.
+/// A snapshot of the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Have {
     /// All links of the host.
     pub links: Vec<Link>,
     /// All can-gw rules of the host.
     pub rules: Rules,
-    /// Where each hardware CAN interface is plugged in, by its name, or why that could not be read. Read only where an
-    /// adapter is known by it.
+    /// Where each hardware CAN interface is plugged in, by name, or why that could not be read. Only read if an adapter
+    /// is selected by identity.
     pub identities: BTreeMap<String, Result<Identity, String>>,
-    /// Each sandbox that was looked at.
+    /// The sandboxes that were read.
     pub sandboxes: BTreeMap<PathBuf, Sandbox>,
 }
 
-/// The can-gw rules, as one look found them.
+/// The can-gw rules in a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Rules {
-    /// Nobody asked.
+    /// Not requested.
     #[default]
     NotRead,
-    /// All that stand.
+    /// All rules.
     Read(Vec<RuleStatus>),
-    /// They could not be read, and why.
+    /// They could not be read, for this reason.
     Unknown(String),
 }
 
-/// A sandbox, as one look found it.
+/// A sandbox in a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sandbox {
     /// It exists and has these links.
     Present(Vec<Link>),
-    /// There is no namespace at that path: the container ended, or Docker has not made the sandbox yet.
+    /// There is no namespace at that path: the container has ended, or Docker has not created the sandbox yet.
     Missing,
-    /// It could not be read, and why.
+    /// It could not be read, for this reason.
     Unknown(String),
 }
 
-/// What is known of a sandbox that nobody looked at.
+/// The state of a sandbox that was not read.
 const NOT_READ: &Sandbox = &Sandbox::Unknown(String::new());
 
 impl Rules {
-    /// The rules, as far as they are known.
+    /// The known rules.
     pub fn list(&self) -> &[RuleStatus] {
         match self {
             Self::Read(rules) => rules,
@@ -64,7 +64,7 @@ impl Rules {
     }
 }
 
-/// Whether a link is canhub's: by its alias, or by an index that only canhub chooses.
+/// Whether a link is canhub's: by its alias, or by an index that only canhub uses.
 pub fn is_ours(link: &Link) -> bool {
     let kind = matches!(link.kind, LinkKind::Vcan | LinkKind::Vxcan);
     kind && (link.index >= OWN_INDEX_BASE || alias(link).is_some())
@@ -75,17 +75,17 @@ pub(super) fn alias(link: &Link) -> Option<Alias> {
 }
 
 impl Have {
-    /// The link of that name on the host.
+    /// The link of this name on the host.
     pub fn named(&self, name: &str) -> Option<&Link> {
         self.links.iter().find(|link| link.name == name)
     }
 
-    /// The vcan that canhub made as a network's hub, under whatever name it has now.
+    /// The vcan that canhub created as a network's hub, whatever its current name.
     pub fn own_hub(&self, network: &NetworkId, name: &str) -> Option<&Link> {
         let is_hub = |link: &&Link| link.kind == LinkKind::Vcan && is_ours(link);
         let owner = |link: &Link| alias(link).map(|alias| (alias.network, alias.endpoint.is_none()));
         let mine = |link: &&Link| owner(link) == Some((network.clone(), true));
-        // Nearly always it has its name, and the aliases of all the others need not be read.
+        // It nearly always has its name, and then the other aliases need not be parsed.
         let named = || self.links.iter().find(|link| link.name == name).filter(is_hub);
         named()
             .filter(mine)
@@ -93,10 +93,10 @@ impl Have {
             .or_else(|| named().filter(|link| owner(link).is_none()))
     }
 
-    /// The host end of an endpoint's pair, under whatever name it has now.
+    /// The host end of an endpoint's pair, whatever its current name.
     pub fn host_end(&self, endpoint: &EndpointId) -> Option<&Link> {
         let (host, beside) = (endpoint.host_end(), endpoint.container_end());
-        // Both ends carry the alias; host ends have even indices, and while beside, the container end its own name.
+        // Both ends have the alias; host ends have even indices, and a container end on the host has a name of its own.
         let is_host_end = |link: &&Link| {
             link.kind == LinkKind::Vxcan
                 && is_ours(link)
@@ -105,7 +105,7 @@ impl Have {
         };
         let owner = |link: &Link| alias(link).and_then(|alias| alias.endpoint).map(|owner| owner.id);
         let mine = |link: &&Link| owner(link).as_ref() == Some(endpoint);
-        // Nearly always it has its name, and the aliases of all the others need not be read.
+        // It nearly always has its name, and then the other aliases need not be parsed.
         let named = || self.links.iter().find(|link| link.name == host.as_str()).filter(is_host_end);
         named()
             .filter(mine)
@@ -121,12 +121,12 @@ impl Have {
         }
     }
 
-    /// What is known of a sandbox.
+    /// The state of a sandbox.
     pub fn sandbox(&self, path: &Path) -> &Sandbox {
         self.sandboxes.get(path).unwrap_or(NOT_READ)
     }
 
-    /// Whether something could not be read, so that another look may find more.
+    /// Whether something could not be read, so that another reading may find more.
     pub fn is_partial(&self) -> bool {
         matches!(self.rules, Rules::Unknown(_))
             || self.identities.values().any(Result::is_err)

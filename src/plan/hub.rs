@@ -1,4 +1,4 @@
-//! Planning the hub: a vcan of ours, or the adapter that carries the bus.
+//! Plans the hub: a vcan of canhub, or the adapter.
 
 use super::{
     Action, Blocks, Bus, Have, Plan, Problem, Reason, Scope, Want,
@@ -13,7 +13,7 @@ use crate::{
 
 /// The hub as an end of rules.
 pub(super) struct HubEnd {
-    /// The name that its interface has after the steps so far.
+    /// The name of its interface after the preceding steps.
     pub(super) name: IfName,
     pub(super) end: End,
     /// Whether a wire is behind it: it is not a vcan.
@@ -26,7 +26,7 @@ impl HubEnd {
     }
 }
 
-/// Plans the hub of one bus; without one, its members hear each other all the same.
+/// Plans the hub of a bus; the members reach each other even without one.
 pub(super) fn plan_hub(bus: &Bus, want: &Want, have: &Have, scope: Scope<'_>) -> (Option<HubEnd>, Plan) {
     match &bus.hub {
         Hub::Adapter(adapter) => plan_adapter(bus, adapter, want, have, scope),
@@ -57,7 +57,7 @@ pub(super) fn plan_hub(bus: &Bus, want: &Want, have: &Have, scope: Scope<'_>) ->
     }
 }
 
-/// The interfaces of the host that an adapter's marks fit.
+/// The host interfaces that match an adapter's selector.
 pub fn carriers<'a>(adapter: &Adapter, have: &'a Have) -> Vec<&'a Link> {
     let identity = |link: &Link| have.identities.get(&link.name)?.as_ref().ok();
     match adapter {
@@ -70,8 +70,8 @@ pub fn carriers<'a>(adapter: &Adapter, have: &'a Have) -> Vec<&'a Link> {
     }
 }
 
-/// The interface that may be the adapter, and why its identity could not be read. Whether an adapter with no carrier is
-/// there is not known then.
+/// An interface that may be the adapter but whose identity could not be read, and why. Then it is unknown whether an
+/// adapter without a match is missing.
 pub fn unread_adapter<'a>(adapter: &Adapter, have: &'a Have) -> Option<(&'a str, &'a str)> {
     let mut identities = have.identities.iter().filter(|_| matches!(adapter, Adapter::Known { .. }));
     identities.find_map(|(name, identity)| Some((name.as_str(), identity.as_ref().err()?.as_str())))
@@ -118,7 +118,7 @@ fn plan_adapter(
     (None, problem.into())
 }
 
-/// Another bus that the adapter carries already.
+/// Another bus that already uses the adapter.
 fn conflicting_bus<'a>(
     bus: &Bus,
     link: &Link,
@@ -144,7 +144,7 @@ fn waiting(bus: &Bus, adapter: &Adapter) -> String {
     }
 }
 
-/// Plans an interface that canhub did not make as the hub: set up as far as was asked for.
+/// Plans an interface that canhub did not create as the hub, configured as requested.
 fn plan_carrier(bus: &Bus, link: &Link) -> (Option<HubEnd>, Plan) {
     let name = &link.name;
     if !link.kind.is_can() {
@@ -199,7 +199,7 @@ fn down(bus: &Bus, link: &Link) -> Problem {
     Problem { fix: Some(fix), ..bus.problem(None, Blocks::Nothing, text) }
 }
 
-/// What is wrong on the wire, in words for somebody who has not met it before.
+/// What is wrong on the bus, explained for a first encounter.
 fn troubled(bus: &Bus, link: &Link) -> Option<Problem> {
     let (name, controller) = (&link.name, link.controller.as_ref()?);
     if !link.up {
@@ -229,7 +229,7 @@ fn troubled(bus: &Bus, link: &Link) -> Option<Problem> {
     Some(Problem { fix, ..bus.problem(None, Blocks::Nothing, text) })
 }
 
-/// An interface with all that it may be chosen by.
+/// An interface with all its selectors.
 fn describe(link: &Link, have: &Have) -> String {
     let Some(Ok(identity)) = have.identities.get(&link.name) else { return link.name.clone() };
     let usb = identity.usb.as_ref().map(|usb| match &usb.serial {

@@ -1,4 +1,4 @@
-//! Planning links: the pairs, and leftovers.
+//! Plans links: pairs and leftovers.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -12,7 +12,7 @@ use crate::{
     network::Hub,
 };
 
-/// The ends of a bus after the steps so far, by the name that each has then.
+/// The ends of a bus after the preceding steps, by their names at that point.
 pub(super) type Ends = BTreeMap<IfName, End>;
 
 /// An end of a bus: the hub's interface, or the host end of a pair.
@@ -20,7 +20,7 @@ pub(super) type Ends = BTreeMap<IfName, End>;
 pub(super) enum End {
     /// It exists, with this index.
     Stands(u32),
-    /// A step makes it.
+    /// A step creates it.
     Planned,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn taken(name: &IfName) -> String {
     )
 }
 
-/// Plans one pair. What is not known of the sandbox is neither made nor repaired nor a reason to delete anything.
+/// Plans a pair. An unreadable sandbox is neither a reason to create or repair something nor to delete it.
 fn plan_member(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>) -> (Option<End>, Plan) {
     let sandbox = have.sandbox(&member.sandbox);
     let unread = match sandbox {
@@ -73,7 +73,7 @@ fn plan_member(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>) -> (Op
                 let action = pair(bus, member, member.endpoint.container_end(), None);
                 (Some(End::Planned), bus.step(Some(&member.endpoint), Reason::PairMissing, action).into())
             }
-            // The container is gone, or Docker has not made its sandbox: nowhere to put an end.
+            // The container has ended, or Docker has not created its sandbox: there is no place for an end.
             Sandbox::Missing | Sandbox::Unknown(_) => (None, Plan::default()),
         };
         return (end, unread.and(plan));
@@ -104,7 +104,7 @@ fn pair(bus: &Bus, member: &Member, end: IfName, sandbox: Option<PathBuf>) -> Ac
     Action::CreatePair { host, end, sandbox, mtu: bus.mtu, alias }
 }
 
-/// Plans a pair whose container end is born in the sandbox, beside these links.
+/// Plans a pair whose container end is created inside the sandbox, next to these links.
 fn create_pair_inside(bus: &Bus, member: &Member, links: &[Link], have: &Have) -> (Option<End>, Plan) {
     let (remnants, others): (Vec<&Link>, Vec<&Link>) =
         links.iter().partition(|link| is_remnant(link, member, have));
@@ -129,12 +129,12 @@ fn create_pair_inside(bus: &Bus, member: &Member, links: &[Link], have: &Have) -
     (Some(End::Planned), steps.into())
 }
 
-/// What is left of an endpoint's last pair in its sandbox, where its host end is out of our sight.
+/// Whether a link is the remainder of the endpoint's previous pair, whose host end is not visible.
 fn is_remnant(link: &Link, member: &Member, have: &Have) -> bool {
     is_ours(link)
         && match (owner(link), other_end(link, &have.links)) {
             (Some(owner), _) => owner == member.endpoint,
-            // Its alias was removed, and it leads to nobody: it serves no other bus either.
+            // Its alias was removed and it has no peer, so it serves no other bus either.
             (None, None) => true,
             (None, Some(host)) => owner(host).is_none() && member.ifname.accepts(&link.name),
         }
@@ -144,14 +144,14 @@ fn owner(link: &Link) -> Option<EndpointId> {
     alias(link).and_then(|alias| alias.endpoint).map(|endpoint| endpoint.id)
 }
 
-/// What a link of ours is to be.
+/// The desired properties of a link of canhub.
 pub(super) struct LinkWant<'a> {
     pub(super) rename: Option<&'a IfName>,
     pub(super) mtu: u32,
     pub(super) alias: &'a str,
 }
 
-/// The step that makes a link of the host what it is to be, if it is not.
+/// The step that gives a host link its desired properties, if it differs.
 pub(super) fn repair(
     bus: &Bus,
     endpoint: Option<&EndpointId>,
@@ -168,9 +168,9 @@ pub(super) fn repair(
 }
 
 fn repair_end(bus: &Bus, member: &Member, end: &Link, inside: &[Link]) -> Option<Step> {
-    // Docker ≤ 27 finds the end by this name between its move and its rename; a container whose end loses
-    // it too early does not start ("failed to get link by name").
-    // And it is Docker that brings the end up then: that is no fault.
+    // Docker ≤ 27 looks up the end by this name between moving and renaming it; if it is renamed too early, the
+    // container does not start ("failed to get link by name"). Docker also brings the end up then, so being down is not
+    // a fault.
     if end.name == member.endpoint.container_end().as_str() || (member.awaited && !end.up) {
         return None;
     }
@@ -201,14 +201,14 @@ fn change_step(
         LinkChange { alias: Some(_), .. } => Reason::LinkAlias,
         _ => return None,
     };
-    // A new name or MTU takes the link down on the way, so what is changed is always asked to be up.
+    // A new name or MTU takes the link down temporarily, so every change also brings it up.
     change.up = Some(true);
     let sandbox = inside.map(|member| member.sandbox.clone());
     let action = Action::Change { sandbox, index: link.index, name: link.name.clone(), change };
     Some(bus.step(endpoint, reason, action))
 }
 
-/// Plans the deletion of links that are ours and belong to no known network or endpoint.
+/// Plans the deletion of canhub links that belong to no known network or endpoint.
 pub(super) fn plan_leftovers(want: &Want, have: &Have) -> Vec<Step> {
     let bus_of = |link: &Link| {
         alias(link).and_then(|alias| want.buses.iter().find(|bus| bus.network == alias.network))
@@ -226,7 +226,7 @@ pub(super) fn plan_leftovers(want: &Want, have: &Have) -> Vec<Step> {
             kept.extend(other_end(host, &have.links).map(|end| end.index));
         }
     }
-    // Deleting one end deletes the other; the second delete finds it gone, which is no error.
+    // Deleting one end deletes the other; the second deletion then finds nothing, which is not an error.
     let leftovers = have.links.iter().filter(|link| is_ours(link) && !kept.contains(&link.index));
     let delete = |link: &Link| Step {
         network: bus_of(link).map(|bus| bus.network.clone()),

@@ -1,8 +1,8 @@
-//! The heart: one pure function from what is wanted and what is there to the steps between them.
+//! The planner: a pure function from the desired and the actual state to the steps between them.
 //!
-//! Join plans one endpoint; start-up, the reconcile loop and every audit plan everything. There is no
-//! second way. What must stay true: carrying out a plan gives what was wanted, a second plan is then
-//! empty, and no step touches a link or a rule that is not canhub's.
+//! Join plans one endpoint; start-up, the reconcile loop and every audit plan everything. Nothing else decides. The
+//! invariants: carrying out a plan yields the desired state, a second plan is then empty, and no step touches a link or
+//! a rule that is not canhub's.
 
 mod have;
 mod hub;
@@ -29,33 +29,33 @@ use crate::{
     options::Naming,
 };
 
-/// All that is wanted on this host.
+/// The desired state of this host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Want {
-    /// One for each network.
+    /// One per network.
     pub buses: Vec<Bus>,
-    /// Endpoints that Docker has created and not joined, or left and not deleted: their links may stay.
+    /// Endpoints that Docker has created but not joined, or left but not deleted: their links may stay.
     pub tolerated: BTreeSet<EndpointId>,
 }
 
-/// One bus as it is to be.
+/// The desired state of one bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bus {
-    /// Whose it is.
+    /// Its network.
     pub network: NetworkId,
-    /// The host's interface.
+    /// The interface on the host.
     pub hub: Hub,
     /// The alias of the hub, if canhub owns it.
     pub alias: String,
-    /// MTU in bytes of what canhub owns.
+    /// MTU in bytes of the interfaces that canhub creates.
     pub mtu: u32,
-    /// Whether FD frames are carried too.
+    /// Whether it carries FD frames.
     pub fd: bool,
-    /// How the adapter is to be set up.
+    /// The requested adapter settings.
     pub settings: Settings,
-    /// Whether containers join while the adapter is not there.
+    /// Whether containers join while the adapter is missing.
     pub adapter_wait: bool,
-    /// One for each joined endpoint.
+    /// One per joined endpoint.
     pub members: Vec<Member>,
 }
 
@@ -66,62 +66,62 @@ pub struct Member {
     pub endpoint: EndpointId,
     /// The alias of both ends.
     pub alias: String,
-    /// The name wanted inside.
+    /// The interface name in the container.
     pub ifname: Naming,
-    /// Where the container is.
+    /// The container's sandbox.
     pub sandbox: PathBuf,
-    /// Docker has yet to move the container end in and bring it up; until then it is Docker's.
+    /// Docker has yet to move the container end and bring it up; until then it is Docker's.
     pub awaited: bool,
 }
 
-/// How much to plan.
+/// The scope of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope<'a> {
     /// All buses, and leftovers.
     Everything,
     /// One network's hub, at CreateNetwork.
     Network(&'a NetworkId),
-    /// One endpoint at Join: its hub, its pair, the rules between it and the others. Where the sandbox is
-    /// not there yet, the container end is made on the host for Docker to move.
+    /// One endpoint at Join: its hub, its pair, the rules between it and the others. If the sandbox does not exist yet,
+    /// the container end is created on the host, for Docker to move.
     Join(&'a EndpointId),
 }
 
-/// The steps from what is there to what is wanted, and what stands in the way.
+/// The steps from the actual to the desired state, and the problems in the way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// In the order in which they are to be carried out.
+    /// In the order of execution.
     pub steps: Vec<Step>,
-    /// What no step of ours can mend.
+    /// What canhub cannot fix by itself.
     pub problems: Vec<Problem>,
 }
 
-/// Something that only somebody else can mend.
+/// A problem that canhub cannot fix by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The network that suffers.
+    /// The network concerned.
     pub network: NetworkId,
-    /// The endpoint that suffers, if only one.
+    /// The endpoint concerned, if only one.
     pub endpoint: Option<EndpointId>,
-    /// What cannot succeed meanwhile.
+    /// What fails because of it.
     pub blocks: Blocks,
-    /// It is over once an adapter is plugged in.
+    /// Whether it ends when an adapter is plugged in.
     pub awaits_adapter: bool,
     /// One sentence: what is wrong and what to do.
     pub text: String,
-    /// The command that fixes it, where one does; the sentence has it too.
+    /// The command that fixes it, if there is one; the sentence contains it too.
     pub fix: Option<String>,
 }
 
-/// What a problem keeps from succeeding.
+/// What fails because of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blocks {
-    /// The bus works, with less than was asked for.
+    /// Nothing: the bus works, with restrictions.
     Nothing,
-    /// The creation of the network: what was asked for cannot be had. Once it stands, containers join all the same.
+    /// The creation of the network, which cannot get what it requests. Containers of an existing network can join.
     Creation,
     /// Joins.
     Join,
-    /// Joins, and the creation of the network.
+    /// Joins and the creation of the network.
     Network,
 }
 
@@ -151,13 +151,13 @@ impl Plan {
         self
     }
 
-    /// Whether a step adds or removes a rule because of what was read of the rules. Rules of an end that a step before
-    /// makes are none of those: they cannot exist yet.
+    /// Whether a step adds or removes a rule based on the rules that were read. Rules of an end that an earlier step
+    /// creates do not count, because they cannot exist yet.
     pub fn acts_on_rules(&self) -> bool {
         self.rule_steps().next().is_some()
     }
 
-    /// The steps that [`acts_on_rules`](Self::acts_on_rules) means.
+    /// The steps for which [`acts_on_rules`](Self::acts_on_rules) is true.
     pub fn rule_steps(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(|step| step.action.acts_on_rules())
     }
@@ -189,7 +189,7 @@ impl Want {
 }
 
 impl Member {
-    /// Whether the container end is where it belongs and up, whoever brought it there.
+    /// Whether the container end is in its place and up, whoever put it there.
     pub fn has_arrived(&self, have: &Have) -> bool {
         let end = have.container_end(&self.endpoint, &self.sandbox);
         end.is_some_and(|end| end.up && end.name != self.endpoint.container_end().as_str())

@@ -1,31 +1,31 @@
-//! What is wrong where a step is planned.
+//! The reasons for steps.
 
 use std::fmt;
 
-/// What a step repairs. Log lines, events and metrics have it in these words.
+/// What a step repairs. Used in log lines, events and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// There is no hub.
+    /// The hub does not exist.
     HubMissing,
-    /// An adapter that is up has other settings than its network's options ask for.
+    /// The settings of an adapter that is up differ from the network's options.
     AdapterSettings,
-    /// An adapter that its network's options set up is down.
+    /// An adapter that canhub should bring up is down.
     AdapterDown,
-    /// There is no pair.
+    /// The pair does not exist.
     PairMissing,
-    /// The container end is in neither its sandbox nor on the host.
+    /// The container end is neither in its sandbox nor on the host.
     ContainerEndMoved,
     /// The host end is not on the host.
     HostEndMoved,
-    /// A link has another name than it should.
+    /// A link has the wrong name.
     LinkName,
-    /// A link has another MTU than it should.
+    /// A link has the wrong MTU.
     LinkMtu,
     /// A link is down.
     LinkDown,
-    /// A link has no alias or another one.
+    /// A link has no alias, or the wrong one.
     LinkAlias,
-    /// Rules of ours that nobody wants, or that exist twice.
+    /// Rules of canhub that are not needed, or are duplicated.
     SurplusRules,
     /// Rules of a bus do not exist.
     RulesMissing,
@@ -34,7 +34,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// In words.
+    /// As text.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::HubMissing => "the hub was missing",

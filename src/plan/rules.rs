@@ -1,4 +1,4 @@
-//! Planning rules: which make a bus, and which of those are missing, double or wrong.
+//! Plans rules: which ones a bus needs, and which are missing, duplicate or wrong.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::{
     network::Hub,
 };
 
-/// The hop limit of every rule: what one rule sent on, no other rule takes up again.
+/// The hop limit of every rule: no rule picks up a frame that another rule has forwarded.
 ///
 /// It makes the bus independent of can-gw's `max_hops`, which cannot be changed once the module is loaded.
 const HOPS: Option<u8> = Some(1);
@@ -17,13 +17,13 @@ const HOPS: Option<u8> = Some(1);
 /// A rule between ends that may not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NamedRule {
-    /// Where frames come from.
+    /// The interface that frames come from.
     pub source: IfName,
-    /// Where they are sent.
+    /// The interface that frames are sent on.
     pub destination: IfName,
-    /// How.
+    /// The flags.
     pub flags: RuleFlags,
-    /// Which.
+    /// The filter.
     pub filter: Filter,
 }
 
@@ -34,7 +34,7 @@ impl NamedRule {
     }
 }
 
-/// Which rules lead from one end of a bus to another: the one place that decides what makes a bus.
+/// The rules from one end of a bus to another: the only place that defines a bus.
 ///
 /// A mesh, because with can-gw's default of one hop two rules through the hub never carry a frame from
 /// container to container, and with two hops the sender hears itself. `ECHO` only towards the hub, so that
@@ -62,16 +62,16 @@ fn rules_between(
     .flatten()
 }
 
-/// The end that all these rules begin or end at: the one that was made anew.
+/// The end that all these rules have in common: the one that was recreated.
 pub(super) fn shared_end(rules: &[NamedRule]) -> Option<&IfName> {
     let first = rules.first()?;
     let in_all = |end: &&IfName| rules.iter().all(|rule| rule.source == **end || rule.destination == **end);
     [&first.source, &first.destination].into_iter().find(in_all)
 }
 
-/// Plans the rules of one bus between the ends that it has after the steps so far.
+/// Plans the rules of a bus between its ends after the preceding steps.
 ///
-/// Where the rules could not be read, only those of an end that a step makes are planned: they cannot exist yet.
+/// If the rules could not be read, only those of an end that a step creates are planned: they cannot exist yet.
 pub(super) fn plan_rules(
     bus: &Bus,
     have: &Have,
@@ -115,7 +115,7 @@ pub(super) fn plan_rules(
                     filter,
                     max_hops: HOPS,
                 });
-                // One of equal rules stays; the others deliver again what it delivered.
+                // Of equal rules, one stays; the others would deliver the same frames again.
                 match rule.and_then(|rule| standing.binary_search(&rule).ok()) {
                     Some(position) => stays[position] = true,
                     None => missing.push(NamedRule {
@@ -147,10 +147,10 @@ pub(super) fn plan_rules(
     plan
 }
 
-/// The rules of this bus that stand, sorted; a rule that stands twice is there twice.
+/// The existing rules of this bus, sorted; a duplicate rule appears twice.
 ///
-/// Rules carry no owner. Ours are those between two ends of one bus of which at least one is a member's
-/// host end, and which modify nothing: any such rule beside the wanted one delivers a frame twice.
+/// Rules have no owner. Ours are those between two ends of one bus, at least one of them a member's host end, that do
+/// not modify frames: any such rule besides the desired one delivers frames twice.
 fn standing_rules(have: &Have, ends: &Ends, in_scope: impl Fn(&IfName, &IfName) -> bool) -> Vec<Rule> {
     let by_index: BTreeMap<u32, &IfName> =
         ends.iter().filter_map(|(name, end)| Some((end.index()?, name))).collect();

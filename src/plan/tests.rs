@@ -1,4 +1,4 @@
-//! The plan against the fake kernel: carrying it out gives what was wanted, once and for all.
+//! The planner against the kernel in memory: carrying out a plan yields the desired state, once and for all.
 
 mod faults;
 mod hubs;
@@ -36,7 +36,7 @@ fn sandbox(number: u8) -> PathBuf {
     format!("/var/run/docker/netns/{number:012x}").into()
 }
 
-/// A host with `buses` networks of `members` containers each, nothing made yet.
+/// A host with `buses` networks of `members` containers each, and nothing created yet.
 fn world(buses: u8, members: u8) -> (FakeKernel, Model) {
     let (kernel, mut model) = (FakeKernel::new(), Model::default());
     for bus in 0..buses {
@@ -75,7 +75,8 @@ fn heal(kernel: &FakeKernel, model: &Model) -> Vec<Step> {
     plan.steps
 }
 
-/// The reasons of a heal, after which nothing may be left to do and every member hears every other once.
+/// The reasons of a heal. Afterwards nothing may be left to do, and every member must receive every other's frames
+/// once.
 fn heals(kernel: &FakeKernel, model: &Model) -> Vec<&'static str> {
     let steps = heal(kernel, model);
     let again = plan_all(kernel, model);
@@ -127,7 +128,7 @@ fn a_join_plans_its_own_endpoint_and_the_rules_to_the_others() {
     model.put_endpoint(joining.clone());
     let want = model.want();
     let mut have = look(&kernel, &want);
-    // As the manager does for a pair that is not there yet: its rules cannot be there either.
+    // Like the manager for a pair that does not exist yet: its rules cannot exist either.
     have.rules = Rules::NotRead;
     let plan = plan(&want, &have, Scope::Join(&joining.id));
     let kinds: Vec<&str> = plan.steps.iter().map(|step| step.reason.as_str()).collect();

@@ -1,5 +1,5 @@
-//! What became of adapters since the last look: one is gone, one has come, one was off the bus. What is wrong with
-//! one now is a problem of the plan's.
+//! Changes of adapters since the last pass: vanished, appeared, went bus-off. What is wrong with an adapter now is a
+//! problem in the plan.
 
 use std::{
     collections::BTreeMap,
@@ -16,29 +16,30 @@ use crate::{
     plan::{Have, Want, carriers, unread_adapter},
 };
 
-/// With `restart-ms` an adapter on a broken wire is bus-off many times a second; so often that is told at most.
+/// With `restart-ms`, an adapter on a broken bus goes bus-off many times a second; this is the minimum time between
+/// reports.
 const BUS_OFF_TOLD: Duration = Duration::from_secs(60);
 
-/// What happened to the adapter of a bus.
+/// A change of a bus's adapter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AdapterChange {
     pub(super) network: NetworkId,
-    /// The adapter's name then or now.
+    /// The adapter's name, before or now.
     pub(super) interface: String,
     pub(super) kind: ChangeKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ChangeKind {
-    /// It was there and is not any more.
+    /// It disappeared.
     Vanished,
-    /// It is there again, or another one in its place.
+    /// It, or another one in its place, appeared.
     Appeared,
-    /// It went bus-off, this many times since the last report.
+    /// It went bus-off this many times since the last report.
     BusOff(u32),
 }
 
-/// The adapters of all buses, as they were told of last.
+/// The adapters of all buses as last reported.
 #[derive(Debug, Default)]
 pub(super) struct Adapters(BTreeMap<NetworkId, Option<LastSeen>>);
 
@@ -47,15 +48,16 @@ struct LastSeen {
     index: u32,
     interface: String,
     off: bool,
-    /// As the kernel counts them.
+    /// The kernel's counter.
     bus_offs: u32,
-    /// How often since that was told.
+    /// Bus-offs not reported yet.
     untold: u32,
     told: Option<Instant>,
 }
 
 impl Adapters {
-    /// Compares what is there with what was. That one is there, or waited for, is no news at the first look.
+    /// Compares the adapters with those of the last pass. On the first pass, neither a present nor a missing adapter is
+    /// news.
     pub(super) fn look(&mut self, want: &Want, have: &Have, now: Instant) -> Vec<AdapterChange> {
         let mut news = Vec::new();
         let mut before = std::mem::take(&mut self.0);
@@ -64,7 +66,7 @@ impl Adapters {
             let mut seen = match carriers(adapter, have)[..] {
                 [link] => Some(LastSeen::new(link)),
                 [] if unread_adapter(adapter, have).is_some() => {
-                    // Whether it is there cannot be told, so nothing is told, and the next look compares with the last.
+                    // Unknown, so nothing is reported, and the next pass compares with the last known state.
                     let last = before.remove(&bus.network);
                     self.0.extend(last.map(|last| (bus.network.clone(), last)));
                     continue;
@@ -114,9 +116,9 @@ impl LastSeen {
         }
     }
 
-    /// How often it went bus-off since that was told, if it is time to tell.
+    /// The number of bus-offs to report, if a report is due.
     fn bus_offs_since(&mut self, old: &Self, now: Instant) -> Option<u32> {
-        // A driver that does not count is at least seen.
+        // If the driver has no counter, at least the state is seen.
         let seen = u32::from(self.off && !old.off);
         self.untold = old.untold + self.bus_offs.saturating_sub(old.bus_offs).max(seen);
         let due = old.told.is_none_or(|told| now.duration_since(told) >= BUS_OFF_TOLD);
@@ -129,7 +131,7 @@ impl LastSeen {
     }
 }
 
-/// Adapters that this look has found new: all that is done for one is one line in the log.
+/// Adapters that appeared in this pass: all their repairs are one log line.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals(BTreeMap<NetworkId, Arrival>);
 
@@ -145,7 +147,7 @@ impl Arrivals {
         self.0.insert(network, Arrival { interface, did: Vec::new(), found });
     }
 
-    /// Whether a heal is part of an arrival, which then tells it.
+    /// Whether a heal belongs to an arrival, which then reports it.
     pub(super) fn take_in(&mut self, healed: &Event) -> bool {
         let network = healed.network.as_ref().filter(|_| healed.endpoint.is_none());
         let Some(arrival) = network.and_then(|network| self.0.get_mut(network)) else { return false };
@@ -153,7 +155,7 @@ impl Arrivals {
         true
     }
 
-    /// Says of each what was done for it.
+    /// Reports each arrival with its repairs.
     pub(super) fn tell(self, events: &Events, model: &Model) {
         for (network, Arrival { interface, did, found }) in self.0 {
             events.tell(Event {

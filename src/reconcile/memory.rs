@@ -1,5 +1,5 @@
-//! What the loop remembers of the past: how long something has been so, how often it came back, what was
-//! said already. Never a picture of the world.
+//! What the loop remembers: since when something has been the case, how often it recurred, what has been reported.
+//! Never a copy of the kernel's state.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,29 +23,29 @@ use super::{
     problems::Problems,
 };
 
-/// A leftover is removed when it has been one for this long.
+/// How long a leftover must exist before it is removed.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(10);
-/// A sandbox that is not there for this long is gone. Before Docker 28 it appears only some time after Join.
+/// A sandbox that is missing for this long is gone. Before Docker 28 it appears some time after Join.
 const SANDBOX_GRACE: Duration = Duration::from_secs(120);
-/// The first pause after a failure; it doubles with each further one.
+/// The first pause after a failure; it doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// No pause is longer than this.
+/// The maximum pause.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// A fault that comes back within this time is the same fault again.
+/// A fault that recurs within this time counts as the same fault.
 const RECURS_WITHIN: Duration = Duration::from_secs(60);
-/// So often a recurring fault is healed at once; then somebody may want it so, and the pauses grow.
+/// How often a recurring fault is healed immediately. After that it may be intentional, and the pauses grow.
 const AT_ONCE: u32 = 5;
 
-/// What could not be read is read again so often before it waits for the next audit.
+/// How often to retry what could not be read before waiting for the next audit.
 const RETRIES: u32 = 3;
 
 /// The loop's memory.
 #[derive(Debug, Default)]
 pub struct Memory {
     inner: Mutex<Inner>,
-    /// A person asked for one look: nothing is held back, and problems are not told again.
+    /// For a pass on request: nothing is held back, and problems are not reported again.
     asked_for: bool,
-    /// How far a test's clock is ahead, so that nobody has to wait out the pauses.
+    /// How far a test's clock is ahead, to skip pauses.
     #[cfg(test)]
     pub(super) ahead: Mutex<Duration>,
 }
@@ -54,37 +54,37 @@ pub struct Memory {
 struct Inner {
     /// When each leftover link, by index, was first seen.
     leftovers: BTreeMap<u32, Instant>,
-    /// When each endpoint's sandbox was first seen missing.
+    /// When each endpoint's sandbox was first found missing.
     sandboxes: BTreeMap<EndpointId, Instant>,
-    /// Faults that failed to heal or keep coming back.
+    /// Faults that could not be healed, or that recur.
     faults: BTreeMap<FaultKey, Fault>,
-    /// Problems as they were told.
+    /// Problems that have been reported.
     problems: Problems,
-    /// How many looks in a row could not read everything.
+    /// Consecutive passes that could not read everything.
     partial: u32,
-    /// Adapters as they were told of.
+    /// Adapters as last reported.
     adapters: Adapters,
-    /// Those that this look has found new.
+    /// Adapters that appeared in this pass.
     arrivals: Arrivals,
 }
 
-/// A fault that was met before.
+/// A known fault.
 #[derive(Debug, Clone)]
 struct Fault {
-    /// To sum it up with when it is over.
+    /// The summary event for when it is over.
     over: Event,
     /// How often it was healed, each time within [`RECURS_WITHIN`] of the last.
     healed: u32,
-    /// How often healing failed since it last succeeded.
+    /// How often healing has failed since it last succeeded.
     failed: u32,
-    /// When it was last there, healed or waiting.
+    /// When it was last present, healed or waiting.
     last: Instant,
-    /// Not to be touched before.
+    /// Not to be healed before this time.
     until: Instant,
 }
 
 impl Memory {
-    /// The memory of one look that a person asked for.
+    /// The memory for a pass on request.
     pub(super) fn asked_for() -> Self {
         Self { asked_for: true, ..Self::default() }
     }
@@ -96,7 +96,7 @@ impl Memory {
         Instant::now()
     }
 
-    /// Takes steps out of the plan that are not to be carried out, or not yet. True where one waits for its time.
+    /// Removes steps from the plan that must not be carried out, or not yet. Returns whether one is waiting.
     pub(super) fn hold_back(&self, manager: &Manager, model: &Model, plan: &mut Plan) -> bool {
         if self.asked_for {
             return false;
@@ -105,7 +105,7 @@ impl Memory {
         let now = self.now();
         inner.keep_leftovers(&plan.steps, now);
         let mut pending = false;
-        // Endpoints whose broken pair still stands: a new one would find its name taken.
+        // Endpoints whose broken pair still exists: the name of a new one would be taken.
         let mut broken = BTreeSet::new();
         let mut due = Vec::with_capacity(plan.steps.len());
         for step in std::mem::take(&mut plan.steps) {
@@ -132,8 +132,8 @@ impl Memory {
         pending || inner.faults.values().any(|fault| fault.healed > AT_ONCE)
     }
 
-    /// Takes in how the adapters are. Comes before the steps are held back: what is plugged in again is no fault
-    /// that recurs.
+    /// Processes the state of the adapters. Runs before steps are held back: an adapter that is plugged in again is not
+    /// a recurring fault.
     pub(super) fn look_at_adapters(&self, events: &Events, model: &Model, want: &Want, have: &Have) {
         if self.asked_for {
             return;
@@ -158,18 +158,18 @@ impl Memory {
         }
     }
 
-    /// Says of each adapter that was plugged in what was done for it.
+    /// Reports each adapter that appeared, with its repairs.
     pub(super) fn tell_arrivals(&self, events: &Events, model: &Model) {
         std::mem::take(&mut self.inner.lock().arrivals).tell(events, model);
     }
 
-    /// Says what is wrong, once. True where a problem is gone and not known to be over yet.
+    /// Reports new problems. Returns whether a problem is gone but not yet considered over.
     pub(super) fn tell(&self, events: &Events, model: &Model, problems: &[Problem]) -> bool {
         !self.asked_for && self.inner.lock().problems.tell(events, model, problems, self.now())
     }
 
-    /// Whether something that could not be read is to be read again before the next audit. What stays unreadable is
-    /// left to the audits, so that it does not cost a look each second.
+    /// Whether something that could not be read should be retried before the next audit. What stays unreadable is left
+    /// to the audits, so that it does not cost a pass every second.
     pub(super) fn retries_soon(&self, have: &Have) -> bool {
         let mut inner = self.inner.lock();
         inner.partial = if have.is_partial() { inner.partial.saturating_add(1) } else { 0 };
@@ -178,9 +178,9 @@ impl Memory {
 
     /// Endpoints whose sandbox has been missing for the whole grace period: Docker sent no Leave for them.
     ///
-    /// One that could not be read is not missing.
+    /// A sandbox that could not be read is not missing.
     pub(super) fn gone_sandboxes(&self, model: &Model, have: &Have) -> Vec<EndpointId> {
-        // Nobody looks for that of an endpoint whose network is unknown: it is on no bus.
+        // Nobody reads the sandbox of an endpoint whose network is unknown: it is on no bus.
         let is_missing =
             |sandbox: &Path| matches!(have.sandboxes.get(sandbox), None | Some(Sandbox::Missing));
         let now = self.now();
@@ -198,7 +198,7 @@ impl Memory {
         gone
     }
 
-    /// Takes in what became of a step, and says it. True where it was carried out.
+    /// Records and reports the result of a step. Returns whether it succeeded.
     pub(super) fn account(&self, events: &Events, model: &Model, done: &StepResult<'_>) -> bool {
         let mut inner = self.inner.lock();
         let now = self.now();
@@ -215,7 +215,7 @@ impl Memory {
                 let pause = pause(fault.healed.saturating_sub(AT_ONCE), SOON_AGAIN);
                 fault.until = now + pause;
                 let (times, healed) = (fault.healed, Event::healed(model, done));
-                // An arrival tells its heals itself.
+                // An arrival reports its own heals.
                 match !inner.arrivals.take_in(&healed) && times <= AT_ONCE {
                     true => events.tell(healed),
                     false => events.count(&healed),
@@ -227,7 +227,7 @@ impl Memory {
             Err(err) => {
                 fault.failed += 1;
                 fault.until = now + pause(fault.failed, FIRST_PAUSE);
-                // Said at first and then ever more rarely: at 1, 2, 4, 8 failures in a row.
+                // Reported at first and then less and less often: at 1, 2, 4, 8 consecutive failures.
                 let (times, err) = (Some(fault.failed), Some(err.to_string()));
                 let failed = Event { times, err, ..about(Kind::HealFailed) };
                 match fault.failed.is_power_of_two() {
@@ -240,10 +240,10 @@ impl Memory {
     }
 }
 
-/// The first pause of a fault that keeps coming back.
+/// The first pause for a recurring fault.
 const SOON_AGAIN: Duration = Duration::from_secs(1);
 
-/// Nothing the zeroth time, then twice as long each time; with some jitter, so that two faults do not march in step.
+/// Zero for the zeroth time, then doubling; with some jitter, so that two faults do not stay in step.
 fn pause(times: u32, first: Duration) -> Duration {
     let Some(doublings) = times.checked_sub(1) else { return Duration::ZERO };
     let pause = first.saturating_mul(1 << doublings.min(10)).min(PAUSE_MAX);
@@ -254,7 +254,7 @@ fn pause(times: u32, first: Duration) -> Duration {
 }
 
 impl Inner {
-    /// Remembers since when each leftover of this plan has been one, and forgets those that are none any more.
+    /// Updates since when each leftover of this plan has existed.
     fn keep_leftovers(&mut self, steps: &[Step], now: Instant) {
         let mut leftovers = BTreeMap::new();
         for step in steps.iter().filter(|step| step.reason == Reason::Leftover) {
@@ -269,14 +269,14 @@ impl Inner {
         self.leftovers.get(&index).is_some_and(|since| now.duration_since(*since) < LEFTOVER_GRACE)
     }
 
-    /// Whether the fault that this step heals has to wait. It is there, waiting or not, so it is not over.
+    /// Whether the fault that this step heals must wait. It is present either way, so it is not over.
     fn fault_waits(&mut self, step: &Step, now: Instant) -> bool {
         let Some(fault) = self.faults.get_mut(&FaultKey::of(step)) else { return false };
         fault.last = now;
         now < fault.until
     }
 
-    /// A fault that stayed away is over; one that came back often is summed up.
+    /// A fault that has stayed away is over; a recurring one gets a summary.
     fn forget_settled(&mut self, events: &Events, now: Instant) {
         let is_settled = |fault: &Fault| now.duration_since(fault.last) > RECURS_WITHIN;
         for fault in self.faults.values().filter(|fault| is_settled(fault) && fault.healed > AT_ONCE) {
@@ -286,7 +286,7 @@ impl Inner {
     }
 }
 
-/// What makes two steps the same fault: what is wrong, with what.
+/// The identity of a fault: the reason and the object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct FaultKey {
     network: Option<NetworkId>,

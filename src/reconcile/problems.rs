@@ -1,4 +1,4 @@
-//! What the loop said of problems: each once, and once more when it is over.
+//! The problems that the loop has reported: once when they appear, and once when they are over.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,15 @@ use crate::{
     plan::Problem,
 };
 
-/// A problem is over when it has stayed away for this long: what comes and goes with each frame is one problem.
+/// A problem is over once it has been gone for this long: one that comes and goes with each frame is a single problem.
 const HOLD: Duration = Duration::from_secs(5);
 
-/// Problems that were told, and when each was last there.
+/// Reported problems, and when each was last present.
 #[derive(Debug, Default)]
 pub(super) struct Problems(Vec<(Problem, Instant)>);
 
 impl Problems {
-    /// Says what is new and what is over. True where a problem is gone and not known to be over yet.
+    /// Reports new problems and those that are over. Returns whether one is gone but not yet considered over.
     pub(super) fn tell(
         &mut self,
         events: &Events,
@@ -40,7 +40,7 @@ impl Problems {
                 continue;
             }
             let over = Event::of_problem(Kind::ProblemOver, model, &problem);
-            // That the adapter appeared, or that the network was deleted, says it too.
+            // The event that the adapter appeared or the network was deleted implies it.
             match problem.awaits_adapter || !known {
                 true => events.count(&over),
                 false => events.tell(over),

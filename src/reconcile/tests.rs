@@ -1,4 +1,4 @@
-//! The loop's looks against the fake kernel, through the manager that Docker drives.
+//! The loop against the kernel in memory, through the same manager that Docker uses.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ impl Rig {
         self.manager.reconcile(&self.memory).unwrap()
     }
 
-    /// Lets time pass until something is healed, and tells how long that took.
+    /// Advances the clock until something is healed. Returns how long that took.
     fn time_to_heal(&self) -> Duration {
         let second = Duration::from_secs(1);
         for waited in 0..200 {
@@ -80,7 +80,7 @@ impl Rig {
         self.kernel.links().unwrap().into_iter().find(|link| link.name == name).map(|link| link.index)
     }
 
-    /// All that was told so far.
+    /// All events so far.
     fn told(&self) -> Vec<Event> {
         let mut reader = self.manager.events().listen(KEPT);
         std::iter::from_fn(|| reader.next_of_backlog())
@@ -91,7 +91,7 @@ impl Rig {
             .collect()
     }
 
-    /// Lets so many seconds pass.
+    /// Advances the clock.
     fn later(&self, seconds: u64) {
         *self.memory.ahead.lock() += Duration::from_secs(seconds);
     }

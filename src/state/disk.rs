@@ -1,4 +1,4 @@
-//! Files that are replaced as a whole: a reader, a crash and a power cut find the old content or the new.
+//! Files that are replaced atomically: a reader, a crash and a power cut find either the old or the new content.
 
 use std::{
     fmt,
@@ -7,30 +7,30 @@ use std::{
     path::Path,
 };
 
-/// What is asked of a disk, as one call each, so that a test can cut the power between any two.
+/// The operations on a disk, as single calls, so that a test can cut the power between any two.
 pub(super) trait Disk: fmt::Debug + Send + Sync {
-    /// Makes a file, or empties it, and writes it.
+    /// Creates or truncates a file, and writes it.
     fn write(&self, path: &Path, content: &[u8]) -> io::Result<()>;
     /// Returns once the content of a file, or the names in a folder, would survive a power cut (fsync(2)).
     fn sync(&self, path: &Path) -> io::Result<()>;
-    /// Gives a file another name, in place of whatever has it.
+    /// Renames a file, replacing the target.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 }
 
-/// How durable a write has to be.
+/// The required durability of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Durability {
-    /// The end of the process.
+    /// It survives the process.
     Crash,
-    /// The end of power, too; it takes milliseconds.
+    /// It survives a power cut; takes milliseconds.
     PowerCut,
 }
 
-/// Replaces a file. On an error the old one stands as it was, unless only the last step failed: then readers find the
-/// new one, and a power cut may bring back the old one.
+/// Replaces a file. On an error the old one is unchanged, unless only the last step failed: then readers find the new
+/// one, and a power cut may bring back the old one.
 ///
 /// # Errors
-/// What the disk says.
+/// The disk's error.
 pub(super) fn replace(
     disk: &dyn Disk,
     path: &Path,
@@ -47,10 +47,10 @@ pub(super) fn replace(
     path.parent().map_or(Ok(()), sync)
 }
 
-/// How the name of a file ends that is being written; after a crash it may be left, half written.
+/// The suffix of a file that is being written; after a crash it may be left behind, incomplete.
 pub(super) const FRESH: &str = "new";
 
-/// The machine's disk.
+/// The real disk.
 #[derive(Debug)]
 pub(super) struct Real;
 
@@ -76,17 +76,18 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A disk in memory whose power can be cut. It keeps what was synced; of the rest it keeps what does most harm.
+    /// A disk in memory whose power can be cut. It keeps what was synced; of the rest it keeps the worst possible
+    /// combination.
     #[derive(Debug, Clone, Default)]
     pub(in crate::state) struct PowerCutDisk(Arc<Mutex<DiskState>>);
 
     #[derive(Debug, Default)]
     struct DiskState {
-        /// Files as a running system sees them, and whether their content was synced.
+        /// The files as a running system sees them, and whether their content was synced.
         files: Vec<(Vec<u8>, bool)>,
         names: BTreeMap<PathBuf, usize>,
         synced_names: BTreeMap<PathBuf, usize>,
-        /// Calls that are still carried out.
+        /// Number of calls until the power fails.
         calls_left: Option<usize>,
     }
 
@@ -101,7 +102,7 @@ pub(super) mod tests {
             Ok(work(&mut state))
         }
 
-        /// What may be in a file after the power was cut: with the names as synced, and with all of them written
+        /// The possible content of a file after the power cut: with names as synced, and with all renames written
         /// early. Content that was not synced is cut in half.
         pub(in crate::state) fn after_a_power_cut(&self, path: &Path) -> [Option<Vec<u8>>; 2] {
             let state = self.0.lock();
@@ -176,7 +177,7 @@ pub(super) mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
     }
 
-    /// A file of /proc is on no disk: fsync(2) refuses it, and so tells that it was called.
+    /// A file in /proc is on no disk: fsync(2) fails on it, which shows that it was called.
     #[test]
     fn the_real_disk_syncs_for_real() {
         let err = Real.sync(Path::new("/proc/self/status")).unwrap_err();
@@ -189,7 +190,7 @@ pub(super) mod tests {
         let path = dir.path().join("x.json");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("inside"), "").unwrap();
-        // A folder that is not empty cannot be replaced by a file.
+        // A file cannot replace a folder that is not empty.
         assert!(replace(&Real, &path, b"new", Durability::Crash).is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

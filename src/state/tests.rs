@@ -77,7 +77,7 @@ fn who_only_observes_changes_nothing() {
 
 #[test]
 fn a_folder_that_takes_nothing_is_named_with_the_next_step() {
-    // A file where the folder should be fails for root too.
+    // A file in place of the folder makes it fail for root too.
     let file = tempfile::NamedTempFile::new().unwrap();
     let store = Store::new(file.path(), "boot");
     let err = store.save_networks([&network()]).unwrap_err().to_string();
@@ -89,7 +89,7 @@ fn a_folder_that_takes_nothing_is_named_with_the_next_step() {
     assert_eq!(store.load().warnings.len(), 1, "the folder");
 }
 
-/// A folder is the one file that root cannot read either.
+/// A folder is the only file that root cannot read either.
 #[test]
 fn a_state_file_that_cannot_be_read_stays_and_is_read_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -152,7 +152,7 @@ fn networks_survive_a_power_cut_once_they_are_saved() {
     }
 }
 
-/// A disk that gives no file another name while it is told not to.
+/// A disk that fails to rename while told so.
 #[derive(Debug, Default)]
 struct Stuck(std::sync::atomic::AtomicBool);
 

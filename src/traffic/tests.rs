@@ -70,7 +70,7 @@ fn have(members: &[(u8, u32)], rules: &[(u32, u32, RuleFlags, u32, u32)]) -> Hav
 
 const CLASSIC: RuleFlags = RuleFlags::empty();
 
-/// Totals that are fed dump after dump.
+/// Totals that process one dump after another.
 struct Fed {
     totals: Totals,
     clock: Instant,
@@ -105,7 +105,7 @@ fn a_frame_is_sent_once_and_received_by_each() {
     let rules = [
         (one, two, CLASSIC, 10, 0),
         (one, two, RuleFlags::FD, 5, 0),
-        // This one came later, and was down for a while.
+        // This one joined later, and was down for a while.
         (one, three, CLASSIC, 4, 2),
         (three, one, CLASSIC, 7, 0),
         (HUB, one, CLASSIC, 1, 0),
@@ -126,7 +126,7 @@ fn what_a_member_received_stays_when_the_sender_leaves() {
     fed.feed(&want(&[2, 3]), &have(&[(2, 0), (3, 0)], &[(at(3, 0), at(2, 0), CLASSIC, 6, 0)]));
     assert_eq!(fed.frames_in(2), (36, 4));
     assert_eq!(fed.frames_in(1), (0, 0), "who left is forgotten");
-    // One of the same endpoint id would begin anew.
+    // A new one with the same endpoint ID would start from zero.
     fed.feed(&want(&[1, 2, 3]), &have(&[(1, 1), (2, 0), (3, 0)], &[(at(1, 1), at(2, 0), CLASSIC, 1, 0)]));
     assert_eq!((fed.frames_in(2), fed.frames_out(1)), ((37, 4), (1, 0)));
 }

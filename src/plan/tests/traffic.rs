@@ -1,4 +1,4 @@
-//! What makes a bus: each frame reaches everybody exactly once, whatever the rules have to cope with.
+//! The definition of a bus: each frame reaches everyone exactly once, whatever else exists on the host.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,14 +11,14 @@ use crate::kernel::{
 /// That each frame of each member, of the host and of the wire is heard by all, once, and goes out on the
 /// wire once. Error frames of members do so where there is no wire.
 ///
-/// All: also whoever listens beside the sender, which the kernel itself sees to.
+/// Everyone: also other listeners next to the sender, which the kernel takes care of.
 pub fn assert_each_frame_reaches_everybody_once(kernel: &FakeKernel, bus: &Bus, have: &Have) {
     let hub = have.named(&bus.hub.to_string());
     let mut ends: BTreeSet<u32> =
         bus.members.iter().filter_map(|member| Some(have.host_end(&member.endpoint)?.index)).collect();
     ends.extend(hub.map(|hub| hub.index));
     let wire = hub.filter(|hub| hub.kind == LinkKind::Can);
-    // FD frames do not fit an interface for classic ones, whoever it is.
+    // FD frames do not fit through a classic interface.
     let narrow = |end: u32| hub.filter(|hub| hub.index == end).map_or(bus.mtu, |hub| hub.mtu) < CANFD_MTU;
     for &source in &ends {
         let classic = kernel.deliveries(source, Frame::CLASSIC);
@@ -40,7 +40,7 @@ pub fn assert_each_frame_reaches_everybody_once(kernel: &FakeKernel, bus: &Bus, 
     }
 }
 
-/// Once to the sockets at each of these ends, and once to the wire where its adapter is one of them.
+/// Once to the sockets at each of these ends, and once to the bus of the adapter if it is one of them.
 fn once(ends: &BTreeSet<u32>, wire: Option<&Link>) -> Deliveries {
     let wire = wire.map(|wire| wire.index).filter(|wire| ends.contains(wire));
     Deliveries {
@@ -49,13 +49,13 @@ fn once(ends: &BTreeSet<u32>, wire: Option<&Link>) -> Deliveries {
     }
 }
 
-/// A rule of somebody else's between two ends of ours, for frames that no test sends.
+/// A foreign rule between two ends of ours, for frames that no test sends.
 pub fn somebody_elses(source: u32, destination: u32) -> Rule {
     let filter = Filter { id: 0x7e0, mask: 0x7ff };
     Rule { source, destination, flags: RuleFlags::IIF_TX_OK, filter, max_hops: Some(1) }
 }
 
-/// A host with one bus of three members, over the hub that these options ask for.
+/// A host with one bus of three members, with a hub according to these options.
 fn bus(options: &[(&str, &str)]) -> (FakeKernel, Model) {
     let (kernel, mut model) = (FakeKernel::new(), Model::default());
     let network = network(1, options);
@@ -112,7 +112,7 @@ fn somebody_elses_rules_that_modify_frames_stay_and_are_not_taken_for_ours() {
     let (kernel, model) = bus(&[]);
     heals(&kernel, &model);
     let ours: Vec<Rule> = kernel.rules().unwrap().iter().map(|status| status.rule).collect();
-    // One that is equal to ours but for what it does to frames, and one that only the owner wants.
+    // One that equals ours except that it modifies frames, and one that only the owner wants.
     let theirs = [ours[0], somebody_elses(ours[0].source, ours[0].destination)];
     theirs.iter().for_each(|rule| kernel.add_modifying_rule(*rule));
     assert_eq!(plan_all(&kernel, &model).steps, [], "theirs are no doubles of ours");

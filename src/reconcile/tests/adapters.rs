@@ -1,4 +1,4 @@
-//! Adapters that come, go, swap their names, and are set up as asked.
+//! Adapters that come, go, swap their names, and are configured.
 
 use super::*;
 use crate::kernel::{
@@ -6,7 +6,7 @@ use crate::kernel::{
     Usb, fake::Frame,
 };
 
-/// As an sja1000 of kvaser's, plugged in at that port.
+/// An sja1000 as in kvaser_pci, at this port.
 fn hardware(port: &str) -> (Identity, Controller) {
     let usb = Usb { vendor: "0bfd".into(), product: "0004".into(), serial: Some(format!("serial-{port}")) };
     let identity = Identity {
@@ -48,7 +48,7 @@ impl Rig {
             .collect()
     }
 
-    /// How many others hear what is sent there, each exactly once.
+    /// How many others receive a frame sent there, each exactly once.
     fn hear(&self, index: u32) -> usize {
         let heard = self.kernel.deliveries(index, Frame::CLASSIC).heard;
         assert!(heard.values().all(|times| *times == 1), "{heard:?}");
@@ -76,7 +76,7 @@ fn members_hear_each_other_while_their_adapter_is_away_and_the_wire_when_it_come
     rig.kernel.delete_link(None, index).unwrap();
     rig.look();
     assert_eq!([rig.hear(one), rig.hear(two)], [1, 1]);
-    // Another one in its place is set up like the first.
+    // A replacement is configured like the first one.
     let index = rig.plug("2");
     rig.look();
     assert_eq!((rig.controller(index).0, rig.hear(index)), (true, 2));

@@ -1,4 +1,4 @@
-//! Looks that could not read everything: what is unknown is left alone and told, and all else is healed.
+//! Passes that could not read everything: what is unknown is left alone and reported, everything else is healed.
 
 use std::{
     path::Path,
@@ -12,7 +12,7 @@ use crate::{
     plan::Problem,
 };
 
-/// `EINTR`, as a dump has it that is interrupted again and again.
+/// `EINTR`, like a dump that keeps being interrupted.
 const EINTR: i32 = 4;
 
 fn sandbox(number: u8) -> String {
@@ -86,7 +86,7 @@ fn a_sandbox_that_cannot_be_read_is_one_problem_and_never_a_reason_to_collect_it
     rig.break_sandbox(1, None);
     rig.look();
     assert_eq!(told(Kind::ProblemOver), 1);
-    // The time that it could not be read does not count: it is missing only from now on.
+    // The time during which it could not be read does not count: it is missing only from now on.
     rig.kernel.end_sandbox(Path::new(&sandbox(1)));
     rig.look();
     rig.later(119);
@@ -181,7 +181,7 @@ fn on_a_torn_dump_no_rule_is_added_or_deleted() {
     rig.kernel.tear_dumps(1);
     assert_eq!(rig.manager.status().unwrap().buses[0].steps, [""; 0], "nor is a fault shown");
 
-    // Where a rule is missing for real, that is healed, and only that.
+    // Rules that are really missing are healed, and only those.
     rig.kernel.delete_rules(&rules[..1]).unwrap();
     rig.kernel.tear_dumps(1);
     assert_eq!(rig.look().healed, 1);
@@ -199,7 +199,7 @@ fn where_each_dump_is_torn_rules_are_left_alone_and_that_is_told() {
     rig.kernel.tear_dumps(0);
     assert_eq!(rig.rules(), rules);
     rig.kernel.tear_dumps(usize::MAX);
-    // A Join needs only rules of its new end, and asks for no dump.
+    // A Join only needs rules of its new end, and needs no dump.
     rig.start(3);
     rig.kernel.tear_dumps(0);
     rig.look();
@@ -216,7 +216,7 @@ fn a_quiet_audit_reads_the_rules_once() {
     assert!(rig.kernel.links().is_err());
 }
 
-/// One round of the loop, and how often it said that it is alive.
+/// One round of the loop, and how often it reported that it is alive.
 async fn round_of(rig: &Rig) -> (Duration, usize) {
     let alive = AtomicUsize::new(0);
     let count = || {
