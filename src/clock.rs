@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_read_as_the_calendar_has_them() {
+    fn dates_match_the_calendar() {
         for (seconds, expected) in [
             (0, "1970-01-01T00:00:00.007Z"),
             (951_782_399, "2000-02-28T23:59:59.007Z"),
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_of_time_has_one_unit() {
+    fn a_duration_has_one_unit() {
         for (seconds, expected) in
             [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (400_000, "4 days")]
         {

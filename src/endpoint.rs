@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_depend_on_who_comes_first_collide() {
+    fn names_that_depend_on_the_join_order_collide() {
         for (one, other) in [("can0", "can0"), ("p*", "p*"), ("p0", "p*")] {
             assert!(naming(one).collides_with(&naming(other)), "{one} and {other}");
             assert!(naming(other).collides_with(&naming(one)), "{other} and {one}");

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_advice_fits_what_was_tried_and_not_only_why_it_failed() {
+    fn advice_depends_on_the_operation_and_the_errno() {
         let name = || "can0".to_owned();
         let make = || Action::CreateHub { name: "can0".parse().unwrap(), mtu: 72, alias: String::new() };
         let set_up =

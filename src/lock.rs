@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_made_is_named() {
+    fn a_lock_file_that_cannot_be_created_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let err = Lock::of_state(file.path()).unwrap_err().to_string();
         assert!(err.starts_with("cannot lock /") && err.contains("/lock: "), "{err}");

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn names_made_from_ids_fit_and_show_the_id() {
+    fn names_derived_from_ids_fit_and_show_the_id() {
         let network = NetworkId::try_from("e189".repeat(16)).unwrap();
         assert_eq!(network.hub_name().as_str(), "buse189e189e189");
         let endpoint = EndpointId::try_from("0123456789abcdef".repeat(4)).unwrap();

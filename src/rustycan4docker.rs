@@ -113,7 +113,7 @@ mod tests {
 
     /// A daemon that saves between the import's read and write would lose its network.
     #[test]
-    fn nothing_is_written_beside_a_running_daemon() {
+    fn nothing_is_imported_while_a_daemon_runs() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(dir.path(), "boot");
         let daemon = Lock::of_state(dir.path()).unwrap().unwrap();

@@ -15,7 +15,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_of_the_known_words_is_suggested_unless_all_are_far() {
+    fn the_closest_known_word_is_suggested_if_close_enough() {
         let known = ["hub", "adapter", "adapter-wait"];
         assert_eq!(did_you_mean("adaptr", &known), " (did you mean adapter?)");
         assert_eq!(did_you_mean("hbu", &known), " (did you mean hub?)");

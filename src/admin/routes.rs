@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_says_where_to_begin_and_whether_to_go_on() {
+    fn queries_are_parsed_and_invalid_ones_refused() {
         assert_eq!(parse_query(""), Ok((0, true)));
         assert_eq!(parse_query("last=7&follow=false"), Ok((7, false)));
         for wrong in ["last=-1", "last", "since=3", "follow=no"] {

@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_and_the_owner_may_ask_and_nobody_else() {
+    fn only_root_and_the_owner_have_access() {
         assert!(may_ask(0, 0) && may_ask(0, 990) && may_ask(990, 990));
         assert!(!may_ask(1000, 0) && !may_ask(65534, 990));
     }

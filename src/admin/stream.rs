@@ -71,7 +71,7 @@ mod tests {
     use crate::events::{Entry, Event, Kind};
 
     #[test]
-    fn an_event_is_one_line_of_json_and_what_was_missed_has_a_name_of_its_own() {
+    fn events_are_one_line_of_json_and_missed_ones_are_named() {
         let entry = Entry { seq: 7, time: "then".into(), event: Event::new(Kind::Left) };
         assert_eq!(
             piece(&FeedItem::Event(Arc::new(entry))),

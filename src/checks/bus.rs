@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn each_state_of_a_wire_has_its_level_and_words() {
+    fn each_adapter_state_has_its_level_and_sentence() {
         for (bus, level, words) in [
             (on_adapter("error-active"), Level::Pass, "is present and error-active"),
             (on_adapter("error-warning"), Level::Warning, "120 ohms"),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bus_without_its_adapter_works_with_less_and_one_that_lets_nobody_on_does_not() {
+    fn a_bus_without_its_adapter_is_a_warning_and_a_blocked_one_an_error() {
         let waiting = BusStatus { waiting: true, adapter: None, ..with_problem("", "waiting for it") };
         assert_eq!(bus(&waiting).level, Level::Warning);
         let found = adapter(&waiting).unwrap();
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told_with_who_mends_it() {
+    fn missing_parts_are_listed_with_the_fix() {
         let steps =
             ["the hub was missing (vcan-body)", "b", "c", "d", "not wanted"].map(str::to_owned).to_vec();
         let leftovers = vec!["not wanted".to_owned()];

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_bus_passes_and_says_who_was_never_heard() {
+    fn a_healthy_bus_passes_and_names_silent_members() {
         let sound = one(&bus(json!({})));
         assert_eq!((sound.level, sound.subject.as_deref()), (Level::Pass, Some("garage")));
         assert_eq!(sound.sentence, "bus garage is healthy: hub vcan7, 1 container");
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_missing_twice_is_missing() {
+    fn only_a_step_in_both_snapshots_counts() {
         let broken = bus(json!({"steps": ["the hub was missing (vcan7)"], "heal": false}));
         assert_eq!(of_bus(&bus(json!({})), &broken)[0].level, Level::Pass, "somebody is at work");
         let finding = one(&broken);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_keep_their_words_and_their_command() {
+    fn problems_keep_their_sentence_and_their_command() {
         let away =
             "waiting for adapter can0: it joins when it is plugged in (`ip -br link` lists what there is)";
         let waiting = one(&bus(json!({
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bus_on_an_adapter_that_is_well_passes_with_its_adapter() {
+    fn a_bus_with_a_healthy_adapter_passes() {
         let adapter = bus(json!({"adapter": {
             "interface": "can0", "state": "error-active", "bitrate": 500_000, "tx_errors": 128, "rx_errors": 3,
             "bus_offs": 2, "restarts": 0,
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bus_is_no_fault_and_the_next_step_is_told() {
+    fn without_buses_the_next_step_is_suggested() {
         let status: Status = serde_json::from_value(json!({
             "version": "0", "since": "", "uptime_s": 0, "ready": true, "heal": true, "audit_age_s": 1.0, "buses": [],
             "leftovers": 0, "late": [],

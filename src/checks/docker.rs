@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_with_bugs_that_matter_are_named() {
+    fn docker_versions_with_relevant_bugs_are_reported() {
         for (version, level) in [
             ("19.03.15", Level::Warning),
             ("20.10.24+dfsg1", Level::Pass),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn each_silence_of_docker_has_its_own_words() {
+    fn each_reason_why_docker_does_not_answer_has_its_own_sentence() {
         let of =
             |kind: io::ErrorKind, installed| silent(Path::new("/run/docker.sock"), &kind.into(), installed);
         assert_eq!(
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_docker_that_is_not_there_is_one_finding() {
+    async fn a_missing_docker_is_a_single_finding() {
         let dir = tempfile::tempdir().unwrap();
         let docker = Docker { socket: dir.path().join("docker.sock"), driver: "canhub".into() };
         let [finding] = &docker.look(&Files::under(dir.path())).await[..] else { panic!("one") };
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn each_container_that_docker_gave_up_on_is_named() {
+    fn each_container_that_docker_failed_to_start_is_named() {
         assert_eq!(given_up(&[])[0].level, Level::Pass);
         let two = given_up(&["ecu1".into(), "ecu2".into()]);
         assert_eq!(two.len(), 2);

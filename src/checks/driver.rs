@@ -122,7 +122,7 @@ mod tests {
     use crate::checks::Level;
 
     #[tokio::test]
-    async fn a_driver_that_is_nowhere_is_named_with_how_to_start_it() {
+    async fn a_missing_driver_is_reported_with_how_to_start_it() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let driver = Driver { socket: at("canhub.sock"), name: "canhub".into(), docker: at("docker.sock") };
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_managed_plugin_counts() {
+    fn an_enabled_managed_plugin_passes() {
         let plugin = |enabled| Plugin { name: "canhub:latest".into(), enabled };
         assert_eq!(elsewhere("canhub", Some(&plugin(true)), false).level, Level::Pass);
         let disabled = elsewhere("canhub", Some(&plugin(false)), true);

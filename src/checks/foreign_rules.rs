@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_between_members_of_one_bus_are_ours_and_all_others_on_our_links_are_not() {
+    fn only_rules_between_members_of_one_bus_are_ours() {
         let net = "a1".repeat(32);
         let hub = format!("canhub net={net} name=can0 frames=fd");
         let end = |id: &str| format!("{hub} ep={} if=can0", id.repeat(32));

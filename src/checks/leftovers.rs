@@ -126,7 +126,7 @@ mod tests {
     use crate::checks::Level;
 
     #[tokio::test]
-    async fn a_dead_socket_is_named_and_only_ours_is_removed_for_you() {
+    async fn stale_sockets_are_reported_and_only_ours_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let [sound] = &sockets(&at("canhub.sock"), &at("admin")).await[..] else { panic!("one") };
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_of_rustycan4docker_are_named_until_they_are_imported() {
+    fn networks_of_rustycan4docker_are_reported_until_imported() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::under(dir.path());
         assert_eq!(rustycan(&files, &[], false)[0].level, Level::Pass);

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_has_all_passes_whether_loaded_or_not() {
+    fn a_kernel_with_all_modules_passes_whether_loaded_or_not() {
         let dir = tempfile::tempdir().unwrap();
         let files = machine(&dir);
         let presences =
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_that_is_not_loaded_is_an_error_once_containers_need_it() {
+    fn can_gw_not_loaded_is_an_error_once_containers_need_it() {
         let dir = tempfile::tempdir().unwrap();
         let findings = look(&machine(&dir), true);
         let gateway = of(&findings, "module-can-gw");
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_module_is_named_with_the_package_that_brings_it() {
+    fn a_missing_module_is_reported_with_its_package() {
         for (release, system, fix) in [
             ("6.8.0-31-generic", "ID=ubuntu\nID_LIKE=debian\n", "linux-modules-extra-$(uname -r)"),
             ("6.8.0", "ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", "linux-modules-extra-$(uname -r)"),
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_whose_modules_were_replaced_wants_a_reboot() {
+    fn a_kernel_whose_modules_were_replaced_needs_a_reboot() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::under(dir.path())
             .with("/proc/sys/kernel/osrelease", "6.1.0-1")
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_that_no_boot_loads_is_a_trap() {
+    fn can_gw_not_loaded_at_boot_is_a_warning() {
         let dir = tempfile::tempdir().unwrap();
         let files = machine(&dir).with("/usr/lib/modules-load.d/canhub.conf", "#can-gw\ncan\n");
         let findings = look(&files, false);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fix_writes_loads_what_is_needed() {
+    fn the_file_that_fix_writes_loads_all_modules() {
         for (module, ..) in NEEDED {
             assert!(AT_BOOT_TEXT.lines().any(|line| line == module), "{module}");
         }

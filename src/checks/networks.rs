@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_with_addresses_is_named_with_how_to_make_it_again() {
+    fn a_network_with_addresses_is_reported_with_how_to_recreate_it() {
         let all = networks(
             r#"[{"Name":"bridge","Driver":"bridge","IPAM":{"Driver":"default"}},
                 {"Id":"2","Name":"good","Driver":"canhub","IPAM":{"Driver":"null"}},
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_with_running_containers_is_emptied_first() {
+    fn running_containers_are_disconnected_before_a_network_is_recreated() {
         let all = networks(
             r#"[{"Id":"1","Name":"body","Driver":"canhub","IPAM":{"Driver":"default"},
                  "Containers":{"c1":{"Name":"ecu1"},"c2":{"Name":"ecu2"}}}]"#,
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_compose_is_changed_in_its_file() {
+    fn a_compose_network_is_fixed_in_its_file() {
         let all = networks(
             r#"[{"Id":"1","Name":"garage_body","Driver":"canhub","IPAM":{"Driver":"default"},
                  "Labels":{"com.docker.compose.project":"garage","com.docker.compose.network":"body"}},

@@ -39,7 +39,7 @@ mod tests {
     use crate::checks::Level;
 
     #[test]
-    fn each_container_with_ports_that_nobody_reaches_is_named() {
+    fn each_container_with_unreachable_ports_is_named() {
         assert_eq!(of(Ok(vec![]))[0].level, Level::Pass);
         let two = of(Ok(vec!["ecu1".into(), "ecu2".into()]));
         assert_eq!((two.len(), two[1].level, two[1].subject.as_deref()), (2, Level::Warning, Some("ecu2")));

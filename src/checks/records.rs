@@ -113,7 +113,7 @@ mod tests {
     use crate::checks::Level;
 
     #[test]
-    fn records_that_can_be_read_pass_and_rubbish_does_not() {
+    fn readable_records_pass_and_garbage_does_not() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(look(&dir.path().join("none"))[0].level, Level::Pass);
         assert_eq!(look(dir.path())[0].level, Level::Pass);
@@ -125,13 +125,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_where_the_folder_should_be_is_an_error() {
+    fn a_file_in_place_of_the_folder_is_an_error() {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert_eq!(look(file.path())[0].level, Level::Error);
     }
 
     #[test]
-    fn a_disk_without_room_is_named() {
+    fn a_full_disk_is_reported() {
         let room = FreeSpace { bytes: 1 << 30, files: Some(9), read_only: false };
         let words =
             |room: FreeSpace| low_space("/x", room).map(|finding| finding.sentence).unwrap_or_default();

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_kernel_is_named() {
+    fn an_old_kernel_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         for (release, level) in [
             ("4.19.0-27-amd64", Level::Error),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_hop_limit_is_named_and_an_ordinary_one_passes() {
+    fn an_unusual_hop_limit_is_reported_and_the_default_passes() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(max_hops(&files(&dir)), None, "can-gw is not loaded");
         let of =
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn only_drops_of_now_are_a_warning() {
+    fn only_current_drops_are_a_warning() {
         let dir = tempfile::tempdir().unwrap();
         let with = |limit: &str, dropped: &str| {
             files(&dir).with("/proc/sys/net/core/netdev_max_backlog", limit).with(
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_root_is_told_what_is_left_out() {
+    fn without_root_the_missing_checks_are_reported() {
         let dir = tempfile::tempdir().unwrap();
         let of = |mask: &str| {
             privileges(&files(&dir).with("/proc/self/status", &format!("Name:\tx\nCapEff:\t{mask}\n")))

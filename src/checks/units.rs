@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_unit_as_it_is_installed_and_enabled_passes() {
+    fn the_installed_and_enabled_unit_passes() {
         let dir = tempfile::tempdir().unwrap();
         let files = installed(&dir).with(WANTS, "").with(SOCKETS, "");
         let pass = |check: &str| (check.to_owned(), Level::Pass);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_that_no_boot_starts_is_a_trap_that_fix_mends() {
+    fn a_disabled_unit_is_a_warning_that_fix_resolves() {
         let dir = tempfile::tempdir().unwrap();
         let files = installed(&dir).with(WANTS, "");
         let enabled = look(&files).remove(0);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_override_without_the_order_is_a_trap_until_a_drop_in_gives_it() {
+    fn an_override_without_the_order_is_a_warning_until_a_drop_in_adds_it() {
         let dir = tempfile::tempdir().unwrap();
         let loose = UNIT.replace("Before=docker.service", "");
         let files = installed(&dir).with("/etc/systemd/system/canhub.service", &loose);

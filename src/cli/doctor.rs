@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_docker_and_canhub_all_that_can_be_seen_is_told_as_the_schema_says() {
+    async fn without_docker_and_canhub_the_report_matches_the_schema() {
         let dir = tempfile::tempdir().unwrap();
         let report = doctor(dir.path(), &["--json"]).examine_and_fix().await;
         let value = serde_json::to_value(&report).unwrap();

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn drivers_of_ours_are_known_under_each_of_their_names() {
+    fn all_forms_of_our_driver_name_are_recognized() {
         for ours in ["canhub", "canhub:latest", "registry.example/garage/canhub:1.2"] {
             assert!(is_ours(ours, "canhub"), "{ours}");
         }

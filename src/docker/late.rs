@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dockers_sentences_about_a_missing_driver_are_known() {
+    fn dockers_errors_about_a_missing_driver_are_recognized() {
         assert!(names_us("failed to add endpoint: plugin \"canhub\" not found", "canhub"));
         assert!(names_us("plugin canhub:latest found but disabled", "canhub"));
         assert!(!names_us("plugin \"weave\" not found", "canhub"));

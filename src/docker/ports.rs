@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_container_counts_only_where_all_its_networks_are_ours() {
+    fn a_container_counts_only_if_all_its_networks_are_ours() {
         let settings = |text: &str| serde_json::from_str::<NetworkSettings>(text).unwrap();
         let ours = BTreeSet::from(["a1", "b2"]);
         for (text, expected) in [

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_looks_at_any_more_is_not_well() {
+    fn results_expire_when_checks_stop() {
         let mut health = Health::new(Policy::default(), None);
         assert!(!health.report().reason.contains("has not been checked"), "it has just begun");
         health.stale_after = Duration::ZERO;

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_file_the_buses_and_what_they_stand_on_are_required() {
+    fn by_default_buses_kernel_and_state_are_required() {
         let policy = Policy::default();
         for (component, need) in [
             ("kernel", Need::Required),
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_goes_before_its_kind_whatever_comes_first() {
+    fn an_exact_name_takes_precedence_over_a_wildcard() {
         let every = (Pattern::Every("bus".into()), Need::Optional);
         let one = (Pattern::Exactly("bus:body".into()), Need::Required);
         for needs in [vec![every.clone(), one.clone()], vec![one, every]] {

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_networks_of_one_name_are_told_apart() {
+    fn two_networks_of_the_same_name_are_told_apart() {
         let bus = |id: &str, name: &str| {
             let key = Key::Bus(id.repeat(32).try_into().unwrap());
             (key, name.to_owned(), CheckResult::TooEarly(String::new()))

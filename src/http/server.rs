@@ -150,7 +150,7 @@ mod tests {
     const LARGE: usize = 16 << 20;
 
     #[tokio::test]
-    async fn a_client_that_does_not_read_its_answer_is_dropped() {
+    async fn a_client_that_does_not_read_its_response_is_disconnected() {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join("sock")).unwrap();
         let mut client = std::os::unix::net::UnixStream::connect(dir.path().join("sock")).unwrap();

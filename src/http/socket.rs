@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_served_socket_is_told_from_a_stale_one() {
+    async fn a_socket_in_use_is_distinguished_from_a_stale_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.sock");
         assert_eq!(probe(&path).await, Probe::Absent);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_with_a_full_backlog_is_not_taken_for_stale() {
+    async fn a_server_with_a_full_backlog_is_not_stale() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.sock");
         let _busy = full(&path);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_socket_of_a_successor_stays_when_we_end() {
+    async fn the_socket_of_a_successor_is_not_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.sock");
         let (_listener, file) = bind(&path, 0o700, "--socket").await.unwrap();

@@ -130,7 +130,7 @@ mod tests {
     // The bytes that `cangw -A -s … -d … -e -f 123:7FF -l 1` of can-utils sends after the header.
     #[test]
     #[cfg(target_endian = "little")]
-    fn a_rule_is_written_as_rtcanmsg_and_attributes() {
+    fn a_rule_is_encoded_as_rtcanmsg_and_attributes() {
         let rule = Rule {
             source: 7,
             destination: 9,
@@ -152,7 +152,7 @@ mod tests {
     // Captured on Linux 6.12: `cangw -A -s va -d vb -e -X -l 1` between interfaces 701 and 702.
     #[test]
     #[cfg(target_endian = "little")]
-    fn an_fd_rule_is_what_cangw_sends() {
+    fn an_fd_rule_matches_what_cangw_sends() {
         let rule = Rule {
             source: 701,
             destination: 702,
@@ -166,13 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_names_no_interface_and_so_can_add_or_flush_nothing() {
+    fn a_probe_without_interfaces_adds_and_flushes_nothing() {
         assert_eq!(bytes(Request::Probe), [29, 1, 0, 0]);
         assert_eq!(Request::Probe.message_type(), RTM_NEWROUTE);
     }
 
     #[test]
-    fn counters_are_read_and_a_modification_is_noticed() {
+    fn counters_and_modifications_are_parsed() {
         let mut payload = vec![29, 1, 4, 0];
         for nla in [
             word(CGW_SRC_IF, &[1]),
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_of_other_families_and_cut_messages_are_no_rules() {
+    fn other_families_and_truncated_messages_are_not_rules() {
         assert_eq!(parse_rule(RTM_NEWROUTE, &[2, 24, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0]), None);
         assert_eq!(parse_rule(RTM_NEWROUTE, &[29]), None);
         assert_eq!(parse_rule(RTM_NEWROUTE, &[29, 1, 0, 0]), None);
@@ -202,7 +202,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn random_bytes_are_never_a_panic(
+        fn random_bytes_never_panic(
             flags in proptest::num::u16::ANY,
             attributes in proptest::collection::vec(proptest::num::u8::ANY, 0..120),
         ) {
@@ -213,7 +213,7 @@ mod tests {
 
         // Almost valid lengths and kinds reach further than random bytes.
         #[test]
-        fn random_attributes_are_never_a_panic(
+        fn random_attributes_never_panic(
             attributes in proptest::collection::vec((0..40_u16, 0..24_u16, proptest::num::u8::ANY), 0..12),
         ) {
             let mut payload = vec![AF_CAN, CGW_TYPE_CAN_CAN, 0, 0];

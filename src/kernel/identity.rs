@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn usb_pci_and_spi_adapters_are_told_as_udev_tells_them() {
+    fn usb_pci_and_spi_adapters_are_identified_like_udev_does() {
         let sysfs = Sysfs(tempfile::tempdir().unwrap());
         sysfs.device("pci0000:00/0000:00:14.0", "pci", &[]);
         sysfs.device("pci0000:00/0000:00:14.0/usb1", "usb", &[("idVendor", "1d6b"), ("idProduct", "0002")]);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_that_cannot_be_read_is_an_error_of_its_own() {
+    fn an_unreadable_interface_has_its_own_error() {
         let sysfs = Sysfs(tempfile::tempdir().unwrap());
         sysfs.device("pci0000:00/0000:00:1c.0", "pci", &[]);
         let pci = sysfs.device("pci0000:00/0000:00:1c.0/0000:01:00.0", "pci", &[]);

@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn indices_of_two_ends_differ_and_stay_clear_of_the_kernels_own() {
+    fn indices_of_two_ends_differ_and_avoid_the_kernels_range() {
         for name in ["ch0123456789", "chabcdefabcd", "cha"] {
             let name = name.parse().unwrap();
             let first = PairIndices::for_name(&name, 0);
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn an_mtu_is_changed_only_while_the_link_is_down() {
+    fn the_mtu_is_only_changed_while_the_link_is_down() {
         let change = LinkChange { mtu: Some(72), up: Some(true), ..LinkChange::default() };
         assert_eq!(set(7, &change).len(), 3, "down, MTU, up");
         let alias = LinkChange { alias: Some("a".into()), ..LinkChange::default() };
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_message_is_no_link() {
+    fn a_truncated_message_is_not_a_link() {
         assert_eq!(parse(RTM_NEWLINK, &[]), None);
         assert_eq!(parse(RTM_NEWLINK, &[0; 16]), None);
         assert_eq!(parse(17, &[0; 64]), None);
@@ -222,13 +222,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn random_bytes_are_never_a_panic(payload in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+        fn random_bytes_never_panic(payload in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
             parse(RTM_NEWLINK, &payload);
         }
 
         // Almost valid lengths and kinds reach further than random bytes.
         #[test]
-        fn random_attributes_are_never_a_panic(
+        fn random_attributes_never_panic(
             attributes in proptest::collection::vec((0..40_u16, 0..24_u16, proptest::num::u8::ANY), 0..12),
         ) {
             let mut payload = vec![0; IFINFOMSG_LEN];

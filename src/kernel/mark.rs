@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn each_canhub_knows_its_own_links_and_no_others() {
+    fn each_canhub_recognizes_only_its_own_links() {
         let (first, second) = (Mark::default(), Mark::new("canhub-second-of-them"));
         let alias = "canhub net=a1";
         assert_eq!(first.write(alias), alias);

@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dump_that_the_kernel_ended_with_an_errno_is_no_dump() {
+    fn a_dump_that_ends_with_an_errno_fails() {
         let (rule, done) =
             (message(24, 2, &[0; 8]), |errno: i32| message(NLMSG_DONE, 2, &errno.to_ne_bytes()));
         assert_eq!(read(&[rule.clone(), done(0)].concat()).unwrap(), (vec![24], false));
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dump_is_interrupted_where_any_of_its_messages_says_so() {
+    fn a_dump_is_interrupted_if_any_message_says_so() {
         let done = message(NLMSG_DONE, 2, &[0; 4]);
         let torn = message(NLMSG_DONE, 2 | NLM_F_DUMP_INTR, &[0; 4]);
         let (link, torn_link) = (message(16, 2, &[]), message(16, 2 | NLM_F_DUMP_INTR, &[]));
@@ -282,7 +282,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_random_datagram_is_never_a_panic_nor_without_an_end(
+        fn random_datagrams_never_panic_or_loop(
             datagram in proptest::collection::vec(proptest::num::u8::ANY, 0..300),
         ) {
             let bytes: usize = replies(&datagram).map(|reply| HEADER_BYTES + reply.payload.len()).sum();
@@ -291,7 +291,7 @@ mod tests {
         }
 
         #[test]
-        fn random_lengths_are_never_a_panic_nor_without_an_end(
+        fn random_lengths_never_panic_or_loop(
             lengths in proptest::collection::vec(0..60_u32, 0..12),
         ) {
             let mut datagram = Vec::new();

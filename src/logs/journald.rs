@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_message_holds_the_whole_line_and_the_fields_stand_beside_it() {
+    fn the_message_is_the_whole_line_and_fields_are_separate_too() {
         let mut entry = Entry::default();
         entry.add("message", "healed");
         entry.add("interface", "ch0123456789");
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_larger_than_the_sockets_buffer_arrives_whole_in_a_sealed_file() {
+    fn an_entry_larger_than_the_socket_buffer_is_sent_as_a_sealed_file() {
         let (journald, journal) = journald();
         let entry = entry(2 * getsockopt(&journal.socket, SndBuf).unwrap());
         journal.send(&entry, Level::WARN).unwrap();
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_fits_comes_in_a_datagram() {
+    fn an_entry_that_fits_is_sent_as_a_datagram() {
         let (journald, journal) = journald();
         journal.send(&entry(100), Level::WARN).unwrap();
         let mut got = [0; 4096];
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_cut_says_so_and_fits() {
+    fn a_truncated_message_says_so_and_fits() {
         let cut = entry(1 << 20).cut(Level::WARN, 1 << 20, &io::Error::from_raw_os_error(12));
         assert!(cut.len() < 4 * CUT);
         let text = String::from_utf8(cut).unwrap();

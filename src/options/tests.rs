@@ -78,7 +78,7 @@ fn rustycan4dockers_options_keep_their_meaning() {
 }
 
 #[test]
-fn an_endpoint_may_ask_for_a_name() {
+fn an_endpoint_can_request_a_name() {
     assert_eq!(parse_endpoint(&raw(&[])).unwrap(), None);
     assert_eq!(parse_endpoint(&raw(&[(DOCKER_IFNAME, "can7")])).unwrap(), Some(Naming::Exact(name("can7"))));
     assert_eq!(parse_endpoint(&raw(&[("vxcan.peer", "ecu")])).unwrap(), Some(Naming::Prefix(name("ecu"))));
@@ -88,7 +88,7 @@ fn an_endpoint_may_ask_for_a_name() {
 }
 
 #[test]
-fn hardware_is_recognised_by_name() {
+fn hardware_is_recognized_by_name() {
     assert!(["can0", "can12", "slcan0"].iter().all(|text| looks_like_hardware(&name(text))));
     assert!(
         !["vcan0", "can", "canX", "candy1", "vxcan0"].iter().any(|text| looks_like_hardware(&name(text)))

@@ -108,7 +108,7 @@ fn host_end(kernel: &FakeKernel, model: &Model, number: u8) -> crate::kernel::Li
 }
 
 #[test]
-fn a_bus_is_made_from_nothing() {
+fn a_bus_is_created_from_nothing() {
     let (kernel, model) = world(2, 3);
     let reasons = heals(&kernel, &model);
     assert_eq!(reasons.iter().filter(|reason| **reason == "the hub was missing").count(), 2);
@@ -140,7 +140,7 @@ fn a_join_plans_its_own_endpoint_and_the_rules_to_the_others() {
 }
 
 #[test]
-fn without_a_sandbox_a_join_makes_the_pair_for_docker_to_move_and_a_look_does_not() {
+fn without_a_sandbox_only_a_join_creates_the_pair_for_docker_to_move() {
     let (kernel, mut model) = world(1, 1);
     heals(&kernel, &model);
     let network = model.networks().next().unwrap().clone();
@@ -238,7 +238,7 @@ fn two_names_for_one_container_do_not_collide() {
 }
 
 #[test]
-fn what_nobody_wants_is_a_leftover_and_what_may_stay_is_not() {
+fn unneeded_links_are_leftovers_and_tolerated_ones_are_not() {
     let (kernel, mut model) = world(1, 2);
     heals(&kernel, &model);
     let ids: Vec<EndpointId> = model.endpoints().map(|endpoint| endpoint.id.clone()).collect();

@@ -117,7 +117,7 @@ fn a_deleted_pair_comes_back() {
 }
 
 #[test]
-fn each_heal_is_one_event_and_one_count_until_it_is_summed_up() {
+fn each_heal_is_one_event_and_one_count_until_it_recurs() {
     let rig = Rig::new(&[]);
     let reason = "the link was down";
     let told = |kind| rig.told().iter().filter(|event| event.kind == kind).count();
@@ -135,7 +135,7 @@ fn each_heal_is_one_event_and_one_count_until_it_is_summed_up() {
 }
 
 #[test]
-fn a_problem_is_an_event_when_it_comes_and_one_when_it_goes() {
+fn a_problem_is_one_event_when_it_appears_and_one_when_it_ends() {
     let rig = Rig::new(&[("adapter", "can7")]);
     let told = |kind| rig.told().into_iter().filter(move |event| event.kind == kind).count();
     for _ in 0..2 {
@@ -159,7 +159,7 @@ fn a_problem_is_an_event_when_it_comes_and_one_when_it_goes() {
 }
 
 #[test]
-fn a_fault_that_keeps_coming_back_is_healed_at_once_five_times_and_then_with_pauses() {
+fn a_recurring_fault_is_healed_at_once_five_times_and_then_with_pauses() {
     let rig = Rig::new(&[]);
     for time in 1..=6 {
         rig.take_down(1);
@@ -172,7 +172,7 @@ fn a_fault_that_keeps_coming_back_is_healed_at_once_five_times_and_then_with_pau
 }
 
 #[test]
-fn a_fault_that_waits_for_its_time_is_not_over_however_long_the_pause() {
+fn a_fault_that_is_held_back_is_not_over_however_long_the_pause() {
     let rig = Rig::new(&[]);
     let pauses = (0..16).map(|_| {
         rig.take_down(1);
@@ -185,7 +185,7 @@ fn a_fault_that_waits_for_its_time_is_not_over_however_long_the_pause() {
 }
 
 #[test]
-fn an_end_that_is_moved_away_again_and_again_is_made_again_with_pauses_and_without_a_failure() {
+fn an_end_that_is_moved_away_repeatedly_is_recreated_with_pauses_and_without_failures() {
     let rig = Rig::new(&[]);
     rig.kernel.add_sandbox("/elsewhere");
     for number in 0..12 {
@@ -198,7 +198,7 @@ fn an_end_that_is_moved_away_again_and_again_is_made_again_with_pauses_and_witho
 }
 
 #[test]
-fn rules_to_a_hub_that_could_not_be_made_are_not_healed_yet() {
+fn rules_to_a_hub_that_could_not_be_created_are_not_healed_yet() {
     let rig = Rig::new(&[]);
     let hub = rig.hub();
     rig.kernel.delete_link(None, hub).unwrap();
@@ -211,7 +211,7 @@ fn rules_to_a_hub_that_could_not_be_made_are_not_healed_yet() {
 }
 
 #[test]
-fn a_step_that_fails_is_tried_again_after_a_pause() {
+fn a_failed_step_is_retried_after_a_pause() {
     let rig = Rig::new(&[]);
     rig.take_down(1);
     // Links, two sandboxes and rules are read; then the step fails.
@@ -250,7 +250,7 @@ fn with_heal_off_nothing_is_repaired_and_a_join_says_why() {
 }
 
 #[test]
-fn a_crash_loses_nothing_and_a_lost_state_folder_loses_nothing_that_lives() {
+fn nothing_that_exists_is_lost_by_a_crash_or_a_lost_state_folder() {
     for lose in [false, true] {
         let rig = Rig::new(&[("hub", "vcan7"), ("frames", "classic")]);
         let (links, rules) = (rig.kernel.links().unwrap(), rig.kernel.rules().unwrap());

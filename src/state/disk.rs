@@ -143,7 +143,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_power_cut_leaves_the_old_content_or_the_new_and_never_a_part() {
+    fn a_power_cut_leaves_either_the_old_or_the_new_content() {
         let (path, old, new) = (Path::new("/state/x.json"), b"old and whole", b"new, whole and longer");
         for calls in 0..=5 {
             let disk = PowerCutDisk::default();
@@ -162,7 +162,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn who_has_the_old_file_open_reads_it_whole() {
+    fn a_reader_with_the_old_file_open_reads_all_of_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.json");
         replace(&Real, &path, b"old", Durability::PowerCut).unwrap();

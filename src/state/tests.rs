@@ -15,7 +15,7 @@ fn endpoint() -> Endpoint {
 }
 
 #[test]
-fn what_was_saved_is_loaded() {
+fn saved_records_are_loaded() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::new(dir.path(), "boot-1");
     assert!(store.load().networks.is_empty());
@@ -38,7 +38,7 @@ fn endpoints_end_with_the_boot_and_networks_do_not() {
 }
 
 #[test]
-fn rubbish_is_kept_aside_and_named() {
+fn garbage_is_renamed_and_reported() {
     for rubbish in ["", "not json", "{\"version\":99,\"networks\":{}}", "{\"version\":1}", "\0\0\0"] {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("state.json"), rubbish).unwrap();
@@ -56,7 +56,7 @@ fn rubbish_is_kept_aside_and_named() {
 }
 
 #[test]
-fn who_only_observes_changes_nothing() {
+fn an_observing_store_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let absent = dir.path().join("absent");
     assert!(Store::observing(&absent, "boot").load().warnings.is_empty());
@@ -76,7 +76,7 @@ fn who_only_observes_changes_nothing() {
 }
 
 #[test]
-fn a_folder_that_takes_nothing_is_named_with_the_next_step() {
+fn an_unwritable_folder_is_reported_with_the_next_step() {
     // A file in place of the folder makes it fail for root too.
     let file = tempfile::NamedTempFile::new().unwrap();
     let store = Store::new(file.path(), "boot");
@@ -91,7 +91,7 @@ fn a_folder_that_takes_nothing_is_named_with_the_next_step() {
 
 /// A folder is the only file that root cannot read either.
 #[test]
-fn a_state_file_that_cannot_be_read_stays_and_is_read_again() {
+fn an_unreadable_state_file_stays_and_is_retried() {
     let dir = tempfile::tempdir().unwrap();
     let (file, good) = (dir.path().join("state.json"), dir.path().join("good"));
     let [kept, deleted] = ["a1", "b2"].map(|id| {
@@ -125,7 +125,7 @@ fn a_state_file_that_cannot_be_read_stays_and_is_read_again() {
 }
 
 #[test]
-fn an_endpoint_record_that_cannot_be_read_stays_and_a_half_written_one_is_removed() {
+fn an_unreadable_endpoint_record_stays_and_an_incomplete_one_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::new(dir.path(), "boot-1");
     store.save_endpoint(&endpoint()).unwrap();
@@ -174,7 +174,7 @@ impl Disk for Stuck {
 }
 
 #[test]
-fn a_state_file_that_cannot_be_set_aside_is_not_overwritten() {
+fn a_state_file_that_cannot_be_renamed_is_not_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(Stuck(true.into()));
     let store = Store { disk: disk.clone(), ..Store::new(dir.path(), "boot") };

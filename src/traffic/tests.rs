@@ -99,7 +99,7 @@ impl Fed {
 }
 
 #[test]
-fn a_frame_is_sent_once_and_received_by_each() {
+fn a_frame_counts_once_out_and_once_per_receiver_in() {
     let mut fed = Fed::new();
     let [one, two, three] = [at(1, 0), at(2, 0), at(3, 0)];
     let rules = [
@@ -119,7 +119,7 @@ fn a_frame_is_sent_once_and_received_by_each() {
 }
 
 #[test]
-fn what_a_member_received_stays_when_the_sender_leaves() {
+fn totals_of_a_receiver_stay_when_the_sender_leaves() {
     let mut fed = Fed::new();
     let rules = [(at(1, 0), at(2, 0), CLASSIC, 30, 4), (at(3, 0), at(2, 0), CLASSIC, 5, 0)];
     fed.feed(&want(&[1, 2, 3]), &have(&[(1, 0), (2, 0), (3, 0)], &rules));
@@ -132,7 +132,7 @@ fn what_a_member_received_stays_when_the_sender_leaves() {
 }
 
 #[test]
-fn a_counter_that_wraps_goes_on() {
+fn a_wrapping_counter_keeps_counting() {
     let (want, mut fed) = (want(&[1, 2]), Fed::new());
     let with = |handled, dropped| have(&[(1, 0), (2, 0)], &[(at(1, 0), at(2, 0), CLASSIC, handled, dropped)]);
     fed.feed(&want, &with(u32::MAX - 9, u32::MAX));
@@ -144,7 +144,7 @@ fn a_counter_that_wraps_goes_on() {
 }
 
 #[test]
-fn a_healed_pair_goes_on_with_its_totals() {
+fn a_healed_pair_keeps_its_totals() {
     let (want, mut fed) = (want(&[1, 2]), Fed::new());
     fed.feed(&want, &have(&[(1, 0), (2, 0)], &[(at(1, 0), at(2, 0), CLASSIC, 100, 0)]));
     // The dump that finds it missing, then one with the new pair.
@@ -155,7 +155,7 @@ fn a_healed_pair_goes_on_with_its_totals() {
 }
 
 #[test]
-fn a_rule_that_is_made_anew_begins_at_zero_and_the_totals_do_not() {
+fn a_recreated_rule_starts_at_zero_and_totals_keep_counting() {
     let (want, mut fed) = (want(&[1, 2]), Fed::new());
     let with = |handled| have(&[(1, 0), (2, 0)], &[(at(1, 0), at(2, 0), CLASSIC, handled, 0)]);
     fed.feed(&want, &with(100));
@@ -174,7 +174,7 @@ fn a_rule_that_a_dump_misses_is_not_counted_again() {
 }
 
 #[test]
-fn a_rule_that_stands_twice_counts_as_its_older_self() {
+fn a_duplicate_rule_counts_as_the_older_one() {
     let (want, mut fed) = (want(&[1, 2]), Fed::new());
     let rule = |handled| (at(1, 0), at(2, 0), CLASSIC, handled, 0);
     fed.feed(&want, &have(&[(1, 0), (2, 0)], &[rule(10)]));
@@ -184,7 +184,7 @@ fn a_rule_that_stands_twice_counts_as_its_older_self() {
 }
 
 #[test]
-fn a_dump_that_overlaps_a_newer_one_is_left_out() {
+fn a_dump_that_overlaps_a_newer_one_is_ignored() {
     let (want, mut totals) = (want(&[1, 2]), Totals::default());
     let with = |handled| have(&[(1, 0), (2, 0)], &[(at(1, 0), at(2, 0), CLASSIC, handled, 0)]);
     let start = Instant::now();
@@ -198,7 +198,7 @@ fn a_dump_that_overlaps_a_newer_one_is_left_out() {
 }
 
 #[test]
-fn an_adapter_that_is_plugged_in_again_goes_on_with_its_totals() {
+fn a_replugged_adapter_keeps_its_totals() {
     let network = network(&[("adapter", "can0")]);
     let mut model = Model::default();
     model.put_network(network.clone());

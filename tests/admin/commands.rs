@@ -21,7 +21,7 @@ pub fn canhub(socket: &Path, args: &[&str]) -> (String, String, i32) {
 }
 
 #[test]
-fn the_status_of_a_bus_is_readable_and_its_exit_code_says_whether_all_is_ok() {
+fn status_is_readable_and_its_exit_code_shows_problems() {
     let rig = Rig::new();
     let network = rig.network(1, json!({ "hub": "vcan-body" }));
     rig.member(&network, 1);
@@ -46,7 +46,7 @@ fn the_status_of_a_bus_is_readable_and_its_exit_code_says_whether_all_is_ok() {
 }
 
 #[test]
-fn a_host_without_a_bus_is_told_the_next_step() {
+fn without_buses_status_suggests_the_next_step() {
     let rig = Rig::new();
     rig.manager.reconcile(&Memory::default()).unwrap();
     let (shown, _, code) = canhub(&rig.admin(), &["status"]);
@@ -58,7 +58,7 @@ fn a_host_without_a_bus_is_told_the_next_step() {
 }
 
 #[test]
-fn what_happened_is_shown_as_lines_and_as_json() {
+fn events_are_printed_as_lines_and_as_json() {
     let rig = Rig::new();
     let network = rig.network(1, json!({ "hub": "vcan-body" }));
     let endpoint = rig.member(&network, 1);
@@ -78,7 +78,7 @@ fn what_happened_is_shown_as_lines_and_as_json() {
 }
 
 #[test]
-fn without_a_daemon_the_exit_code_is_three_and_the_sentence_says_what_to_do() {
+fn without_a_daemon_the_exit_code_is_three_and_the_message_says_what_to_do() {
     let nowhere = Path::new("/nowhere/admin.sock");
     for command in [&["status"][..], &["status", "--json"], &["events"], &["events", "--follow"]] {
         let (shown, complaint, code) = canhub(nowhere, command);

@@ -23,7 +23,7 @@ pub fn has_admin(daemon: &Daemon) {
 }
 
 #[test]
-fn only_its_owner_may_find_and_open_the_socket_and_it_goes_with_the_daemon() {
+fn only_the_owner_can_reach_the_socket_and_it_is_removed_with_the_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = Daemon::start(dir.path());
     has_admin(&daemon);
@@ -41,7 +41,7 @@ fn only_its_owner_may_find_and_open_the_socket_and_it_goes_with_the_daemon() {
 }
 
 #[test]
-fn a_stale_admin_socket_is_taken_over() {
+fn a_stale_admin_socket_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let mut killed = Daemon::start(dir.path());
     has_admin(&killed);
@@ -87,7 +87,7 @@ fn listens_on_tcp(daemon: &Daemon) -> usize {
 }
 
 #[test]
-fn nothing_listens_on_tcp_unless_asked_for_and_then_only_metrics_are_there() {
+fn nothing_listens_on_tcp_unless_requested_and_then_only_for_metrics() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(dir.path());
     has_admin(&daemon);

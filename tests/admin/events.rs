@@ -43,7 +43,7 @@ fn a_heal_is_one_event_and_one_count() {
 }
 
 #[test]
-fn the_life_of_a_bus_is_told_in_order() {
+fn events_of_a_bus_come_in_order() {
     let rig = Rig::new();
     let network = rig.network(1, json!({}));
     let endpoint = rig.member(&network, 1);
@@ -60,7 +60,7 @@ fn the_life_of_a_bus_is_told_in_order() {
 }
 
 #[test]
-fn what_was_can_be_had_without_what_comes() {
+fn kept_events_can_be_read_without_following() {
     let rig = Rig::new();
     rig.network(1, json!({}));
     rig.network(2, json!({}));
@@ -75,7 +75,7 @@ fn what_was_can_be_had_without_what_comes() {
 
 /// Issue: a slow reader is told what it missed.
 #[test]
-fn who_does_not_read_is_told_how_much_it_missed() {
+fn a_slow_client_is_told_how_much_it_missed() {
     const MANY: u64 = 20_000;
     let rig = Rig::new();
     let mut slow = Listener::start(&rig.admin(), 0);
@@ -98,7 +98,7 @@ fn who_does_not_read_is_told_how_much_it_missed() {
 }
 
 #[test]
-fn two_hundred_listeners_of_whom_half_do_not_read_hold_up_no_join() {
+fn two_hundred_listeners_half_of_them_stuck_do_not_delay_joins() {
     let rig = Rig::new();
     let network = rig.network(1, json!({}));
     let join = |number| {
@@ -151,7 +151,7 @@ fn two_hundred_listeners_of_whom_half_do_not_read_hold_up_no_join() {
 }
 
 #[test]
-fn there_is_an_end_to_how_many_may_listen_and_a_place_becomes_free_again() {
+fn the_number_of_listeners_is_limited_and_slots_are_reused() {
     let rig = Rig::new();
     let mut listeners: Vec<Listener> = (0..256).map(|_| Listener::start(&rig.admin(), 0)).collect();
     let refused = get(&rig.admin(), "/v1/events");

@@ -33,7 +33,7 @@ fn one_line(text: &str) -> String {
 }
 
 #[test]
-fn without_patience_it_shows_how_things_are_in_80_columns() {
+fn with_timeout_zero_it_shows_the_health_in_80_columns() {
     let rig = rig();
     rig.manager.reconcile(&Memory::default()).unwrap();
     rig.network(1, json!({ "adapter": "can7" }));
@@ -63,7 +63,7 @@ fn without_patience_it_shows_how_things_are_in_80_columns() {
 }
 
 #[test]
-fn the_gate_opens_when_it_is_healthy_and_says_what_it_waits_for_once() {
+fn the_gate_opens_when_healthy_and_prints_each_reason_once() {
     let rig = rig();
     let admin = rig.admin();
     let gate = thread::spawn(move || canhub(&admin, &["health", "--wait", "--timeout", "60"]));
@@ -117,7 +117,7 @@ fn the_gate_stays_closed_and_says_why() {
 }
 
 #[test]
-fn a_daemon_that_never_came_is_another_exit_code() {
+fn a_daemon_that_never_answered_has_its_own_exit_code() {
     let started = Instant::now();
     let (shown, complaint, code) =
         canhub(Path::new("/nowhere/admin.sock"), &["health", "--wait", "--timeout", "1"]);
@@ -134,7 +134,7 @@ fn a_daemon_that_never_came_is_another_exit_code() {
 
 /// A device in the field is not to stay down for a typing error.
 #[test]
-fn a_daemon_with_a_bad_policy_serves_and_says_what_is_wrong() {
+fn a_daemon_with_an_invalid_policy_serves_and_reports_it() {
     let dir = tempfile::tempdir().unwrap();
     let policy = dir.path().join("health.toml");
     fs::write(&policy, "# a comment\nintervall = 3\n").unwrap();
@@ -155,7 +155,7 @@ fn a_daemon_with_a_bad_policy_serves_and_says_what_is_wrong() {
 }
 
 #[test]
-fn the_man_pages_are_made_of_the_commands() {
+fn man_pages_cover_all_commands() {
     let nowhere = Path::new("/nowhere/admin.sock");
     let (page, complaint, code) = canhub(nowhere, &["man"]);
     assert_eq!((complaint.as_str(), code), ("", 0));
@@ -204,7 +204,7 @@ fn log_on_a_terminal(no_color: &str) -> String {
 
 /// no-color.org: present and not empty.
 #[test]
-fn a_log_has_colours_on_a_terminal_only_and_not_where_they_are_unwanted() {
+fn the_log_has_colours_only_on_a_terminal_and_unless_disabled() {
     assert!(log_on_a_terminal("").contains('\x1b'), "this test cannot fail");
     let plain = log_on_a_terminal("1");
     assert!(!plain.contains('\x1b'), "{plain:?}");

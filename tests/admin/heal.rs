@@ -21,7 +21,7 @@ fn heal(rig: &Rig) -> Vec<Value> {
 }
 
 #[test]
-fn a_bus_with_healing_off_is_healed_when_a_person_asks() {
+fn a_bus_with_healing_off_is_healed_on_request() {
     let rig = Rig::new();
     let network = rig.network(1, json!({ "hub": "vcan-asked", "heal": "off" }));
     rig.member(&network, 1);
@@ -42,7 +42,7 @@ fn a_bus_with_healing_off_is_healed_when_a_person_asks() {
 }
 
 #[test]
-fn unreadable_records_are_kept_aside_and_written_anew() {
+fn unreadable_records_are_renamed_and_rewritten() {
     let rig = Rig::new();
     let network = rig.network(1, json!({ "hub": "vcan-asked" }));
     let file = rig.state().join("state.json");
@@ -96,7 +96,7 @@ fn two_heals_at_once_add_each_rule_once() {
 
 /// A container starts between the look and its turn: what the look saw is old then.
 #[test]
-fn a_heal_that_a_join_overtakes_looks_again() {
+fn a_heal_overtaken_by_a_join_starts_over() {
     let (rig, kernel) = hanging::rig(Duration::from_secs(20));
     let network = rig.network(1, json!({ "hub": "vcan-asked" }));
     rig.member(&network, 1);
@@ -114,7 +114,7 @@ fn a_heal_that_a_join_overtakes_looks_again() {
 
 /// It reads the host for longer than everything else may, and a second one takes its turn after it.
 #[test]
-fn heals_that_take_long_are_answered_one_after_the_other() {
+fn slow_heals_run_one_at_a_time_and_are_answered() {
     let (rig, kernel) = hanging::rig(Duration::from_secs(20));
     rig.network(1, json!({ "hub": "vcan-asked" }));
     rig.kernel.delete_link(None, rig.link("vcan-asked").unwrap().index).unwrap();

@@ -123,7 +123,7 @@ fn docker(dir: &Path, after: Option<Duration>) -> PathBuf {
 }
 
 #[test]
-fn before_anything_was_looked_at_the_answer_is_503_and_says_so() {
+fn before_the_first_check_the_response_is_503_with_the_reason() {
     let rig = Rig::new();
     let reply = health(&rig);
     assert_eq!(reply.status, 503);
@@ -135,7 +135,7 @@ fn before_anything_was_looked_at_the_answer_is_503_and_says_so() {
 }
 
 #[test]
-fn it_is_healthy_only_after_all_buses_were_looked_at_and_healed() {
+fn it_is_healthy_only_after_all_buses_were_checked_and_healed() {
     let rig =
         Rig::watched(server::TIME_LIMIT, Health::new(eager(), None), Some(no_docker()), |kernel| kernel);
     let (reply, report) = until(&rig, "state", "healthy");
@@ -156,7 +156,7 @@ fn it_is_healthy_only_after_all_buses_were_looked_at_and_healed() {
 }
 
 #[test]
-fn a_bus_that_is_broken_makes_all_unhealthy_with_the_reason_and_the_fix() {
+fn a_broken_bus_makes_it_unhealthy_with_the_reason_and_the_fix() {
     let rig = rig(eager(), no_docker());
     rig.network(1, json!({ "hub": "vcan-body", "heal": "off" }));
     let name = format!("bus:{}", &super::bodies::network(1)[..12]);
@@ -178,7 +178,7 @@ fn a_bus_that_is_broken_makes_all_unhealthy_with_the_reason_and_the_fix() {
 
 /// A bus that lacks its rules because the kernel has no can-gw is the kernel's fault, and it is said so.
 #[test]
-fn a_kernel_without_a_module_is_told_with_the_package_that_has_it() {
+fn a_missing_module_is_reported_with_the_package_that_contains_it() {
     let root = tempfile::tempdir().unwrap();
     let modules = root.path().join("lib/modules/6.1.0-test");
     std::fs::create_dir_all(&modules).unwrap();
@@ -205,7 +205,7 @@ fn a_kernel_without_a_module_is_told_with_the_package_that_has_it() {
 
 /// However rarely it looks by itself: a boot waits for it, and a person.
 #[test]
-fn what_happens_makes_it_look_at_once_and_so_does_each_look_of_the_loop_until_all_is_well() {
+fn events_and_audits_trigger_checks_until_everything_is_healthy() {
     let rig = rig(Policy { interval: Duration::from_secs(86_400), ..eager() }, no_docker());
     until(&rig, "overall", "healthy");
     rig.network(1, json!({ "hub": "vcan-body", "heal": "off" }));
@@ -222,7 +222,7 @@ fn what_happens_makes_it_look_at_once_and_so_does_each_look_of_the_loop_until_al
 }
 
 #[test]
-fn an_adapter_that_is_away_degrades_and_where_it_is_required_nothing_is_well_without_it() {
+fn a_missing_adapter_is_degraded_or_if_required_unhealthy() {
     let wire = json!({ "adapter": "can0", "bitrate": "500000" });
     let optional = rig(eager(), no_docker());
     optional.network(1, wire.clone());
@@ -247,7 +247,7 @@ fn an_adapter_that_is_away_degrades_and_where_it_is_required_nothing_is_well_wit
 }
 
 #[test]
-fn what_is_required_by_name_has_to_exist() {
+fn components_required_by_name_must_exist() {
     let (policy, complaint) = policy("required = [\"bus:powertrain\"]");
     assert_eq!(complaint, None);
     let rig = rig(policy, no_docker());
@@ -257,7 +257,7 @@ fn what_is_required_by_name_has_to_exist() {
 }
 
 #[test]
-fn a_policy_that_makes_no_sense_is_told_and_the_defaults_hold() {
+fn an_invalid_policy_is_reported_and_the_defaults_apply() {
     let (policy, complaint) = policy("required = [\"bus:*\"]\nintervall = 3");
     let why = complaint.clone().unwrap();
     assert!(why.contains("line 2") && why.contains("did you mean interval?"), "{why}");
@@ -271,7 +271,7 @@ fn a_policy_that_makes_no_sense_is_told_and_the_defaults_hold() {
 }
 
 #[test]
-fn each_change_is_one_event_and_good_news_at_the_start_is_one() {
+fn each_change_is_one_event_and_becoming_healthy_at_start_is_one() {
     let rig =
         Rig::watched(server::TIME_LIMIT, Health::new(eager(), None), Some(no_docker()), |kernel| kernel);
     let mut listener = Listener::start(&rig.admin(), 256);

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{ask::get, openmetrics::Exposition, rig::Rig};
 
 #[test]
-fn metrics_are_openmetrics_to_the_letter() {
+fn metrics_are_strictly_valid_openmetrics() {
     let rig = Rig::new();
     // An empty host, and one with all that makes a sample.
     let empty = get(&rig.admin(), "/metrics");
@@ -146,7 +146,7 @@ fn no_counter_falls_when_members_leave_or_links_are_healed_or_an_adapter_is_repl
 
 /// Prometheus' own text format has no `# EOF` and no types of OpenMetrics; every sample must read the same all the same.
 #[test]
-fn another_reader_of_prometheus_texts_reads_the_same() {
+fn an_independent_prometheus_parser_agrees() {
     let rig = Rig::new();
     let network = rig.network(1, json!({ "hub": "vcan-body" }));
     rig.member(&network, 1);
@@ -179,7 +179,7 @@ fn another_reader_of_prometheus_texts_reads_the_same() {
 }
 
 #[test]
-fn an_adapter_has_the_state_that_it_is_in() {
+fn the_adapter_state_metric_matches_the_state() {
     let rig = Rig::new();
     rig.network(1, json!({ "adapter": "can0", "bitrate": "500000" }));
     let value = |name: &str, label: &str| -> f64 {
@@ -201,7 +201,7 @@ fn an_adapter_has_the_state_that_it_is_in() {
 }
 
 #[test]
-fn a_refused_join_is_counted_apart() {
+fn failed_joins_are_counted_separately() {
     let rig = Rig::new();
     let network = rig.network(1, json!({ "adapter": "can7", "adapter-wait": "fail" }));
     let (endpoint, sandbox) = (super::bodies::endpoint(1), super::bodies::sandbox(1));

@@ -101,7 +101,7 @@ fn between(text: &str, open: &str, close: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_dashboard_asks_only_for_what_there_is() {
+fn the_dashboard_uses_exactly_the_existing_metrics() {
     let told = told();
     let dashboard: Value = serde_json::from_str(include_str!("../../docs/grafana-dashboard.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
@@ -124,7 +124,7 @@ fn the_dashboard_asks_only_for_what_there_is() {
 }
 
 #[test]
-fn the_alerts_ask_only_for_what_there_is() {
+fn the_alerts_use_only_existing_metrics() {
     let told = told();
     let rules = include_str!("../../docs/alerts.yml");
     let alerts: Vec<&str> = rules.split("- alert: ").skip(1).collect();
@@ -148,7 +148,7 @@ fn the_alerts_ask_only_for_what_there_is() {
 }
 
 #[test]
-fn the_reader_of_expressions_forgives_nothing() {
+fn the_expression_parser_is_strict() {
     let told: Samples =
         [("canhub_a_total".to_owned(), [("way".to_owned(), ["in".to_owned()].into())].into())].into();
     let check = |expr: &str, named: &str| faults(&told, expr, &between(named, "{{", "}}"));

@@ -59,7 +59,7 @@ fn assert_described(rig: &Rig, path: &str, expected: u16) {
 }
 
 #[test]
-fn every_path_is_described_and_every_described_path_is_there() {
+fn every_path_is_described_and_every_described_path_exists() {
     let rig = Rig::new();
     let why = get(&rig.admin(), "/v1/nothing").body;
     let there: BTreeSet<&str> = why
@@ -90,7 +90,7 @@ fn every_path_is_described_and_every_described_path_is_there() {
 }
 
 #[test]
-fn the_real_answers_are_as_described() {
+fn real_responses_match_their_description() {
     let watch = super::health::no_docker();
     let rig = Rig::watched(
         canhub::driver::server::TIME_LIMIT,
@@ -150,7 +150,7 @@ fn words<T: DeserializeOwned>() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_word_of_an_enumeration_is_described() {
+fn all_enum_values_are_described() {
     let document = description();
     let described = |path: &str| -> BTreeSet<String> {
         let words = document["components"]["schemas"].pointer(path).and_then(Value::as_array).unwrap();

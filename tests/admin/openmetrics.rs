@@ -162,7 +162,7 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 }
 
 #[test]
-fn the_reader_forgives_nothing() {
+fn the_openmetrics_parser_is_strict() {
     let good = "# HELP a_seconds Help.\n# TYPE a_seconds gauge\n# UNIT a_seconds seconds\na_seconds{b=\"\\\"c\\\\\"} 1\n# EOF\n";
     let sample = Exposition::parse(good).unwrap().samples.remove(0);
     assert_eq!((sample.labels["b"].as_str(), sample.value), ("\"c\\", 1.0));

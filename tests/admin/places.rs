@@ -48,7 +48,7 @@ fn admin(rig: &Rig) -> Admin {
 /// The socket lets everybody connect here, as after a chmod by mistake. Root's test asks as nobody; anybody else's
 /// asks a socket that somebody else owns.
 #[test]
-fn another_user_who_gets_at_the_socket_is_refused() {
+fn another_user_who_reaches_the_socket_is_refused() {
     const NOBODY: u32 = 65534;
     let rig = Rig::new();
     let dir = tempfile::tempdir().unwrap();
@@ -83,7 +83,7 @@ fn another_user_who_gets_at_the_socket_is_refused() {
 
 /// Anybody who reaches the port may scrape; with the kernel slow, those must not keep root out.
 #[test]
-fn scrapes_over_tcp_take_no_place_on_the_admin_socket() {
+fn scrapes_over_tcp_take_no_slots_of_the_admin_socket() {
     let (rig, kernel) = hanging::rig(Duration::from_secs(20));
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("admin.sock");

@@ -19,7 +19,7 @@ use super::{
 };
 
 #[test]
-fn canhub_is_ready_once_all_was_looked_at() {
+fn canhub_is_ready_after_the_first_audit() {
     let rig = Rig::new();
     let before = get(&rig.admin(), "/v1/ready");
     assert_eq!(before.status, 503);
@@ -68,7 +68,7 @@ fn a_bus_is_shown_with_its_members_and_their_frames() {
 }
 
 #[test]
-fn what_is_wrong_is_named_until_it_is_mended() {
+fn faults_are_listed_until_they_are_fixed() {
     let rig = Rig::new();
     let network = rig.network(1, json!({ "hub": "vcan-body" }));
     rig.member(&network, 1);
@@ -81,7 +81,7 @@ fn what_is_wrong_is_named_until_it_is_mended() {
 }
 
 #[test]
-fn leftovers_of_a_bus_are_told_apart_from_what_it_lacks() {
+fn leftovers_of_a_bus_are_separate_from_missing_parts() {
     let rig = Rig::new();
     let network = rig.network(1, json!({ "hub": "vcan-body" }));
     let hub = rig.link("vcan-body").unwrap();
@@ -104,7 +104,7 @@ fn leftovers_of_a_bus_are_told_apart_from_what_it_lacks() {
 }
 
 #[test]
-fn an_adapter_that_is_away_is_a_problem_and_not_a_step() {
+fn a_missing_adapter_is_a_problem_and_not_a_step() {
     let rig = Rig::new();
     rig.network(1, json!({ "adapter": "can7" }));
     let bus = rig.status()["buses"][0].clone();
@@ -113,7 +113,7 @@ fn an_adapter_that_is_away_is_a_problem_and_not_a_step() {
 }
 
 #[test]
-fn what_is_not_there_is_answered_with_what_is() {
+fn an_unknown_path_is_answered_with_the_valid_ones() {
     let rig = Rig::new();
     let reply = get(&rig.admin(), "/v1/nothing");
     assert_eq!(reply.status, 404);
@@ -127,7 +127,7 @@ fn what_is_not_there_is_answered_with_what_is() {
 
 /// A kernel that hangs keeps two threads of those who ask about it, and nobody else.
 #[test]
-fn while_the_kernel_hangs_all_else_is_answered_and_the_status_says_why_not() {
+fn while_the_kernel_hangs_everything_else_works_and_status_reports_it() {
     let (rig, kernel) = hanging::rig(Duration::from_secs(20));
     rig.network(1, json!({}));
     kernel.set(true);

@@ -49,7 +49,7 @@ fn forgotten() -> (Rig, String, String) {
 }
 
 #[test]
-fn a_network_is_collected_at_the_second_list_that_lacks_it_and_not_before() {
+fn a_network_is_collected_when_a_second_list_lacks_it() {
     let (rig, gone, stays) = forgotten();
     let lacks = |after| rig.manager.learn(&list(OURS, after, &[(&stays, &[])]));
     // Known for an hour, and missing for the first time.
@@ -63,7 +63,7 @@ fn a_network_is_collected_at_the_second_list_that_lacks_it_and_not_before() {
 }
 
 #[test]
-fn a_network_that_a_list_has_again_was_never_missing() {
+fn a_network_that_reappears_in_a_list_is_not_missing() {
     let (rig, gone, stays) = forgotten();
     let lacks = |after| rig.manager.learn(&list(OURS, after, &[(&stays, &[])]));
     lacks(MINUTE);
@@ -74,7 +74,7 @@ fn a_network_that_a_list_has_again_was_never_missing() {
 
 /// A wrong `--docker-socket`, or a second engine on the host.
 #[test]
-fn another_engines_lists_collect_nothing_however_often_also_after_a_restart() {
+fn lists_of_another_engine_never_collect_anything() {
     let (mut rig, gone, stays) = forgotten();
     for restarts in [false, true] {
         if restarts {
@@ -96,7 +96,7 @@ fn another_engines_lists_collect_nothing_however_often_also_after_a_restart() {
 
 /// From the first day on: no engine has ever listed a network of ours.
 #[test]
-fn an_engine_that_never_listed_a_network_of_ours_collects_none() {
+fn an_engine_that_never_listed_our_networks_collects_none() {
     let rig = Rig::new();
     let network = rig.network(1, json!({}));
     for minute in 0..5 {
@@ -106,7 +106,7 @@ fn an_engine_that_never_listed_a_network_of_ours_collects_none() {
 }
 
 #[test]
-fn a_bus_with_a_member_that_lives_is_never_collected() {
+fn a_bus_with_a_running_member_is_never_collected() {
     let (rig, gone, stays) = forgotten();
     let member = rig.member(&gone, 1);
     for minute in 0..5 {
@@ -120,7 +120,7 @@ fn a_bus_with_a_member_that_lives_is_never_collected() {
 
 /// dockerd was killed: no Leave comes for its containers.
 #[test]
-fn an_endpoint_is_collected_at_the_second_list_that_lacks_it() {
+fn an_endpoint_is_collected_when_a_second_list_lacks_it() {
     let (rig, _, bus) = forgotten();
     let [gone, stays] = [rig.member(&bus, 1), rig.member(&bus, 2)];
     let lacks = |after| rig.manager.learn(&list(OURS, after, &[(&bus, &[&stays])]));

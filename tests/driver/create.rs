@@ -51,7 +51,7 @@ fn shapes() -> Vec<(&'static str, Value)> {
 }
 
 #[test]
-fn every_shape_of_create_network_makes_the_same_bus() {
+fn all_forms_of_create_network_create_the_same_bus() {
     for (shape, body) in shapes() {
         let rig = Rig::new();
         let reply = rig.call("CreateNetwork", &body);
@@ -66,7 +66,7 @@ fn every_shape_of_create_network_makes_the_same_bus() {
 
 /// Trap 13: a local network's options are told once, so they are on the disk before Docker hears "done".
 #[test]
-fn the_record_is_on_the_disk_before_the_answer() {
+fn the_record_is_on_disk_before_the_response() {
     let rig = Rig::new();
     let network = rig.network(1, json!({ "hub": "vcan-body", "frames": "classic" }));
     let options = &rig.recorded()[&network]["options"];
@@ -91,7 +91,7 @@ fn a_network_created_again_with_the_same_options_is_the_same_network() {
 
 /// Trap 22: a swarm's ids are base 36.
 #[test]
-fn a_swarm_id_is_an_id() {
+fn swarm_ids_are_accepted() {
     let rig = Rig::new();
     let (network, endpoint) = ("zvw77n67u0we1q9ueksjlx5an", "x0i5mkkw3r3n2l6w9q8y7z1ab");
     rig.call("CreateNetwork", &bodies::create_network(network, json!({}))).ok();
@@ -106,7 +106,7 @@ fn a_swarm_id_is_an_id() {
 
 /// Ids become names of files and interfaces.
 #[test]
-fn an_id_that_is_none_is_refused_and_makes_nothing() {
+fn an_invalid_id_is_refused_and_creates_nothing() {
     let rig = Rig::new();
     for id in ["", "../../../etc/cron.d/x", "a/b", "a\u{0}b", "ü", &"a".repeat(65), "a b"] {
         for body in [bodies::create_network(id, json!({})), bodies::both(&bodies::network(1), id)] {
@@ -122,7 +122,7 @@ fn an_id_that_is_none_is_refused_and_makes_nothing() {
 
 /// Trap 18: IPv6 on CAN aborts the container's start with "invalid argument"; so it is refused at once.
 #[test]
-fn a_network_with_ipv6_is_refused_with_the_way_out() {
+fn a_network_with_ipv6_is_refused_with_the_fix() {
     let rig = Rig::new();
     let mut by_switch = bodies::create_network(&bodies::network(1), json!({}));
     by_switch["Options"]["com.docker.network.enable_ipv6"] = json!(true);
@@ -137,7 +137,7 @@ fn a_network_with_ipv6_is_refused_with_the_way_out() {
 
 /// Trap 18: a MAC on CAN aborts the container's start with "operation not supported".
 #[test]
-fn an_endpoint_with_a_mac_or_an_ipv6_address_is_refused_with_the_way_out() {
+fn an_endpoint_with_a_mac_or_an_ipv6_address_is_refused_with_the_fix() {
     let rig = Rig::new();
     let network = rig.network(1, json!({}));
     for (field, value, way_out) in
@@ -169,7 +169,7 @@ fn create_endpoint_never_echoes_the_interface() {
 
 /// Trap 20: `docker run --network name=…,driver-opt=…` lower-cases keys and values.
 #[test]
-fn options_mean_the_same_in_any_case() {
+fn options_are_case_insensitive() {
     let rig = Rig::new();
     rig.network(1, json!({ "Hub": "vcan-A", "FRAMES": "Classic", "iFname": "ECU0" }));
     assert_eq!(rig.link("vcan-A").unwrap().mtu, 16);
@@ -179,7 +179,7 @@ fn options_mean_the_same_in_any_case() {
 
 /// Compose turns numbers into text; another client of the API may not.
 #[test]
-fn option_values_may_be_numbers_and_nothing_deeper() {
+fn option_values_may_be_numbers_but_not_nested() {
     let rig = Rig::new();
     rig.network(1, json!({ "vxcan.id": 4, "heal": true }));
     assert!(rig.link("vcan4").is_some(), "{:?}", rig.ours());
@@ -191,7 +191,7 @@ fn option_values_may_be_numbers_and_nothing_deeper() {
 }
 
 #[test]
-fn a_bad_option_is_refused_in_one_sentence_and_leaves_nothing() {
+fn an_invalid_option_is_refused_in_one_sentence_and_leaves_nothing() {
     let rig = Rig::new();
     for (options, word) in [
         (json!({ "hubb": "x" }), "did you mean hub?"),
@@ -215,7 +215,7 @@ fn a_bad_option_is_refused_in_one_sentence_and_leaves_nothing() {
 }
 
 #[test]
-fn one_hub_is_one_network() {
+fn a_hub_belongs_to_one_network() {
     let rig = Rig::new();
     rig.network(1, json!({ "hub": "vcan-body" }));
     let body = bodies::create_network(&bodies::network(2), json!({ "adapter": "vcan-body" }));

@@ -21,7 +21,7 @@ use super::{client::Client, process::Daemon};
 /// Traps 23 and 24: a plugin that ignores SIGTERM costs each dockerd restart 10 s, a stale socket file
 /// costs each volume command 15 s. And a connection that is still open must not hold the end up.
 #[test]
-fn a_terminated_daemon_ends_at_once_and_takes_its_socket_along() {
+fn a_terminated_daemon_exits_at_once_and_removes_its_socket() {
     for signal in ["-TERM", "-INT"] {
         let dir = tempfile::tempdir().unwrap();
         let mut daemon = Daemon::start(dir.path());
@@ -41,7 +41,7 @@ fn a_terminated_daemon_ends_at_once_and_takes_its_socket_along() {
 
 /// Trap 23, after a crash: the file that is left is taken over.
 #[test]
-fn a_stale_socket_is_taken_over() {
+fn a_stale_socket_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let mut killed = Daemon::start(dir.path());
     killed.answers();
@@ -53,7 +53,7 @@ fn a_stale_socket_is_taken_over() {
 }
 
 #[test]
-fn the_socket_of_a_living_daemon_is_not_taken_over() {
+fn the_socket_of_a_running_daemon_is_not_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let first = Daemon::start(dir.path());
     first.answers();
@@ -67,7 +67,7 @@ fn the_socket_of_a_living_daemon_is_not_taken_over() {
 
 /// The signals' handlers are there before anything that may hang, such as a disk.
 #[test]
-fn a_daemon_that_hangs_while_it_loads_its_records_ends_at_once() {
+fn a_daemon_that_hangs_while_loading_its_records_exits_at_once() {
     for record in ["state.json", "endpoints/x.json"] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state").join(record);
@@ -93,7 +93,7 @@ fn a_daemon_that_hangs_while_it_loads_its_records_ends_at_once() {
 
 /// systemd and dockerd restart it at once, and for ever.
 #[test]
-fn a_start_that_fails_takes_a_while_and_a_signal_ends_it_at_once() {
+fn a_failed_start_pauses_and_a_signal_ends_the_pause() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("plugins"), "a file where the folder is to be").unwrap();
     let started = Instant::now();
@@ -146,7 +146,7 @@ fn two_daemons_do_not_share_a_state_folder() {
 
 /// Whatever another user can bind, such as any abstract socket, keeps no canhub from starting.
 #[test]
-fn names_that_any_user_can_take_do_not_matter() {
+fn names_that_any_user_can_bind_do_not_matter() {
     let dir = tempfile::tempdir().unwrap();
     let name = dir.path().file_name().unwrap().to_string_lossy().replace('.', "");
     let address = SocketAddr::from_abstract_name(format!("canhub/{name}")).unwrap();
@@ -162,7 +162,7 @@ fn names_that_any_user_can_take_do_not_matter() {
 
 /// Trap 16: while dockerd starts its containers its API accepts connections and answers nothing.
 #[test]
-fn a_docker_that_answers_nothing_holds_up_neither_start_nor_request_nor_end() {
+fn a_silent_docker_delays_neither_start_nor_requests_nor_exit() {
     let dir = tempfile::tempdir().unwrap();
     let deaf = UnixListener::bind(dir.path().join("docker.sock")).unwrap();
     let mut daemon = Daemon::start(dir.path());

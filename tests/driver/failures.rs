@@ -109,7 +109,7 @@ fn a_failed_join_leaves_nothing_of_its_member() {
 
 /// A user reads the sentence after "remote: "; it has to say what and what to do.
 #[test]
-fn what_the_kernel_lacks_is_named_with_the_way_out() {
+fn missing_kernel_features_are_reported_with_the_fix() {
     let answer = |calls: u32, errno: i32, method: &str, body: &Value| {
         let rig = Rig::new();
         rig.kernel.fail_after(calls, errno);

@@ -23,7 +23,7 @@ const MARGIN: Duration = Duration::from_secs(8);
 
 /// Trap 2: Docker would wait for ever, with the container's lock held.
 #[test]
-fn a_kernel_that_hangs_costs_a_request_its_time_limit_and_no_more() {
+fn a_hanging_kernel_costs_a_request_only_its_time_limit() {
     let (rig, kernel) = hanging::rig(LIMIT);
     let network = rig.network(1, json!({}));
     let endpoint = bodies::endpoint(1);
@@ -59,7 +59,7 @@ fn a_kernel_that_hangs_costs_a_request_its_time_limit_and_no_more() {
 
 /// Docker deletes the endpoint of a Join that failed, and this Join is still under way.
 #[test]
-fn a_join_that_ran_out_of_time_and_was_deleted_leaves_nothing() {
+fn a_join_that_timed_out_and_was_deleted_leaves_nothing() {
     let (rig, kernel) = hanging::rig(LIMIT);
     let network = rig.network(1, json!({}));
     let endpoint = bodies::endpoint(1);
@@ -81,7 +81,7 @@ fn a_join_that_ran_out_of_time_and_was_deleted_leaves_nothing() {
 
 /// Many calls pile up behind one that hangs; each is answered in its time, and the driver recovers.
 #[test]
-fn a_pile_of_requests_behind_a_hanging_kernel_is_answered_in_time() {
+fn many_requests_behind_a_hanging_kernel_are_answered_in_time() {
     let (rig, kernel) = hanging::rig(LIMIT);
     let network = rig.network(1, json!({}));
     kernel.set(true);
@@ -104,7 +104,7 @@ fn a_pile_of_requests_behind_a_hanging_kernel_is_answered_in_time() {
 /// Docker's list arrives while a Join hangs with the lock held. What takes the list in has to wait for that lock, and
 /// nothing else may: neither the time limit of the Join, nor health, nor the end of the program.
 #[test]
-fn a_list_of_dockers_that_arrives_while_a_join_hangs_holds_nobody_up() {
+fn a_docker_list_that_arrives_while_a_join_hangs_delays_nothing() {
     let docker = FakeDocker::new();
     let mut hanging = None;
     let mut rig = Rig::beside(&docker, LIMIT, |fake| hanging.insert(Hanging::around(fake)).clone());

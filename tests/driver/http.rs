@@ -21,7 +21,7 @@ fn an_empty_host_header_is_fine() {
 
 /// Trap 21: dockerd dials a managed plugin and hangs up without a word.
 #[test]
-fn a_connection_without_a_request_disturbs_nobody() {
+fn a_connection_without_a_request_is_harmless() {
     let rig = Rig::new();
     for _ in 0..20 {
         drop(rig.client());
@@ -65,7 +65,7 @@ fn one_connection_carries_a_thousand_requests() {
 
 /// dockerd keeps three connections and more when it ends many containers at once.
 #[test]
-fn connections_are_served_side_by_side() {
+fn connections_are_served_concurrently() {
     let rig = Rig::new();
     let mut clients: Vec<Client> = (0..64).map(|_| rig.client()).collect();
     for client in &mut clients {
@@ -79,7 +79,7 @@ fn connections_are_served_side_by_side() {
 
 /// Trap 1: the replay of any method that carries ids is refused, and changes nothing.
 #[test]
-fn a_replay_without_a_body_is_an_error_and_changes_nothing() {
+fn a_repeated_request_without_a_body_fails_and_changes_nothing() {
     let rig = Rig::new();
     let network = rig.network(1, json!({}));
     rig.member(&network, 1);
@@ -107,7 +107,7 @@ fn a_replay_without_a_body_is_an_error_and_changes_nothing() {
 }
 
 #[test]
-fn a_huge_body_is_answered_with_an_error_and_the_driver_lives() {
+fn a_huge_body_is_refused_and_the_driver_keeps_working() {
     let rig = Rig::new();
     let mut text = bodies::create_network(&bodies::network(1), json!({})).to_string();
     text.push_str(&" ".repeat(HUGE));
@@ -119,7 +119,7 @@ fn a_huge_body_is_answered_with_an_error_and_the_driver_lives() {
 
 /// A length that was announced and never comes costs nobody else anything.
 #[test]
-fn a_request_that_breaks_off_changes_nothing() {
+fn an_aborted_request_changes_nothing() {
     let rig = Rig::new();
     let body = bodies::create_network(&bodies::network(1), json!({})).to_string();
     let mut broken = rig.client();
@@ -134,7 +134,7 @@ fn a_request_that_breaks_off_changes_nothing() {
 }
 
 #[test]
-fn a_chunked_body_is_as_good_as_a_measured_one() {
+fn a_chunked_body_works_like_one_with_a_length() {
     let rig = Rig::new();
     let body = bodies::create_network(&bodies::network(1), json!({})).to_string();
     let mut client = rig.client();
@@ -151,7 +151,7 @@ fn a_chunked_body_is_as_good_as_a_measured_one() {
 }
 
 #[test]
-fn only_post_is_answered() {
+fn only_post_is_supported() {
     let rig = Rig::new();
     for method in ["GET", "HEAD", "PUT", "DELETE"] {
         let mut client = rig.client();
@@ -164,7 +164,7 @@ fn only_post_is_answered() {
 }
 
 #[test]
-fn bytes_that_are_not_http_harm_nobody() {
+fn bytes_that_are_not_http_are_harmless() {
     let rig = Rig::new();
     let overlong = [b"POST /".as_slice(), &[b'a'; 600_000], b" HTTP/1.1\r\n\r\n"].concat();
     for rubbish in

@@ -20,7 +20,7 @@ fn join_before_sandbox(rig: &Rig, network: &str, number: u32, options: Value) ->
 /// Traps 6 and 7: without DisableGatewayService Docker adds a docker_gwbridge leg, and 29.0.0 fails; a
 /// gateway kills dockerd 29.0.0 to 29.0.2. The answer has these keys and no others.
 #[test]
-fn join_says_no_gateway_service_and_never_a_gateway_or_a_route() {
+fn join_disables_the_gateway_service_and_sets_no_gateway_or_route() {
     let rig = Rig::new();
     let network = rig.network(1, json!({}));
     rig.kernel.add_sandbox(bodies::sandbox(1));
@@ -34,7 +34,7 @@ fn join_says_no_gateway_service_and_never_a_gateway_or_a_route() {
 
 /// Trap 11: no released engine honours an exact name, so where the sandbox exists it is made inside.
 #[test]
-fn where_the_sandbox_exists_the_interface_is_made_inside_under_its_name() {
+fn if_the_sandbox_exists_the_interface_is_created_inside_with_its_name() {
     let rig = Rig::new();
     let network = rig.network(1, json!({ "ifname": "body1" }));
     let endpoint = rig.member(&network, 1);
@@ -46,7 +46,7 @@ fn where_the_sandbox_exists_the_interface_is_made_inside_under_its_name() {
 
 /// Trap 12: up to Docker 27 the sandbox comes after Join, so Docker gets an interface to move.
 #[test]
-fn where_the_sandbox_is_still_to_come_docker_gets_an_interface_to_move() {
+fn if_the_sandbox_does_not_exist_yet_docker_moves_the_interface() {
     let rig = Rig::new();
     let network = rig.network(1, json!({}));
     let answer = join_before_sandbox(&rig, &network, 1, json!({}));
@@ -90,7 +90,7 @@ fn a_container_on_two_buses_has_the_right_names_in_either_order() {
 
 /// Trap 10: two buses that want one name would get can0 and can1 swapped at the next start.
 #[test]
-fn two_buses_that_want_one_name_in_one_container_are_refused_with_the_way_out() {
+fn two_buses_with_the_same_interface_name_in_a_container_are_refused_with_the_fix() {
     for exists in [false, true] {
         let rig = Rig::new();
         let networks = [rig.network(1, json!({})), rig.network(2, json!({}))];
@@ -137,7 +137,7 @@ fn names_that_would_depend_on_the_order_are_refused_in_either_order() {
 }
 
 #[test]
-fn two_prefixes_in_one_container_have_a_number_each_whichever_joins_first() {
+fn two_prefixes_in_one_container_get_their_own_numbers_in_any_order() {
     for order in [[0, 1], [1, 0]] {
         let rig = Rig::new();
         let options = |hub: &str, peer: &str| json!({ "vxcan.dev": hub, "vxcan.peer": peer });
@@ -158,7 +158,7 @@ fn two_prefixes_in_one_container_have_a_number_each_whichever_joins_first() {
 
 /// Trap 20: endpoint options come with CreateEndpoint and never again, so they outlive a crash in between.
 #[test]
-fn what_only_create_endpoint_says_is_remembered_by_join() {
+fn options_of_create_endpoint_are_kept_for_join() {
     for restarts in [false, true] {
         for (options, name) in [
             (json!({ "com.docker.network.endpoint.ifname": "can7" }), "can7"),
@@ -193,7 +193,7 @@ fn options_of_join_are_not_driver_options() {
 
 /// Trap 9: deleting in Leave leaves Docker a ghost: `can1` at the next connect, or a crashed dockerd.
 #[test]
-fn the_pair_survives_leave_and_goes_with_delete_endpoint() {
+fn the_pair_survives_leave_and_is_deleted_by_delete_endpoint() {
     let rig = Rig::new();
     let network = rig.network(1, json!({}));
     let [inside, moved] = [1, 2].map(bodies::endpoint);

@@ -25,7 +25,7 @@ fn stop(client: &mut Client, network: &str, number: u32) {
 }
 
 #[test]
-fn joins_at_once_make_one_whole_bus() {
+fn concurrent_joins_create_one_complete_bus() {
     let rig = Rig::new();
     let network = rig.network(1, json!({}));
     let index = rig.link(&hub(&network)).unwrap().index;
@@ -43,7 +43,7 @@ fn joins_at_once_make_one_whole_bus() {
 }
 
 #[test]
-fn containers_that_come_and_go_at_once_leave_the_stayers_whole_and_nothing_else() {
+fn concurrent_joins_and_leaves_keep_the_remaining_members_complete() {
     let rig = Rig::new();
     let network = rig.network(1, json!({}));
     let stayers = [rig.member(&network, 100), rig.member(&network, 101)];
@@ -71,7 +71,7 @@ fn containers_that_come_and_go_at_once_leave_the_stayers_whole_and_nothing_else(
 }
 
 #[test]
-fn networks_made_at_once_are_all_on_the_disk() {
+fn networks_created_concurrently_are_all_on_disk() {
     let rig = Rig::new();
     thread::scope(|scope| {
         for number in 0..16 {

@@ -16,14 +16,14 @@ const METHODS: [&str; 7] = [
 
 /// Trap 3: a legacy plugin is activated once per life of dockerd.
 #[test]
-fn activation_says_network_driver_to_the_byte() {
+fn activation_matches_byte_for_byte() {
     let reply = Rig::new().client().call_raw("Plugin.Activate", b"");
     assert_eq!((reply.status, &*reply.body), (200, r#"{"Implements":["NetworkDriver"]}"#));
 }
 
 /// Scope local/local: anything else drags in swarm's allocator, or fails the registration.
 #[test]
-fn capabilities_are_local_and_local_to_the_byte() {
+fn capabilities_match_byte_for_byte() {
     let reply = Rig::new().client().call_raw("NetworkDriver.GetCapabilities", b"");
     assert_eq!((reply.status, &*reply.body), (200, r#"{"ConnectivityScope":"local","Scope":"local"}"#));
 }
@@ -52,7 +52,7 @@ fn a_refusal_is_status_200_with_err_for_every_method() {
 
 /// Trap 7: dockerd 28 and 29 take 404 for "not implemented" here. 200 would promise port mapping.
 #[test]
-fn the_calls_about_external_connectivity_are_not_implemented() {
+fn external_connectivity_is_not_implemented() {
     let rig = Rig::new();
     for method in ["ProgramExternalConnectivity", "RevokeExternalConnectivity"] {
         let reply = rig.call(method, &bodies::both(&bodies::network(1), &bodies::endpoint(1)));
@@ -61,7 +61,7 @@ fn the_calls_about_external_connectivity_are_not_implemented() {
 }
 
 #[test]
-fn a_method_that_nobody_knows_is_answered_404_and_named() {
+fn an_unknown_method_is_answered_with_404_and_its_name() {
     for method in ["NetworkDriver.Wombat", "VolumeDriver.List", "NetworkDriver.join", "", "a/b/../c"] {
         let reply = Rig::new().client().call(method, &json!({}));
         assert_eq!(reply.status, 404, "{method}: {reply:?}");
@@ -71,7 +71,7 @@ fn a_method_that_nobody_knows_is_answered_404_and_named() {
 
 /// Trap 6 is Join's; this is about the methods with nothing to say: `{}`, and never an empty body ("EOF").
 #[test]
-fn what_has_nothing_to_say_answers_an_empty_object() {
+fn methods_without_a_result_return_an_empty_object() {
     let rig = Rig::new();
     let (network, endpoint) = (bodies::network(1), bodies::endpoint(1));
     let both = bodies::both(&network, &endpoint);
@@ -94,7 +94,7 @@ fn what_has_nothing_to_say_answers_an_empty_object() {
 /// Traps 17 and 25: dockerd ignores errors here and never asks again, and its state and ours may differ
 /// after any unclean stop. So what is gone already is success.
 #[test]
-fn leaving_and_deleting_what_is_unknown_succeeds_again_and_again() {
+fn leaving_and_deleting_the_unknown_always_succeeds() {
     let rig = Rig::new();
     let both = bodies::both(&bodies::network(9), &bodies::endpoint(9));
     for method in ["Leave", "DeleteEndpoint", "DeleteNetwork", "EndpointOperInfo"] {
@@ -107,7 +107,7 @@ fn leaving_and_deleting_what_is_unknown_succeeds_again_and_again() {
 
 /// Docker adds fields with each version.
 #[test]
-fn fields_that_are_not_known_are_ignored() {
+fn unknown_fields_are_ignored() {
     let rig = Rig::new();
     let mut body = bodies::create_network(&bodies::network(1), json!({}));
     body["SomethingOfDocker31"] = json!({ "a": [1, 2.5, null] });

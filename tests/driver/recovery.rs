@@ -17,7 +17,7 @@ use super::{
 
 /// Trap 13: Docker never sends CreateNetwork again; the first call after a restart is CreateEndpoint.
 #[test]
-fn a_network_that_docker_knows_and_we_do_not_gets_a_working_bus() {
+fn a_network_without_a_record_gets_a_working_bus() {
     let rig = Rig::new();
     let network = bodies::network(1);
     let members = [rig.member(&network, 1), rig.member(&network, 2)];
@@ -31,7 +31,7 @@ fn a_network_that_docker_knows_and_we_do_not_gets_a_working_bus() {
 }
 
 #[test]
-fn a_provisional_network_takes_the_options_of_a_create_that_comes_after_all() {
+fn a_provisional_network_takes_the_options_of_a_late_create() {
     let rig = Rig::new();
     let network = bodies::network(1);
     rig.call("CreateEndpoint", &bodies::create_endpoint(&network, &bodies::endpoint(1), json!({}))).ok();
@@ -73,7 +73,7 @@ fn a_refused_create_of_a_provisional_network_forgets_no_member() {
 }
 
 #[test]
-fn an_endpoint_that_docker_knows_and_we_do_not_joins() {
+fn an_endpoint_without_a_record_can_join() {
     let rig = Rig::new();
     let network = rig.network(1, json!({ "ifname": "can3" }));
     rig.kernel.add_sandbox(bodies::sandbox(1));
@@ -103,7 +103,7 @@ fn a_join_heals_the_hub_and_the_rules_of_its_own_member() {
 }
 
 #[test]
-fn a_join_makes_a_pair_again_that_somebody_deleted() {
+fn a_join_recreates_a_deleted_pair() {
     let rig = Rig::new();
     let network = rig.network(1, json!({}));
     let [first, second] = [rig.member(&network, 1), rig.member(&network, 2)];
@@ -117,7 +117,7 @@ fn a_join_makes_a_pair_again_that_somebody_deleted() {
 
 /// The one who comes later connects both ways with all who are there.
 #[test]
-fn a_peer_that_comes_later_hears_and_is_heard() {
+fn a_later_member_is_connected_in_both_directions() {
     let rig = Rig::new();
     let network = rig.network(1, json!({}));
     let mut members = Vec::new();
@@ -133,7 +133,7 @@ fn a_peer_that_comes_later_hears_and_is_heard() {
 }
 
 #[test]
-fn with_adapter_wait_fail_join_names_the_absent_adapter_until_it_is_there() {
+fn with_adapter_wait_fail_join_names_the_missing_adapter_until_it_appears() {
     let rig = Rig::new();
     let network = rig.network(1, json!({ "adapter": "can0", "adapter-wait": "fail" }));
     let endpoint = bodies::endpoint(1);
@@ -154,7 +154,7 @@ fn with_adapter_wait_fail_join_names_the_absent_adapter_until_it_is_there() {
 
 /// Trap 14: an unclean end of dockerd sends no Leave; the same container comes back with a new endpoint.
 #[test]
-fn endpoints_that_docker_forgot_do_not_disturb_the_next_start() {
+fn forgotten_endpoints_do_not_affect_the_next_start() {
     let mut rig = Rig::new();
     let network = rig.network(1, json!({}));
     let old = rig.member(&network, 1);
@@ -170,7 +170,7 @@ fn endpoints_that_docker_forgot_do_not_disturb_the_next_start() {
 
 /// Traps 14 and 17: nobody may tell us of these endpoints ever again.
 #[test]
-fn deleting_a_network_takes_its_forgotten_endpoints_along() {
+fn deleting_a_network_deletes_its_forgotten_endpoints() {
     let rig = Rig::new();
     let network = rig.network(1, json!({}));
     rig.member(&network, 1);
@@ -186,7 +186,7 @@ fn deleting_a_network_takes_its_forgotten_endpoints_along() {
 }
 
 #[test]
-fn a_lost_or_spoilt_state_folder_loses_nothing_that_lives() {
+fn a_lost_or_damaged_state_folder_loses_nothing_that_exists() {
     for spoil in [
         (|state| fs::remove_dir_all(state).unwrap()) as fn(&std::path::Path),
         |state| fs::write(state.join("state.json"), "{ rubbish").unwrap(),
@@ -208,7 +208,7 @@ fn a_lost_or_spoilt_state_folder_loses_nothing_that_lives() {
 
 /// An error of the disk may pass, so the file is neither set aside nor written over.
 #[test]
-fn records_that_cannot_be_read_for_a_while_are_taken_in_later() {
+fn records_that_are_temporarily_unreadable_are_loaded_later() {
     let mut rig = Rig::new();
     let [alive, idle, deleted] = [1, 2, 3]
         .map(|number| rig.network(number, json!({ "hub": format!("vcan-{number}"), "ifname": "can5" })));
@@ -249,7 +249,7 @@ fn records_that_cannot_be_read_for_a_while_are_taken_in_later() {
 
 /// Trap 17: Docker ignores an error of DeleteEndpoint and never asks again, so the loop takes what is left.
 #[test]
-fn what_a_delete_could_not_delete_is_deleted_later() {
+fn a_failed_deletion_is_completed_later() {
     let rig = Rig::new();
     let network = rig.network(1, json!({}));
     let endpoint = rig.member(&network, 1);

@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 #[test]
-fn an_adapter_carries_the_bus_and_stays_as_it_was() {
+fn an_adapter_carries_the_bus_and_is_not_changed() {
     let scene = Scene::new();
     scene.foreign_vcan("adapter-e2e");
     run("ip", &["link", "set", "adapter-e2e", "alias", "the garage's own"]);
@@ -71,7 +71,7 @@ fn the_compose_file_of_rustycan4docker_works_with_another_driver_name() {
 }
 
 #[test]
-fn a_missing_can0_is_never_faked() {
+fn a_missing_can0_is_never_replaced_by_a_vcan() {
     let scene = Scene::new();
     alpine(&scene);
     let project = drop_in();
@@ -89,7 +89,7 @@ fn a_missing_can0_is_never_faked() {
 }
 
 #[test]
-fn the_readme_of_rustycan4docker_gives_a_bus_of_two() {
+fn the_readme_example_of_rustycan4docker_works() {
     let scene = Scene::new();
     assert!(link("vcan0").is_none(), "this test needs the name vcan0 for itself");
     let before = host::rules();

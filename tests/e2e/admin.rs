@@ -126,7 +126,7 @@ fn the_status_names_the_containers_and_counts_their_frames() {
 }
 
 #[test]
-fn only_root_may_ask() {
+fn only_root_has_access() {
     let socket = admin_socket();
     let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
     // The program itself may lie where nobody finds it.
@@ -153,7 +153,7 @@ fn only_root_may_ask() {
 }
 
 #[test]
-fn nothing_of_canhubs_listens_on_tcp() {
+fn canhub_does_not_listen_on_tcp() {
     let listening = run("ss", &["--no-header", "--listening", "--tcp", "--numeric", "--processes"]);
     assert!(!listening.contains("canhub"), "{listening}");
 }

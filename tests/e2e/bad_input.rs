@@ -23,7 +23,7 @@ fn create_is_refused(args: &[&str], words: &[&str]) {
 }
 
 #[test]
-fn an_unknown_option_is_refused_with_the_nearest_known_one() {
+fn an_unknown_option_is_refused_with_the_closest_known_one() {
     create_is_refused(&["-o", "hubb=body"], &["hubb=body", "did you mean hub?", "adapter", "ifname"]);
 }
 
@@ -36,7 +36,7 @@ fn a_name_of_16_bytes_is_refused() {
 }
 
 #[test]
-fn a_name_that_is_no_interface_name_is_refused() {
+fn an_invalid_interface_name_is_refused() {
     create_is_refused(&["-o", "ifname=can/0"], &["ifname=can/0", "'/'", "use a name like can0"]);
 }
 
@@ -88,7 +88,7 @@ fn run_is_refused(scene: &Scene, args: &[&str], words: &[&str]) {
 }
 
 #[test]
-fn where_nobody_wants_to_wait_for_an_adapter_the_container_is_told_what_is_missing() {
+fn with_adapter_wait_fail_the_missing_adapter_is_named() {
     let scene = Scene::new();
     let bus = scene.network(&["adapter=can-absent", "adapter-wait=fail"]);
     let words = ["adapter can-absent not found", "plug it in", "ip -br link", "start the container again"];
@@ -112,7 +112,7 @@ fn a_mac_address_is_refused() {
 }
 
 #[test]
-fn two_networks_that_want_one_name_in_a_container_are_refused() {
+fn two_networks_with_the_same_interface_name_are_refused() {
     let scene = Scene::new();
     let (one, two) = (scene.network(&[]), scene.network(&[]));
     let ecu = scene.container(&one);
@@ -124,9 +124,9 @@ fn two_networks_that_want_one_name_in_a_container_are_refused() {
 }
 
 #[test]
-fn a_state_folder_that_takes_nothing_is_named() {
+fn an_unwritable_state_folder_is_named() {
     const DIR: &str = "/run/e2e-state";
-    if !is_service("bad_input::a_state_folder_that_takes_nothing_is_named") {
+    if !is_service("bad_input::an_unwritable_state_folder_is_named") {
         return;
     }
     let scene = Scene::new();
@@ -147,7 +147,7 @@ fn a_state_folder_that_takes_nothing_is_named() {
 }
 
 #[test]
-fn a_kernel_without_can_gw_is_named_with_the_way_to_get_it() {
+fn a_kernel_without_can_gw_is_reported_with_the_fix() {
     let scene = Scene::new();
     let bus = scene.network(&[]);
     // modprobe does this instead of loading it, whoever asks.

@@ -55,8 +55,8 @@ fn table() -> impl Iterator<Item = &'static Row> {
 }
 
 #[test]
-fn a_table_of_broken_set_ups_is_named_and_mended() {
-    if !is_service("doctor::a_table_of_broken_set_ups_is_named_and_mended") {
+fn all_broken_setups_are_reported_and_fixed() {
+    if !is_service("doctor::all_broken_setups_are_reported_and_fixed") {
         return;
     }
     let started = Instant::now();
@@ -91,8 +91,8 @@ fn a_table_of_broken_set_ups_is_named_and_mended() {
 }
 
 #[test]
-fn a_dry_run_says_what_fix_would_do_and_does_nothing() {
-    if !is_service("doctor::a_dry_run_says_what_fix_would_do_and_does_nothing") {
+fn a_dry_run_prints_what_fix_would_do_and_does_nothing() {
+    if !is_service("doctor::a_dry_run_prints_what_fix_would_do_and_does_nothing") {
         return;
     }
     let _machine = Machine::new();
@@ -106,10 +106,10 @@ fn a_dry_run_says_what_fix_would_do_and_does_nothing() {
 }
 
 #[test]
-fn a_managed_plugin_that_runs_is_sound() {
+fn a_running_managed_plugin_is_healthy() {
     if !is_plugin() {
         let why = "here canhub is a service, and the table begins with a sound one";
-        return not_run("doctor::a_managed_plugin_that_runs_is_sound", why);
+        return not_run("doctor::a_running_managed_plugin_is_healthy", why);
     }
     let machine = Machine::new();
     machine.is_sound().unwrap_or_else(|err| panic!("{err}"));

@@ -26,8 +26,8 @@ const LONGEST_PAUSES: Duration = Duration::from_secs(60);
 const TWO_AUDITS: Duration = Duration::from_secs(2);
 
 #[test]
-fn a_link_that_somebody_takes_down_ten_times_comes_up_ever_more_slowly_and_is_told_of_once() {
-    if !is_service("giving_way::a_link_that_somebody_takes_down_ten_times") {
+fn a_link_taken_down_repeatedly_is_healed_ever_more_slowly_and_reported_once() {
+    if !is_service("giving_way::a_link_taken_down_repeatedly_is_healed_ever_more_slowly_and_reported_once") {
         return;
     }
     let _configured = Configured::with(&["CANHUB_AUDIT_INTERVAL=1"]);
@@ -103,8 +103,8 @@ impl Drop for Vandal {
 }
 
 #[test]
-fn what_is_removed_while_faults_go_on_does_not_come_back() {
-    if !is_service("giving_way::what_is_removed_while_faults_go_on_does_not_come_back") {
+fn what_is_removed_during_faults_does_not_come_back() {
+    if !is_service("giving_way::what_is_removed_during_faults_does_not_come_back") {
         return;
     }
     let _configured = Configured::with(&["CANHUB_AUDIT_INTERVAL=1"]);

@@ -71,8 +71,8 @@ pub fn hear(all: &[&Member], senders: &[&Member], count: u32) -> Result<(), Stri
 }
 
 #[test]
-fn containers_on_two_adapters_hear_each_other_through_the_wire() {
-    if !is_there("hardware::containers_on_two_adapters_hear_each_other_through_the_wire") {
+fn containers_on_two_adapters_reach_each_other_over_the_can_bus() {
+    if !is_there("hardware::containers_on_two_adapters_reach_each_other_over_the_can_bus") {
         return;
     }
     let wired = Wired::new();
@@ -90,8 +90,8 @@ fn containers_on_two_adapters_hear_each_other_through_the_wire() {
 }
 
 #[test]
-fn an_adapter_that_is_pulled_out_and_plugged_in_again_carries_the_same_containers() {
-    if !is_there("hardware::an_adapter_that_is_pulled_out_and_plugged_in_again_carries_the_same_containers") {
+fn a_replugged_adapter_carries_the_same_containers() {
+    if !is_there("hardware::a_replugged_adapter_carries_the_same_containers") {
         return;
     }
     let wired = Wired::new();
@@ -149,8 +149,8 @@ fn an_adapter_that_is_pulled_out_and_plugged_in_again_carries_the_same_container
 }
 
 #[test]
-fn error_frames_of_an_adapter_reach_containers_that_ask_for_them() {
-    if !is_there("hardware::error_frames_of_an_adapter_reach_containers_that_ask_for_them") {
+fn error_frames_of_an_adapter_reach_containers_that_subscribe() {
+    if !is_there("hardware::error_frames_of_an_adapter_reach_containers_that_subscribe") {
         return;
     }
     let wired = Wired::new();
@@ -170,8 +170,8 @@ fn error_frames_of_an_adapter_reach_containers_that_ask_for_them() {
 }
 
 #[test]
-fn what_the_hardware_cannot_do_is_refused_by_name_with_its_limits() {
-    if !is_there("hardware::what_the_hardware_cannot_do_is_refused_by_name_with_its_limits") {
+fn unsupported_settings_are_refused_with_the_hardware_limits() {
+    if !is_there("hardware::unsupported_settings_are_refused_with_the_hardware_limits") {
         return;
     }
     let scene = Scene::new();
@@ -195,8 +195,8 @@ fn what_the_hardware_cannot_do_is_refused_by_name_with_its_limits() {
 }
 
 #[test]
-fn an_adapter_is_left_as_it_was_found() {
-    if !is_there("hardware::an_adapter_is_left_as_it_was_found") {
+fn the_original_settings_of_an_adapter_are_restored() {
+    if !is_there("hardware::the_original_settings_of_an_adapter_are_restored") {
         return;
     }
     let by_hand = ["250000", "sample-point", "0.750", "restart-ms", "42"];
@@ -220,8 +220,8 @@ fn an_adapter_is_left_as_it_was_found() {
 }
 
 #[test]
-fn usb_adapters_are_known_by_serial_number_and_port_whatever_their_names() {
-    if !is_there("hardware::usb_adapters_are_known_by_serial_number_and_port_whatever_their_names") {
+fn usb_adapters_are_selected_by_serial_number_and_port_whatever_their_names() {
+    if !is_there("hardware::usb_adapters_are_selected_by_serial_number_and_port_whatever_their_names") {
         return;
     }
     let scene = Scene::new();

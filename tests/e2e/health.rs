@@ -45,7 +45,7 @@ fn with_policy(scene: &Scene, policy: &str) -> Configured {
 }
 
 #[test]
-fn a_sound_host_is_healthy_and_a_missing_adapter_is_told() {
+fn a_working_host_is_healthy_and_a_missing_adapter_is_reported() {
     let scene = Scene::new();
     let bus = scene.network(&["hub=vcan-health"]);
     let _ecu = scene.container(&bus).member("can0", 1);
@@ -170,8 +170,8 @@ impl Drop for Frozen {
 }
 
 #[test]
-fn a_docker_that_hangs_hangs_nobody() {
-    if !canhub::is_service("a_docker_that_hangs_hangs_nobody") {
+fn a_hanging_docker_blocks_nothing() {
+    if !canhub::is_service("a_hanging_docker_blocks_nothing") {
         return;
     }
     let scene = Scene::new();

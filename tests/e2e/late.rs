@@ -31,8 +31,8 @@ impl Drop for Masked {
 }
 
 #[test]
-fn containers_that_docker_gave_up_on_are_named_and_started_if_asked_for() {
-    if !is_service("late::containers_that_docker_gave_up_on_are_named_and_started_if_asked_for") {
+fn containers_that_docker_failed_to_start_are_named_and_started_on_request() {
+    if !is_service("late::containers_that_docker_failed_to_start_are_named_and_started_on_request") {
         return;
     }
     let scene = Scene::new();

@@ -15,7 +15,7 @@ use crate::support::{
 };
 
 #[test]
-fn a_running_container_is_connected_and_disconnected_again_and_again() {
+fn a_running_container_can_be_connected_and_disconnected_repeatedly() {
     let scene = Scene::new();
     let (home, bus) = (scene.network(&["ifname=can9"]), scene.network(&["hub=vcan-visit"]));
     let (resident, visitor) = (scene.container(&bus), scene.container(&home));
@@ -37,7 +37,7 @@ fn a_running_container_is_connected_and_disconnected_again_and_again() {
 }
 
 #[test]
-fn an_endpoint_gets_the_name_that_docker_was_told_for_it() {
+fn an_endpoint_gets_the_interface_name_of_its_option() {
     const IFNAME: &str = "com.docker.network.endpoint.ifname";
     let scene = Scene::new();
     let (home, bus) = (scene.network(&["ifname=can9"]), scene.network(&[]));
@@ -74,7 +74,7 @@ fn a_container_on_two_buses_never_gets_their_names_swapped() {
 }
 
 #[test]
-fn twenty_containers_that_start_at_once_all_hear_each_other() {
+fn twenty_containers_started_at_once_all_reach_each_other() {
     const COUNT: u8 = 20;
     let scene = Scene::new();
     let project = Project::new(&format!(
@@ -97,7 +97,7 @@ fn twenty_containers_that_start_at_once_all_hear_each_other() {
 }
 
 #[test]
-fn however_a_container_ends_nothing_of_it_stays() {
+fn however_a_container_ends_nothing_is_left_behind() {
     let scene = Scene::new();
     let bus = scene.network(&[]);
     let empty_bus = scene.traces();
@@ -131,7 +131,7 @@ fn however_a_container_ends_nothing_of_it_stays() {
 }
 
 #[test]
-fn inside_there_is_one_can_interface_a_bus_and_no_way_out() {
+fn a_container_has_one_can_interface_per_bus_and_no_other_network() {
     let scene = Scene::new();
     let (one, two) = (scene.network(&["ifname=can0"]), scene.network(&["ifname=can1"]));
     let ecu = scene.container(&one);

@@ -56,7 +56,7 @@ fn reboot_before_containers_talk() {
 }
 
 #[test]
-fn reboot_after_containers_talk_again_without_anyones_help() {
+fn reboot_after_containers_talk_again_without_help() {
     let before: Before = serde_json::from_slice(&fs::read(note()).expect("reboot_before ran")).unwrap();
     assert_ne!(boot(), before.boot, "the machine was not rebooted");
     prepare();

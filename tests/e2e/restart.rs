@@ -44,16 +44,16 @@ impl Flow {
 const CRASHES: usize = 7;
 
 #[test]
-fn canhub_crashes_while_frames_flow_and_not_one_is_lost_or_doubled() {
-    let name = "restart::canhub_crashes_while_frames_flow_and_not_one_is_lost_or_doubled";
+fn a_crash_of_canhub_neither_loses_nor_duplicates_frames() {
+    let name = "restart::a_crash_of_canhub_neither_loses_nor_duplicates_frames";
     if is_service(name) {
         traffic_survives(|| (0..CRASHES).for_each(|_| canhub::crash()));
     }
 }
 
 #[test]
-fn canhub_is_upgraded_in_place_while_frames_flow_and_not_one_is_lost_or_doubled() {
-    let name = "restart::canhub_is_upgraded_in_place_while_frames_flow_and_not_one_is_lost_or_doubled";
+fn an_in_place_upgrade_of_canhub_neither_loses_nor_duplicates_frames() {
+    let name = "restart::an_in_place_upgrade_of_canhub_neither_loses_nor_duplicates_frames";
     if is_service(name) {
         traffic_survives(|| (0..2).for_each(|_| canhub::restart()));
     }
@@ -76,7 +76,7 @@ fn traffic_survives(event: impl Fn()) {
 }
 
 #[test]
-fn dockerd_is_killed_and_its_containers_come_back_and_hear_each_other() {
+fn after_killing_dockerd_containers_come_back_and_reach_each_other() {
     let scene = Scene::new();
     // Docker tells a driver nothing of containers that died with it; they are collected later.
     scene.allow_collection();
@@ -98,8 +98,8 @@ fn restarted(old: &Container) -> Result<Container, String> {
 }
 
 #[test]
-fn a_lost_state_file_loses_nothing_that_lives() {
-    if is_service("restart::a_lost_state_file_loses_nothing_that_lives") {
+fn a_lost_state_file_loses_nothing_that_exists() {
+    if is_service("restart::a_lost_state_file_loses_nothing_that_exists") {
         let (journal, ..) = buses_go_on_without(|state| {
             fs::remove_file(state).expect("the state file is there");
             for record in host::records() {
@@ -111,9 +111,9 @@ fn a_lost_state_file_loses_nothing_that_lives() {
 }
 
 #[test]
-fn a_state_file_full_of_rubbish_is_kept_aside_and_named() {
+fn a_corrupt_state_file_is_renamed_and_reported() {
     const RUBBISH: &str = "{\"version\":1,\"netw\0 rubbish";
-    if !is_service("restart::a_state_file_full_of_rubbish_is_kept_aside_and_named") {
+    if !is_service("restart::a_corrupt_state_file_is_renamed_and_reported") {
         return;
     }
     let (journal, aside) = buses_go_on_without(|state| fs::write(state, RUBBISH).expect("root may write it"));
@@ -165,8 +165,8 @@ fn buses_go_on_without(harm: impl Fn(&PathBuf)) -> (String, Vec<PathBuf>) {
 }
 
 #[test]
-fn without_dockers_api_all_works() {
-    if !is_service("restart::without_dockers_api_all_works") {
+fn without_dockers_api_everything_works() {
+    if !is_service("restart::without_dockers_api_everything_works") {
         return;
     }
     let _configured = Configured::with(&["CANHUB_DOCKER_SOCKET=/nowhere/docker.sock"]);
@@ -181,8 +181,8 @@ fn without_dockers_api_all_works() {
 }
 
 #[test]
-fn a_container_waits_for_a_canhub_that_comes_late() {
-    if !is_service("restart::a_container_waits_for_a_canhub_that_comes_late") {
+fn a_container_waits_for_a_late_canhub() {
+    if !is_service("restart::a_container_waits_for_a_late_canhub") {
         return;
     }
     let scene = Scene::new();

@@ -52,7 +52,7 @@ impl Wired {
 }
 
 #[test]
-fn containers_on_two_adapters_hear_each_other_through_the_wire() {
+fn containers_on_two_adapters_reach_each_other_over_the_can_bus() {
     let wired = Wired::new();
     let [one, two, far] = wired.members();
     let hosts = [Member::host("slcan-left", 8), Member::host("slcan-right", 9)];
@@ -60,7 +60,7 @@ fn containers_on_two_adapters_hear_each_other_through_the_wire() {
 }
 
 #[test]
-fn an_adapter_that_is_pulled_out_and_plugged_in_again_carries_the_same_containers() {
+fn a_replugged_adapter_carries_the_same_containers() {
     let Wired { scene, wire, left, right, ecus } = Wired::new();
     let [one, two, far] = [0, 1, 2].map(|at| ecus[at].member("can0", at as u8 + 1));
     let mut left = left;
@@ -85,7 +85,7 @@ fn an_adapter_that_is_pulled_out_and_plugged_in_again_carries_the_same_container
 }
 
 #[test]
-fn errors_on_the_wire_reach_containers_that_ask_for_them() {
+fn bus_errors_reach_containers_that_subscribe() {
     let wired = Wired::new();
     let [one, two, far] = wired.members();
     assert_eq!(wired.left.state(), "ERROR-ACTIVE");
@@ -110,7 +110,7 @@ fn becomes(adapter: &Adapter, wanted: &str) {
 }
 
 #[test]
-fn another_bitrate_on_the_wire_is_told_in_words() {
+fn a_bitrate_mismatch_is_explained() {
     let journal = Journal::mark();
     let wired = Wired::with_bitrates(500_000, 250_000);
     let [one, ..] = wired.members();
@@ -168,7 +168,7 @@ fn another_bitrate_on_the_wire_is_told_in_words() {
 }
 
 #[test]
-fn a_sender_alone_on_the_wire_becomes_passive_and_stays_on_the_bus() {
+fn a_lone_sender_becomes_error_passive_and_stays_on_the_bus() {
     let wire = Wire::default();
     let adapter = wire.plug("slcan-alone");
     let scene = Scene::new();
@@ -187,7 +187,7 @@ fn a_sender_alone_on_the_wire_becomes_passive_and_stays_on_the_bus() {
 }
 
 #[test]
-fn what_its_operator_sets_stays_unless_the_options_ask_for_something_else() {
+fn settings_made_by_the_operator_stay_unless_options_override_them() {
     let wire = Wire::default();
     let adapter = wire.plug("slcan-own");
     configure_adapter("slcan-own", 125_000);
@@ -225,7 +225,7 @@ fn what_its_operator_sets_stays_unless_the_options_ask_for_something_else() {
 }
 
 #[test]
-fn what_the_adapter_cannot_do_is_refused_by_name() {
+fn unsupported_settings_are_refused_by_name() {
     let wire = Wire::default();
     let adapter = wire.plug("slcan-poor");
     let scene = Scene::new();

@@ -71,8 +71,8 @@ fn last<T>(all: &[T], count: usize) -> &[T] {
 }
 
 #[test]
-fn after_a_storm_every_bus_is_whole_and_every_member_hears_every_other() {
-    if !is_service("storm::after_a_storm_every_bus_is_whole_and_every_member_hears_every_other") {
+fn after_a_storm_every_bus_is_complete_and_all_members_reach_each_other() {
+    if !is_service("storm::after_a_storm_every_bus_is_complete_and_all_members_reach_each_other") {
         return;
     }
     let seed = number_from("CANHUB_STORM_SEED").unwrap_or(SEED);

@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 #[test]
-fn every_member_hears_every_other_and_the_host_exactly_once_in_order() {
+fn every_member_receives_every_other_and_the_host_exactly_once_in_order() {
     let scene = Scene::new();
     let bus = scene.network(&["hub=vcan-e2e"]);
     let members: Vec<Member> = (1..=3).map(|number| scene.container(&bus).member("can0", number)).collect();
@@ -22,7 +22,7 @@ fn every_member_hears_every_other_and_the_host_exactly_once_in_order() {
 }
 
 #[test]
-fn error_frames_reach_every_other_member_and_the_host_once_if_they_ask() {
+fn error_frames_reach_every_subscribed_member_and_the_host_once() {
     let scene = Scene::new();
     for frames in ["classic", "fd"] {
         let bus = scene.network(&[&format!("frames={frames}")]);
@@ -48,7 +48,7 @@ fn error_frames_reach_every_other_member_and_the_host_once_if_they_ask() {
 }
 
 #[test]
-fn a_socket_hears_its_own_frames_once_if_it_asks_and_never_otherwise() {
+fn a_socket_receives_its_own_frames_once_if_enabled_and_never_otherwise() {
     let scene = Scene::new();
     let bus = scene.network(&[]);
     let (ecu, host) = (scene.container(&bus).member("can0", 1), bus.host(2));
@@ -65,7 +65,7 @@ fn a_socket_hears_its_own_frames_once_if_it_asks_and_never_otherwise() {
 }
 
 #[test]
-fn twenty_thousand_frames_at_full_speed_lose_nothing() {
+fn twenty_thousand_frames_at_full_speed_are_not_lost() {
     const COUNT: u32 = 20_000;
     let scene = Scene::new();
     let bus = scene.network(&[]);
@@ -206,7 +206,7 @@ fn a_classic_bus_has_an_mtu_of_16_and_refuses_fd_frames() {
 }
 
 #[test]
-fn an_fd_bus_has_an_mtu_of_72_whatever_the_kernel_likes_better() {
+fn an_fd_bus_has_an_mtu_of_72_whatever_the_kernels_default() {
     let scene = Scene::new();
     let bus = scene.network(&["frames=fd"]);
     let ecu = scene.container(&bus);
@@ -240,7 +240,7 @@ fn candump_on_the_host_sees_what_containers_send() {
 }
 
 #[test]
-fn two_buses_do_not_hear_each_other() {
+fn two_buses_are_isolated() {
     let scene = Scene::new();
     let (one, two) = (scene.network(&[]), scene.network(&[]));
     let (left, right) = (scene.container(&one).member("can0", 1), scene.container(&two).member("can0", 2));

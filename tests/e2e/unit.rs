@@ -12,8 +12,8 @@ fn property(name: &str) -> String {
 }
 
 #[test]
-fn wrong_options_are_told_once_and_not_tried_for_ever() {
-    if !is_service("unit::wrong_options_are_told_once_and_not_tried_for_ever") {
+fn invalid_options_are_reported_once_without_a_restart_loop() {
+    if !is_service("unit::invalid_options_are_reported_once_without_a_restart_loop") {
         return;
     }
     let configured = Configured::new(&["Environment=CANHUB_AUDIT_INTERVAL=often"]);
@@ -31,8 +31,8 @@ fn wrong_options_are_told_once_and_not_tried_for_ever() {
 }
 
 #[test]
-fn metrics_are_served_over_ipv6_too() {
-    if !is_service("unit::metrics_are_served_over_ipv6_too") {
+fn metrics_are_also_served_over_ipv6() {
+    if !is_service("unit::metrics_are_also_served_over_ipv6") {
         return;
     }
     let _configured =
@@ -45,7 +45,7 @@ fn metrics_are_served_over_ipv6_too() {
 
 /// flock(2) works for whoever can open the file.
 #[test]
-fn only_root_can_open_the_lock_of_canhubs_name() {
+fn only_root_can_open_the_instance_lock() {
     let lock = "/run/docker/canhub-canhub.lock";
     assert_eq!(sh(&format!("stat -c %u:%a {lock}")), "0:600");
     let nobody = format!("setpriv --reuid=65534 --regid=65534 --clear-groups flock --nonblock {lock} true");

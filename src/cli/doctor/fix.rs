@@ -200,13 +200,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_imported_is_then_healed_and_modules_come_first() {
+    fn modules_are_loaded_first_and_imported_networks_are_healed() {
         let order = [Remedy::LoadModule("can-gw".into()), Remedy::Import("/x".into()), Remedy::Heal];
         assert!(order.is_sorted());
     }
 
     #[test]
-    fn files_are_written_where_there_was_no_folder() {
+    fn missing_folders_are_created() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::under(dir.path());
         apply_remedy(&Remedy::LoadAtBoot, &files, Path::new("/nowhere")).unwrap();

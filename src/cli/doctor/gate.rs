@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gate_lets_degraded_through_unless_it_is_strict() {
+    fn degraded_opens_the_gate_unless_strict() {
         let gate = |strict| Gate { wait: true, timeout: 1, strict };
         let open = |strict, status| gate(strict).is_open(&report(status, HealthStatus::Healthy));
         assert!(
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn it_reads_in_80_columns_with_the_fix_and_what_fails_first() {
+    fn the_list_fits_80_columns_and_starts_with_failures() {
         let report = report(HealthStatus::Unhealthy, HealthStatus::Unhealthy);
         let text = unwell(&report);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");

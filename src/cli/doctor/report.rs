@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_fits_80_columns_and_has_no_colour_where_none_is_wanted() {
+    fn a_report_fits_80_columns_and_has_no_unwanted_colours() {
         let text = report().render(false);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(!text.contains('\x1b'));
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_command_is_typed_in_several_lines() {
+    fn a_long_command_is_split_into_lines() {
         let command = format!(
             "docker network rm one && docker network create {}'two words' one",
             "-o key=value ".repeat(9)
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_as_its_schema_says() {
+    fn json_matches_its_schema() {
         let schema = schema::of_doctor();
         let sound = DoctorReport::new(vec![Finding::pass(Group::Buses, "bus", "x")], Vec::new());
         for report in [report(), sound] {

@@ -71,7 +71,7 @@ impl Board {
 }
 
 #[test]
-fn before_the_first_look_all_is_unknown_and_that_is_not_healthy() {
+fn before_the_first_check_the_status_is_unknown_and_not_healthy() {
     let mut board = board(1, &[]);
     let report = board.report();
     assert_eq!(report.status, HealthStatus::Unhealthy);
@@ -87,7 +87,7 @@ fn before_the_first_look_all_is_unknown_and_that_is_not_healthy() {
 }
 
 #[test]
-fn a_required_component_makes_all_unhealthy_and_an_optional_one_degraded() {
+fn a_required_component_makes_it_unhealthy_and_an_optional_one_degraded() {
     let fails = || found("a", Level::Error);
     assert_eq!(well(1, &[]).look(bus(), "bus:body", fails(), 2).1, HealthStatus::Unhealthy);
     assert_eq!(well(1, &[]).look(Key::Docker, "docker", fails(), 2).1, HealthStatus::Degraded);
@@ -101,7 +101,7 @@ fn a_required_component_makes_all_unhealthy_and_an_optional_one_degraded() {
 }
 
 #[test]
-fn so_many_failures_in_a_row_count_and_one_success_recovers() {
+fn the_threshold_must_be_reached_and_one_success_recovers() {
     let mut board = well(3, &[]);
     let fails = || found("a", Level::Error);
     for time in 2..4 {
@@ -138,7 +138,7 @@ fn so_many_failures_in_a_row_count_and_one_success_recovers() {
 }
 
 #[test]
-fn getting_worse_needs_its_own_failures_in_a_row() {
+fn getting_worse_needs_its_own_consecutive_failures() {
     let mut board = well(2, &[]);
     for time in 2..9 {
         board.look(bus(), "bus:body", found("a", Level::Warning), time);
@@ -151,7 +151,7 @@ fn getting_worse_needs_its_own_failures_in_a_row() {
 }
 
 #[test]
-fn an_adapter_that_is_away_is_waited_for_unless_it_is_required() {
+fn a_missing_adapter_is_degraded_unless_required() {
     let away = || found(ADAPTER_AWAY, Level::Warning);
     let mut board = well(1, &[]);
     assert_eq!(board.look(adapter(), "adapter:can0", away(), 2).1, HealthStatus::Degraded);
@@ -163,7 +163,7 @@ fn an_adapter_that_is_away_is_waited_for_unless_it_is_required() {
 }
 
 #[test]
-fn what_cannot_be_watched_counts_for_nothing_unless_it_is_required() {
+fn what_cannot_be_checked_does_not_count_unless_required() {
     let blind = || CheckResult::Unwatched("canhub was given no socket".into());
     assert_eq!(well(1, &[]).look(Key::Docker, "docker", blind(), 2).1, HealthStatus::Healthy);
     let mut board = well(1, &[("docker", Need::Required)]);
@@ -172,7 +172,7 @@ fn what_cannot_be_watched_counts_for_nothing_unless_it_is_required() {
 }
 
 #[test]
-fn what_came_too_early_says_why_and_never_unsays_what_is_known() {
+fn an_early_check_has_a_reason_and_keeps_known_results() {
     let mut fresh = board(2, &[]);
     let early = || CheckResult::TooEarly("Docker starts after canhub".into());
     assert_eq!(fresh.look(Key::Docker, "docker", early(), 1).0, None);
@@ -184,7 +184,7 @@ fn what_came_too_early_says_why_and_never_unsays_what_is_known() {
 }
 
 #[test]
-fn buses_that_are_gone_are_forgotten_and_a_new_name_is_taken_in() {
+fn deleted_buses_are_dropped_and_renames_are_followed() {
     let mut board = well(1, &[]);
     board.look(bus(), "bus:renamed", found("a", Level::Pass), 2);
     assert_eq!(board.surveyed(), [(bus(), "bus:renamed".to_owned())]);
@@ -194,7 +194,7 @@ fn buses_that_are_gone_are_forgotten_and_a_new_name_is_taken_in() {
 }
 
 #[test]
-fn the_sentence_for_all_names_the_unwell_and_has_an_end() {
+fn the_summary_names_unhealthy_components_and_is_bounded() {
     let mut board = well(1, &[]);
     assert_eq!(board.report().reason, "all is well");
     board.look(Key::Docker, "docker", found("a", Level::Error), 2);

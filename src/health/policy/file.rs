@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_can_be_said_is_understood() {
+    fn all_keys_are_parsed() {
         let (policy, complaint) = loaded(
             "required = [\"docker\", \"bus:powertrain\"]\noptional = ['bus:*']\nignored = [\"adapter:usb:1d50:606f\"]\n\
              interval = 60\ntime-limit = 2\nfailure-threshold = 3\n",
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_line_key_value_and_what_is_allowed() {
+    fn errors_name_line_key_value_and_valid_values() {
         for (text, line, words) in [
             ("interval = 0", 1, "interval = 0: must be a number of seconds from 1 to 86400"),
             ("\n\ninterval = \"x\"", 3, "interval = \"x\": must be a number of seconds"),
@@ -208,14 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_file_that_was_asked_for_has_to_be_there() {
+    fn only_an_explicit_file_must_exist() {
         let (policy, complaint) = load(Some(Path::new("/nowhere/health.toml")));
         assert_eq!(policy, Policy::default());
         assert!(complaint.is_some_and(|why| why.starts_with("cannot read /nowhere/health.toml: ")));
     }
 
     #[test]
-    fn the_example_in_docs_is_what_holds_without_a_file() {
+    fn the_documented_policy_equals_the_defaults() {
         let example = include_str!("../../../docs/health.toml");
         let (policy, complaint) = loaded(example);
         assert_eq!(complaint, None);

@@ -245,7 +245,7 @@ mod tests {
 
     // Measured on Linux 6.1 with sockets at each place.
     #[test]
-    fn frames_are_heard_as_often_as_on_a_real_kernel() {
+    fn frames_are_delivered_as_often_as_on_a_real_kernel() {
         for (what, mesh, heard) in [
             ("echo to the hub only", Mesh::new(1, None, ECHO, NONE), [1, 1, 1, 1]),
             ("no echo", Mesh::new(1, None, NONE, NONE), [1, 1, 1, 0]),
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_with_an_index_of_the_hosts_is_not_heard_there_unless_the_rule_says_so() {
+    fn equal_indices_cut_off_a_container_without_iif_tx_ok() {
         for (flags, heard) in [(NONE, [1, 0, 1, 1]), (IIF, [1, 1, 1, 1])] {
             let mesh = Mesh::new(1, Some(1), ECHO | flags, flags);
             let inside = mesh.kernel.sandbox_links(Path::new("ch1")).unwrap().unwrap().remove(0);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_is_down_or_too_narrow_loses_frames_and_its_rules_count_them() {
+    fn a_link_that_is_down_or_has_a_small_mtu_drops_frames_and_rules_count_them() {
         let mesh = Mesh::new(1, Some(1), ECHO | RuleFlags::FD, RuleFlags::FD);
         let change = |change| mesh.kernel.change_link(None, mesh.ends[1], &change).unwrap();
         let counted = || {
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_rules_deliver_twice_and_a_loop_without_end_is_left() {
+    fn duplicate_rules_deliver_twice_and_endless_loops_are_cut_off() {
         let mesh = Mesh::new(1, Some(1), ECHO, NONE);
         let again = mesh.kernel.rules().unwrap()[0].rule;
         mesh.kernel.add_rules(&[again]).unwrap();

@@ -134,7 +134,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn after_any_faults_one_plan_gives_what_is_wanted_and_touches_nothing_foreign(
+    fn after_any_faults_one_plan_restores_the_desired_state_and_touches_nothing_foreign(
         buses in 1u8..4, members in 0u8..6, max_hops in 1u8..=6, faults in prop::collection::vec(faults(), 0..24)
     ) {
         let (kernel, mut model) = world(buses, members);
@@ -160,7 +160,7 @@ proptest! {
     }
 
     #[test]
-    fn a_failing_kernel_delays_and_does_not_derail(calls in 0u32..40, errno in prop::sample::select(vec![1, 12, 16, 17, 19, 105])) {
+    fn kernel_errors_delay_healing_but_do_not_break_it(calls in 0u32..40, errno in prop::sample::select(vec![1, 12, 16, 17, 19, 105])) {
         let (kernel, model) = world(2, 3);
         let want = model.want();
         let have = look(&kernel, &want);

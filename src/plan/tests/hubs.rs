@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_adapter_is_used_and_never_made_changed_or_deleted() {
+fn an_adapter_is_used_but_never_created_changed_or_deleted() {
     let (kernel, mut model) = world(0, 0);
     let bus = network(1, &[("adapter", "can0")]);
     kernel.add_sandbox(sandbox(16));
@@ -39,7 +39,7 @@ fn an_interface_that_is_not_can_is_refused() {
 }
 
 #[test]
-fn a_foreign_interface_under_the_hubs_name_is_told_and_not_touched() {
+fn a_foreign_interface_with_the_hubs_name_is_reported_and_not_touched() {
     let (kernel, mut model) = world(0, 0);
     kernel.add_foreign("vcan7", LinkKind::Vcan);
     model.put_network(network(1, &[("hub", "vcan7")]));

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_end_that_was_moved_away_is_made_again() {
+fn an_end_that_was_moved_away_is_recreated() {
     let (kernel, model) = world(1, 2);
     heals(&kernel, &model);
     kernel.add_sandbox("/elsewhere");
@@ -23,7 +23,7 @@ fn an_end_that_was_moved_away_is_made_again() {
 }
 
 #[test]
-fn of_an_end_without_name_and_alias_nothing_stays_when_its_pair_is_made_again() {
+fn a_remnant_without_name_and_alias_is_removed_when_the_pair_is_recreated() {
     let (kernel, model) = world(1, 2);
     heals(&kernel, &model);
     kernel.add_sandbox("/elsewhere");
@@ -37,7 +37,7 @@ fn of_an_end_without_name_and_alias_nothing_stays_when_its_pair_is_made_again() 
 }
 
 #[test]
-fn an_end_of_another_bus_is_no_remnant_though_its_alias_is_gone() {
+fn an_end_of_another_bus_without_alias_is_not_a_remnant() {
     let (kernel, mut model) = world(0, 0);
     kernel.add_sandbox(sandbox(16));
     for number in [1, 2] {

@@ -68,7 +68,7 @@ fn bus(options: &[(&str, &str)]) -> (FakeKernel, Model) {
 }
 
 #[test]
-fn each_frame_reaches_everybody_once_over_any_hub_and_with_any_max_hops() {
+fn each_frame_reaches_everyone_once_with_any_hub_and_any_max_hops() {
     for max_hops in 1..=6 {
         for frames in ["classic", "fd", "xl"] {
             for (hub, found) in [
@@ -93,7 +93,7 @@ fn each_frame_reaches_everybody_once_over_any_hub_and_with_any_max_hops() {
 }
 
 #[test]
-fn nobody_is_deaf_to_a_container_whose_interface_has_the_index_of_his() {
+fn members_with_equal_interface_indices_reach_each_other() {
     for adapter in [None, Some("can0")] {
         let (kernel, model) = bus(&adapter.map(|name| ("adapter", name)).into_iter().collect::<Vec<_>>());
         adapter.map(|name| kernel.add_foreign(name, LinkKind::Can));
@@ -108,7 +108,7 @@ fn nobody_is_deaf_to_a_container_whose_interface_has_the_index_of_his() {
 }
 
 #[test]
-fn somebody_elses_rules_that_modify_frames_stay_and_are_not_taken_for_ours() {
+fn foreign_rules_that_modify_frames_are_left_alone() {
     let (kernel, model) = bus(&[]);
     heals(&kernel, &model);
     let ours: Vec<Rule> = kernel.rules().unwrap().iter().map(|status| status.rule).collect();

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn of_a_sandbox_that_cannot_be_read_nothing_is_made_deleted_or_changed() {
+fn an_unreadable_sandbox_is_left_alone() {
     let (kernel, model) = world(1, 3);
     heals(&kernel, &model);
     let broken = sandbox(16);
@@ -36,7 +36,7 @@ fn of_a_sandbox_that_cannot_be_read_nothing_is_made_deleted_or_changed() {
 }
 
 #[test]
-fn without_the_rules_links_are_healed_and_only_new_ends_get_rules() {
+fn with_unreadable_rules_links_are_healed_and_only_new_ends_get_rules() {
     let (kernel, model) = world(2, 3);
     heals(&kernel, &model);
     kernel.delete_link(None, host_end(&kernel, &model, 16).index).unwrap();

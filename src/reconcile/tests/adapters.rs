@@ -57,7 +57,7 @@ impl Rig {
 }
 
 #[test]
-fn members_hear_each_other_while_their_adapter_is_away_and_the_wire_when_it_comes() {
+fn members_reach_each_other_without_the_adapter_and_its_bus_when_it_appears() {
     let rig = Rig::new(&[("adapter", "can0"), ("bitrate", "500000")]);
     let [one, two] = [1, 2].map(|number| rig.host_end(number).unwrap());
     assert_eq!(rig.hear(one), 1, "the other member");
@@ -83,7 +83,7 @@ fn members_hear_each_other_while_their_adapter_is_away_and_the_wire_when_it_come
 }
 
 #[test]
-fn an_adapter_known_by_its_marks_is_found_under_any_name() {
+fn an_adapter_selected_by_identity_is_found_under_any_name() {
     let rig = Rig::new(&[("adapter", "usb:0bfd:0004:serial-2"), ("bitrate", "250000")]);
     let [other, ours] = ["1", "2"].map(|port| rig.plug(port));
     rig.look();
@@ -98,7 +98,7 @@ fn an_adapter_known_by_its_marks_is_found_under_any_name() {
 }
 
 #[test]
-fn marks_that_fit_two_adapters_are_explained() {
+fn a_selector_that_matches_two_adapters_is_explained() {
     let rig = Rig::new(&[("adapter", "driver:kvaser_usb")]);
     let both = ["1", "2"].map(|port| rig.plug(port));
     rig.look();
@@ -122,7 +122,7 @@ fn an_adapter_carries_one_bus() {
 }
 
 #[test]
-fn an_adapter_is_left_as_it_was_found() {
+fn the_original_settings_of_an_adapter_are_restored() {
     let rig = Rig::new(&[
         ("adapter", "can0"),
         ("bitrate", "500000"),
@@ -146,7 +146,7 @@ fn an_adapter_is_left_as_it_was_found() {
 }
 
 #[test]
-fn an_adapter_without_settings_is_its_operators() {
+fn an_adapter_without_settings_is_left_to_its_operator() {
     let rig = Rig::new(&[("adapter", "can0")]);
     let index = rig.plug("1");
     assert_eq!(rig.look().healed, 1, "the rules");
@@ -162,7 +162,7 @@ fn an_adapter_without_settings_is_its_operators() {
 }
 
 #[test]
-fn what_is_wrong_on_the_wire_is_said_in_words() {
+fn bus_errors_are_explained() {
     for (restart_ms, word) in [("0", "ip link set can0 up"), ("100", "after 100 ms")] {
         let rig = Rig::new(&[("adapter", "can0"), ("bitrate", "500000"), ("restart-ms", restart_ms)]);
         let index = rig.plug("1");
@@ -176,7 +176,7 @@ fn what_is_wrong_on_the_wire_is_said_in_words() {
 }
 
 #[test]
-fn an_adapter_that_comes_back_is_one_line_and_no_fault_that_recurs() {
+fn an_adapter_that_returns_is_one_line_and_not_a_recurring_fault() {
     let rig = Rig::new(&[("adapter", "can0"), ("bitrate", "500000")]);
     rig.look();
     for time in 1..=10 {
@@ -197,7 +197,7 @@ fn an_adapter_that_comes_back_is_one_line_and_no_fault_that_recurs() {
 }
 
 #[test]
-fn going_bus_off_is_told_once_a_minute_with_how_often() {
+fn bus_off_is_reported_once_a_minute_with_its_count() {
     let rig = Rig::new(&[("adapter", "can0"), ("bitrate", "500000"), ("restart-ms", "100")]);
     let index = rig.plug("1");
     rig.look();
@@ -219,7 +219,7 @@ fn going_bus_off_is_told_once_a_minute_with_how_often() {
 }
 
 #[test]
-fn what_the_adapter_cannot_do_fails_the_create_and_no_join() {
+fn unsupported_settings_fail_the_create_but_not_joins() {
     let rig = Rig::new(&[("adapter", "can0"), ("bitrate", "500000"), ("one-shot", "on")]);
     rig.plug("1");
     let problems = rig.problems();
@@ -236,7 +236,7 @@ fn what_the_adapter_cannot_do_fails_the_create_and_no_join() {
 }
 
 #[test]
-fn a_join_is_refused_where_nobody_wants_to_wait() {
+fn with_adapter_wait_fail_a_join_is_refused() {
     let rig = Rig::new(&[("adapter", "can0")]);
     rig.manager.delete_network(&network());
     let raw: RawOptions =

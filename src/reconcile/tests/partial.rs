@@ -38,7 +38,7 @@ impl Rig {
 }
 
 #[test]
-fn of_two_thousand_sandboxes_one_that_cannot_be_read_keeps_no_other_from_being_healed() {
+fn one_unreadable_sandbox_of_two_thousand_does_not_stop_healing() {
     let (kernel, dir) = (Arc::new(FakeKernel::new()), tempfile::tempdir().unwrap());
     let manager = Manager::new(kernel.clone(), Store::new(dir.path(), "boot"), true);
     let id = |number: u16| format!("{number:04x}").repeat(16);
@@ -69,7 +69,7 @@ fn of_two_thousand_sandboxes_one_that_cannot_be_read_keeps_no_other_from_being_h
 }
 
 #[test]
-fn a_sandbox_that_cannot_be_read_is_one_problem_and_never_a_reason_to_collect_its_endpoint() {
+fn an_unreadable_sandbox_is_one_problem_and_its_endpoint_is_not_collected() {
     let rig = Rig::new(&[]);
     let told = |kind| rig.told().iter().filter(|event| event.kind == kind).count();
     rig.break_sandbox(1, Some(EINTR));
@@ -102,7 +102,7 @@ fn a_sandbox_that_cannot_be_read_is_one_problem_and_never_a_reason_to_collect_it
 }
 
 #[test]
-fn what_cannot_be_read_is_read_again_soon_a_few_times_and_then_by_the_audit() {
+fn reading_is_retried_soon_a_few_times_and_then_by_the_audit() {
     let rig = Rig::new(&[]);
     rig.break_sandbox(1, Some(24));
     let soon: Vec<bool> = (0..5).map(|_| rig.look().pending).collect();
@@ -115,7 +115,7 @@ fn what_cannot_be_read_is_read_again_soon_a_few_times_and_then_by_the_audit() {
 }
 
 #[test]
-fn at_start_a_pair_whose_sandbox_cannot_be_read_is_adopted_and_no_leftover() {
+fn at_start_a_pair_with_an_unreadable_sandbox_is_adopted() {
     let rig = Rig::new(&[]);
     let (links, rules) = (rig.kernel.links().unwrap(), rig.rules());
     std::fs::remove_dir_all(rig.dir.path()).unwrap();
@@ -131,7 +131,7 @@ fn at_start_a_pair_whose_sandbox_cannot_be_read_is_adopted_and_no_leftover() {
 }
 
 #[test]
-fn rules_that_cannot_be_read_are_a_problem_and_links_are_healed() {
+fn unreadable_rules_are_a_problem_and_links_are_healed() {
     let rig = Rig::new(&[]);
     rig.take_down(1);
     // Links are read, then the rules are not.
@@ -145,7 +145,7 @@ fn rules_that_cannot_be_read_are_a_problem_and_links_are_healed() {
 }
 
 #[test]
-fn an_adapter_whose_identity_cannot_be_read_is_not_taken_for_gone() {
+fn an_adapter_with_an_unreadable_identity_has_not_vanished() {
     let rig = Rig::new(&[("adapter", "driver:kvaser_usb"), ("bitrate", "500000")]);
     rig.look();
     let index = rig.plug("2");
@@ -172,7 +172,7 @@ fn an_adapter_whose_identity_cannot_be_read_is_not_taken_for_gone() {
 }
 
 #[test]
-fn on_a_torn_dump_no_rule_is_added_or_deleted() {
+fn after_a_torn_dump_no_rule_is_added_or_deleted() {
     let rig = Rig::new(&[]);
     let rules = rig.rules();
     rig.kernel.tear_dumps(1);
@@ -189,7 +189,7 @@ fn on_a_torn_dump_no_rule_is_added_or_deleted() {
 }
 
 #[test]
-fn where_each_dump_is_torn_rules_are_left_alone_and_that_is_told() {
+fn if_every_dump_is_torn_rules_are_left_alone_and_that_is_reported() {
     let rig = Rig::new(&[]);
     let rules = rig.rules();
     rig.kernel.tear_dumps(usize::MAX);
@@ -227,7 +227,7 @@ async fn round_of(rig: &Rig) -> (Duration, usize) {
 }
 
 #[tokio::test]
-async fn the_watchdog_is_fed_after_looks_that_succeeded_and_only_those() {
+async fn the_watchdog_is_fed_only_after_successful_passes() {
     let rig = Rig::new(&[]);
     assert_eq!(round_of(&rig).await, (Duration::from_secs(30), 1));
     rig.kernel.fail_after(0, 105);

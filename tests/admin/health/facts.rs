@@ -17,7 +17,7 @@ fn until_fact(rig: &Rig, name: &str, expected: &Value) -> Value {
 }
 
 #[test]
-fn the_report_says_which_canhub_and_boot_it_is_and_for_how_long() {
+fn the_report_has_version_boot_and_uptime() {
     let rig = rig(eager(), no_docker());
     let now = || serde_json::from_str::<Value>(&health(&rig).body).unwrap();
     let first = now();
@@ -86,7 +86,7 @@ fn running_containers_on_buses_are_counted_and_unknown_while_the_kernel_hangs() 
 }
 
 #[test]
-fn dockers_version_is_there_while_docker_answers() {
+fn dockers_version_is_reported_while_docker_answers() {
     let dir = tempfile::tempdir().unwrap();
     let socket = docker(dir.path(), Some(Duration::ZERO));
     let rig = rig(eager(), docker_at(&socket));

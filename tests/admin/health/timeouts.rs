@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_docker_that_hangs_is_told_in_time_and_holds_up_nothing() {
+fn a_hanging_docker_is_reported_in_time_and_delays_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let rig = rig(eager(), docker_at(&docker(dir.path(), None)));
     let (reply, report) = until(&rig, "docker", "unhealthy");
@@ -20,7 +20,7 @@ fn a_docker_that_hangs_is_told_in_time_and_holds_up_nothing() {
 }
 
 #[test]
-fn a_docker_that_is_slow_or_comes_late_is_well() {
+fn a_slow_or_late_docker_is_healthy() {
     let dir = tempfile::tempdir().unwrap();
     let slow = rig(eager(), docker_at(&docker(dir.path(), Some(Duration::from_millis(60)))));
     let (_, report) = until(&slow, "docker", "healthy");
@@ -44,7 +44,7 @@ fn a_docker_that_is_slow_or_comes_late_is_well() {
 }
 
 #[test]
-fn a_kernel_that_hangs_is_told_in_time_and_keeps_one_thread() {
+fn a_hanging_kernel_is_reported_in_time_and_blocks_one_thread() {
     let mut kernel = None;
     let wrap = |fake: Arc<FakeKernel>| kernel.insert(Hanging::around(fake)).clone();
     let rig = Rig::watched(server::TIME_LIMIT, Health::new(eager(), None), Some(no_docker()), wrap);
@@ -80,7 +80,7 @@ fn a_kernel_that_hangs_is_told_in_time_and_keeps_one_thread() {
 }
 
 #[test]
-fn a_threshold_forgives_what_happens_once() {
+fn a_single_failure_below_the_threshold_does_not_count() {
     let rig = rig(Policy { threshold: 1000, ..eager() }, no_docker());
     rig.network(1, json!({ "hub": "vcan-body" }));
     let name = format!("bus:{}", &crate::bodies::network(1)[..12]);
@@ -99,7 +99,7 @@ fn a_threshold_forgives_what_happens_once() {
 }
 
 #[test]
-fn a_disk_that_takes_no_record_is_told_and_tried_again() {
+fn an_unwritable_disk_is_reported_and_retried() {
     let rig = rig(eager(), no_docker());
     let state = rig.state();
     rig.network(1, json!({}));
