@@ -9,7 +9,6 @@ use crate::{
     endpoint::{Endpoint, Stage},
     names::{EndpointId, NetworkId},
     network::Network,
-    options::Frames,
     plan::{Bus, Member, Want},
 };
 
@@ -200,10 +199,7 @@ impl Model {
             network: network.id.clone(),
             hub: network.hub(),
             alias: network.hub_alias(),
-            mtu: network.options.frames.mtu(),
-            fd: network.options.frames != Frames::Classic,
-            settings: network.options.settings.clone(),
-            adapter_wait: network.options.adapter_wait,
+            options: network.options.clone(),
             members: endpoints.into_iter().filter_map(member).collect(),
         }
     }

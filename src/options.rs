@@ -26,6 +26,11 @@ const NOT_YET: &[&str] = &["allow-rx", "allow-tx", "rate", "delay", "loss", "spa
 /// Options as Docker sends them and as the state file stores them.
 pub type RawOptions = BTreeMap<String, String>;
 
+/// The keys of all options of a network.
+pub fn network_keys() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().chain(&adapter::KEYS).copied()
+}
+
 /// The options of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkOptions {
@@ -102,7 +107,7 @@ impl NetworkOptions {
     /// # Errors
     /// One sentence that names the option, the value and what to do.
     pub fn parse(raw: &RawOptions) -> Result<Self, String> {
-        let keys: Vec<&str> = KEYS.iter().chain(&adapter::KEYS).copied().collect();
+        let keys: Vec<&str> = network_keys().collect();
         let options = known(raw, &keys)?;
         let get = |key: &str| options.get(key).copied();
         let hub = match (get("hub"), get("adapter"), vxcan_hub(&options)?) {

@@ -38,7 +38,7 @@ pub(super) fn plan_hub(bus: &Bus, want: &Want, have: &Have, scope: Scope<'_>) ->
                     let plan = match rename.is_some() && named.is_some() {
                         true => bus.problem(None, Blocks::Nothing, taken(name)).into(),
                         false => {
-                            let wanted = LinkWant { rename, mtu: bus.mtu, alias: &bus.alias };
+                            let wanted = LinkWant { rename, mtu: bus.mtu(), alias: &bus.alias };
                             repair(bus, None, hub, wanted).map(Plan::from).unwrap_or_default()
                         }
                     };
@@ -48,7 +48,7 @@ pub(super) fn plan_hub(bus: &Bus, want: &Want, have: &Have, scope: Scope<'_>) ->
                 (None, Some(_)) => (None, bus.problem(None, Blocks::Network, taken(name)).into()),
                 (None, None) => {
                     let action =
-                        Action::CreateHub { name: name.clone(), mtu: bus.mtu, alias: bus.alias.clone() };
+                        Action::CreateHub { name: name.clone(), mtu: bus.mtu(), alias: bus.alias.clone() };
                     let step = bus.step(None, Reason::HubMissing, action);
                     (Some(HubEnd::vcan(name, End::Planned)), step.into())
                 }
@@ -84,7 +84,7 @@ fn plan_adapter(
     have: &Have,
     scope: Scope<'_>,
 ) -> (Option<HubEnd>, Plan) {
-    let while_away = if bus.adapter_wait { Blocks::Nothing } else { Blocks::Join };
+    let while_away = if bus.options.adapter_wait { Blocks::Nothing } else { Blocks::Join };
     let problem = match carriers(adapter, have)[..] {
         [link] => match conflicting_bus(bus, link, want, have, scope) {
             None => return plan_carrier(bus, link),
@@ -134,7 +134,7 @@ fn conflicting_bus<'a>(
 }
 
 fn waiting(bus: &Bus, adapter: &Adapter) -> String {
-    match bus.adapter_wait {
+    match bus.options.adapter_wait {
         true => format!(
             "waiting for adapter {adapter}: not found; containers reach each other in the meantime, and the adapter joins the bus when it appears (`ip -br link` lists the interfaces)"
         ),
@@ -153,13 +153,13 @@ fn plan_carrier(bus: &Bus, link: &Link) -> (Option<HubEnd>, Plan) {
         );
         return (None, bus.problem(None, Blocks::Network, text).into());
     }
-    let change = match bus.settings.change_for(link) {
+    let change = match bus.options.settings.change_for(link) {
         Ok(change) => change,
         Err(why) => {
             return (None, bus.problem(None, Blocks::Creation, format!("adapter {why}")).into());
         }
     };
-    let brings_up = bus.settings.configures();
+    let brings_up = bus.options.settings.configures();
     let mut plan = Plan::default();
     if !change.is_empty() || (brings_up && !link.up) {
         let reason = match link.up {

@@ -89,7 +89,7 @@ fn plan_member(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>) -> (Op
     }
     let name = member.endpoint.host_end();
     let rename = (host.name != name.as_str() && have.named(name.as_str()).is_none()).then_some(&name);
-    let wanted = LinkWant { rename, mtu: bus.mtu, alias: &member.alias };
+    let wanted = LinkWant { rename, mtu: bus.mtu(), alias: &member.alias };
     let outside = repair(bus, Some(&member.endpoint), host, wanted);
     let inside = match (sandbox, end) {
         (Sandbox::Present(links), Some(end)) => repair_end(bus, member, end, links),
@@ -101,7 +101,7 @@ fn plan_member(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>) -> (Op
 
 fn pair(bus: &Bus, member: &Member, end: IfName, sandbox: Option<PathBuf>) -> Action {
     let (host, alias) = (member.endpoint.host_end(), member.alias.clone());
-    Action::CreatePair { host, end, sandbox, mtu: bus.mtu, alias }
+    Action::CreatePair { host, end, sandbox, mtu: bus.mtu(), alias }
 }
 
 /// Plans a pair whose container end is created inside the sandbox, next to these links.
@@ -180,7 +180,7 @@ fn repair_end(bus: &Bus, member: &Member, end: &Link, inside: &[Link]) -> Option
     let free = !others.iter().any(|other| other == name.as_str());
     let change = LinkChange {
         name: (!member.ifname.accepts(&end.name) && free).then_some(name),
-        mtu: (end.mtu != bus.mtu).then_some(bus.mtu),
+        mtu: (end.mtu != bus.mtu()).then_some(bus.mtu()),
         alias: (end.alias.as_deref() != Some(&member.alias)).then(|| member.alias.clone()),
         up: None,
     };

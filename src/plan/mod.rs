@@ -23,10 +23,9 @@ pub use rules::NamedRule;
 pub use step::{Action, Step};
 
 use crate::{
-    adapter::Settings,
     names::{EndpointId, NetworkId},
     network::Hub,
-    options::Naming,
+    options::{Frames, Naming, NetworkOptions},
 };
 
 /// The desired state of this host.
@@ -47,14 +46,8 @@ pub struct Bus {
     pub hub: Hub,
     /// The alias of the hub, if canhub owns it.
     pub alias: String,
-    /// MTU in bytes of the interfaces that canhub creates.
-    pub mtu: u32,
-    /// Whether it carries FD frames.
-    pub fd: bool,
-    /// The requested adapter settings.
-    pub settings: Settings,
-    /// Whether containers join while the adapter is missing.
-    pub adapter_wait: bool,
+    /// What its network asks for.
+    pub options: NetworkOptions,
     /// One per joined endpoint.
     pub members: Vec<Member>,
 }
@@ -197,6 +190,16 @@ impl Member {
 }
 
 impl Bus {
+    /// The MTU in bytes of what canhub owns.
+    pub fn mtu(&self) -> u32 {
+        self.options.frames.mtu()
+    }
+
+    /// Whether FD frames are carried too.
+    pub fn fd(&self) -> bool {
+        self.options.frames != Frames::Classic
+    }
+
     fn step(&self, endpoint: Option<&EndpointId>, reason: Reason, action: Action) -> Step {
         Step { network: Some(self.network.clone()), endpoint: endpoint.cloned(), reason, action }
     }

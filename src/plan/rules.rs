@@ -55,7 +55,7 @@ fn rules_between(
     let errors = !on_wire || is_hub(source);
     [
         Some((frames, Filter::default())),
-        bus.fd.then_some((frames | RuleFlags::FD, Filter::default())),
+        bus.fd().then_some((frames | RuleFlags::FD, Filter::default())),
         errors.then_some((frames, Filter::ERRORS)),
     ]
     .into_iter()

@@ -4,7 +4,10 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use canhub::kernel::Kernel;
+use canhub::{
+    kernel::Kernel,
+    options::{DOCKER_IFNAME, network_keys},
+};
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::Config};
 use serde_json::{Value, json};
 
@@ -82,19 +85,8 @@ fn options() -> impl Strategy<Value = Value> {
         json!([]),
         json!("ein-sehr-langer-name"),
     ]);
-    let key = select(vec![
-        "hub",
-        "adapter",
-        "ifname",
-        "frames",
-        "heal",
-        "vxcan.dev",
-        "vxcan.id",
-        "vxcan.peer",
-        "HUB",
-        "wombat",
-        "com.docker.network.endpoint.ifname",
-    ]);
+    let odd = ["HUB", "wombat", DOCKER_IFNAME];
+    let key = select(network_keys().chain(odd).collect::<Vec<_>>());
     let few = vec((key, value), 0..3)
         .prop_map(|pairs| pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
     // Mostly none: then most calls succeed, and the later ones meet something.

@@ -19,11 +19,11 @@ pub fn assert_each_frame_reaches_everybody_once(kernel: &FakeKernel, bus: &Bus, 
     ends.extend(hub.map(|hub| hub.index));
     let wire = hub.filter(|hub| hub.kind == LinkKind::Can);
     // FD frames do not fit through a classic interface.
-    let narrow = |end: u32| hub.filter(|hub| hub.index == end).map_or(bus.mtu, |hub| hub.mtu) < CANFD_MTU;
+    let narrow = |end: u32| hub.filter(|hub| hub.index == end).map_or(bus.mtu(), |hub| hub.mtu) < CANFD_MTU;
     for &source in &ends {
         let classic = kernel.deliveries(source, Frame::CLASSIC);
         assert_eq!(classic, once(&ends, wire), "a classic frame from {source}");
-        let carried = |end: &u32| !narrow(source) && !narrow(*end) && (bus.fd || *end == source);
+        let carried = |end: &u32| !narrow(source) && !narrow(*end) && (bus.fd() || *end == source);
         let hearing = ends.iter().copied().filter(carried).collect();
         assert_eq!(kernel.deliveries(source, Frame::FD), once(&hearing, wire), "an FD frame from {source}");
         let hearing = ends.iter().copied().filter(|end| wire.is_none() || *end == source).collect();

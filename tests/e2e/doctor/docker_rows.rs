@@ -111,11 +111,7 @@ pub const ROWS: &[Row] = &[
         also: &[],
         by: By::Person,
         broken: |machine| {
-            let run = format!(
-                "docker run --detach --name e2e-ports --publish 8080:80 --network {} can-tools sleep infinity",
-                machine.bus.name
-            );
-            machine.does(&run, "docker rm --force e2e-ports");
+            machine.makes_container("run --detach", "e2e-ports", "--publish 8080:80");
         },
     },
     Row {
@@ -127,11 +123,7 @@ pub const ROWS: &[Row] = &[
         also: &[],
         by: By::Typing,
         broken: |machine| {
-            let create = format!(
-                "docker create --name e2e-late --restart always --network {} can-tools sleep infinity",
-                machine.bus.name
-            );
-            machine.does(&create, "docker rm --force e2e-late");
+            machine.makes_container("create", "e2e-late", "--restart always");
             machine.undo("systemctl start canhub.socket canhub");
             machine.does(
                 "systemctl stop canhub.socket canhub; ! docker start e2e-late && systemctl start canhub.socket canhub",

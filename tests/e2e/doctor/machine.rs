@@ -121,6 +121,16 @@ impl Machine {
         sh(line);
     }
 
+    /// Another container on the bus, by `docker run --detach` or `docker create`, with more options.
+    #[track_caller]
+    pub fn makes_container(&self, command: &str, name: &str, options: &str) {
+        let bus = &self.bus.name;
+        self.does(
+            &format!("docker {command} --name {name} {options} --network {bus} can-tools sleep infinity"),
+            &format!("docker rm --force {name}"),
+        );
+    }
+
     /// Remembers a line that undoes something.
     pub fn undo(&self, line: &str) {
         self.undo.borrow_mut().push(line.into());
