@@ -1,7 +1,8 @@
-//! How long a bus is silent when somebody breaks it: from the fault to the first frame that arrives again.
+//! Measures how long a bus is interrupted by a fault: from the fault to the first frame that arrives again.
 //!
-//! `make bench`, or as root on a kernel with vxcan and can-gw: `heal --canhub target/release/canhub`. Only faults that
-//! have a link event; rules have none and wait for the audit. Slow is not an error; the goal stands beside the figures.
+//! `make bench`, or as root on a kernel with vxcan and can-gw: `heal --canhub target/release/canhub`. Only covers
+//! faults with a link event; rules have none and wait for the audit. Slow results are not an error; the goal is printed
+//! next to the figures.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that cannot measure ends with the reason")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures are for people")]
@@ -36,16 +37,16 @@ use daemon::{Daemon, host_end};
 use wire::Wire;
 
 const HUB: &str = "benchhub";
-/// As often as canhub heals a fault that recurs at once; after that the pauses are meant to grow.
+/// As often as canhub heals a recurring fault immediately; after that the pauses grow.
 const ROUNDS: usize = 5;
 /// After a Join the loop leaves the host alone for a second.
 const SETTLE: Duration = Duration::from_millis(1500);
-/// Between two faults, so that each is one of its own.
+/// Pause between two faults, so that each counts as a separate one.
 const BETWEEN: Duration = Duration::from_millis(300);
 /// The goal for the median of each fault.
 const GOAL: Duration = Duration::from_millis(50);
 
-/// A fault: its name, where its link is, and the harm.
+/// A fault: its name, the location of the link, and the operation.
 type Fault = (&'static str, Place, Option<LinkChange>);
 
 #[derive(Clone, Copy)]
@@ -73,7 +74,7 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     let (daemon, _) = Daemon::start(&canhub, folder.path(), "bench");
     daemon.create_network(HUB);
-    // A member for each fault: two faults of one link would be one fault that recurs.
+    // One member per fault: two faults of one link would count as a recurring fault.
     let sandboxes: Vec<Sandbox> = (0..faults.len() as u32).map(Sandbox::new).collect();
     for (number, sandbox) in sandboxes.iter().enumerate() {
         daemon.join(number as u32, &sandbox.path);
@@ -103,7 +104,7 @@ fn main() {
     daemon.delete_network();
 }
 
-/// Breaks it over netlink, so that no start of a process is measured.
+/// Breaks it over netlink, so that no process start is measured.
 fn harm(place: Place, number: u32, sandbox: &Path, change: Option<&LinkChange>) {
     let kernel = Linux::default();
     let (sandbox, name) = match place {

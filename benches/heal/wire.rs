@@ -1,7 +1,7 @@
-//! Frames from the hub into a container: what opens its sockets again whenever they are lost.
+//! Frames from the hub to a container, with sockets that are reopened whenever they are lost.
 //!
-//! While a frame is waited for, nobody sleeps: a guest's clock ticks a hundred times a second, and a sleep of any
-//! length takes one tick or two, which would be most of what is measured.
+//! Busy-waits for frames: the clock of a guest ticks a hundred times a second, and any sleep takes one or two ticks,
+//! which would be most of the measurement.
 
 use std::{
     fs::File,
@@ -19,13 +19,13 @@ use nix::sched::{CloneFlags, setns};
 use socketcan::{CanFrame, CanSocket, EmbeddedFrame, ExtendedId, Socket};
 
 const TICK: Duration = Duration::from_millis(5);
-/// Longer than the pause between two frames in peace.
+/// Longer than the normal pause between two frames.
 const SILENCE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A sender on the hub and a listener in the container, until dropped.
+/// A sender on the hub and a receiver in the container, until dropped.
 pub struct Wire {
-    /// What the sender sends now; raised at each fault, so that no frame of before counts.
+    /// The current round of the sender; incremented at each fault, so that no earlier frame counts.
     round: Arc<AtomicU32>,
     /// The last round of which a frame arrived.
     arrived: Arc<AtomicU32>,
@@ -55,7 +55,7 @@ impl Wire {
         wire
     }
 
-    /// How long after the harm the first frame arrives that was sent after it.
+    /// The time from the fault until the first frame arrives that was sent after it.
     pub fn silence_after(&self, harm: impl FnOnce()) -> Duration {
         harm();
         let broken = Instant::now();
@@ -85,7 +85,7 @@ fn listen(tell: &Sender<(u32, Instant)>, ended: &AtomicBool) {
     while !ended.load(Ordering::SeqCst) {
         thread::yield_now();
         let Ok(socket) = CanSocket::open("can0") else { continue };
-        // Until it is lost or silent, which a socket on an interface that was deleted is for ever.
+        // Until it is lost or silent; a socket on a deleted interface is silent forever.
         while let Ok(frame) = socket.read_frame_timeout(SILENCE) {
             let round = frame.data().try_into().map(u32::from_be_bytes);
             if round.is_ok_and(|round| tell.send((round, Instant::now())).is_err()) {

@@ -1,15 +1,15 @@
-//! The way of the other CAN plugins: one process for each step and for each rule.
+//! The approach of other CAN plugins: one process for each step and each rule.
 
 use std::{
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-/// The baseline's pair while it is measured.
+/// The baseline's pair during the measurement.
 pub const HOST_END: &str = "benchhost";
 const END: &str = "benchend";
 
-/// A network namespace as Docker keeps one: mounted on a path.
+/// A network namespace like Docker's: mounted on a path.
 pub struct Sandbox {
     name: String,
     pub path: String,
@@ -17,7 +17,7 @@ pub struct Sandbox {
 
 impl Sandbox {
     pub fn new(number: u32) -> Self {
-        // What an interrupted run left behind has another number.
+        // Leftovers of an interrupted run have another number.
         let name = format!("canhub-bench{}-{number}", std::process::id());
         run("ip", &["netns", "add", &name]);
         Self { path: format!("/run/netns/{name}"), name }
@@ -35,7 +35,7 @@ impl Drop for Sandbox {
     }
 }
 
-/// Joins a member to a bus with these ends: classic and FD rules in both directions with each.
+/// Joins a member to a bus with these ends: classic and FD rules in both directions for each.
 pub fn join(sandbox: &Sandbox, ends: &[String]) -> Duration {
     let started = Instant::now();
     run("ip", &["link", "add", HOST_END, "type", "vxcan", "peer", "name", END]);

@@ -1,4 +1,4 @@
-//! canhub as dockerd meets it: a process of its own behind its socket.
+//! canhub as dockerd sees it: a separate process behind its socket.
 
 use std::{
     cell::RefCell,
@@ -19,12 +19,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Daemon {
     child: Child,
     log: PathBuf,
-    /// The one connection that dockerd keeps.
+    /// The single connection that dockerd keeps.
     client: RefCell<Client>,
 }
 
 impl Daemon {
-    /// Starts one in a folder of its own, and says how long it took until the socket was bound.
+    /// Starts canhub in a folder of its own. Returns how long it took until the socket was bound.
     pub fn start(canhub: &Path, folder: &Path, name: &str) -> (Self, Duration) {
         let folder = folder.join(name);
         fs::create_dir(&folder).unwrap();
@@ -57,7 +57,7 @@ impl Daemon {
         self.call("DeleteNetwork", &bodies::delete_network(&bodies::network(0)));
     }
 
-    /// CreateEndpoint and Join, and how long they took together.
+    /// CreateEndpoint and Join. Returns how long they took together.
     pub fn join(&self, number: u32, sandbox: &str) -> Duration {
         let (network, endpoint) = (bodies::network(0), bodies::endpoint(number));
         let create = bodies::create_endpoint(&network, &endpoint, json!({}));

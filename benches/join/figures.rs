@@ -1,10 +1,10 @@
-//! What came out, for people and for programs.
+//! The results, for people and programs.
 
 use std::{fmt, time::Duration};
 
 use serde_json::{Value, json};
 
-/// The goal for memory with 100 members.
+/// The goal for memory use with 100 members.
 const RESIDENT_GOAL_KIB: u64 = 8 * 1024;
 
 pub struct Row {
@@ -14,10 +14,10 @@ pub struct Row {
     pub goal: Option<u32>,
 }
 
-/// What one kind of join took.
+/// The durations of one kind of join.
 pub struct Times {
     pub median: Duration,
-    /// The least disturbed one: on one processor, udev works on each new link at the same time.
+    /// The fastest one: on a single CPU, udev processes each new link at the same time.
     pub best: Duration,
 }
 
@@ -28,7 +28,7 @@ pub struct Figures {
     pub members: usize,
 }
 
-/// The middle one; of an even number the upper.
+/// The median; of an even number the upper one.
 pub fn median(mut durations: Vec<Duration>) -> Duration {
     durations.sort();
     durations[durations.len() / 2]
@@ -42,7 +42,7 @@ impl Times {
 }
 
 impl Row {
-    /// Of the medians, and of the best.
+    /// The ratios of the medians, and of the best.
     fn ratios(&self) -> [f64; 2] {
         let ratio = |forked: Duration, canhub: Duration| forked.as_secs_f64() / canhub.as_secs_f64();
         [ratio(self.forked.median, self.canhub.median), ratio(self.forked.best, self.canhub.best)]

@@ -1,12 +1,12 @@
-//! Before other processes: what is measured is canhub, not who else wants the guest's one processor.
+//! Runs ahead of other processes, so that canhub is measured, and not who else uses the guest's only CPU.
 
 use std::{os::unix::process::CommandExt, process::Command};
 
-/// Runs all of this again, with whatever it starts, under a real-time policy: once.
+/// Re-executes this program once with a real-time policy, which its children inherit.
 ///
-/// Each new link, whoever made it, wakes udev. On the guest's one processor with its ticks of 10 ms that was
-/// most of what was measured, also with the lowest `nice`: a scheduler that lets the running task end its
-/// slice gives udev a tick at each hand-over between the client, the server and the kernel's thread.
+/// Every new link wakes udev, whoever created it. On the guest's only CPU with its 10 ms ticks that was most of the
+/// measurement, even at the lowest `nice`: a scheduler that lets the running task finish its slice gives udev a tick at
+/// each switch between the client, the server and the kernel's thread.
 pub fn go() {
     const DONE: &str = "CANHUB_BENCH_GOES_FIRST";
     if std::env::var_os(DONE).is_none() {

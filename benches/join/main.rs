@@ -1,8 +1,8 @@
-//! How long a container's start waits for its bus: canhub beside what forks `ip` and `cangw`.
+//! Measures how long the start of a container waits for its bus: canhub, and a baseline that forks `ip` and `cangw`.
 //!
-//! `make bench`, or as root on a kernel with vxcan and can-gw: `join --canhub target/release/canhub`. Both are
-//! measured in one run on the same bus, so the ratios hold where the times do not: a User Mode Linux
-//! guest pays some 40 µs a system call. Slow is not an error; the goals stand beside the figures.
+//! `make bench`, or as root on a kernel with vxcan and can-gw: `join --canhub target/release/canhub`. Both are measured
+//! in one run on the same bus, so the ratios are valid even if the times are not: a User Mode Linux guest takes about
+//! 40 µs per system call. Slow results are not an error; the goals are printed next to the figures.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that cannot measure ends with the reason")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures are for people")]
@@ -24,13 +24,13 @@ use baseline::{Sandbox, run};
 use daemon::Daemon;
 use figures::{Figures, Row, Times, median};
 
-/// The hub of the bus that is measured.
+/// The hub of the measured bus.
 const HUB: &str = "benchhub";
-/// Members that a bus has already; joins to measure of canhub and of the baseline; the ratio to reach.
+/// Existing members of the bus; number of joins to measure for canhub and the baseline; the goal for the ratio.
 const SIZES: [(u32, usize, usize, Option<u32>); 4] =
     [(1, 15, 5, Some(20)), (8, 15, 5, None), (32, 11, 3, Some(200)), (100, 9, 1, None)];
 const STARTS: usize = 20;
-/// The endpoint that comes and goes has numbers from here on; those that stay count from 0.
+/// Numbers of the endpoint that comes and goes start here; those that stay start at 0.
 const GUESTS: u32 = 1000;
 /// Docker leaves more time than this between the calls for two containers.
 const SETTLE: Duration = Duration::from_millis(150);
@@ -60,7 +60,7 @@ fn main() {
         }
         let canhub = Times::of((0..joins).map(|_| one_of_canhubs(&daemon)).collect());
         let ends: Vec<String> = (0..size).map(daemon::host_end).chain([HUB.to_owned()]).collect();
-        // Its loop would look at each of the baseline's links, on the same processor.
+        // Otherwise its loop would process each of the baseline's links, on the same CPU.
         daemon.signal("-STOP");
         let forked = Times::of((0..baseline_joins).map(|_| one_of_the_baselines(&ends)).collect());
         daemon.signal("-CONT");
@@ -91,7 +91,7 @@ fn one_of_the_baselines(ends: &[String]) -> Duration {
     took
 }
 
-/// The program to measure. Cargo adds `--bench` of its own.
+/// The program to measure. Cargo adds its own `--bench`.
 fn canhub() -> Option<PathBuf> {
     let mut arguments = std::env::args().skip_while(|argument| argument != "--canhub");
     arguments.nth(1).map(PathBuf::from)

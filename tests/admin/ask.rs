@@ -1,4 +1,4 @@
-//! Asking on the admin socket.
+//! Client of the admin socket.
 
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
@@ -16,12 +16,12 @@ use super::{
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// One GET.
+/// A GET request.
 pub fn get(socket: &Path, path: &str) -> Reply {
     request(socket, "GET", path)
 }
 
-/// One request without a body.
+/// A request without a body.
 pub fn request(socket: &Path, method: &str, path: &str) -> Reply {
     let mut client = Client::connect(socket);
     client.send(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
@@ -34,7 +34,7 @@ impl Rig {
         get(&self.admin(), "/v1/status").json()
     }
 
-    /// The value of a sample in `/metrics`, such as `canhub_leaves_total`; zero where there is none.
+    /// The value of a sample in `/metrics`, such as `canhub_leaves_total`; zero if there is none.
     pub fn sample(&self, name: &str) -> f64 {
         let text = get(&self.admin(), "/metrics").body;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
@@ -42,17 +42,17 @@ impl Rig {
     }
 }
 
-/// One who listens to events.
+/// An event listener.
 pub struct Listener {
     lines: BufReader<UnixStream>,
 }
 
 impl Listener {
-    /// From now on, after the last so many.
+    /// Starts listening, preceded by up to this many kept events.
     pub fn start(socket: &Path, last: usize) -> Self {
         let mut stream = UnixStream::connect(socket).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        // HTTP/1.0, so that events come as they are and not in chunks.
+        // HTTP/1.0, so that events are not sent in chunks.
         write!(stream, "GET /v1/events?last={last} HTTP/1.0\r\n\r\n").unwrap();
         let mut listener = Self { lines: BufReader::new(stream) };
         let mut head = String::new();
@@ -73,7 +73,7 @@ impl Listener {
         None
     }
 
-    /// Whether nothing comes for a while.
+    /// Whether nothing arrives for a while.
     pub fn is_silent(&mut self) -> bool {
         self.lines.get_mut().set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let mut rest = Vec::new();

@@ -1,4 +1,4 @@
-//! `canhub status` and `canhub events`, as a person types them.
+//! `canhub status` and `canhub events` on the command line.
 
 #![allow(clippy::disallowed_methods, reason = "a test may start the program that it is about")]
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{bodies, rig::Rig};
 
-/// What a command printed, its complaint, and how it ended.
+/// The output, the error message and the exit code of a command.
 pub fn canhub(socket: &Path, args: &[&str]) -> (String, String, i32) {
     let run = Command::new(env!("CARGO_BIN_EXE_canhub"))
         .args(args)

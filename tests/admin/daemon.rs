@@ -1,4 +1,4 @@
-//! The real program's admin socket: who finds it, and what is not there.
+//! The admin socket of the real program: who can reach it, and what does not exist.
 
 use std::{
     fs,
@@ -30,7 +30,7 @@ fn only_the_owner_can_reach_the_socket_and_it_is_removed_with_the_daemon() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&daemon.admin), 0o600);
     assert_eq!(mode(daemon.admin.parent().unwrap()), 0o700);
-    // One who listens to events does not hold the end up.
+    // An event listener does not delay the exit.
     let listener = super::ask::Listener::start(&daemon.admin, 0);
     let started = Instant::now();
     daemon.signal("-TERM");
@@ -68,7 +68,7 @@ fn without_an_admin_socket_the_driver_works_and_the_log_says_so() {
     assert!(log.contains("no admin socket") && log.contains("admin.sock"), "{log}");
 }
 
-/// The inodes of the sockets on which the process listens for TCP.
+/// The inodes of the process's listening TCP sockets.
 fn listens_on_tcp(daemon: &Daemon) -> usize {
     let folder = format!("/proc/{}/fd", daemon.child.id());
     let files = fs::read_dir(folder).unwrap().flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
@@ -108,7 +108,7 @@ fn nothing_listens_on_tcp_unless_requested_and_then_only_for_metrics() {
     assert_eq!(listens_on_tcp(&daemon), 1);
     assert!(ask("/v1/status").starts_with("HTTP/1.0 404"));
     assert!(ask("/v1/events").starts_with("HTTP/1.0 404"));
-    // The kernel may refuse to list rules to who is not root; then the answer is a sentence.
+    // The kernel may refuse to list rules to non-root users; the response is then an error message.
     let metrics = ask("/metrics");
     assert!(metrics.ends_with("# EOF\n") || metrics.contains("\"error\""), "{metrics}");
 }

@@ -1,4 +1,4 @@
-//! Every heal is one event and one count, and nobody who listens can hold anybody up.
+//! Each heal is one event and one count, and listeners cannot hold anything up.
 
 use std::time::{Duration, Instant};
 
@@ -73,7 +73,7 @@ fn kept_events_can_be_read_without_following() {
     assert!(asked("since=3").body.contains("last=NUMBER"));
 }
 
-/// Issue: a slow reader is told what it missed.
+/// A slow reader is told what it missed.
 #[test]
 fn a_slow_client_is_told_how_much_it_missed() {
     const MANY: u64 = 20_000;
@@ -108,10 +108,10 @@ fn two_hundred_listeners_half_of_them_stuck_do_not_delay_joins() {
         rig.part(&network, &endpoint);
         took
     };
-    // The best of many: what else this machine does only ever adds to it.
+    // The best of many: other load on this machine only ever adds time.
     let best = || (0..50).map(join).min().unwrap();
     let alone = best();
-    // On a machine that is busy all the while, or with a server that is still filling sockets, it is tried again.
+    // Retried if the machine is busy throughout, or the server is still filling socket buffers.
     let joins_within = |limit: Duration, whom: &str| {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
@@ -127,7 +127,7 @@ fn two_hundred_listeners_half_of_them_stuck_do_not_delay_joins() {
     for _ in 0..5000 {
         rig.manager.events().tell(Event::new(Kind::Adopted));
     }
-    // Those whose sockets are full cost nothing, those who read a little: they are threads of this very test.
+    // Listeners with full sockets cost nothing; those that read cost a little, as threads of this very test.
     let slack = Duration::from_millis(1);
     joins_within(alone * 2 + slack, "100 who do not read");
     let reading: Vec<_> = (0..100)

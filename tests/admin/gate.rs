@@ -1,4 +1,4 @@
-//! `canhub health`, alone and as the gate of a boot; the man page; colours.
+//! `canhub health`, alone and as a boot gate; man pages; colours.
 
 #![allow(clippy::disallowed_methods, reason = "a test may start the program that it is about")]
 
@@ -102,7 +102,7 @@ fn the_gate_stays_closed_and_says_why() {
         (json!("unhealthy"), 1)
     );
 
-    // Degraded is good enough, unless it is not.
+    // Degraded is good enough, unless `--strict` is given.
     rig.call("DeleteNetwork", &super::bodies::delete_network(&super::bodies::network(1))).ok();
     rig.network(2, json!({ "adapter": "can7" }));
     until(&rig, "overall", "degraded");
@@ -132,7 +132,7 @@ fn a_daemon_that_never_answered_has_its_own_exit_code() {
     );
 }
 
-/// A device in the field is not to stay down for a typing error.
+/// A typo must not keep a device in the field down.
 #[test]
 fn a_daemon_with_an_invalid_policy_serves_and_reports_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -171,13 +171,13 @@ fn man_pages_cover_all_commands() {
     assert!(!folder.join("canhub-man.1").exists(), "a hidden command has a page");
 }
 
-/// What the daemon writes to a terminal until it listens.
+/// What the daemon writes to a terminal before it listens.
 fn log_on_a_terminal(no_color: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).display().to_string();
     let terminal = nix::pty::openpty(None, None).unwrap();
     let screen = || Stdio::from(terminal.slave.try_clone().unwrap());
-    // One that never listens ends all the same, and reading it with it.
+    // A daemon that never listens exits too, which ends the read.
     let mut daemon = Command::new("timeout")
         .args(["20", env!("CARGO_BIN_EXE_canhub"), "serve", "--no-heal", "--log-format=text"])
         .args(["--docker-socket=none", "--socket", &at("plugin.sock"), "--admin-socket", &at("admin.sock")])
@@ -192,7 +192,7 @@ fn log_on_a_terminal(no_color: &str) -> String {
     drop(terminal.slave);
     let mut keyboard = fs::File::from(terminal.master);
     let (mut log, mut piece) = (String::new(), [0; 4096]);
-    // A terminal whose last program has ended cannot be read (EIO).
+    // Reading a terminal whose last process has ended fails (EIO).
     while !log.contains("listening") {
         let length = keyboard.read(&mut piece).unwrap_or_else(|err| panic!("{err}; it wrote: {log}"));
         log += &String::from_utf8_lossy(&piece[..length]);

@@ -1,4 +1,4 @@
-//! `POST /v1/heal`: what a person asked for is done, also where nobody would do it unasked.
+//! `POST /v1/heal`: heals on request, even where canhub would not.
 
 use std::{fs, thread, time::Duration};
 
@@ -37,7 +37,7 @@ fn a_bus_with_healing_off_is_healed_on_request() {
     assert!(done[0]["did"].as_str().unwrap().contains("create the vcan vcan-asked"));
     assert_eq!(rig.status()["buses"][0]["steps"], json!([]));
     assert_eq!(heal(&rig), Vec::<Value>::new(), "once is enough");
-    // It is told like every other heal.
+    // Reported like any other heal.
     assert_eq!(rig.sample("canhub_heals_total{reason=\"the hub was missing\"}"), 1.0);
 }
 
@@ -54,7 +54,7 @@ fn unreadable_records_are_renamed_and_rewritten() {
     let aside = fs::read_dir(rig.state()).unwrap().flatten();
     assert_eq!(aside.filter(|entry| entry.file_name().to_string_lossy().contains("unreadable")).count(), 1);
 
-    // A network that somebody has added to the file is taken in.
+    // A network that someone added to the file is loaded.
     let other = good.replace(&network, &"e5".repeat(32)).replace("vcan-asked", "vcan-imported");
     fs::write(&file, other).unwrap();
     assert!(heal(&rig)[0]["did"].as_str().unwrap().starts_with("load the network e5"));
@@ -71,7 +71,7 @@ fn a_get_heals_nothing() {
 /// Two members and the hub: six ways, each with a rule for classic, for FD and for error frames.
 const RULES: usize = 18;
 
-/// Both have read the rules before either acts: the second one's look is old when its turn comes.
+/// Both have read the rules before either acts: the second one's reading is outdated when its turn comes.
 #[test]
 fn two_heals_at_once_add_each_rule_once() {
     let (rig, kernel) = hanging::rig(Duration::from_secs(20));
@@ -94,7 +94,7 @@ fn two_heals_at_once_add_each_rule_once() {
     assert_eq!(rig.kernel.rules().unwrap().len(), RULES);
 }
 
-/// A container starts between the look and its turn: what the look saw is old then.
+/// A container starts between the reading and the turn, which makes the reading outdated.
 #[test]
 fn a_heal_overtaken_by_a_join_starts_over() {
     let (rig, kernel) = hanging::rig(Duration::from_secs(20));
@@ -112,7 +112,7 @@ fn a_heal_overtaken_by_a_join_starts_over() {
     assert_eq!(rig.kernel.rules().unwrap().len(), RULES);
 }
 
-/// It reads the host for longer than everything else may, and a second one takes its turn after it.
+/// Reading the host takes longer than other requests are allowed to, and a second heal takes its turn afterwards.
 #[test]
 fn slow_heals_run_one_at_a_time_and_are_answered() {
     let (rig, kernel) = hanging::rig(Duration::from_secs(20));
@@ -123,7 +123,7 @@ fn slow_heals_run_one_at_a_time_and_are_answered() {
         let first = scope.spawn(|| heal(&rig));
         kernel.until_waiting(1);
         let second = scope.spawn(|| heal(&rig));
-        // Longer than the time limit of everything that only reads.
+        // Longer than the time limit of read-only requests.
         thread::sleep(Duration::from_millis(5500));
         assert_eq!(kernel.waiting(), 1, "the second one waits for its turn");
         kernel.hold(Held::None);

@@ -1,4 +1,4 @@
-//! `/v1/health`: what is wrong is said, in time, whatever hangs.
+//! `/v1/health`: reports what is wrong, in time, whatever hangs.
 
 mod facts;
 mod timeouts;
@@ -31,7 +31,7 @@ use super::{
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Looks often, so that nobody has to wait.
+/// Short intervals, so that tests need not wait.
 pub fn eager() -> Policy {
     Policy {
         interval: Duration::from_millis(30),
@@ -41,7 +41,7 @@ pub fn eager() -> Policy {
     }
 }
 
-/// With what a policy's file says of components.
+/// A policy file with these lines about components.
 fn policy(needs: &str) -> (Policy, Option<String>) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("health.toml");
@@ -58,7 +58,7 @@ fn docker_at(socket: &Path) -> Watch {
     Watch { docker: Some(socket.to_owned()), ..no_docker() }
 }
 
-/// A rig that is looked at, and was looked at by the loop once.
+/// A rig with health checks, after one pass of the loop.
 fn rig(policy: Policy, watch: Watch) -> Rig {
     let rig = Rig::watched(server::TIME_LIMIT, Health::new(policy, None), Some(watch), |kernel| kernel);
     reconcile(&rig);
@@ -78,7 +78,7 @@ fn component(report: &Value, name: &str) -> Value {
     components.iter().find(|one| one["component"] == name).cloned().unwrap_or(Value::Null)
 }
 
-/// Waits until a component is so, and returns the answer.
+/// Waits until a component has this status, and returns the response.
 #[track_caller]
 pub fn until(rig: &Rig, name: &str, status: &str) -> (Reply, Value) {
     let deadline = Instant::now() + PATIENCE;
@@ -97,7 +97,7 @@ pub fn until(rig: &Rig, name: &str, status: &str) -> (Reply, Value) {
     }
 }
 
-/// A Docker that answers `/_ping` after a while; `None`: never. It is there as long as its folder.
+/// A Docker that answers `/_ping` after a delay; `None`: never. It exists as long as its folder.
 fn docker(dir: &Path, after: Option<Duration>) -> PathBuf {
     let socket = dir.join("docker.sock");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -176,7 +176,7 @@ fn a_broken_bus_makes_it_unhealthy_with_the_reason_and_the_fix() {
     assert_eq!((reply.status, component(&report, &name)), (200, Value::Null));
 }
 
-/// A bus that lacks its rules because the kernel has no can-gw is the kernel's fault, and it is said so.
+/// A bus that lacks its rules because the kernel has no can-gw is reported as the kernel's fault.
 #[test]
 fn a_missing_module_is_reported_with_the_package_that_contains_it() {
     let root = tempfile::tempdir().unwrap();
@@ -203,7 +203,7 @@ fn a_missing_module_is_reported_with_the_package_that_contains_it() {
     );
 }
 
-/// However rarely it looks by itself: a boot waits for it, and a person.
+/// However long its own interval: a boot or a person may be waiting.
 #[test]
 fn events_and_audits_trigger_checks_until_everything_is_healthy() {
     let rig = rig(Policy { interval: Duration::from_secs(86_400), ..eager() }, no_docker());
@@ -215,7 +215,7 @@ fn events_and_audits_trigger_checks_until_everything_is_healthy() {
     rig.kernel.delete_link(None, hub.index).unwrap();
     rig.manager.events().tell(Event::new(Kind::Problem));
     until(&rig, &name, "unhealthy");
-    // Mended by hand, so that nothing is told of it.
+    // Fixed by hand, so that there is no event.
     rig.kernel.create_vcan(&hub.name.parse().unwrap(), hub.mtu, hub.alias.as_deref().unwrap()).unwrap();
     reconcile(&rig);
     until(&rig, "overall", "healthy");

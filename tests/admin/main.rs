@@ -1,6 +1,6 @@
-//! The admin socket, as `canhub status`, a monitoring system and a curious person use it.
+//! The admin socket, as used by `canhub status`, monitoring systems and people.
 //!
-//! The servers and the manager are the real ones; the kernel is the one in memory, so no root is needed.
+//! The servers and the manager are real; the kernel is the one in memory, so no root is needed.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests are tests")]
 

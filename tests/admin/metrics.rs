@@ -1,4 +1,4 @@
-//! `/metrics`, held to the letter of OpenMetrics.
+//! `/metrics`, checked strictly against OpenMetrics.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::{ask::get, openmetrics::Exposition, rig::Rig};
 #[test]
 fn metrics_are_strictly_valid_openmetrics() {
     let rig = Rig::new();
-    // An empty host, and one with all that makes a sample.
+    // An empty host, and one with every kind of sample.
     let empty = get(&rig.admin(), "/metrics");
     assert!(
         empty.head.contains("application/openmetrics-text; version=1.0.0; charset=utf-8"),
@@ -107,7 +107,7 @@ fn no_counter_falls_when_members_leave_or_links_are_healed_or_an_adapter_is_repl
 
     type Disturbance<'a> = (&'a str, Box<dyn Fn() + 'a>);
     let disturbances: [Disturbance<'_>; 4] = [
-        // Its last frames since the scrape count too: it is read before its rules go.
+        // Its last frames since the scrape count too: counters are read before its rules are deleted.
         (
             "a member leaves",
             Box::new(|| {
@@ -144,7 +144,7 @@ fn no_counter_falls_when_members_leave_or_links_are_healed_or_an_adapter_is_repl
     assert_eq!(received(&before), 45.0);
 }
 
-/// Prometheus' own text format has no `# EOF` and no types of OpenMetrics; every sample must read the same all the same.
+/// Prometheus' own text format has no `# EOF` and no OpenMetrics types; the samples must still be the same.
 #[test]
 fn an_independent_prometheus_parser_agrees() {
     let rig = Rig::new();
@@ -166,7 +166,7 @@ fn an_independent_prometheus_parser_agrees() {
             prometheus_parse::Value::Counter(value)
             | prometheus_parse::Value::Gauge(value)
             | prometheus_parse::Value::Untyped(value) => {
-                // Ages and times move; nothing else is a fraction.
+                // Ages and durations change; nothing else is a fraction.
                 assert!((value - sample.value).abs() < f64::EPSILON, "{sample:?}: {value}");
                 compared += 1;
             }

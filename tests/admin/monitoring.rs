@@ -1,4 +1,4 @@
-//! The dashboard and the alert rules in `docs/` use what `/metrics` really tells, so they cannot rot.
+//! The dashboard and the alert rules in `docs/` only use what `/metrics` really exports, so they cannot rot.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use super::{ask::get, openmetrics::Exposition, rig::Rig};
 
-/// The labels of each metric, with all values of each.
+/// The labels of each metric, with all their values.
 type Samples = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
-/// What `/metrics` tells when all that makes a sample is there.
+/// The content of `/metrics` with every kind of sample.
 fn told() -> Samples {
     let watch = super::health::no_docker();
     let health = Health::new(super::health::eager(), None);
@@ -43,14 +43,14 @@ fn told() -> Samples {
     told
 }
 
-/// Labels that Prometheus adds by itself.
+/// Labels that Prometheus adds.
 const ADDED: [&str; 2] = ["instance", "job"];
 
 fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// What is wrong with an expression and the labels that its texts name.
+/// The errors in an expression and in the labels of its texts.
 fn faults(told: &Samples, expr: &str, named: &[String]) -> Vec<String> {
     let mut faults = Vec::new();
     let mut labels: BTreeSet<&str> = ADDED.into();
@@ -94,7 +94,7 @@ fn faults(told: &Samples, expr: &str, named: &[String]) -> Vec<String> {
     faults
 }
 
-/// The words between two marks.
+/// The words between two markers.
 fn between(text: &str, open: &str, close: &str) -> Vec<String> {
     let pieces = text.split(open).skip(1).filter_map(|rest| rest.split_once(close));
     pieces.map(|(inside, _)| inside.trim().to_owned()).collect()
@@ -116,7 +116,7 @@ fn the_dashboard_uses_exactly_the_existing_metrics() {
             used += &expr;
         }
     }
-    // And it shows all that there is.
+    // And it shows every metric.
     let parts = ["_sum", "_count"];
     for name in told.keys().filter(|name| !parts.iter().any(|part| name.ends_with(part))) {
         assert!(used.contains(name.as_str()), "{name} is on no panel");

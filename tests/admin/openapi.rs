@@ -1,4 +1,4 @@
-//! `docs/openapi.json` says what is there, and what is there is as it says.
+//! `docs/openapi.json` describes everything that exists, correctly.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ fn schema(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
-/// The schema of a path's answer, as described.
+/// The schema of a path's response.
 fn answer(path: &str, status: u16) -> (Value, String) {
     let document = description();
     let mut response = document["paths"][path]["get"]["responses"][status.to_string()].clone();
@@ -41,7 +41,7 @@ fn answer(path: &str, status: u16) -> (Value, String) {
     (content["schema"].clone(), media_type.clone())
 }
 
-/// Asks, and holds the answer against its description.
+/// Sends a request, and checks the response against its description.
 #[track_caller]
 fn assert_described(rig: &Rig, path: &str, expected: u16) {
     let reply = get(&rig.admin(), path);
@@ -99,9 +99,9 @@ fn real_responses_match_their_description() {
         |kernel| kernel,
     );
     assert_described(&rig, "/v1/ready", 503);
-    // Before the first look of the loop, all is not known to be well.
+    // Before the loop's first pass, the status is not healthy.
     assert_described(&rig, "/v1/health", 503);
-    // All that makes a field: members at each stage, an adapter that is there and one that is not, what is broken.
+    // Everything that produces a field: members in each stage, a present and a missing adapter, faults.
     let network = rig.network(1, json!({ "hub": "vcan-body", "heal": "off" }));
     rig.member(&network, 1);
     rig.call("CreateEndpoint", &bodies::create_endpoint(&network, &bodies::endpoint(2), json!({}))).ok();
@@ -142,7 +142,7 @@ fn real_responses_match_their_description() {
     assert_eq!(faults(&description(), &schema("Missed"), &json!({ "missed": 3 })), Vec::<String>::new());
 }
 
-/// All words of an enumeration: serde names them when it meets another.
+/// All values of an enumeration: serde lists them in the error for an unknown one.
 fn words<T: DeserializeOwned>() -> BTreeSet<String> {
     let Err(err) = serde_json::from_str::<T>("\"?\"") else { panic!("`?` is a word") };
     let err = err.to_string();

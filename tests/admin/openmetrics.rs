@@ -1,8 +1,8 @@
-//! A reader of OpenMetrics text that forgives nothing (OpenMetrics 1.0, "Text Format"), as far as canhub uses it.
+//! A strict parser of OpenMetrics text (OpenMetrics 1.0, "Text Format"), for the subset that canhub uses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// All that a scrape tells.
+/// The content of a scrape.
 #[derive(Debug, Default)]
 pub struct Exposition {
     /// The type of each family.
@@ -17,7 +17,7 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// A histogram of one set of labels.
+/// A histogram for one set of labels.
 #[derive(Default)]
 struct Set {
     buckets: Vec<(f64, f64)>,
@@ -80,7 +80,7 @@ impl Exposition {
         Ok(exposition)
     }
 
-    /// Buckets rise, and the last is the count; for each set of labels.
+    /// For each set of labels, buckets must rise and the last one must equal the count.
     fn check_histograms(&self) -> Result<(), String> {
         for (family, _) in self.kinds.iter().filter(|(_, kind)| *kind == "histogram") {
             let mut sets: BTreeMap<String, Set> = BTreeMap::new();
@@ -145,7 +145,7 @@ impl Sample {
     }
 }
 
-/// A value up to its closing quote, and what follows.
+/// A value up to its closing quote, and the rest.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let (mut value, mut chars) = (String::new(), text.char_indices());
     loop {

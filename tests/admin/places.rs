@@ -1,4 +1,4 @@
-//! Who may ask on the admin socket, and who waits for whom.
+//! Access to the admin socket, and its resource limits.
 
 #![allow(clippy::disallowed_methods, reason = "a test may start the program that it is about")]
 
@@ -25,7 +25,7 @@ use super::{
     rig::Rig,
 };
 
-/// Runs on a thread of its own what serves for ever, until the guard is dropped.
+/// Runs an endless server on a separate thread, until the guard is dropped.
 fn served<F: Future<Output = ()>>(serve: impl FnOnce() -> F + Send + 'static) -> oneshot::Sender<()> {
     let (guard, dropped) = oneshot::channel::<()>();
     thread::spawn(move || {
@@ -45,8 +45,8 @@ fn admin(rig: &Rig) -> Admin {
     Admin::new(Handle::new(rig.manager.clone()), rig.health.clone())
 }
 
-/// The socket lets everybody connect here, as after a chmod by mistake. Root's test asks as nobody; anybody else's
-/// asks a socket that somebody else owns.
+/// Here anyone can connect to the socket, as after an accidental chmod. As root, the test connects as nobody;
+/// otherwise, to a socket of another owner.
 #[test]
 fn another_user_who_reaches_the_socket_is_refused() {
     const NOBODY: u32 = 65534;
@@ -54,7 +54,7 @@ fn another_user_who_reaches_the_socket_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
     let (socket, program) = (dir.path().join("admin.sock"), dir.path().join("canhub"));
-    // The build's folder may be closed to others.
+    // The build folder may not be accessible to others.
     fs::copy(env!("CARGO_BIN_EXE_canhub"), &program).unwrap();
     let listener = UnixListener::bind(&socket).unwrap();
     fs::set_permissions(&socket, Permissions::from_mode(0o666)).unwrap();
@@ -81,7 +81,7 @@ fn another_user_who_reaches_the_socket_is_refused() {
     assert_eq!(String::from_utf8(run.stdout).unwrap(), "");
 }
 
-/// Anybody who reaches the port may scrape; with the kernel slow, those must not keep root out.
+/// Anyone who reaches the port can scrape; while the kernel is slow, scrapes must not keep root out.
 #[test]
 fn scrapes_over_tcp_take_no_slots_of_the_admin_socket() {
     let (rig, kernel) = hanging::rig(Duration::from_secs(20));
@@ -100,7 +100,7 @@ fn scrapes_over_tcp_take_no_slots_of_the_admin_socket() {
     kernel.until_waiting(1);
     thread::scope(|scope| {
         let asked: Vec<_> = (0..2).map(|_| scope.spawn(|| get(&socket, "/v1/status").status)).collect();
-        // One scrape, and both of those who ask on the socket.
+        // One scrape, and both of the requests on the socket.
         kernel.until_waiting(3);
         kernel.hold(Held::None);
         for asked in asked {

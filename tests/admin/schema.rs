@@ -1,8 +1,8 @@
-//! JSON Schema as `docs/openapi.json` uses it, and stricter: a field that is not described is an error, too.
+//! JSON Schema as `docs/openapi.json` uses it, but stricter: an undescribed field is also an error.
 
 use serde_json::Value;
 
-/// What is wrong with a value, each with where it is. Schemas refer to others of the same document.
+/// The errors in a value, each with its location. Schemas can refer to others in the same document.
 pub fn faults(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
     let mut faults = Vec::new();
     check(document, schema, value, "$", &mut faults);

@@ -125,7 +125,7 @@ fn an_unknown_path_is_answered_with_the_valid_ones() {
     assert_eq!(request(&rig.admin(), "POST", "/v1/status").status, 405);
 }
 
-/// A kernel that hangs keeps two threads of those who ask about it, and nobody else.
+/// A hanging kernel blocks two threads of those who query it, and nothing else.
 #[test]
 fn while_the_kernel_hangs_everything_else_works_and_status_reports_it() {
     let (rig, kernel) = hanging::rig(Duration::from_secs(20));

@@ -1,25 +1,25 @@
-//! Request bodies in the shapes that were captured, and ids in the shapes that Docker gives.
+//! Request bodies as captured, and IDs as Docker generates them.
 
 #![allow(dead_code, reason = "the tests, those of the admin socket and the bench use different parts")]
 
 use serde_json::{Value, json};
 
-/// A network id of 64 hex digits.
+/// A network ID of 64 hex digits.
 pub fn network(number: u32) -> String {
     format!("{:08x}", 0xe189_0000_u32 + number).repeat(8)
 }
 
-/// An endpoint id of 64 hex digits.
+/// An endpoint ID of 64 hex digits.
 pub fn endpoint(number: u32) -> String {
     format!("{:08x}", 0x583e_0000_u32 + number).repeat(8)
 }
 
-/// Where Docker puts the namespace of a container.
+/// Where Docker puts the network namespace of a container.
 pub fn sandbox(number: u32) -> String {
     format!("/var/run/docker/netns/{:012x}", 0x2344_22f8_0000_u64 + u64::from(number))
 }
 
-/// CreateNetwork with the null IPAM driver, as 28 and 29 send it.
+/// CreateNetwork with the null IPAM driver, as sent by 28 and 29.
 pub fn create_network(id: &str, options: Value) -> Value {
     json!({
         "NetworkID": id,

@@ -1,18 +1,18 @@
-//! What makes a bus: each end hears each other end exactly once, classic and FD.
+//! The definition of a bus: each end receives every frame of every other end exactly once, classic and FD.
 
 use canhub::kernel::{CANFD_MTU, Kernel, LinkChange, LinkKind, fake::Frame};
 
 use super::rig::Rig;
 
 impl Rig {
-    /// That the hub and the host ends of these endpoints form one bus for both kinds of frame, and for error frames where
-    /// no wire is on it.
+    /// Asserts that the hub and the host ends of these endpoints form one bus for both kinds of frames, and for error
+    /// frames if it has no adapter.
     #[track_caller]
     pub fn assert_bus(&self, hub: &str, endpoints: &[&str]) {
         self.assert_frames(hub, endpoints, [true, true]);
     }
 
-    /// As [`Self::assert_bus`], for classic and for FD frames as said; of the others none is carried.
+    /// Like [`Self::assert_bus`], for classic or FD frames as given; asserts that others are not carried.
     #[track_caller]
     pub fn assert_frames(&self, hub: &str, endpoints: &[&str], [classic, fd]: [bool; 2]) {
         let names = endpoints.iter().map(|id| host_end(id)).chain([hub.to_owned()]);
@@ -23,7 +23,7 @@ impl Rig {
                 (name, link.index)
             })
             .collect();
-        // Where Docker has yet to move a container end in and bring it up, the bus must be ready for it.
+        // If Docker has yet to move a container end and bring it up, the bus must be ready for it.
         let waiting: Vec<u32> = endpoints
             .iter()
             .filter_map(|id| self.link(&container_end(id)))
@@ -33,8 +33,8 @@ impl Rig {
         self.bring(&waiting, true);
         let virtual_bus = self.link(hub).is_some_and(|hub| hub.kind == LinkKind::Vcan);
         for (source, index) in &ends {
-            // The kernel itself gives a frame to the sockets beside the sender's; an interface for classic
-            // frames takes no other.
+            // The kernel itself delivers a frame to other sockets next to the sender's; an interface for classic frames
+            // accepts no others.
             let sends_fd = self.link(source).is_some_and(|link| link.mtu >= CANFD_MTU);
             let frames = [
                 (Frame::CLASSIC, true, classic),
@@ -67,7 +67,7 @@ fn container_end(endpoint: &str) -> String {
     format!("cp{}", &endpoint[..10])
 }
 
-/// The hub of a network that was given none by name.
+/// The default hub of a network.
 pub fn hub(network: &str) -> String {
     format!("bus{}", &network[..12])
 }

@@ -1,4 +1,4 @@
-//! dockerd's half of the conversation, byte for byte as captured from 20.10 to 29. The bench uses it too.
+//! dockerd's side of the conversation, byte for byte as captured from 20.10 to 29. Also used by the benchmark.
 
 #![allow(dead_code, reason = "the tests and the bench use different halves of it")]
 
@@ -11,18 +11,18 @@ use std::{
 
 use serde_json::Value;
 
-/// No answer takes longer than this, or the test has found a hang.
+/// No response takes longer than this; otherwise the test has found a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One connection of dockerd's.
+/// A connection from dockerd.
 pub struct Client {
     stream: UnixStream,
     reader: BufReader<UnixStream>,
-    /// What the `Host` header says: nothing on Docker 20.10 and some builds up to 24.
+    /// The `Host` header: empty for Docker 20.10 and some builds up to 24.
     pub host: &'static str,
 }
 
-/// What came back.
+/// The response.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -39,7 +39,7 @@ impl Client {
         Self { stream, reader, host: "plugin.moby.localhost" }
     }
 
-    /// Calls a method as dockerd does: its JSON ends with a newline.
+    /// Calls a method like dockerd: the JSON ends with a newline.
     pub fn call(&mut self, method: &str, body: &Value) -> Reply {
         self.call_raw(method, format!("{body}\n").as_bytes())
     }
@@ -62,17 +62,17 @@ impl Client {
         .into_bytes()
     }
 
-    /// Sends bytes. The other side may have answered and hung up by then; the answer tells.
+    /// Sends bytes. The other side may already have answered and hung up; the response shows.
     pub fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
-    /// Ends the sending half, as a client that dies in the middle of a request.
+    /// Shuts down the sending half, like a client that dies in the middle of a request.
     pub fn hang_up(&mut self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
     }
 
-    /// Reads the head of an answer alone: one to HEAD has a length and no body.
+    /// Reads only the head of a response: one to HEAD has a length but no body.
     pub fn reply_head(&mut self) -> Option<String> {
         let mut head = String::new();
         loop {
@@ -87,7 +87,7 @@ impl Client {
         }
     }
 
-    /// Reads one answer; `None` when the connection was closed before one began.
+    /// Reads a response; `None` if the connection was closed before it started.
     pub fn reply(&mut self) -> Option<Reply> {
         let head = self.reply_head()?;
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
@@ -102,24 +102,24 @@ impl Client {
 }
 
 impl Reply {
-    /// The JSON, where dockerd would read any: of status 200 only.
+    /// The JSON, if dockerd would read it: only with status 200.
     pub fn json(&self) -> Value {
         assert_eq!(self.status, 200, "dockerd takes only 200: {self:?}");
         serde_json::from_str(&self.body).unwrap_or_else(|err| panic!("{err}: {self:?}"))
     }
 
-    /// The sentence for the user, if the call was refused.
+    /// The error message for the user, if the call was refused.
     pub fn err(&self) -> Option<String> {
         self.json().get("Err").map(|err| err.as_str().unwrap_or_else(|| panic!("{self:?}")).to_owned())
     }
 
-    /// The JSON of a call that was not refused.
+    /// The JSON of a successful call.
     pub fn ok(&self) -> Value {
         assert_eq!(self.err(), None);
         self.json()
     }
 
-    /// The sentence of a call that was refused.
+    /// The error message of a refused call.
     pub fn refused(&self) -> String {
         self.err().unwrap_or_else(|| panic!("it was not refused: {self:?}"))
     }

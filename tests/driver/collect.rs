@@ -20,7 +20,7 @@ use super::{
 const OURS: &str = "engine-of-the-host";
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A list with these networks, each with its endpoints, asked for so long from now.
+/// A list with these networks and their endpoints, requested this long from now.
 fn list(engine: &str, after: Duration, networks: &[(&str, &[&str])]) -> DockerView {
     let network = |(id, endpoints): &(&str, &[&str])| DockerNetwork {
         id: (*id).to_owned().try_into().unwrap(),
@@ -40,7 +40,7 @@ fn list(engine: &str, after: Duration, networks: &[(&str, &[&str])]) -> DockerVi
     }
 }
 
-/// Two networks of which Docker knew both, and now only the second.
+/// Two networks, of which Docker first knew both and now only the second.
 fn forgotten() -> (Rig, String, String) {
     let rig = Rig::new();
     let [gone, stays] = [rig.network(1, json!({})), rig.network(2, json!({}))];
@@ -83,7 +83,7 @@ fn lists_of_another_engine_never_collect_anything() {
         for minute in 0..5 {
             assert!(!rig.manager.learn(&list("another-engine", minute * MINUTE, &[])));
         }
-        // Neither counts as the second of the other's.
+        // Neither counts as the second list of the other engine.
         rig.manager.learn(&list(OURS, 5 * MINUTE, &[(&gone, &[])]));
         rig.manager.learn(&list("another-engine", 7 * MINUTE, &[]));
         assert!(rig.link(&hub(&gone)).is_some() && rig.link(&hub(&stays)).is_some());
@@ -94,7 +94,7 @@ fn lists_of_another_engine_never_collect_anything() {
     assert_eq!(rig.recorded().as_object().unwrap().len(), 2);
 }
 
-/// From the first day on: no engine has ever listed a network of ours.
+/// A wrong socket from the first day on: no engine has ever listed a network of ours.
 #[test]
 fn an_engine_that_never_listed_our_networks_collects_none() {
     let rig = Rig::new();
@@ -118,7 +118,7 @@ fn a_bus_with_a_running_member_is_never_collected() {
     assert!(rig.link(&hub(&gone)).is_none(), "{:?}", rig.ours());
 }
 
-/// dockerd was killed: no Leave comes for its containers.
+/// dockerd was killed: there is no Leave for its containers.
 #[test]
 fn an_endpoint_is_collected_when_a_second_list_lacks_it() {
     let (rig, _, bus) = forgotten();

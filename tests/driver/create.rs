@@ -1,4 +1,4 @@
-//! CreateNetwork and CreateEndpoint: the bodies that Docker sends, what is remembered, what is refused.
+//! CreateNetwork and CreateEndpoint: the bodies that Docker sends, what is stored, what is refused.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{bodies, bus::hub, rig::Rig};
 
-/// The bodies of CreateNetwork as the versions and switches of Docker make them.
+/// The bodies of CreateNetwork for different Docker versions and flags.
 fn shapes() -> Vec<(&'static str, Value)> {
     let id = bodies::network(1);
     let generic = json!({ "com.docker.network.generic": {} });
@@ -64,7 +64,7 @@ fn all_forms_of_create_network_create_the_same_bus() {
     }
 }
 
-/// Trap 13: a local network's options are told once, so they are on the disk before Docker hears "done".
+/// Trap 13: the options of a local network are sent once, so they must be on disk before Docker gets the response.
 #[test]
 fn the_record_is_on_disk_before_the_response() {
     let rig = Rig::new();
@@ -73,7 +73,7 @@ fn the_record_is_on_disk_before_the_response() {
     assert_eq!(*options, json!({ "hub": "vcan-body", "frames": "classic" }));
 }
 
-/// Trap 13: a swarm sends CreateNetwork again with the same id.
+/// Trap 13: a swarm sends CreateNetwork again with the same ID.
 #[test]
 fn a_network_created_again_with_the_same_options_is_the_same_network() {
     let mut rig = Rig::new();
@@ -89,7 +89,7 @@ fn a_network_created_again_with_the_same_options_is_the_same_network() {
     rig.assert_bus("vcan-body", &[&member]);
 }
 
-/// Trap 22: a swarm's ids are base 36.
+/// Trap 22: swarm IDs are base 36.
 #[test]
 fn swarm_ids_are_accepted() {
     let rig = Rig::new();
@@ -104,7 +104,7 @@ fn swarm_ids_are_accepted() {
     rig.assert_clean();
 }
 
-/// Ids become names of files and interfaces.
+/// IDs become file and interface names.
 #[test]
 fn an_invalid_id_is_refused_and_creates_nothing() {
     let rig = Rig::new();
@@ -120,7 +120,7 @@ fn an_invalid_id_is_refused_and_creates_nothing() {
     rig.assert_clean();
 }
 
-/// Trap 18: IPv6 on CAN aborts the container's start with "invalid argument"; so it is refused at once.
+/// Trap 18: IPv6 on CAN aborts the start of the container with "invalid argument", so it is refused at once.
 #[test]
 fn a_network_with_ipv6_is_refused_with_the_fix() {
     let rig = Rig::new();
@@ -135,7 +135,7 @@ fn a_network_with_ipv6_is_refused_with_the_fix() {
     }
 }
 
-/// Trap 18: a MAC on CAN aborts the container's start with "operation not supported".
+/// Trap 18: a MAC address on CAN aborts the start of the container with "operation not supported".
 #[test]
 fn an_endpoint_with_a_mac_or_an_ipv6_address_is_refused_with_the_fix() {
     let rig = Rig::new();
@@ -151,7 +151,7 @@ fn an_endpoint_with_a_mac_or_an_ipv6_address_is_refused_with_the_fix() {
     }
 }
 
-/// Trap 8: an Interface in the answer is "driver modified interface address".
+/// Trap 8: an Interface in the response causes "driver modified interface address".
 #[test]
 fn create_endpoint_never_echoes_the_interface() {
     let rig = Rig::new();
@@ -177,7 +177,7 @@ fn options_are_case_insensitive() {
     assert!(rig.link("vcan4").is_some(), "{:?}", rig.ours());
 }
 
-/// Compose turns numbers into text; another client of the API may not.
+/// Compose converts numbers to strings; other API clients may not.
 #[test]
 fn option_values_may_be_numbers_but_not_nested() {
     let rig = Rig::new();
@@ -224,7 +224,7 @@ fn a_hub_belongs_to_one_network() {
     assert_eq!(rig.recorded().as_object().unwrap().len(), 1);
 }
 
-/// A network that could not be remembered would be lost at the next reboot.
+/// A network that could not be saved would be lost at the next reboot.
 #[test]
 fn a_network_whose_record_cannot_be_written_is_refused_and_leaves_no_hub() {
     let mut rig = Rig::new();

@@ -1,4 +1,4 @@
-//! The real program, as systemd or dockerd starts and ends it.
+//! The real program, as started and stopped by systemd or dockerd.
 
 use std::{
     fs,
@@ -18,8 +18,8 @@ use nix::{sys::stat::Mode, unistd::mkfifo};
 
 use super::{client::Client, process::Daemon};
 
-/// Traps 23 and 24: a plugin that ignores SIGTERM costs each dockerd restart 10 s, a stale socket file
-/// costs each volume command 15 s. And a connection that is still open must not hold the end up.
+/// Traps 23 and 24: a plugin that ignores SIGTERM costs each dockerd restart 10 s, and a stale socket file costs each
+/// volume command 15 s. An open connection must not delay the exit either.
 #[test]
 fn a_terminated_daemon_exits_at_once_and_removes_its_socket() {
     for signal in ["-TERM", "-INT"] {
@@ -39,7 +39,7 @@ fn a_terminated_daemon_exits_at_once_and_removes_its_socket() {
     }
 }
 
-/// Trap 23, after a crash: the file that is left is taken over.
+/// Trap 23, after a crash: the stale file is replaced.
 #[test]
 fn a_stale_socket_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
@@ -65,18 +65,18 @@ fn the_socket_of_a_running_daemon_is_not_replaced() {
     first.answers();
 }
 
-/// The signals' handlers are there before anything that may hang, such as a disk.
+/// Signal handlers are installed before anything that may hang, such as a disk.
 #[test]
 fn a_daemon_that_hangs_while_loading_its_records_exits_at_once() {
     for record in ["state.json", "endpoints/x.json"] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state").join(record);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        // Opening it for reading blocks until somebody opens it for writing.
+        // Opening it for reading blocks until someone opens it for writing.
         mkfifo(&path, Mode::S_IRWXU).unwrap();
         let mut daemon = Daemon::start(dir.path());
         let deadline = Instant::now() + Duration::from_secs(20);
-        // A connection queues on the socket, so that its being served cannot be waited for.
+        // The connection is queued, so the test cannot wait for it to be served.
         while UnixStream::connect(&daemon.socket).is_err() {
             assert!(Instant::now() < deadline, "it does not listen");
             thread::sleep(Duration::from_millis(5));
@@ -91,7 +91,7 @@ fn a_daemon_that_hangs_while_loading_its_records_exits_at_once() {
     }
 }
 
-/// systemd and dockerd restart it at once, and for ever.
+/// systemd and dockerd would restart it immediately and forever.
 #[test]
 fn a_failed_start_pauses_and_a_signal_ends_the_pause() {
     let dir = tempfile::tempdir().unwrap();
@@ -110,7 +110,7 @@ fn a_failed_start_pauses_and_a_signal_ends_the_pause() {
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 }
 
-/// As the service and the managed plugin: their sockets and records are in different folders.
+/// Like the service and the managed plugin: their sockets and records are in different folders.
 #[test]
 fn a_second_daemon_of_the_same_name_does_not_start_until_the_first_has_ended() {
     let dir = tempfile::tempdir().unwrap();
@@ -144,7 +144,7 @@ fn two_daemons_do_not_share_a_state_folder() {
     assert!(said.contains("another canhub uses the state folder") && said.contains("--state-dir"), "{said}");
 }
 
-/// Whatever another user can bind, such as any abstract socket, keeps no canhub from starting.
+/// Nothing that another user can bind, such as an abstract socket, keeps canhub from starting.
 #[test]
 fn names_that_any_user_can_bind_do_not_matter() {
     let dir = tempfile::tempdir().unwrap();
@@ -160,7 +160,7 @@ fn names_that_any_user_can_bind_do_not_matter() {
     );
 }
 
-/// Trap 16: while dockerd starts its containers its API accepts connections and answers nothing.
+/// Trap 16: while dockerd starts its containers, its API accepts connections but does not answer.
 #[test]
 fn a_silent_docker_delays_neither_start_nor_requests_nor_exit() {
     let dir = tempfile::tempdir().unwrap();

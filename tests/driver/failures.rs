@@ -1,4 +1,4 @@
-//! Whatever the kernel refuses, and whenever: nothing half-made is left.
+//! Whichever kernel call fails: nothing half-created is left behind.
 
 use serde_json::{Value, json};
 
@@ -8,14 +8,14 @@ use super::{
     rig::Rig,
 };
 
-/// EPERM, EIO, ENOMEM, EBUSY, EEXIST, ENODEV, ENOBUFS, EOPNOTSUPP: denied, broken, full, and the races.
+/// EPERM, EIO, ENOMEM, EBUSY, EEXIST, ENODEV, ENOBUFS, EOPNOTSUPP: denied, broken, full, and races.
 const ERRNOS: [i32; 8] = [1, 5, 12, 16, 17, 19, 105, 95];
-/// No call asks the kernel more often than this.
+/// No request makes more kernel calls than this.
 const CALLS: u32 = 16;
-/// So many calls never come.
+/// More calls than ever happen.
 const NEVER: u32 = u32::MAX;
 
-/// Runs `case` once for each kernel call that can be the one to fail, with each errno.
+/// Runs `case` once for each kernel call that can fail, with each errno.
 fn each_failure(case: impl Fn(u32, i32)) {
     for errno in ERRNOS {
         for calls in 0..CALLS {
@@ -24,7 +24,7 @@ fn each_failure(case: impl Fn(u32, i32)) {
     }
 }
 
-/// Docker sends nothing after a failed CreateNetwork, so it has to clean up for itself.
+/// Docker sends nothing after a failed CreateNetwork, so it must clean up after itself.
 #[test]
 fn a_failed_create_network_leaves_nothing() {
     let mut failures = 0;
@@ -62,7 +62,7 @@ fn a_failed_create_endpoint_leaves_nothing() {
     });
 }
 
-/// Up to 28 Docker sends DeleteEndpoint after a failed Join, from 29 on Leave and DeleteEndpoint.
+/// Up to 28 Docker sends DeleteEndpoint after a failed Join; since 29, Leave and DeleteEndpoint.
 #[test]
 fn a_failed_join_leaves_nothing_of_its_member() {
     for exists in [false, true] {
@@ -107,7 +107,7 @@ fn a_failed_join_leaves_nothing_of_its_member() {
     }
 }
 
-/// A user reads the sentence after "remote: "; it has to say what and what to do.
+/// Users see the message after "remote: "; it must say what failed and what to do.
 #[test]
 fn missing_kernel_features_are_reported_with_the_fix() {
     let answer = |calls: u32, errno: i32, method: &str, body: &Value| {

@@ -1,4 +1,4 @@
-//! A Docker whose API answers what a test tells it to.
+//! A Docker whose API returns what a test configures.
 
 #![allow(dead_code, reason = "the tests and those of the admin socket use different parts")]
 
@@ -15,7 +15,7 @@ use std::{
 use parking_lot::Mutex;
 use serde_json::Value;
 
-/// It is there as long as the test's program.
+/// Exists as long as the test program.
 pub struct FakeDocker {
     dir: tempfile::TempDir,
     shared: Arc<Mutex<Shared>>,
@@ -26,12 +26,12 @@ struct Shared {
     answers: BTreeMap<String, Value>,
     asked: Vec<String>,
     held: Option<&'static str>,
-    /// Those who follow events.
+    /// Clients that follow events.
     followers: Vec<UnixStream>,
 }
 
 impl FakeDocker {
-    /// It knows no network and no container.
+    /// Knows no networks and no containers.
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let shared = Arc::new(Mutex::new(Shared::default()));
@@ -53,17 +53,17 @@ impl FakeDocker {
         self.dir.path().join("docker.sock")
     }
 
-    /// What a path answers from now on, whatever its query.
+    /// Sets the response of a path, for any query.
     pub fn answer(&self, path: &str, answer: Value) {
         self.shared.lock().answers.insert(path.to_owned(), answer);
     }
 
-    /// Whose answer waits from now on.
+    /// Delays the responses of a path from now on.
     pub fn hold(&self, held: Option<&'static str>) {
         self.shared.lock().held = held;
     }
 
-    /// Waits until so many follow events.
+    /// Waits until this many clients follow events.
     #[track_caller]
     pub fn until_following(&self, followers: usize) {
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -73,7 +73,7 @@ impl FakeDocker {
         }
     }
 
-    /// Tells an event to all who follow.
+    /// Sends an event to all followers.
     pub fn tell(&self, event: &Value) {
         let line = format!("{event}\n");
         for stream in &self.shared.lock().followers {
@@ -82,12 +82,12 @@ impl FakeDocker {
         }
     }
 
-    /// How often a path was asked for.
+    /// Number of requests for a path.
     pub fn asked(&self, path: &str) -> usize {
         self.shared.lock().asked.iter().filter(|asked| *asked == path).count()
     }
 
-    /// Waits until a path was asked for so often.
+    /// Waits for this many requests for a path.
     #[track_caller]
     pub fn until_asked(&self, path: &str, times: usize) {
         let deadline = Instant::now() + Duration::from_secs(20);

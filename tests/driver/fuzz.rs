@@ -1,6 +1,6 @@
-//! Random calls in random order: never a panic, always an answer, and nothing left at the end.
+//! Random calls in random order: never a panic, always a response, and nothing left at the end.
 //!
-//! `CANHUB_FUZZ_CASES` sets how many sequences are tried; a failure prints the shortest one that fails.
+//! `CANHUB_FUZZ_CASES` sets the number of sequences; a failure prints the shortest failing one.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -13,21 +13,21 @@ use serde_json::{Value, json};
 
 use super::{bodies, rig::Rig};
 
-/// Enough to meet most pairs of calls, and quick.
+/// Enough to cover most pairs of calls, and fast.
 const CASES: u32 = 200;
 
-/// One thing that happens.
+/// One action.
 #[derive(Clone)]
 enum Event {
-    /// A call with these bytes as its body.
+    /// A call with this body.
     Call { method: &'static str, body: Vec<u8> },
-    /// Somebody deletes a link of ours; which, counts around.
+    /// Someone deletes a link of canhub, chosen modulo their number.
     Deleted(usize),
-    /// A container's namespace comes, or goes with all in it.
+    /// A container's namespace is created, or deleted with all its contents.
     Sandbox { number: u32, there: bool },
 }
 
-/// A failure is read by people.
+/// Failures are read by people.
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -54,7 +54,7 @@ const METHODS: [&str; 13] = [
     "Plugin.Deactivate",
 ];
 
-/// Few ids, so that calls meet each other. The last two differ only behind what names are made of.
+/// Few IDs, so that calls interact. The last two differ only after the part that names are derived from.
 fn endpoint_ids() -> Vec<String> {
     let twins = ["1", "2"].map(|end| format!("{}{end}", "a".repeat(63)));
     (0..4).map(bodies::endpoint).chain(twins).collect()
@@ -89,7 +89,7 @@ fn options() -> impl Strategy<Value = Value> {
     let key = select(network_keys().chain(odd).collect::<Vec<_>>());
     let few = vec((key, value), 0..3)
         .prop_map(|pairs| pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
-    // Mostly none: then most calls succeed, and the later ones meet something.
+    // Mostly none: then most calls succeed, and later ones meet existing objects.
     prop_oneof![3 => Just(json!({})), 1 => few.prop_map(Value::Object)]
 }
 
@@ -131,7 +131,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// One field, at any depth, becomes something else. Each digit of `at` picks a field one level down.
+/// Replaces one field at any depth. Each digit of `at` selects a field one level down.
 fn spoil(body: &mut Value, at: usize, with: Value) {
     match body {
         Value::Object(fields) if at > 0 && !fields.is_empty() => {
@@ -175,7 +175,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// The ids that a body carries where the driver would read them.
+/// The IDs in a body, where the driver would read them.
 fn used(body: &[u8], networks: &mut BTreeSet<String>, endpoints: &mut BTreeSet<String>) {
     let Ok(body) = serde_json::from_slice::<Value>(body) else { return };
     networks.extend(body.get("NetworkID").and_then(Value::as_str).map(str::to_owned));
@@ -208,7 +208,7 @@ fn run(events: &[Event]) {
             }
         }
     }
-    // What is not an id was refused, and is refused again.
+    // An invalid ID was refused, and is refused again.
     for endpoint in &endpoints {
         for method in ["Leave", "DeleteEndpoint"] {
             rig.call(method, &bodies::both(&bodies::network(0), endpoint)).err();
@@ -226,7 +226,7 @@ fn run(events: &[Event]) {
 #[test]
 fn random_calls_are_all_answered_and_leave_nothing() {
     let cases = std::env::var("CANHUB_FUZZ_CASES").map_or(CASES, |text| text.parse().unwrap());
-    // A seed file beside the sources would be found by nobody; the failing sequence is printed.
+    // Nobody would find a seed file next to the sources; the failing sequence is printed.
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     proptest!(config, |(events in vec(event(), 1..40))| run(&events));
 }

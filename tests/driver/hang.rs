@@ -1,4 +1,4 @@
-//! A kernel that hangs: a legacy plugin's caller has no time limit of its own, so ours must hold.
+//! A hanging kernel: dockerd has no timeout for a legacy plugin, so ours must hold.
 
 use std::{
     sync::Arc,
@@ -18,10 +18,10 @@ use super::{
 };
 
 const LIMIT: Duration = Duration::from_millis(400);
-/// The machine may be busy with other tests.
+/// Allows for other tests on the same machine.
 const MARGIN: Duration = Duration::from_secs(8);
 
-/// Trap 2: Docker would wait for ever, with the container's lock held.
+/// Trap 2: Docker would wait forever, with the container's lock held.
 #[test]
 fn a_hanging_kernel_costs_a_request_only_its_time_limit() {
     let (rig, kernel) = hanging::rig(LIMIT);
@@ -37,7 +37,7 @@ fn a_hanging_kernel_costs_a_request_only_its_time_limit() {
     assert!(why.contains("NetworkDriver.Join timed out after 0.4 s"), "{why}");
     assert!((LIMIT..LIMIT + MARGIN).contains(&took), "{took:?}");
 
-    // The others are answered meanwhile: what needs no kernel at once, what does within its own limit.
+    // Other requests are answered meanwhile: at once if they need no kernel, otherwise within their own limit.
     let started = Instant::now();
     rig.client().call_raw("NetworkDriver.GetCapabilities", b"").ok();
     rig.call("EndpointOperInfo", &bodies::both(&network, &endpoint)).ok();
@@ -46,7 +46,7 @@ fn a_hanging_kernel_costs_a_request_only_its_time_limit() {
     assert!(started.elapsed() < LIMIT + MARGIN, "{:?}", started.elapsed());
 
     kernel.set(false);
-    // What was begun is finished, so the same calls again find it done.
+    // The work continues in the background, so repeating the calls finds it done.
     rig.call("Join", &bodies::join(&network, &endpoint, &bodies::sandbox(1))).ok();
     rig.call("CreateNetwork", &create).ok();
     rig.assert_bus(&hub(&network), &[&endpoint]);
@@ -57,7 +57,7 @@ fn a_hanging_kernel_costs_a_request_only_its_time_limit() {
     rig.assert_clean();
 }
 
-/// Docker deletes the endpoint of a Join that failed, and this Join is still under way.
+/// Docker deletes the endpoint of a failed Join while the Join is still running.
 #[test]
 fn a_join_that_timed_out_and_was_deleted_leaves_nothing() {
     let (rig, kernel) = hanging::rig(LIMIT);
@@ -69,7 +69,7 @@ fn a_join_that_timed_out_and_was_deleted_leaves_nothing() {
     rig.call("Join", &bodies::join(&network, &endpoint, &bodies::sandbox(1))).refused();
     rig.call("DeleteEndpoint", &bodies::both(&network, &endpoint)).refused();
     kernel.set(false);
-    // A call that needs the lock is behind those two.
+    // A call that needs the lock is queued behind those two.
     rig.call("DeleteNetwork", &bodies::delete_network(&network)).ok();
     let deadline = Instant::now() + MARGIN;
     while !rig.ours().is_empty() && Instant::now() < deadline {
@@ -79,7 +79,7 @@ fn a_join_that_timed_out_and_was_deleted_leaves_nothing() {
     rig.assert_clean();
 }
 
-/// Many calls pile up behind one that hangs; each is answered in its time, and the driver recovers.
+/// Many calls queue behind one that hangs; each is answered in time, and the driver recovers.
 #[test]
 fn many_requests_behind_a_hanging_kernel_are_answered_in_time() {
     let (rig, kernel) = hanging::rig(LIMIT);
@@ -101,8 +101,8 @@ fn many_requests_behind_a_hanging_kernel_are_answered_in_time() {
     assert!(rig.link(&host_end(&member)).is_some());
 }
 
-/// Docker's list arrives while a Join hangs with the lock held. What takes the list in has to wait for that lock, and
-/// nothing else may: neither the time limit of the Join, nor health, nor the end of the program.
+/// Docker's list arrives while a Join hangs with the lock held. Processing the list must wait for that lock, and
+/// nothing else may: neither the timeout of the Join, nor health, nor the exit of the program.
 #[test]
 fn a_docker_list_that_arrives_while_a_join_hangs_delays_nothing() {
     let docker = FakeDocker::new();
@@ -131,7 +131,7 @@ fn a_docker_list_that_arrives_while_a_join_hangs_delays_nothing() {
         });
         kernel.until_waiting(1);
         docker.hold(None);
-        // It is read in full a moment later.
+        // It is read completely a moment later.
         thread::sleep(Duration::from_millis(100));
         let started = Instant::now();
         let mut admin = Client::connect(&rig.admin());
@@ -148,7 +148,7 @@ fn a_docker_list_that_arrives_while_a_join_hangs_delays_nothing() {
     assert!(started.elapsed() < MARGIN, "it ended after {:?}", started.elapsed());
 }
 
-/// Frees the kernel at the end, also of a test that fails: what hangs in it would keep the rig from ending.
+/// Releases the kernel at the end, even if the test fails: otherwise the rig could not stop.
 struct Freed(Arc<Hanging>);
 
 impl Drop for Freed {

@@ -1,4 +1,4 @@
-//! A kernel that can be made to hang.
+//! A kernel whose calls can be made to hang.
 
 #![allow(dead_code, reason = "tests/admin uses more of it")]
 
@@ -23,17 +23,17 @@ use parking_lot::{Condvar, Mutex};
 
 use super::rig::Rig;
 
-/// Which calls wait.
+/// Which calls hang.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Held {
     None,
-    /// Lists of links, before they are read.
+    /// Link dumps, before reading.
     Links,
-    /// Dumps of rules, after they were read: what was read is old when it arrives.
+    /// Rule dumps, after reading, so that the result is outdated when it arrives.
     Rules,
 }
 
-/// Answers only while it is not held up.
+/// Proceeds unless held.
 pub struct Hanging {
     kernel: Arc<FakeKernel>,
     held: Mutex<Held>,
@@ -42,18 +42,18 @@ pub struct Hanging {
 }
 
 impl Hanging {
-    /// Around the kernel in memory.
+    /// Wraps the kernel in memory.
     pub fn around(kernel: Arc<FakeKernel>) -> Arc<Self> {
         let (held, freed, waiting) = (Mutex::new(Held::None), Condvar::new(), AtomicUsize::new(0));
         Arc::new(Self { kernel, held, freed, waiting })
     }
 
-    /// How many calls wait now.
+    /// Number of calls that hang now.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::SeqCst)
     }
 
-    /// Waits until so many calls wait.
+    /// Waits until this many calls hang.
     #[track_caller]
     pub fn until_waiting(&self, calls: usize) {
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -63,12 +63,12 @@ impl Hanging {
         }
     }
 
-    /// Whether lists of links wait from now on.
+    /// Sets whether link dumps hang.
     pub fn set(&self, hangs: bool) {
         self.hold(if hangs { Held::Links } else { Held::None });
     }
 
-    /// Which calls wait from now on.
+    /// Sets which calls hang.
     pub fn hold(&self, held: Held) {
         *self.held.lock() = held;
         self.freed.notify_all();

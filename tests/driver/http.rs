@@ -1,4 +1,4 @@
-//! HTTP as dockerd speaks it, and as nobody should.
+//! HTTP as dockerd speaks it, and as no client should.
 
 use std::{thread, time::Duration};
 
@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::{bodies, client::Client, rig::Rig};
 
-/// A body as large as this is not dockerd's.
+/// No body of dockerd is this large.
 const HUGE: usize = 2 << 20;
 
-/// Trap 21: Docker 20.10 sends `Host:` with nothing behind it.
+/// Trap 21: Docker 20.10 sends an empty `Host:`.
 #[test]
 fn an_empty_host_header_is_fine() {
     let rig = Rig::new();
@@ -19,7 +19,7 @@ fn an_empty_host_header_is_fine() {
     client.call("NetworkDriver.CreateNetwork", &bodies::create_network(&bodies::network(1), json!({}))).ok();
 }
 
-/// Trap 21: dockerd dials a managed plugin and hangs up without a word.
+/// Trap 21: dockerd dials a managed plugin and hangs up without sending anything.
 #[test]
 fn a_connection_without_a_request_is_harmless() {
     let rig = Rig::new();
@@ -30,8 +30,8 @@ fn a_connection_without_a_request_is_harmless() {
     rig.client().call_raw("Plugin.Activate", b"").ok();
 }
 
-/// Trap 1: dockerd repeats a request on a dropped connection without its body. A server that closes idle
-/// connections makes that happen; hyper's own default would.
+/// Trap 1: on a dropped connection, dockerd repeats the request without its body. A server that closes idle
+/// connections, as hyper does by default, makes that happen.
 #[test]
 fn an_idle_connection_is_never_closed() {
     let rig = Rig::new();
@@ -39,13 +39,13 @@ fn an_idle_connection_is_never_closed() {
     let mut untouched = rig.client();
     let network = bodies::network(1);
     busy.call("NetworkDriver.CreateNetwork", &bodies::create_network(&network, json!({}))).ok();
-    // Longer than the 10 s within which a server with a header time-out gives up.
+    // Longer than the 10 s after which a server with a header timeout gives up.
     for pause in [0, 1, 12_500] {
         thread::sleep(Duration::from_millis(pause));
         busy.call("NetworkDriver.Leave", &bodies::both(&network, &bodies::endpoint(1))).ok();
     }
     untouched.call_raw("NetworkDriver.GetCapabilities", b"").ok();
-    // And a head that came in pieces, with a pause between.
+    // And a head that arrives in pieces, with a pause in between.
     untouched.send(b"POST /Plugin.Activate HTTP/1.1\r\nHost: \r\n");
     thread::sleep(Duration::from_millis(500));
     untouched.send(b"Content-Length: 0\r\n\r\n");
@@ -63,7 +63,7 @@ fn one_connection_carries_a_thousand_requests() {
     }
 }
 
-/// dockerd keeps three connections and more when it ends many containers at once.
+/// dockerd keeps three or more connections when it stops many containers at once.
 #[test]
 fn connections_are_served_concurrently() {
     let rig = Rig::new();
@@ -77,7 +77,7 @@ fn connections_are_served_concurrently() {
     }
 }
 
-/// Trap 1: the replay of any method that carries ids is refused, and changes nothing.
+/// Trap 1: a repeated request without a body is refused for every method with IDs, and changes nothing.
 #[test]
 fn a_repeated_request_without_a_body_fails_and_changes_nothing() {
     let rig = Rig::new();
@@ -117,7 +117,7 @@ fn a_huge_body_is_refused_and_the_driver_keeps_working() {
     rig.client().call_raw("Plugin.Activate", b"").ok();
 }
 
-/// A length that was announced and never comes costs nobody else anything.
+/// An announced body that never arrives affects nobody else.
 #[test]
 fn an_aborted_request_changes_nothing() {
     let rig = Rig::new();

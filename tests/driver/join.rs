@@ -1,4 +1,4 @@
-//! Join, Leave and DeleteEndpoint: how the interface comes into the container, and when it goes.
+//! Join, Leave and DeleteEndpoint: how the interface gets into the container, and when it is deleted.
 
 use std::collections::BTreeSet;
 
@@ -17,8 +17,8 @@ fn join_before_sandbox(rig: &Rig, network: &str, number: u32, options: Value) ->
     rig.call("Join", &bodies::join(network, &endpoint, &bodies::sandbox(number))).ok()
 }
 
-/// Traps 6 and 7: without DisableGatewayService Docker adds a docker_gwbridge leg, and 29.0.0 fails; a
-/// gateway kills dockerd 29.0.0 to 29.0.2. The answer has these keys and no others.
+/// Traps 6 and 7: without DisableGatewayService, Docker attaches docker_gwbridge, and 29.0.0 fails; a gateway crashes
+/// dockerd 29.0.0 to 29.0.2. The response has these keys and no others.
 #[test]
 fn join_disables_the_gateway_service_and_sets_no_gateway_or_route() {
     let rig = Rig::new();
@@ -32,7 +32,7 @@ fn join_disables_the_gateway_service_and_sets_no_gateway_or_route() {
     assert_eq!(outside["DisableGatewayService"], json!(true));
 }
 
-/// Trap 11: no released engine honours an exact name, so where the sandbox exists it is made inside.
+/// Trap 11: no released engine supports exact names, so if the sandbox exists, the interface is created inside.
 #[test]
 fn if_the_sandbox_exists_the_interface_is_created_inside_with_its_name() {
     let rig = Rig::new();
@@ -44,7 +44,7 @@ fn if_the_sandbox_exists_the_interface_is_created_inside_with_its_name() {
     rig.assert_bus(&hub(&network), &[&endpoint]);
 }
 
-/// Trap 12: up to Docker 27 the sandbox comes after Join, so Docker gets an interface to move.
+/// Trap 12: up to Docker 27 the sandbox is created after Join, so Docker gets an interface to move.
 #[test]
 fn if_the_sandbox_does_not_exist_yet_docker_moves_the_interface() {
     let rig = Rig::new();
@@ -57,7 +57,7 @@ fn if_the_sandbox_does_not_exist_yet_docker_moves_the_interface() {
     rig.assert_bus(&hub(&network), &[&bodies::endpoint(1)]);
 }
 
-/// Trap 9: a SrcName that comes again within one sandbox crashed dockerd 28.0 to 29.6.
+/// Trap 9: a SrcName used twice within one sandbox crashed dockerd 28.0 to 29.6.
 #[test]
 fn source_names_are_unique_per_endpoint_and_fit() {
     let rig = Rig::new();
@@ -73,7 +73,7 @@ fn source_names_are_unique_per_endpoint_and_fit() {
     assert_eq!(names.len(), 40, "{names:?}");
 }
 
-/// Trap 10: the order in which a container joins its networks is random, so names may not come from it.
+/// Trap 10: a container joins its networks in random order, so names must not depend on it.
 #[test]
 fn a_container_on_two_buses_has_the_right_names_in_either_order() {
     for order in [[1, 2], [2, 1]] {
@@ -88,7 +88,7 @@ fn a_container_on_two_buses_has_the_right_names_in_either_order() {
     }
 }
 
-/// Trap 10: two buses that want one name would get can0 and can1 swapped at the next start.
+/// Trap 10: two buses with the same interface name would swap can0 and can1 at the next start.
 #[test]
 fn two_buses_with_the_same_interface_name_in_a_container_are_refused_with_the_fix() {
     for exists in [false, true] {
@@ -106,7 +106,7 @@ fn two_buses_with_the_same_interface_name_in_a_container_are_refused_with_the_fi
     }
 }
 
-/// Trap 10: Docker connects a container to its networks in random order, so a number that depends on it swaps.
+/// Trap 10: Docker connects a container to its networks in random order, so numbers that depend on it swap.
 #[test]
 fn names_that_would_depend_on_the_order_are_refused_in_either_order() {
     let prefix = |hub: &str| json!({ "vxcan.dev": hub, "vxcan.id": "0", "vxcan.peer": "p" });
@@ -156,7 +156,7 @@ fn two_prefixes_in_one_container_get_their_own_numbers_in_any_order() {
     }
 }
 
-/// Trap 20: endpoint options come with CreateEndpoint and never again, so they outlive a crash in between.
+/// Trap 20: endpoint options are only sent with CreateEndpoint, so they must survive a crash in between.
 #[test]
 fn options_of_create_endpoint_are_kept_for_join() {
     for restarts in [false, true] {
@@ -179,7 +179,7 @@ fn options_of_create_endpoint_are_kept_for_join() {
     }
 }
 
-/// Docker ≤ 27 puts this into Join's options for a container that is on the default bridge too.
+/// Docker ≤ 27 adds this to Join's options for a container that is also on the default bridge.
 #[test]
 fn options_of_join_are_not_driver_options() {
     let rig = Rig::new();
@@ -191,7 +191,7 @@ fn options_of_join_are_not_driver_options() {
     rig.call("Join", &body).ok();
 }
 
-/// Trap 9: deleting in Leave leaves Docker a ghost: `can1` at the next connect, or a crashed dockerd.
+/// Trap 9: deleting the pair in Leave leaves Docker with a ghost: `can1` at the next connect, or a crash of dockerd.
 #[test]
 fn the_pair_survives_leave_and_is_deleted_by_delete_endpoint() {
     let rig = Rig::new();
@@ -213,7 +213,7 @@ fn the_pair_survives_leave_and_is_deleted_by_delete_endpoint() {
     assert_eq!(rig.ours(), [format!("link {}", hub(&network)), format!("network record {network}")]);
 }
 
-/// 29 sends Leave after a failed Join, and every version may after a failed plumbing.
+/// 29 sends Leave after a failed Join, and any version may after failed plumbing.
 #[test]
 fn a_leave_without_a_join_is_fine() {
     let rig = Rig::new();

@@ -1,4 +1,4 @@
-//! Docker starts containers side by side: `compose up` of twenty is twenty Joins at once.
+//! Docker starts containers concurrently: `compose up` with twenty services means twenty Joins at once.
 
 use std::thread;
 

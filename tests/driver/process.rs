@@ -1,4 +1,4 @@
-//! The real program as a process, in a folder of its own. It asks the host's kernel only to list.
+//! The real program as a process, in a folder of its own. It only reads from the host's kernel.
 
 #![allow(dead_code, reason = "tests/admin uses another half of it")]
 #![allow(clippy::disallowed_methods, reason = "a test may start the program that it is about")]
@@ -25,14 +25,14 @@ impl Daemon {
         Self::start_with(dir, &[])
     }
 
-    /// With more arguments.
+    /// With additional arguments.
     pub fn start_with(dir: &Path, args: &[&str]) -> Self {
-        // The file name is the driver's, and two daemons of one driver name exclude each other.
+        // The file name is the driver name, and two daemons of the same driver name exclude each other.
         let name = dir.file_name().unwrap().to_string_lossy().replace('.', "");
         Self::start_as(&name, dir, &dir.join("state"), dir, args)
     }
 
-    /// Under a driver name, with its sockets in `dir`.
+    /// With this driver name, and sockets in `dir`.
     pub fn start_as(name: &str, dir: &Path, state: &Path, locks: &Path, args: &[&str]) -> Self {
         let socket = dir.join("plugins").join(name).with_extension("sock");
         let admin = dir.join("run").join("admin.sock");

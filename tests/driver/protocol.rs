@@ -1,4 +1,4 @@
-//! What each method answers, to the byte where dockerd's reading of it was captured.
+//! The response of each method, byte for byte where dockerd depends on it.
 
 use serde_json::json;
 
@@ -21,7 +21,7 @@ fn activation_matches_byte_for_byte() {
     assert_eq!((reply.status, &*reply.body), (200, r#"{"Implements":["NetworkDriver"]}"#));
 }
 
-/// Scope local/local: anything else drags in swarm's allocator, or fails the registration.
+/// Scope local/local: anything else involves swarm's allocator, or fails the registration.
 #[test]
 fn capabilities_match_byte_for_byte() {
     let reply = Rig::new().client().call_raw("NetworkDriver.GetCapabilities", b"");
@@ -38,7 +38,7 @@ fn a_restarted_driver_serves_without_being_activated_again() {
     rig.assert_bus(&super::bus::hub(&network), &[&bodies::endpoint(1)]);
 }
 
-/// Trap 21: dockerd takes no status but 200, and shows `Err` of a 200 to the user as "remote: …".
+/// Trap 21: dockerd accepts no status but 200, and shows `Err` to the user as "remote: …".
 #[test]
 fn a_refusal_is_status_200_with_err_for_every_method() {
     let rig = Rig::new();
@@ -50,7 +50,7 @@ fn a_refusal_is_status_200_with_err_for_every_method() {
     rig.assert_clean();
 }
 
-/// Trap 7: dockerd 28 and 29 take 404 for "not implemented" here. 200 would promise port mapping.
+/// Trap 7: dockerd 28 and 29 treat 404 as "not implemented" here. 200 would promise port mapping.
 #[test]
 fn external_connectivity_is_not_implemented() {
     let rig = Rig::new();
@@ -69,7 +69,7 @@ fn an_unknown_method_is_answered_with_404_and_its_name() {
     }
 }
 
-/// Trap 6 is Join's; this is about the methods with nothing to say: `{}`, and never an empty body ("EOF").
+/// Like trap 6, but for methods without a result: `{}`, and never an empty body ("EOF").
 #[test]
 fn methods_without_a_result_return_an_empty_object() {
     let rig = Rig::new();
@@ -91,8 +91,8 @@ fn methods_without_a_result_return_an_empty_object() {
     rig.assert_clean();
 }
 
-/// Traps 17 and 25: dockerd ignores errors here and never asks again, and its state and ours may differ
-/// after any unclean stop. So what is gone already is success.
+/// Traps 17 and 25: dockerd ignores errors here and never retries, and its state may differ from ours after any unclean
+/// stop. So deleting what no longer exists succeeds.
 #[test]
 fn leaving_and_deleting_the_unknown_always_succeeds() {
     let rig = Rig::new();

@@ -1,4 +1,4 @@
-//! What Docker assumes and the host lacks: Join makes it so.
+//! What Docker assumes and the host lacks: Join creates it.
 
 use std::{fs, thread, time::Duration};
 
@@ -15,7 +15,7 @@ use super::{
     rig::Rig,
 };
 
-/// Trap 13: Docker never sends CreateNetwork again; the first call after a restart is CreateEndpoint.
+/// Trap 13: Docker never repeats CreateNetwork; the first call after a restart is CreateEndpoint.
 #[test]
 fn a_network_without_a_record_gets_a_working_bus() {
     let rig = Rig::new();
@@ -39,7 +39,7 @@ fn a_provisional_network_takes_the_options_of_a_late_create() {
     assert_eq!(rig.recorded()[&network]["options"], json!({ "hub": "vcan-body" }));
 }
 
-/// The vcan that stood in for the adapter until the options were known goes with the network.
+/// The vcan that replaced the adapter until the options were known is deleted with the network.
 #[test]
 fn a_provisional_network_that_turns_out_to_have_an_adapter_leaves_no_hub_behind() {
     let rig = Rig::new();
@@ -53,7 +53,7 @@ fn a_provisional_network_that_turns_out_to_have_an_adapter_leaves_no_hub_behind(
     rig.assert_clean();
 }
 
-/// The members that live on it are not the refused options' affair.
+/// Refused options must not affect existing members.
 #[test]
 fn a_refused_create_of_a_provisional_network_forgets_no_member() {
     let mut rig = Rig::new();
@@ -61,7 +61,7 @@ fn a_refused_create_of_a_provisional_network_forgets_no_member() {
     let member = rig.member(&network, 1);
     let body = bodies::create_network(&network, json!({ "adapter": "eth0" }));
     rig.call("CreateNetwork", &body).refused();
-    // A member that is known is repaired by a look at everything, one that is forgotten is not.
+    // A known member is repaired by the next pass, a forgotten one is not.
     let index = rig.link(&host_end(&member)).unwrap().index;
     rig.kernel.delete_link(None, index).unwrap();
     rig.manager.reconcile(&Memory::default()).unwrap();
@@ -115,7 +115,7 @@ fn a_join_recreates_a_deleted_pair() {
     assert_eq!(rig.inside(&bodies::sandbox(1)), ["can0"]);
 }
 
-/// The one who comes later connects both ways with all who are there.
+/// A later member is connected with all others in both directions.
 #[test]
 fn a_later_member_is_connected_in_both_directions() {
     let rig = Rig::new();
@@ -152,7 +152,7 @@ fn with_adapter_wait_fail_join_names_the_missing_adapter_until_it_appears() {
     rig.assert_clean();
 }
 
-/// Trap 14: an unclean end of dockerd sends no Leave; the same container comes back with a new endpoint.
+/// Trap 14: an unclean stop of dockerd sends no Leave; the same container comes back with a new endpoint.
 #[test]
 fn forgotten_endpoints_do_not_affect_the_next_start() {
     let mut rig = Rig::new();
@@ -168,7 +168,7 @@ fn forgotten_endpoints_do_not_affect_the_next_start() {
     rig.assert_clean();
 }
 
-/// Traps 14 and 17: nobody may tell us of these endpoints ever again.
+/// Traps 14 and 17: Docker may never mention these endpoints again.
 #[test]
 fn deleting_a_network_deletes_its_forgotten_endpoints() {
     let rig = Rig::new();
@@ -206,14 +206,14 @@ fn a_lost_or_damaged_state_folder_loses_nothing_that_exists() {
     }
 }
 
-/// An error of the disk may pass, so the file is neither set aside nor written over.
+/// A disk error may be temporary, so the file is neither renamed nor overwritten.
 #[test]
 fn records_that_are_temporarily_unreadable_are_loaded_later() {
     let mut rig = Rig::new();
     let [alive, idle, deleted] = [1, 2, 3]
         .map(|number| rig.network(number, json!({ "hub": format!("vcan-{number}"), "ifname": "can5" })));
     let first = rig.member(&alive, 1);
-    // Without its vcan, nothing in the kernel tells of it.
+    // Without its vcan, nothing in the kernel describes it.
     for hub in ["vcan-2", "vcan-3"] {
         rig.kernel.delete_link(None, rig.link(hub).unwrap().index).unwrap();
     }
@@ -247,7 +247,7 @@ fn records_that_are_temporarily_unreadable_are_loaded_later() {
     rig.assert_bus("vcan-2", &[&third]);
 }
 
-/// Trap 17: Docker ignores an error of DeleteEndpoint and never asks again, so the loop takes what is left.
+/// Trap 17: Docker ignores errors of DeleteEndpoint and never retries, so the loop deletes what is left.
 #[test]
 fn a_failed_deletion_is_completed_later() {
     let rig = Rig::new();
@@ -260,7 +260,7 @@ fn a_failed_deletion_is_completed_later() {
     assert!(rig.link(&host_end(&endpoint)).is_some(), "the kernel was to refuse: {:?}", rig.ours());
     let memory = Memory::default();
     rig.manager.reconcile(&memory).unwrap();
-    // A leftover has 10 s, so as not to race an endpoint that is being made.
+    // A leftover has a grace period of 10 s, so as not to race with an endpoint that is being created.
     thread::sleep(Duration::from_millis(10_100));
     rig.manager.reconcile(&memory).unwrap();
     assert_eq!(rig.link(&host_end(&endpoint)), None);

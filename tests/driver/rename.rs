@@ -1,4 +1,4 @@
-//! Containers are called what Docker calls them now.
+//! Containers have the names that Docker gives them now.
 
 use std::{
     thread,
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{bodies, client::Client, fake_docker::FakeDocker, rig::Rig};
 use canhub::driver::server;
 
-/// The names of all members, as `/v1/status` has them.
+/// The names of all members in `/v1/status`.
 fn names(rig: &Rig) -> Vec<Value> {
     let mut admin = Client::connect(&rig.admin());
     admin.send(b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -45,7 +45,7 @@ fn a_renamed_container_has_its_new_name_at_once() {
     let network = rig.network(1, json!({}));
     let endpoint = bodies::endpoint(1);
     docker.answer("/networks", json!([{ "Id": network, "Name": "body" }]));
-    // Whatever the network's view says, the container's own name counts.
+    // The container's own name takes precedence over the network's view.
     let attached = json!({ "c": { "Name": "lamp", "EndpointID": endpoint } });
     let shown = json!({ "Id": network, "Name": "body", "Containers": attached });
     docker.answer(&format!("/networks/{network}"), shown);
@@ -53,7 +53,7 @@ fn a_renamed_container_has_its_new_name_at_once() {
     rig.member(&network, 1);
     until_named(&rig, "lamp");
     docker.until_following(1);
-    // The network and the Join have each asked for names; after that nothing asks Docker while nothing happens.
+    // The network and the Join have each queried the names; after that nothing queries Docker while nothing happens.
     thread::sleep(Duration::from_millis(2500));
     let asked = docker.asked("/networks");
     thread::sleep(Duration::from_millis(2500));

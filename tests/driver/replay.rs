@@ -1,9 +1,8 @@
-//! Conversations with Docker 20.10.24, 26.1.5, 28.5.2 and 29.7.2, played again.
+//! Recorded conversations with Docker 20.10.24, 26.1.5, 28.5.2 and 29.7.2.
 //!
-//! The order of calls, the ids and the shapes of the bodies are those that were captured. Changed are only
-//! driver options that belonged to the dummy driver of the capture, and ids that the capture cut, which
-//! are filled up with zeros. A line is a call with what must come back, or something that Docker does on
-//! the host beside it.
+//! The order of calls, the IDs and the bodies are as captured. The only changes are driver options of the dummy driver
+//! that was used for the capture, and truncated IDs, which are padded with zeros. Each line is a call with the expected
+//! response, or something that Docker does on the host in between.
 
 use std::collections::BTreeMap;
 
@@ -36,15 +35,15 @@ enum Line {
     },
 }
 
-/// What must come back.
+/// The expected response.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Answer {
     #[default]
     Done,
-    /// Join: the interface is inside already.
+    /// Join: the interface is already inside.
     Inside,
-    /// Join: Docker is to move the interface.
+    /// Join: Docker moves the interface.
     Move,
     Refused,
 }
@@ -52,20 +51,20 @@ enum Answer {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Doing {
-    /// Makes a container's namespace, and moves in what it was told to move.
+    /// Creates a container's namespace, and moves the interface there if requested.
     Makes,
-    /// Moves back what it moved in, between Leave and DeleteEndpoint.
+    /// Moves the interface back, between Leave and DeleteEndpoint.
     Returns,
-    /// Ends the namespace.
+    /// Deletes the namespace.
     Ends,
 }
 
 /// Docker's side of the host.
 #[derive(Default)]
 struct Docker {
-    /// By sandbox: what Join answered of an interface to move.
+    /// By sandbox: the interface to move according to Join.
     to_move: BTreeMap<String, Value>,
-    /// The members of each network now.
+    /// The current members of each network.
     joined: BTreeMap<String, Vec<String>>,
 }
 
@@ -131,7 +130,7 @@ impl Docker {
         }
     }
 
-    /// Every member that lives hears every other.
+    /// Every running member receives every other's frames.
     fn assert_bus(&self, rig: &Rig, network: &str) {
         let hub = if rig.link("vcan0").is_some() { "vcan0".to_owned() } else { hub(network) };
         let living = self.joined[network].iter().filter(|id| rig.link(&host_end(id)).is_some());

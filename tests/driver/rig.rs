@@ -1,4 +1,4 @@
-//! The real servers over a kernel in memory, on sockets in a folder of their own.
+//! The real servers with a kernel in memory, on sockets in a folder of their own.
 
 #![allow(dead_code, reason = "tests/admin uses another half of it")]
 
@@ -50,7 +50,7 @@ impl Rig {
         Self::limited(server::TIME_LIMIT, |fake| fake)
     }
 
-    /// With a time limit and a kernel of the test's own around the one in memory.
+    /// With a time limit, and a kernel of the test that wraps the one in memory.
     pub fn limited<K: Kernel + 'static>(
         limit: Duration,
         wrap: impl FnOnce(Arc<FakeKernel>) -> Arc<K>,
@@ -58,7 +58,7 @@ impl Rig {
         Self::watched(limit, Health::new(Policy::default(), None), None, wrap)
     }
 
-    /// With its health, which is watched where it is said how.
+    /// With health, which is monitored as given.
     pub fn watched<K: Kernel + 'static>(
         limit: Duration,
         health: Health,
@@ -71,7 +71,7 @@ impl Rig {
         Self { kernel, manager, health, dir, server: Some(server) }
     }
 
-    /// Beside a Docker whose API is asked, with a time limit and a kernel of the test's own.
+    /// With Docker's API, a time limit, and a kernel of the test.
     pub fn beside<K: Kernel + 'static>(
         docker: &FakeDocker,
         limit: Duration,
@@ -85,12 +85,12 @@ impl Rig {
         Self { kernel, manager, health, dir, server: Some(server) }
     }
 
-    /// Ends the driver and starts a new one on the same host: the kernel's state and the folder stay.
+    /// Stops the driver and starts a new one on the same host: the kernel's state and the folder are kept.
     pub fn restart(&mut self) {
         self.restart_after(|_| ());
     }
 
-    /// As [`Self::restart`], with something done to the state folder while the driver is down.
+    /// Like [`Self::restart`], with a change of the state folder while the driver is down.
     pub fn restart_after(&mut self, meanwhile: impl FnOnce(&Path)) {
         self.stop();
         meanwhile(&self.state());
@@ -122,19 +122,19 @@ impl Rig {
         Client::connect(&self.socket())
     }
 
-    /// One call of `NetworkDriver.METHOD` on a connection of its own.
+    /// A call of `NetworkDriver.METHOD` on a connection of its own.
     pub fn call(&self, method: &str, body: &Value) -> Reply {
         self.client().call(&format!("NetworkDriver.{method}"), body)
     }
 
-    /// Makes a network.
+    /// Creates a network.
     pub fn network(&self, number: u32, options: Value) -> String {
         let id = bodies::network(number);
         self.call("CreateNetwork", &bodies::create_network(&id, options)).ok();
         id
     }
 
-    /// Starts a container as Docker 28 does: its sandbox is there at Join. Returns the endpoint's id.
+    /// Starts a container like Docker 28: its sandbox exists at Join. Returns the endpoint's ID.
     pub fn member(&self, network: &str, number: u32) -> String {
         let (endpoint, sandbox) = (bodies::endpoint(number), bodies::sandbox(number));
         self.kernel.add_sandbox(&sandbox);
@@ -144,7 +144,7 @@ impl Rig {
         endpoint
     }
 
-    /// Leave and DeleteEndpoint, as at the end of a container.
+    /// Leave and DeleteEndpoint, as when a container ends.
     pub fn part(&self, network: &str, endpoint: &str) {
         self.call("Leave", &bodies::both(network, endpoint)).ok();
         self.call("DeleteEndpoint", &bodies::both(network, endpoint)).ok();
@@ -165,13 +165,13 @@ impl Rig {
         self.links_inside(sandbox).into_iter().map(|link| link.name).collect()
     }
 
-    /// The networks in the state file, as they are on the disk now.
+    /// The networks in the state file on disk.
     pub fn recorded(&self) -> Value {
         let text = fs::read_to_string(self.state().join("state.json"));
         text.map_or(json!({}), |text| serde_json::from_str::<Value>(&text).unwrap()["networks"].clone())
     }
 
-    /// All that is ours: links on the host, rules, records. Empty on a host that canhub has left.
+    /// Everything that is canhub's: links on the host, rules, records. Empty if canhub has cleaned up.
     pub fn ours(&self) -> Vec<String> {
         let links = self.kernel.links().unwrap();
         let mut ours: Vec<String> =
@@ -187,7 +187,7 @@ impl Rig {
         folder.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
     }
 
-    /// That nothing of ours is left, and nothing of others' was touched.
+    /// Asserts that nothing of canhub is left, and nothing foreign was touched.
     #[track_caller]
     pub fn assert_clean(&self) {
         assert_eq!(self.ours(), Vec::<String>::new(), "this is left over");

@@ -1,4 +1,4 @@
-//! Buses on an interface that somebody else owns, and rustycan4docker's way to ask for them.
+//! Buses on existing interfaces, and rustycan4docker's options for them.
 
 use crate::support::{
     canhub,
@@ -34,7 +34,7 @@ fn an_adapter_carries_the_bus_and_is_not_changed() {
     assert_eq!(host::rules().iter().filter(|rule| rule.contains("adapter-e2e")).count(), 0);
 }
 
-/// As the README of rustycan4docker has it, but for the driver's name.
+/// As in rustycan4docker's README, except for the driver name.
 fn drop_in() -> Project {
     Project::new(&format!(
         "services:\n  can-test:\n    image: alpine:latest\n    networks:\n      - canbus0\n    \
@@ -45,7 +45,7 @@ fn drop_in() -> Project {
     ))
 }
 
-/// There is no registry: the tests' own image has to do.
+/// There is no registry, so the tests' own image must do.
 fn alpine(scene: &Scene) {
     docker(&["tag", IMAGE, "alpine:latest"]);
     scene.undo(|| {
@@ -81,7 +81,7 @@ fn a_missing_can0_is_never_replaced_by_a_vcan() {
     let ecu = ecu.member("can0", 1);
     assert!(link("can0").is_none(), "a vcan was made under the name of hardware");
 
-    // Once it is plugged in, the container that waited is on the wire.
+    // Once it is plugged in, the waiting container is connected to it.
     scene.foreign_vcan("can0");
     eventually("the adapter joins the bus", || {
         all_hear_all(&[&ecu, &Member::host("can0", 2)], &[Kind::Classic], 20)

@@ -1,4 +1,4 @@
-//! What canhub shows of itself, on a real kernel with real frames, and to whom.
+//! What canhub shows, on a real kernel with real frames, and who has access.
 
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ fn status(bus: &Network) -> Value {
     found.unwrap_or_else(|| panic!("{} is not in {status}", bus.name))
 }
 
-/// Frames of a container: the field of `frames_in` or `frames_out`.
+/// Frame count of a container: a field of `frames_in` or `frames_out`.
 fn frames(bus: &Network, interface: &str, direction: &str) -> u64 {
     let status = status(bus);
     let members = status["members"].as_array().expect("members are a list").iter();
@@ -32,7 +32,7 @@ fn frames(bus: &Network, interface: &str, direction: &str) -> u64 {
     count.unwrap_or_else(|| panic!("no {direction} of {interface} in {status}"))
 }
 
-/// The sum of the samples whose line begins so.
+/// The sum of the samples whose line starts like this.
 fn metric(begin: &str) -> f64 {
     let text = canhub::ask("/metrics");
     assert!(text.trim_end().ends_with("# EOF"), "{text}");
@@ -53,7 +53,7 @@ fn a_deleted_hub_is_one_line_one_event_and_one_count() {
         (Some(_), bus) if bus["steps"].as_array().is_some_and(Vec::is_empty) => Ok(()),
         (hub, bus) => Err(format!("{hub:?} {bus}")),
     });
-    // What is told, counted and logged is so a moment after it was done.
+    // Events, counters and log lines appear a moment after the repair.
     let journal = journal.until("of the hub", |told| told.contains("the hub was missing"));
     let told = says("events --json");
     let mut events: Vec<Value> = told.lines().map(json).collect();
@@ -70,7 +70,7 @@ fn a_deleted_hub_is_one_line_one_event_and_one_count() {
     let lines =
         journal.lines().filter(|line| line.contains("the hub was missing") && line.contains("vcan-seen"));
     assert_eq!(lines.count(), 1, "{journal}");
-    // A person reads the same.
+    // The output for people says the same.
     let shown = says("events");
     let line = shown.lines().rfind(|line| line.contains("healed") && line.contains("vcan-seen"));
     assert!(line.is_some_and(|line| line.contains("reason=\"the hub was missing\"")), "{shown}");
@@ -94,7 +94,7 @@ fn the_status_names_the_containers_and_counts_their_frames() {
     let Sent { sent, .. } = one.send(&[Kind::Classic, Kind::Fd], 200);
     listener.heard();
     let sent = u64::from(sent);
-    // The kernel counts a frame when it has handed it on.
+    // The kernel counts a frame when it has forwarded it.
     eventually(&format!("one sends {sent}, the other hears them, and both are counted"), || {
         let rose = counts().iter().zip(before).map(|(now, before)| now - before).collect::<Vec<_>>();
         if rose == [sent, sent, 0, 0] { Ok(()) } else { Err(format!("{rose:?}")) }
@@ -115,7 +115,7 @@ fn the_status_names_the_containers_and_counts_their_frames() {
     }
     assert!(shown.contains("vcan-count"), "{shown}");
     if !canhub::is_plugin() {
-        // Docker tells names in the background.
+        // Docker's API provides names in the background.
         eventually("the status names bus and containers", || {
             let shown = says("status");
             let named =
@@ -129,7 +129,7 @@ fn the_status_names_the_containers_and_counts_their_frames() {
 fn only_root_has_access() {
     let socket = admin_socket();
     let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
-    // The program itself may lie where nobody finds it.
+    // The program may be in a folder that other users cannot reach.
     run("install", &["-m", "755", &canhub::program(), "/tmp/e2e-canhub"]);
     let asked = attempt("setpriv", &[&nobody[..], &["/tmp/e2e-canhub", "status"]].concat());
     run("rm", &["/tmp/e2e-canhub"]);
@@ -137,10 +137,10 @@ fn only_root_has_access() {
     assert!(refused.contains("permission denied"), "{refused}");
 
     if canhub::is_plugin() {
-        // Its socket lies behind doors of Docker's.
+        // Its socket is in a folder that only root can enter.
         return;
     }
-    // Should somebody open the doors, the one who asks is looked at all the same.
+    // Even if someone opens the folder, the peer is checked.
     let folder = std::path::Path::new(&socket).parent().expect("it is in a folder").display().to_string();
     sh(&format!("chmod 755 {folder} && chmod 666 {socket}"));
     let url =

@@ -1,4 +1,4 @@
-//! What is asked for cannot be had: one sentence says what, why and what to do, and nothing half-done stays.
+//! Invalid requests: one sentence says what, why and what to do, and nothing half-created is left.
 
 use crate::support::{
     canhub::{self, Second, is_service},
@@ -11,7 +11,7 @@ use crate::support::{
     shell::{assert_refused, run, sh},
 };
 
-/// `docker network create` fails so, and leaves neither a network nor anything of canhub's.
+/// Asserts that `docker network create` fails like this, and leaves neither a network nor anything of canhub.
 #[track_caller]
 fn create_is_refused(args: &[&str], words: &[&str]) {
     let scene = Scene::new();
@@ -48,7 +48,7 @@ fn an_adapter_that_is_not_can_is_refused() {
 
 #[test]
 fn ipv6_is_refused() {
-    // Not with null IPAM: Docker 26 itself refuses that together with IPv6.
+    // Not with null IPAM: Docker 26 itself refuses that combination with IPv6.
     let scene = Scene::new();
     let asked = ["network", "create", "--driver", canhub::driver(), "--ipv6", "--subnet", "fd00:e2e::/64"];
     let result = try_docker(&[&asked[..], &["e2e-ipv6"]].concat());
@@ -79,7 +79,7 @@ fn a_second_network_with_the_same_hub_is_refused() {
     assert_all_hear_all(&[&ecu.member("can0", 1), &bus.host(2)], &[Kind::Classic], 20);
 }
 
-/// The container does not start, and of the attempt nothing stays.
+/// Asserts that the container does not start, and that nothing of it is left.
 #[track_caller]
 fn run_is_refused(scene: &Scene, args: &[&str], words: &[&str]) {
     let before = scene.traces();
@@ -150,7 +150,7 @@ fn an_unwritable_state_folder_is_named() {
 fn a_kernel_without_can_gw_is_reported_with_the_fix() {
     let scene = Scene::new();
     let bus = scene.network(&[]);
-    // modprobe does this instead of loading it, whoever asks.
+    // modprobe runs this instead of loading the module.
     sh("mkdir -p /run/modprobe.d && echo 'install can-gw /bin/false' >/run/modprobe.d/e2e.conf");
     scene.undo(|| {
         sh("rm -f /run/modprobe.d/e2e.conf && modprobe can-gw");
@@ -163,7 +163,7 @@ fn a_kernel_without_can_gw_is_reported_with_the_fix() {
     );
 
     sh("rm -f /run/modprobe.d/e2e.conf");
-    // canhub asks for the module by itself.
+    // canhub requests the module itself.
     let ecu = scene.container(&bus);
     assert_all_hear_all(&[&ecu.member("can0", 1), &bus.host(2)], &[Kind::Classic], 20);
 }

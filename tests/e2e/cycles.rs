@@ -1,6 +1,7 @@
-//! A thousand networks come and go, and nothing of them stays: no link, rule, file, thread or byte of memory.
+//! A thousand networks come and go, and nothing is left behind: no link, rule, file, thread or byte of memory.
 //!
-//! `CANHUB_CYCLES` makes it more than a thousand. dockerd's half is played here, since it needs seconds for what takes canhub milliseconds.
+//! `CANHUB_CYCLES` sets another number. The test plays dockerd's part, which takes seconds for what takes canhub
+//! milliseconds.
 
 #[path = "../driver/bodies.rs"]
 mod bodies;
@@ -21,19 +22,19 @@ use crate::support::{
 
 const STATE: &str = "/run/e2e-cycles";
 const HUB: &str = "vcan-cycles";
-/// After these, all that is allocated once has been.
+/// After these, everything that is allocated once has been allocated.
 const WARM_UP: u32 = 100;
 const CYCLES: u64 = 1000;
-/// Threads of a canhub that has nothing to do: its own, and one each for the audit and for what health looks at now
-/// and then, the buses and the records.
+/// The threads of an idle canhub: its own, and one each for the audit and for the health checks of the buses and of the
+/// records.
 const AT_REST: usize = 4;
-/// Containers, by the namespaces that they are here.
+/// Containers, represented by their namespaces.
 const MEMBERS: [u32; 2] = [0, 1];
-/// The allocator's pools fill with the order in which its threads run, so a few pages come and go; a leak of
-/// half a KiB a cycle is as much as this over all cycles.
+/// The allocator's pools depend on the order in which its threads run, so a few pages come and go; a leak of half a KiB
+/// per cycle would exceed this over all cycles.
 const SLACK_KIB: u64 = 512;
 
-/// What may not grow.
+/// What must not grow.
 #[derive(Debug)]
 struct Size {
     links: usize,
@@ -60,7 +61,7 @@ impl Size {
         }
     }
 
-    /// What is more than before, in words.
+    /// What has grown, as text.
     fn growth_since(&self, before: &Self) -> Result<(), String> {
         let grown = [
             ("links", self.links, before.links),
@@ -80,7 +81,7 @@ fn entries(folder: &str) -> usize {
     fs::read_dir(folder).map_or(0, Iterator::count)
 }
 
-/// One bus with two members, from its making to its end.
+/// The lifetime of one bus with two members.
 fn cycle(client: &mut Client, number: u32) {
     let network = bodies::network(number);
     let mut call = |method: &str, body: &Value| client.call(&format!("NetworkDriver.{method}"), body).ok();
@@ -132,7 +133,7 @@ fn a_thousand_networks_come_and_go_and_nothing_grows() {
     client.call_raw("Plugin.Activate", b"").ok();
 
     (0..WARM_UP).for_each(|number| cycle(&mut client, number));
-    // Threads that wait for more work end after ten seconds without any.
+    // Idle threads end after ten seconds.
     let at_rest = || {
         eventually("it comes to rest", || match Size::of(&second) {
             size if size.threads <= AT_REST => Ok(size),

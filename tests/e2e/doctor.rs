@@ -1,8 +1,8 @@
-//! Many machines that are broken in one way each, and what `canhub doctor` calls it.
+//! Machines that are broken in one way each, and what `canhub doctor` reports.
 //!
-//! A row breaks something for real, and doctor has to name that, and nothing else, with the right fix. What
-//! `--fix` can mend is gone afterwards; each command that doctor prints is typed as
-//! it is printed; a row without one has a hint instead. Each row puts back what it broke, whatever became of it.
+//! Each row breaks something for real, and doctor must report that and nothing else, with the right fix. What `--fix`
+//! can fix is gone afterwards; every command that doctor prints is run as printed; a row without a command has a hint
+//! instead. Each row restores what it broke, whatever happens.
 
 mod docker_rows;
 mod kernel_rows;
@@ -19,37 +19,37 @@ use crate::support::{
 };
 use machine::{Found, Machine};
 
-/// One broken set-up.
+/// One way to break a machine.
 pub struct Row {
-    /// What is broken, as a person would say it.
+    /// What is broken.
     name: &'static str,
-    /// What doctor is to find.
+    /// The expected check.
     check: &'static str,
     level: &'static str,
-    /// What its sentence has to say.
+    /// Words that the sentence must contain.
     words: &'static [&'static str],
-    /// What its fix or, where a person has to do it, its hint has to say.
+    /// What the fix, or the hint if a person must act, must contain.
     fix: &'static str,
-    /// What else is then wrong with the machine, by the way.
+    /// Other checks that fail as a consequence.
     also: &'static [&'static str],
-    /// Who mends it.
+    /// Who fixes it.
     by: By,
-    /// Breaks it, and says how to undo that.
+    /// Breaks it, and registers how to undo that.
     broken: fn(&Machine),
 }
 
-/// Who mends what is broken.
+/// Who fixes a fault.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
     /// `canhub doctor --fix`, and the command that doctor prints.
     Doctor,
     /// A person, with the command that doctor prints.
     Typing,
-    /// A person, by a hint: there is no command, and the row undoes it.
+    /// A person, with a hint: there is no command, and the row undoes it.
     Person,
 }
 
-/// The whole table.
+/// All rows.
 fn table() -> impl Iterator<Item = &'static Row> {
     [rows::ROWS, record_rows::ROWS, kernel_rows::ROWS, docker_rows::ROWS].into_iter().flatten()
 }

@@ -1,5 +1,5 @@
-//! canhub does not fight with people: it heals what somebody keeps breaking ever more slowly, and what is
-//! being removed not at all.
+//! canhub does not fight its users: it heals what someone keeps breaking at growing intervals, and does not heal what
+//! is being removed.
 
 use std::{
     sync::{
@@ -20,9 +20,9 @@ use crate::support::{
     shell::{attempt, say, within},
 };
 
-/// The pauses of a fault that comes ten times: 1, 2, 4, 8 and 16 s at the most, and a fifth more.
+/// The pauses of a fault that recurs ten times: at most 1, 2, 4, 8 and 16 s, plus a fifth.
 const LONGEST_PAUSES: Duration = Duration::from_secs(60);
-/// Two audits at the shortest interval, in which canhub would bring back what it wants.
+/// Two audits at the shortest interval, in which canhub would restore missing parts.
 const TWO_AUDITS: Duration = Duration::from_secs(2);
 
 #[test]
@@ -63,10 +63,10 @@ fn a_link_taken_down_repeatedly_is_healed_ever_more_slowly_and_reported_once() {
     assert_eq!(told("could not heal"), 0, "{journal}");
 }
 
-/// Somebody who deletes a link again and again.
+/// Deletes a link again and again.
 struct Vandal {
     stop: Arc<AtomicBool>,
-    /// How often it was there to be deleted.
+    /// How often it existed and was deleted.
     hits: Arc<AtomicU32>,
     thread: Option<JoinHandle<()>>,
 }
@@ -84,10 +84,10 @@ impl Vandal {
         Self { stop, hits, thread: Some(thread::spawn(work)) }
     }
 
-    /// What it deletes is gone for good: nobody brings it back.
+    /// Asserts that what it deletes is gone for good.
     #[track_caller]
     fn assert_idle(&self) {
-        // One hit may have been under way.
+        // One deletion may have been in progress.
         thread::sleep(TWO_AUDITS / 2);
         let before = self.hits.load(Ordering::SeqCst);
         thread::sleep(TWO_AUDITS);

@@ -1,4 +1,4 @@
-//! CAN hardware on a stock kernel: two adapters on one wire, unplugged and plugged in again while frames flow.
+//! CAN hardware on a stock kernel: two adapters on one physical bus, unplugged and replugged while frames flow.
 
 use std::{
     thread::sleep,
@@ -18,15 +18,15 @@ use crate::support::{
     usb::{self, CANDLELIGHT},
 };
 
-/// No remote frames: QEMU's adapters break when they receive one that asks for bytes.
+/// No remote frames: QEMU's adapters fail when they receive one that requests data.
 const KINDS: [Kind; 2] = [Kind::Classic, Kind::Extended];
 const ROUNDS: u32 = 10;
 /// How long it stays unplugged.
 const AWAY: Duration = Duration::from_secs(10);
 
-/// Two buses on one wire: two containers on the left one, one on the right.
+/// Two buses connected by their adapters: two containers on the left one, one on the right.
 struct Wired {
-    // Kept for its end.
+    // Kept alive for its drop.
     _scene: Scene,
     ecus: [Container; 3],
 }
@@ -46,10 +46,10 @@ impl Wired {
     }
 }
 
-/// All hear so many frames of each kind of these senders, each once and in order.
+/// Asserts that all receive this many frames of each kind of these senders, each once and in order.
 ///
-/// QEMU's wire is faster than any real one, and a kernel whose other processor is busy drops what comes faster than
-/// it can hand on. So the senders take their time, as 500 kbit/s would make them.
+/// QEMU's CAN bus is faster than any real one, and a kernel with its other CPU busy drops what arrives faster than it
+/// can forward. So the senders pause, as 500 kbit/s would make them.
 pub fn hear(all: &[&Member], senders: &[&Member], count: u32) -> Result<(), String> {
     let background = BACKGROUND.to_string();
     let listen = |member: &&Member| member.try_listen(&["--deaf-to", &background]);
@@ -98,7 +98,7 @@ fn a_replugged_adapter_carries_the_same_containers() {
     let [one, two, far] = wired.members();
     let mut healed = Vec::new();
     for round in 1..=ROUNDS {
-        // A stream that its neighbour never loses, and that goes through the wire whenever it can.
+        // A stream that the neighbour never loses, and that crosses the adapters whenever it can.
         let background = BACKGROUND.to_string();
         let [neighbour, distant] =
             [&two, &far].map(|member| member.try_listen(&["--only", &background]).expect("the bus works"));
@@ -115,7 +115,7 @@ fn a_replugged_adapter_carries_the_same_containers() {
         hear(&[&one, &two], &[&one, &two], 20).unwrap_or_else(|err| panic!("{err}"));
         sleep(AWAY.saturating_sub(began.elapsed()));
 
-        // Nobody sends over there, so the first frame that is heard came through the wire.
+        // No one else sends there, so the first received frame came through the adapters.
         let (first, _) = far.start_tool("candump -n 1 -T 60000 can0");
         let there = when_there(KV0.interface);
         KV0.plug();
@@ -157,7 +157,7 @@ fn error_frames_of_an_adapter_reach_containers_that_subscribe() {
     let [one, two, far] = wired.members();
 
     let (errors, _) = one.start_tool("candump -n 1 -T 20000 can0,0~0,#FFFFFFFF");
-    // Its buffer overruns, and does so with every frame until the adapter is another one.
+    // Its buffer overruns, and keeps doing so with every frame until the adapter is replaced.
     for _ in 0..20 {
         far.run(&["cansend", "can0", "123#R8"]);
     }
@@ -204,7 +204,7 @@ fn the_original_settings_of_an_adapter_are_restored() {
     ip_link(&["set", "can0", "up"]);
     let shown = || {
         let shown = crate::support::shell::run("ip", &["-details", "link", "show", "can0"]);
-        // The counters of errors are the wire's.
+        // The error counters depend on the bus.
         shown.lines().filter(|line| !line.contains("berr-counter")).collect::<Vec<_>>().join("\n")
     };
     let before = shown();
@@ -243,11 +243,11 @@ fn usb_adapters_are_selected_by_serial_number_and_port_whatever_their_names() {
     let names = [first.interface.clone(), second.interface.clone()];
     drop((first, second));
     hear(&[&one], &[&one], 20).unwrap_or_else(|err| panic!("{err}"));
-    // The other one comes first now, and gets the other's name.
+    // Now the other one comes first, and gets the other name.
     let (second, first) = (wire.plug(1, "garage-2"), wire.plug(0, "garage-1"));
     assert_eq!([&second.interface, &first.interface], [&names[0], &names[1]]);
     eventually("they hear each other again", || hear(&[&one, &far], &[&one, &far], 20));
-    // And each is on its own bus.
+    // Each is still on its own bus.
     drop(second);
     let host = Member::host(&first.interface, 8);
     eventually("the first adapter carries the first bus", || hear(&[&one, &host], &[&one], 20));

@@ -1,7 +1,7 @@
-//! A bus heals while its containers run: each fault one by one, and nobody is restarted for it.
+//! A bus heals while its containers run: each fault separately, and no container is restarted.
 //!
-//! A socket on an interface that is gone is dead for its program; so who sends and listens here opens
-//! another one when that happens, in the same container, whose first process stays the same.
+//! A socket on a deleted interface is dead; so senders and listeners here open a new one when that happens, in the same
+//! container, whose first process stays the same.
 
 use std::time::Instant;
 
@@ -17,13 +17,13 @@ use crate::support::{
     strangers::{NAMESPACE, Strangers},
 };
 
-/// A bus with two containers, and somebody else's things as witnesses.
+/// A bus with two containers, and foreign objects that must not change.
 struct Bus {
     scene: Scene,
     bus: Network,
     ecus: [Container; 2],
     strangers: Strangers,
-    // Rules have no events, so the audit has to come soon.
+    // Rules have no events, so the audit interval must be short.
     _configured: Configured,
 }
 
@@ -46,7 +46,7 @@ impl Bus {
         [inside(&self.ecus[0], 1), inside(&self.ecus[1], 2), Member::host(HUB, 9)]
     }
 
-    /// Fresh sockets: each hears each exactly once, in order.
+    /// New sockets: each receives each frame exactly once, in order.
     fn works(&self) -> Result<(), String> {
         let all_there = self.ecus.iter().all(|ecu| ecu.can_links() == ["can0"]) && link(HUB).is_some();
         if !all_there {
@@ -58,7 +58,7 @@ impl Bus {
         all_hear_all(&self.members().each_ref(), &[Kind::Classic, Kind::Fd], 10)
     }
 
-    /// Does harm while frames flow, and waits until all is as it was: the links, the rules, the frames.
+    /// Breaks something while frames flow, and waits until the links, the rules and the frames are as before.
     #[track_caller]
     fn heals(&self, fault: &str, harm: impl FnOnce(&Self)) {
         let before = self.state();
@@ -97,26 +97,26 @@ impl Bus {
         self.ecus[0].host_end("can0").ifname
     }
 
-    /// As root in the container, as a privileged process inside could do it.
+    /// Runs as root in the container, like a privileged process inside.
     #[track_caller]
     fn inside(&self, steps: &[&str]) {
         harm(&["docker", "exec", "--privileged", &self.ecus[0].name, "sh", "-c", &ip_batch(steps)]);
     }
 
-    /// All links, here and inside, as far as a fault can change them.
+    /// All links on the host and in the containers, in the properties that a fault can change.
     fn state(&self) -> Vec<String> {
         let inside = self.ecus.iter().map(|ecu| format!("{} has {:?}", ecu.name, ecu.links()));
         inside.chain(self.scene.traces()).collect()
     }
 }
 
-/// Several steps at once, so that canhub does not heal between them.
+/// Several steps at once, so that canhub does not heal in between.
 #[track_caller]
 fn on_host(steps: &[&str]) {
     harm(&["sh", "-c", &ip_batch(steps)]);
 }
 
-/// Where canhub was faster than the steps all the same, they are done again.
+/// If canhub was faster than the steps, they are repeated.
 #[track_caller]
 fn harm(command: &[&str]) {
     eventually("the harm is done", || attempt(command[0], &command[1..]));

@@ -1,4 +1,4 @@
-//! Health on a real host: what is broken is told, a boot is held back by it, and a Docker that hangs hangs nobody.
+//! Health on a real host: faults are reported and hold back the boot, and a hanging Docker blocks nothing.
 
 use std::{
     fs,
@@ -27,7 +27,7 @@ fn component(report: &Value, name: &str) -> Value {
     components.iter().find(|one| one["component"] == name).cloned().unwrap_or(Value::Null)
 }
 
-/// Waits until a component is so, and returns it.
+/// Waits until a component has this status, and returns it.
 #[track_caller]
 fn until(name: &str, status: &str) -> Value {
     eventually(&format!("{name} is {status}"), || {
@@ -37,7 +37,7 @@ fn until(name: &str, status: &str) -> Value {
     })
 }
 
-/// The service with a policy of its own, until dropped.
+/// The service with its own policy, until dropped.
 fn with_policy(scene: &Scene, policy: &str) -> Configured {
     fs::write(POLICY, policy).expect("root may write /run");
     scene.undo(|| drop(fs::remove_file(POLICY)));
@@ -79,7 +79,7 @@ fn a_working_host_is_healthy_and_a_missing_adapter_is_reported() {
     assert!(metrics.contains(sample), "{metrics}");
 }
 
-/// What an update system waits for is not reached while a bus is broken, and is when it is mended.
+/// boot-complete.target is not reached while a bus is broken, and is reached once it is fixed.
 #[test]
 fn a_boot_is_complete_only_with_its_buses() {
     if !canhub::is_service("a_boot_is_complete_only_with_its_buses") {
@@ -92,7 +92,7 @@ fn a_boot_is_complete_only_with_its_buses() {
     until(&name, "healthy");
     let alias = link("vcan-gate").expect("the hub is there").ifalias;
 
-    // Its own command with less patience, and an application that wants a complete boot.
+    // Its own command with a shorter timeout, and an application that requires a complete boot.
     let shown = run("systemctl", &["cat", "canhub-boot-check.service"]);
     let start = shown.lines().find(|line| line.starts_with("ExecStart=")).expect("it starts something");
     assert!(start.ends_with("/canhub health --wait --timeout 120"), "{shown}");
@@ -118,7 +118,7 @@ fn a_boot_is_complete_only_with_its_buses() {
     let start_app = || attempt("systemctl", &["start", "e2e-app.service"]);
     let is_active = |unit| attempt("systemctl", &["is-active", unit]).is_ok();
 
-    // Well: the boot is complete.
+    // Healthy: the boot is complete.
     start_app().unwrap_or_else(|err| panic!("{err}"));
     assert!(is_active("boot-complete.target"));
     stop();
@@ -139,7 +139,7 @@ fn a_boot_is_complete_only_with_its_buses() {
     });
     stop();
 
-    // Mended by hand while the gate waits.
+    // Fixed by hand while the gate waits.
     let mend = [
         "link add vcan-gate mtu 72 type vcan".to_owned(),
         format!("link set vcan-gate alias \"{alias}\""),
@@ -152,7 +152,7 @@ fn a_boot_is_complete_only_with_its_buses() {
     assert!(is_active("boot-complete.target") && is_active("e2e-app.service"));
 }
 
-/// Stopped as by a debugger or a dying disk, until dropped; after a minute at the latest.
+/// Stopped, as by a debugger or a dying disk, until dropped; for a minute at most.
 struct Frozen(String);
 
 impl Frozen {

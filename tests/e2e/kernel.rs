@@ -39,7 +39,7 @@ impl cases::Host for RealHost {
             "ip -oneline link show type vxcan | sed -n 's/^[0-9]*: \\([^:@]*\\).* link-netns {name} .*/\\1/p'"
         ));
         ip(&["netns", "del", name]);
-        // A namespace's links end a moment after it, on a worker of the kernel's, and the other ends with them.
+        // A namespace's links are deleted a moment after it, by a kernel worker, and the other ends with them.
         eventually(&format!("what led into {name} is gone"), || {
             match pairs.lines().filter_map(link).next() {
                 None => Ok(()),

@@ -1,4 +1,4 @@
-//! canhub was not there when Docker started its containers, and Docker gave up on them.
+//! canhub was not running when Docker started its containers, so Docker failed to start them.
 
 use crate::support::{
     canhub::{self, Configured, is_service},
@@ -10,7 +10,7 @@ use crate::support::{
     shell::{eventually, run},
 };
 
-/// systemd starts neither the service nor its socket, whoever asks, until dropped.
+/// systemd starts neither the service nor its socket, until dropped.
 struct Masked;
 
 const UNITS: [&str; 2] = ["canhub.socket", "canhub.service"];
@@ -36,7 +36,7 @@ fn containers_that_docker_failed_to_start_are_named_and_started_on_request() {
         return;
     }
     let scene = Scene::new();
-    // Docker tells a driver nothing of containers that died with it; they are collected later.
+    // Docker sends nothing about containers that died with it; they are collected later.
     scene.allow_collection();
     let bus = scene.network(&["hub=vcan-late"]);
     let ecu = scene.container_with(&["--network", &bus.name, "--restart", "always"]).name;

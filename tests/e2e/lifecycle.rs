@@ -1,4 +1,4 @@
-//! Containers come and go, and nothing of them stays.
+//! Containers come and go, and nothing is left behind.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ fn a_running_container_can_be_connected_and_disconnected_repeatedly() {
 
     for _ in 0..4 {
         docker(&["network", "connect", &bus.name, &visitor.name]);
-        // Docker before 28 counts the number up at each connect; the name stays all the same.
+        // Docker before 28 increments the number at each connect; the name stays the same anyway.
         let member = visitor.member("can0", 3);
         assert_eq!(visitor.can_links(), ["can0", "can9"]);
         assert_all_hear_all(&[&resident, &host, &member], &[Kind::Classic, Kind::Fd], 20);
@@ -117,7 +117,7 @@ fn however_a_container_ends_nothing_is_left_behind() {
     });
     assert_all_hear_all(&[&stays.member("can0", 1), &bus.host(2)], &[Kind::Classic], 20);
 
-    // A stopped container comes back under the old name, and the bus knows it.
+    // A stopped container comes back under its old name, and joins the bus again.
     docker(&["start", &stopped.name]);
     let again = Container::running(&stopped.name);
     assert_all_hear_all(&[&stays.member("can0", 1), &again.member("can0", 3)], &[Kind::Classic], 20);

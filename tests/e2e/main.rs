@@ -10,12 +10,12 @@
 //! /host/e2e --test-threads=1 reboot_after
 //! ```
 //!
-//! The program `probe` lies beside this one. `CANHUB_DRIVER` is the driver's name for Docker: `canhub`
-//! (default; then the unit `canhub` of systemd is killed and restarted too) or `canhub:latest` for the
-//! managed plugin. What cannot be tested on a machine says `NOT RUN: name: reason`.
+//! The program `probe` must be next to this one. `CANHUB_DRIVER` is the driver name: `canhub` (default; tests then also
+//! kill and restart the systemd unit `canhub`) or `canhub:latest` for the managed plugin. What cannot be tested on a
+//! machine prints `NOT RUN: name: reason`.
 //!
-//! Every test makes its own networks and containers in a [`support::scene::Scene`], which takes all away
-//! again, and fails the test if anything of it is left on the machine.
+//! Every test creates its own networks and containers in a [`support::scene::Scene`], which removes everything at the
+//! end, and fails the test if anything is left on the machine.
 
 #![allow(
     clippy::disallowed_types,

@@ -1,4 +1,4 @@
-//! Over a reboot, in two parts: one before, one after. An ordinary run leaves both out: `--skip reboot_`.
+//! Across a reboot, in two parts: before and after. A normal run excludes both: `--skip reboot_`.
 
 use std::{fs, path::PathBuf};
 
@@ -15,7 +15,7 @@ use crate::support::{
     shell::{eventually, host_folder, run, sh},
 };
 
-/// What was made before, kept where a reboot does not reach.
+/// What was created before, stored where it survives the reboot.
 #[derive(Debug, Serialize, Deserialize)]
 struct Before {
     boot: String,
@@ -51,7 +51,7 @@ fn reboot_before_containers_talk() {
     assert_they_talk(&networks);
 
     fs::write(note(), serde_json::to_vec(&Before { boot: boot(), networks }).unwrap()).unwrap();
-    // So that even a power cut finds what Docker was told on its disk.
+    // So that even after a power cut Docker's files are on disk.
     run("sync", &[]);
 }
 

@@ -1,4 +1,4 @@
-//! canhub and dockerd die, restart, come late, or lose what they knew; frames flow all the while.
+//! canhub and dockerd are killed, restarted, late, or lose their state, while frames flow.
 
 use std::{fs, path::PathBuf, thread};
 
@@ -13,7 +13,7 @@ use crate::support::{
     shell::{eventually, run},
 };
 
-/// A stream of frames from one member to others, of which none may get lost or come twice.
+/// A stream of frames from one member to others, none of which may be lost or duplicated.
 struct Flow {
     sender: Running,
     listeners: Vec<(String, Running)>,
@@ -40,7 +40,7 @@ impl Flow {
     }
 }
 
-/// In a row, and more than the five within ten seconds after which systemd gives up on a unit if left to itself.
+/// In a row, and more than the five within ten seconds after which systemd would give up on a unit by default.
 const CRASHES: usize = 7;
 
 #[test]
@@ -59,7 +59,7 @@ fn an_in_place_upgrade_of_canhub_neither_loses_nor_duplicates_frames() {
     }
 }
 
-/// Old members go on through it, and those who come afterwards are members like them.
+/// Existing members keep working, and later ones become members like them.
 fn traffic_survives(event: impl Fn()) {
     let scene = Scene::new();
     let bus = scene.network(&["hub=vcan-flow"]);
@@ -78,7 +78,7 @@ fn traffic_survives(event: impl Fn()) {
 #[test]
 fn after_killing_dockerd_containers_come_back_and_reach_each_other() {
     let scene = Scene::new();
-    // Docker tells a driver nothing of containers that died with it; they are collected later.
+    // Docker sends nothing about containers that died with it; they are collected later.
     scene.allow_collection();
     let bus = scene.network(&["hub=vcan-dockerd"]);
     let always = ["--network", &bus.name, "--restart", "always"];
@@ -90,7 +90,7 @@ fn after_killing_dockerd_containers_come_back_and_reach_each_other() {
     assert_all_hear_all(&members.each_ref(), &[Kind::Classic, Kind::Fd], 50);
 }
 
-/// The container as it runs now, once it has another first process.
+/// The container once it runs again, with another first process.
 fn restarted(old: &Container) -> Result<Container, String> {
     let state = try_docker(&["inspect", "--format", "{{.State.Running}} {{.State.Error}}", &old.name])?;
     let new = if state.starts_with("true") { Container::running(&old.name) } else { return Err(state) };
@@ -123,7 +123,7 @@ fn a_corrupt_state_file_is_renamed_and_reported() {
     fs::remove_file(aside).unwrap();
 }
 
-/// canhub restarts with its state harmed; its journal, and the files it kept aside meanwhile.
+/// Restarts canhub with a damaged state. Returns its journal, and the files it renamed meanwhile.
 fn buses_go_on_without(harm: impl Fn(&PathBuf)) -> (String, Vec<PathBuf>) {
     let aside = || -> Vec<PathBuf> {
         let entries = fs::read_dir(canhub::state_dir()).expect("canhub has a state folder").flatten();
@@ -158,7 +158,7 @@ fn buses_go_on_without(harm: impl Fn(&PathBuf)) -> (String, Vec<PathBuf>) {
     let late = scene.container(&bus).member("can0", 3);
     assert_all_hear_all(&[&one, &two, &late, &Member::host("vcan-lost", 9)], &[Kind::Classic], 20);
     assert_eq!(bus.find_hub().expect("the hub stands").mtu, 16, "the options were adopted too");
-    // Leave, DeleteEndpoint and DeleteNetwork find what they are about.
+    // Leave, DeleteEndpoint and DeleteNetwork find their objects.
     scene.remove_all();
     scene.assert_nothing_is_left();
     (journal.since(), aside().into_iter().filter(|path| !aside_before.contains(path)).collect())

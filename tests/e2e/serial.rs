@@ -1,4 +1,4 @@
-//! Adapters on serial lines, on a wire of our own: unplugged, replugged, with errors and another bitrate.
+//! Adapters on serial lines with a simulated physical bus: unplugged, replugged, with errors and bitrate mismatches.
 
 use crate::support::{
     canhub::{self, says},
@@ -15,14 +15,14 @@ use crate::support::{
 
 const KINDS: [Kind; 3] = [Kind::Classic, Kind::Extended, Kind::Remote];
 
-/// A bus that this adapter carries at that bitrate.
+/// A bus with this adapter at that bitrate.
 #[track_caller]
 fn bus(scene: &Scene, adapter: &str, bitrate: u32) -> Network {
     let (adapter, bitrate) = (format!("adapter={adapter}"), format!("bitrate={bitrate}"));
     scene.network(&[&adapter, &bitrate, "frames=classic", "txqueuelen=4096"])
 }
 
-/// Two adapters on one wire, each with a bus, and three containers on them.
+/// Two adapters on one physical bus, each with a bus of its own, and three containers.
 struct Wired {
     scene: Scene,
     wire: Wire,
@@ -100,7 +100,7 @@ fn bus_errors_reach_containers_that_subscribe() {
     assert_hears(&one, &[&two, &far], &KINDS, 20);
 }
 
-/// Waits for a state of the controller, as `ip` tells it.
+/// Waits for a state of the controller, as shown by `ip`.
 #[track_caller]
 fn becomes(adapter: &Adapter, wanted: &str) {
     eventually(&format!("{} is {wanted}", adapter.interface), || match adapter.state() {
@@ -124,10 +124,10 @@ fn a_bitrate_mismatch_is_explained() {
         "common causes are a bitrate mismatch",
         "missing termination (120 ohms at both ends)",
     ];
-    // Lines are broken where a person reads them.
+    // The output for people is wrapped.
     let lines = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let shown = lines(says("status"));
-    // That a controller is error-passive has no event; the audit finds it.
+    // There is no event when a controller becomes error-passive; the audit finds it.
     let told = journal.until("both", |told| words.iter().all(|word| told.contains(word)));
     for word in words {
         assert!(shown.contains(word) && told.contains(word), "{word:?} is not in:\n{shown}\nor in:\n{told}");
@@ -151,7 +151,7 @@ fn a_bitrate_mismatch_is_explained() {
     }
     assert!(shown.contains("ip link set slcan-left down && ip link set slcan-left up"), "{shown}");
 
-    // As it says: the right bitrate, and up again.
+    // As the message says: the right bitrate, and up again.
     let Wired { scene, left, right, .. } = wired;
     scene.remove_all();
     let buses = [bus(&scene, "slcan-left", 500_000), bus(&scene, "slcan-right", 500_000)];
@@ -172,11 +172,11 @@ fn a_lone_sender_becomes_error_passive_and_stays_on_the_bus() {
     let wire = Wire::default();
     let adapter = wire.plug("slcan-alone");
     let scene = Scene::new();
-    // A bus of FD frames lets errors through just as well.
+    // An FD bus forwards error frames just as well.
     let bus = scene.network(&["adapter=slcan-alone", "bitrate=500000"]);
     let ecu = scene.container(&bus).member("can0", 1);
 
-    // Nobody acknowledges, the counter of sent errors rises.
+    // Nobody acknowledges, so the transmit error counter rises.
     let (errors, _) = ecu.start_tool("candump -e -n 2 -T 20000 can0,0~0,#FFFFFFFF");
     ecu.run(&["cansend", "can0", "123#DEADBEEF"]);
     becomes(&adapter, "ERROR-PASSIVE");
@@ -196,7 +196,7 @@ fn settings_made_by_the_operator_stay_unless_options_override_them() {
     let _ecu = scene.container(&own);
     assert_eq!(controller("slcan-own").0, Some(125_000));
     configure_adapter("slcan-own", 250_000);
-    // Somebody else's fault is healed, so canhub has looked since.
+    // Another fault has been healed, so canhub has made a pass since.
     let hub = scene.network(&[]).hub();
     ip_link(&["set", &hub, "down"]);
     eventually("canhub looks", || match link(&hub) {
@@ -209,7 +209,7 @@ fn settings_made_by_the_operator_stay_unless_options_override_them() {
 
     let _asked = bus(&scene, "slcan-own", 500_000);
     assert_eq!(controller("slcan-own").0, Some(500_000));
-    // Between two steps canhub would bring it up, and what is up cannot be set up.
+    // Between two steps canhub would bring it up, and then it could not be configured.
     let canhub = canhub::pid();
     run("kill", &["-STOP", &canhub]);
     configure_adapter("slcan-own", 250_000);
@@ -237,7 +237,7 @@ fn unsupported_settings_are_refused_by_name() {
         (&["bitrate=500000", "one-shot=on"], &["slcan-poor", "one-shot", "listen-only"]),
         (&["bitrate=500000", "dbitrate=2000000"], &["dbitrate=2000000", "does not support CAN FD"]),
         (&["bitrate=500000", "termination=120"], &["termination=120", "no switchable termination"]),
-        // Nothing of these reaches the adapter.
+        // None of these reaches the adapter.
         (&["bitrate=fast"], &["bitrate=fast", "like 500000"]),
         (&["bitrate=500000", "sample-point=87.5"], &["sample-point=87.5", "like 0.875"]),
         (&["sample-point=0.8"], &["sample-point=0.8", "requires bitrate"]),
@@ -256,7 +256,8 @@ fn unsupported_settings_are_refused_by_name() {
         (&["adapter-wait=no"], &["adapter-wait=no", "on or fail"]),
         (&["hub=vcan-too"], &["hub=vcan-too", "mutually exclusive"]),
         (&["bitrat=500000"], &["bitrat=500000", "did you mean bitrate?"]),
-        // Only the kernel knows this, when it is asked for: the adapter is put back. A bitrate cannot be taken away.
+        // Only the kernel can tell, when the change is made: the adapter's settings are restored. A bitrate cannot be
+        // unset.
         (
             &["bitrate=500000", "restart-ms=100"],
             &["slcan-poor", "restart-ms 100", "restart from Bus Off", "leave out"],

@@ -1,7 +1,7 @@
-//! A storm: hundreds of faults in a row, canhub and dockerd killed among them, and in the end all is well.
+//! A storm: hundreds of consecutive faults, with canhub and dockerd killed in between, after which everything works.
 //!
-//! `CANHUB_STORM_SEED` repeats a storm, as far as a busy machine allows: what a fault hits depends on what has
-//! healed by then. `CANHUB_STORM_FAULTS` sets how many there are.
+//! `CANHUB_STORM_SEED` repeats a storm, as far as possible on a busy machine: what a fault hits depends on what has
+//! healed by then. `CANHUB_STORM_FAULTS` sets their number.
 
 mod fault;
 mod fleet;
@@ -23,20 +23,20 @@ use crate::support::{
     shell::{number_from, say, within},
 };
 
-/// The storm of an ordinary run; `make soak` has others.
+/// The storm of a normal run; `make soak` runs others.
 const SEED: u64 = 1;
 const FAULTS: usize = 300;
 const CRASHES: usize = 10;
-/// Rules have no events, so the audit has to come soon.
+/// Rules have no events, so the audit interval must be short.
 const AUDIT: Duration = Duration::from_secs(1);
-/// What kept coming back waits for up to 72 s, and something else may wait for that to be healed.
+/// A recurring fault may be held back for up to 72 s, and another one may depend on it.
 const CALM_LIMIT: Duration = Duration::from_secs(150);
-/// So many faults at the most come at once.
+/// The maximum number of faults at once.
 const BURST: usize = 8;
-/// What canhub gets between two bursts, in milliseconds.
+/// The pause between two bursts, in milliseconds.
 const LULLS_MS: [u64; 4] = [0, 0, 200, 500];
 
-/// What happened, told where the test fails.
+/// The history, printed if the test fails.
 struct Chronicle {
     seed: u64,
     events: RefCell<Vec<String>>,
@@ -107,7 +107,7 @@ fn after_a_storm_every_bus_is_complete_and_all_members_reach_each_other() {
     ));
 }
 
-/// Faults in bursts, with canhub and dockerd killed among them; how many found nothing to hit.
+/// Faults in bursts, with canhub and dockerd killed in between. Returns how many found nothing to hit.
 fn rage(fleet: &mut Fleet, faults: usize, dice: &mut Dice, chronicle: &Chronicle) -> usize {
     let (mut done, mut tried) = (0, 0);
     while done < faults {
@@ -118,13 +118,13 @@ fn rage(fleet: &mut Fleet, faults: usize, dice: &mut Dice, chronicle: &Chronicle
         (done, tried) = (done + hits.len(), tried + size);
         chronicle.note(hits);
         assert!(tried < 10 * faults, "there is nothing left to hit");
-        // In the middle of each tenth, so that the last faults meet a canhub that remembers those before.
+        // In the middle of each tenth, so that the last faults meet a canhub that remembers earlier ones.
         let tenth = |number: usize| (2 * CRASHES * number / faults).div_ceil(2);
         if tenth(done) > tenth(before) {
             canhub::crash();
             chronicle.note(["canhub was killed".to_owned()]);
         }
-        // A quarter and half through; what restarts is left in peace, for Docker gives up on a container that fails.
+        // At a quarter and a half; what is restarting is left alone, because Docker gives up on a container that fails.
         if [faults / 4, faults / 2].iter().any(|mark| (before..done).contains(mark)) {
             fleet.assert_same_processes();
             kill_dockerd();
@@ -136,7 +136,7 @@ fn rage(fleet: &mut Fleet, faults: usize, dice: &mut Dice, chronicle: &Chronicle
     tried - done
 }
 
-/// Waits until all is as it has to be, and stays so over two audits in which canhub finds nothing to do.
+/// Waits until everything is as it should be, and stays so over two audits in which canhub finds nothing to do.
 fn calm(fleet: &Fleet) {
     let calmed = within(CALM_LIMIT, || {
         fleet.is_whole()?;

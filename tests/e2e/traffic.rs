@@ -39,7 +39,7 @@ fn error_frames_reach_every_subscribed_member_and_the_host_once() {
             assert_eq!(heard.heard().streams, [], "{} asked for none", member.name);
         }
 
-        // As people look for them.
+        // As users subscribe to them.
         let (dump, _) = members[1].start_tool("candump -n 1 -T 20000 -e can0,0~0,#FFFFFFFF");
         host.run(&["cansend", &host.interface, "20000040#0000000000000000"]);
         let seen = dump.finish();
@@ -52,7 +52,7 @@ fn a_socket_receives_its_own_frames_once_if_enabled_and_never_otherwise() {
     let scene = Scene::new();
     let bus = scene.network(&[]);
     let (ecu, host) = (scene.container(&bus).member("can0", 1), bus.host(2));
-    // Another member, so that there are rules a frame could come back by.
+    // Another member, so that there are rules through which a frame could come back.
     let _other = scene.container(&bus);
 
     for (member, count) in [(&ecu, 300), (&host, 300)] {
@@ -88,7 +88,7 @@ fn cansequence_and_canfdtest_pass_between_containers() {
     let bus = scene.network(&[]);
     let (ping, pong) = (scene.container(&bus).member("can0", 1), scene.container(&bus).member("can0", 2));
 
-    // It tells each wrong number, and each time that the number, a byte, starts from 0 again.
+    // It reports each wrong number, and each time that the number, a byte, wraps to 0.
     let (sequence, checker) = pong.start_tool("cansequence can0 -r -v 2>&1");
     ping.run(&["cansequence", "can0", "--loop=2049"]);
     eventually("cansequence has read all", || {
@@ -142,7 +142,7 @@ fn j1939_transfers_of_all_sizes_pass_between_containers_and_with_the_host() {
     let host = bus.host(3);
 
     for (sender, receiver) in [(&one, &two), (&host, &one)] {
-        // One frame; the smallest and the largest of the transport protocol; the extended one.
+        // A single frame; the smallest and the largest of the transport protocol; the extended one.
         for size in [8, 9, 1785, 20_000] {
             j1939_transfer(sender, receiver, size);
         }
@@ -154,7 +154,7 @@ fn j1939_transfer(sender: &Member, receiver: &Member, size: u32) {
     let send = format!(
         "head -c {size} /dev/urandom >/tmp/j1939-out && j1939cat -i /tmp/j1939-out {from}:0x80 :0x90,0x12300"
     );
-    // It receives for ever.
+    // It receives forever.
     let (_receives, pid) = receiver.start_tool(&format!("j1939cat -r {to}:0x90 >/tmp/j1939-in 2>/dev/null"));
     sender.run(&["sh", "-c", &send]);
     let checksum = |member: &Member, file: &str| member.run(&["sh", "-c", &format!("md5sum <{file}")]);
@@ -199,7 +199,7 @@ fn a_classic_bus_has_an_mtu_of_16_and_refuses_fd_frames() {
 
     assert_eq!(mtus(&ecu, &bus.hub()), [16, 16, 16]);
     let refused = member.attempt(&["/probe", "send", "can0", "--from", "1", "--kind", "fd", "--count", "1"]);
-    // Older kernels call it an invalid argument, newer ones a message that is too long.
+    // Older kernels return an invalid argument, newer ones a message that is too long.
     let says_why = |err: &String| err.contains("Invalid argument") || err.contains("Message too long");
     assert!(refused.as_ref().is_err_and(says_why), "{refused:?}");
     assert_all_hear_all(&[&member, &host], &[Kind::Classic, Kind::Extended, Kind::Remote], 20);
@@ -227,7 +227,7 @@ fn candump_on_the_host_sees_what_containers_send() {
     let ecu = scene.container(&bus).member("can0", 1);
     let host = Member::host("vcan-tools", 2);
 
-    // Ends by itself after the third frame, with 20 s of silence at the most.
+    // Ends after the third frame, or after 20 s of silence.
     let (dump, _) = host.start_tool("candump -n 3 -T 20000 -x vcan-tools");
     for frame in ["123#DEADBEEF", "1F334455#R4", "5A1##311223344"] {
         ecu.run(&["cansend", "can0", frame]);

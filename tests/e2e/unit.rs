@@ -1,4 +1,4 @@
-//! What the service's unit promises.
+//! The guarantees of the service's unit.
 
 use std::{thread, time::Duration};
 
@@ -19,7 +19,7 @@ fn invalid_options_are_reported_once_without_a_restart_loop() {
     let configured = Configured::new(&["Environment=CANHUB_AUDIT_INTERVAL=often"]);
     let refused = attempt("systemctl", &["restart", "canhub.service"]);
     assert!(refused.is_err(), "{refused:?}");
-    // Fifty restarts would fit.
+    // Enough for fifty restarts.
     thread::sleep(Duration::from_secs(5));
     let (state, status, restarts) =
         (property("ActiveState"), property("ExecMainStatus"), property("NRestarts"));
@@ -43,7 +43,7 @@ fn metrics_are_also_served_over_ipv6() {
     assert!(metrics.contains("canhub_build_info"), "{metrics}");
 }
 
-/// flock(2) works for whoever can open the file.
+/// Whoever can open the file can lock it with flock(2).
 #[test]
 fn only_root_can_open_the_instance_lock() {
     let lock = "/run/docker/canhub-canhub.lock";
@@ -52,7 +52,7 @@ fn only_root_can_open_the_instance_lock() {
     assert!(attempt("sh", &["-c", &nobody]).is_err(), "another user locked it");
 }
 
-/// As the service beside the managed plugin: nothing but the name is common to both.
+/// Like the service next to the managed plugin: they only have the name in common.
 #[test]
 fn a_second_canhub_of_the_same_name_does_not_start() {
     let folder = "/run/e2e-second";

@@ -1,5 +1,5 @@
-//! CAN hardware over reboots: adapters in another order, and one that is plugged in late. `tests/suite` turns the
-//! machine; each part begins with `reboot_`, so that an ordinary run leaves it out.
+//! CAN hardware across reboots: adapters in another order, and one that is plugged in late. `tests/suite` reboots the
+//! machine; the name of each part starts with `reboot_`, so that a normal run excludes it.
 
 use std::{fs, thread::sleep, time::Duration};
 
@@ -20,7 +20,7 @@ const LEFT: &str = "e2e-wired-left";
 const RIGHT: &str = "e2e-wired-right";
 const MEMBERS: [(&str, &str); 3] =
     [("e2e-wired-one", LEFT), ("e2e-wired-two", LEFT), ("e2e-wired-far", RIGHT)];
-/// So long after the boot the missing adapter is plugged in.
+/// How long after the boot the missing adapter is plugged in.
 const LATE: Duration = Duration::from_secs(60);
 
 #[test]
@@ -43,18 +43,18 @@ fn reboot_wired_before() {
     run("sync", &[]);
 }
 
-/// Their names swapped; what they are known by did not.
+/// Their names are swapped; their identities are not.
 #[test]
 fn reboot_wired_swapped() {
     prepare();
-    // udev may load the driver after Docker is up.
+    // udev may load the driver after Docker has started.
     eventually("the adapters swapped their names", || match [&KV0, &KV1].map(in_slot) {
         [Some(left), Some(right)] if (&*left, &*right) == ("can1", "can0") => Ok(()),
         names => Err(format!("{names:?}")),
     });
     let [one, two, far] = members();
     eventually("all hear all", || hear(&[&one, &two, &far], &[&one, &two, &far], 50));
-    // The host's side of the left bus is the adapter in the left one's slot.
+    // The host side of the left bus is the adapter in the left one's slot.
     let (left, right) = (Member::host("can1", 8), Member::host("can0", 9));
     hear(&[&one, &two, &left, &right], &[&one], 20).unwrap_or_else(|err| panic!("{err}"));
     let status: serde_json::Value = serde_json::from_str(&says("status --json")).expect("it is JSON");
@@ -66,7 +66,7 @@ fn reboot_wired_swapped() {
     assert_eq!((carrier(LEFT), carrier(RIGHT)), ("can1".into(), "can0".into()), "{status:#}");
 }
 
-/// The left one was not plugged in when the machine booted.
+/// The left one was not plugged in at boot.
 #[test]
 fn reboot_wired_missing() {
     prepare();

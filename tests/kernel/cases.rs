@@ -1,5 +1,5 @@
-//! What canhub counts on from a kernel, as cases that run on the fake one (here) and on real ones (in the
-//! guests). Where the two differ, the fake one lies, and every test of planning with it.
+//! What canhub relies on in a kernel, as cases that run on the kernel in memory (here) and on real ones (in the
+//! guests). If the two differ, the one in memory is wrong, and so is every test of the planner.
 
 use std::path::{Path, PathBuf};
 
@@ -12,9 +12,9 @@ use canhub::{
 pub trait Host {
     /// The kernel under test.
     fn kernel(&self) -> &dyn Kernel;
-    /// Makes a sandbox, as Docker does.
+    /// Creates a sandbox, as Docker does.
     fn add_sandbox(&self, name: &str) -> PathBuf;
-    /// Ends a sandbox and all that is in it.
+    /// Deletes a sandbox and everything in it.
     fn end_sandbox(&self, path: &Path);
 }
 
@@ -50,7 +50,7 @@ fn count(kernel: &dyn Kernel, rule: Rule) -> usize {
     kernel.rules().unwrap().iter().filter(|status| status.rule == rule).count()
 }
 
-/// A vcan is born up, with its MTU, its alias and an index that only canhub chooses; its name is then taken.
+/// A vcan is created up, with its MTU, its alias and an index that only canhub uses; its name is then taken.
 pub fn a_vcan_is_made_ready_and_only_once(host: &dyn Host) {
     let kernel = host.kernel();
     let index = kernel.create_vcan(&name("ckv0"), 72, "canhub test").unwrap();
@@ -65,7 +65,7 @@ pub fn a_vcan_is_made_ready_and_only_once(host: &dyn Host) {
     assert_eq!(named(kernel, "ckv0"), None);
 }
 
-/// Each end of a pair names the other's index; inside it is up and ready; host indices are even, the others odd.
+/// Each end of a pair has the other's index; inside it is up and ready; host indices are even, the others odd.
 pub fn a_pair_is_made_inside_a_sandbox(host: &dyn Host) {
     let kernel = host.kernel();
     let sandbox = host.add_sandbox("ck-pair");
@@ -78,7 +78,7 @@ pub fn a_pair_is_made_inside_a_sandbox(host: &dyn Host) {
     host.end_sandbox(&sandbox);
 }
 
-/// Where Docker is the one to move it, both ends are on the host, and the container end is down.
+/// If Docker moves the container end, both ends are on the host, and the container end is down.
 pub fn a_pair_is_made_for_docker_to_move(host: &dyn Host) {
     let kernel = host.kernel();
     let index = pair(kernel, "ckd0", "ckd0p", None).unwrap();
@@ -88,7 +88,7 @@ pub fn a_pair_is_made_for_docker_to_move(host: &dyn Host) {
     assert_eq!(named(kernel, "ckd0"), None, "a pair dies as one");
 }
 
-/// Deleting either end, or ending the sandbox, takes the pair and its rules.
+/// Deleting either end, or the sandbox, deletes the pair and its rules.
 pub fn a_pair_and_its_rules_die_as_one(host: &dyn Host) {
     let kernel = host.kernel();
     let hub = kernel.create_vcan(&name("ckv1"), 72, "canhub test").unwrap();
@@ -129,7 +129,7 @@ pub fn equal_rules_are_not_refused(host: &dyn Host) {
     kernel.delete_link(None, b).unwrap();
 }
 
-/// A rule needs two CAN interfaces that are there; the others of its batch are added all the same.
+/// A rule needs two existing CAN interfaces; the other rules of its batch are added all the same.
 pub fn a_rule_without_its_interfaces_is_refused(host: &dyn Host) {
     let kernel = host.kernel();
     let (a, b) = (
@@ -148,7 +148,7 @@ pub fn a_rule_without_its_interfaces_is_refused(host: &dyn Host) {
     kernel.delete_link(None, b).unwrap();
 }
 
-/// Name, MTU, alias and state change on a link that is up; its index and its rules stay.
+/// Name, MTU, alias and state can change on a link that is up; its index and its rules stay.
 pub fn a_link_that_is_up_can_be_changed(host: &dyn Host) {
     let kernel = host.kernel();
     let sandbox = host.add_sandbox("ck-change");
@@ -183,7 +183,7 @@ pub fn a_link_that_is_up_can_be_changed(host: &dyn Host) {
     kernel.delete_link(None, hub).unwrap();
 }
 
-/// A pair that cannot be made leaves nothing: no sandbox, or a name that is taken on either side.
+/// A pair that cannot be created leaves nothing behind: without a sandbox, or with a name taken on either side.
 pub fn a_pair_that_cannot_be_made_leaves_nothing(host: &dyn Host) {
     let kernel = host.kernel();
     let nowhere = Path::new("/run/canhub-no-such-sandbox");
@@ -205,7 +205,7 @@ pub fn a_pair_that_cannot_be_made_leaves_nothing(host: &dyn Host) {
     host.end_sandbox(&sandbox);
 }
 
-/// Declares one test for each case, on the host that `$new` makes.
+/// Declares one test per case, on the host that `$new` creates.
 #[macro_export]
 macro_rules! kernel_cases {
     ($new:expr) => {

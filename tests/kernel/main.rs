@@ -1,4 +1,4 @@
-//! The cases of `cases.rs` on the fake kernel. `tests/e2e/kernel.rs` runs the same on real ones.
+//! The cases of `cases.rs` on the kernel in memory. `tests/e2e/kernel.rs` runs the same on real ones.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says so by failing")]
 

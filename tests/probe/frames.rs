@@ -1,4 +1,4 @@
-//! Numbered frames: each tells who sent it and which one it is, whatever its kind.
+//! Numbered frames: each contains its sender and its number, whatever its kind.
 
 use nix::libc;
 use socketcan::{
@@ -8,17 +8,17 @@ use socketcan::{
 
 use crate::report::Kind;
 
-/// Marks a frame as the probe's.
+/// Marks a frame of the probe.
 const MARK: u8 = 0xCA;
 const STANDARD: u16 = 0x400;
 const EXTENDED: u32 = 0x18CA_0000;
 /// A remote frame has no data: bit 28, 8 bits of sender, 20 bits of sequence number.
 const REMOTE: u32 = 1 << 28;
 const REMOTE_SEQUENCE: u32 = (1 << 20) - 1;
-/// `CAN_ERR_CRTL`: trouble in the controller.
+/// `CAN_ERR_CRTL`: controller problems.
 const ERROR_CLASS: u32 = 0x4;
 
-/// All that tells a classic frame of the probe's from others.
+/// What distinguishes a classic frame of the probe from others.
 const CLASSIC_MASK: u32 = libc::CAN_SFF_MASK | libc::CAN_EFF_FLAG | libc::CAN_RTR_FLAG;
 
 /// A frame of the probe's.
@@ -26,11 +26,11 @@ const CLASSIC_MASK: u32 = libc::CAN_SFF_MASK | libc::CAN_EFF_FLAG | libc::CAN_RT
 pub struct Numbered {
     /// The sender's number.
     pub from: u8,
-    /// Which kind of frame.
+    /// The kind of frame.
     pub kind: Kind,
-    /// Which one.
+    /// The sequence number.
     pub sequence: u32,
-    /// Whether its content is what was sent.
+    /// Whether its content is unmodified.
     pub intact: bool,
 }
 
@@ -52,7 +52,7 @@ pub fn frame(from: u8, kind: Kind, sequence: u32) -> Option<CanAnyFrame> {
     })
 }
 
-/// What a frame tells, or `None` for one that no probe sent.
+/// Parses a frame; `None` if it is not from a probe.
 pub fn read(frame: &CanAnyFrame) -> Option<Numbered> {
     let id = frame.raw_id();
     let kind = match frame {
@@ -82,12 +82,12 @@ pub fn read(frame: &CanAnyFrame) -> Option<Numbered> {
     Some(Numbered { from, kind, sequence, intact: content && id == base | u32::from(from) })
 }
 
-/// Lets everything pass but one sender's classic frames.
+/// Lets everything pass except one sender's classic frames.
 pub fn all_but_classic_from(from: u8) -> CanFilter {
     CanFilter::new_inverted(u32::from(STANDARD | u16::from(from)), CLASSIC_MASK)
 }
 
-/// Lets one sender's classic frames pass and nothing else.
+/// Lets only one sender's classic frames pass.
 pub fn only_classic_from(from: u8) -> CanFilter {
     CanFilter::new(u32::from(STANDARD | u16::from(from)), CLASSIC_MASK)
 }
@@ -98,7 +98,7 @@ fn payload<const SIZE: usize>(from: u8, sequence: u32) -> [u8; SIZE] {
     std::array::from_fn(|at| head.get(at).copied().unwrap_or(d.wrapping_mul(31).wrapping_add(at as u8)))
 }
 
-/// Remote frames ask for 0 to 8 bytes; that number has to arrive too.
+/// Remote frames request 0 to 8 bytes; that number must arrive too.
 fn remote_length(sequence: u32) -> usize {
     (sequence % 9) as usize
 }

@@ -1,6 +1,6 @@
-//! ISO 15765-2 (ISO-TP) over classic frames, in a few lines: the guests' kernels have no module for it.
+//! A minimal ISO 15765-2 (ISO-TP) over classic frames: the guests' kernels have no module for it.
 //!
-//! First frame, flow control, consecutive frames in blocks. Nothing is optional and every fault is an error.
+//! First frame, flow control, consecutive frames in blocks. Nothing is optional, and every deviation is an error.
 
 use std::{io, time::Duration};
 
@@ -11,13 +11,13 @@ use crate::{line, report::Message, socket};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Consecutive frames between two flow controls.
 const BLOCK: usize = 8;
-/// With the first nibble: what a frame is.
+/// The frame type, in the first nibble.
 const SINGLE: u8 = 0x00;
 const FIRST: u8 = 0x10;
 const CONSECUTIVE: u8 = 0x20;
 const FLOW: u8 = 0x30;
 
-/// One of the two ends of a conversation.
+/// One end of a conversation.
 pub struct Peer {
     socket: CanFdSocket,
     sends: u16,
@@ -36,7 +36,7 @@ impl Peer {
         line(&serde_json::to_string(sizes)?)
     }
 
-    /// Says `ready`, receives so many messages and reports each.
+    /// Prints `ready`, receives this many messages and reports each.
     pub fn receive_all(&self, count: usize) -> io::Result<()> {
         line("ready")?;
         for _ in 0..count {

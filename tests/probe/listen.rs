@@ -1,4 +1,4 @@
-//! Counts what is heard until told to stop.
+//! Counts received frames until told to stop.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,10 +15,10 @@ use crate::{
     socket,
 };
 
-/// How often a listener looks whether it is told to stop.
+/// How often a listener checks whether it should stop.
 const TICK: Duration = Duration::from_millis(20);
-/// Told to stop, it still waits for so much silence: on a busy machine the kernel hands frames over a while after
-/// their sender has ended.
+/// When told to stop, it waits for this much silence: on a busy machine the kernel delivers frames a while after their
+/// sender has ended.
 const SILENCE: Duration = Duration::from_millis(100);
 
 /// What `probe listen` was asked for.
@@ -52,12 +52,12 @@ impl Listen {
     }
 }
 
-/// Says `ready` when it listens, counts until its input ends and all that was queued is read, then reports.
+/// Prints `ready` when it listens, counts until its input ends and everything queued has been read, then reports.
 pub fn run(args: &Listen) -> io::Result<()> {
     let mut socket = socket::open(&args.interface)?;
     args.filter(&socket)?;
     if args.deaf_to.or(args.only).is_some() {
-        // What came in before the filter stood.
+        // Frames that arrived before the filter was set.
         while socket::receive(&socket, Duration::ZERO)?.is_some() {}
     }
     let stop_signal = StopSignal::on_stdin_closed();
@@ -83,8 +83,8 @@ pub fn run(args: &Listen) -> io::Result<()> {
     line(&serde_json::to_string(&tally.into_report())?)
 }
 
-/// How many frames of one sender are queued here. Others may go on sending, so silence is not waited for: once
-/// a straggler had its time, what is queued is read to its end, however long that takes.
+/// How many frames of one sender are queued here. Others may keep sending, so it does not wait for silence: after some
+/// time for stragglers it reads everything in the queue, however long that takes.
 pub fn count_from(socket: &CanFdSocket, from: u8) -> io::Result<u32> {
     sleep(TICK);
     let mut count = 0;

@@ -1,6 +1,6 @@
-//! A member of a bus, for the tests: sends numbered frames, and counts those that it hears.
+//! A member of a bus, for the tests: sends numbered frames, and counts those that it receives.
 //!
-//! It runs in containers and on the host, static and alone, so it can be all that an image holds.
+//! Runs in containers and on the host. It is static and has no dependencies, so it can be the only file in an image.
 
 #![allow(clippy::disallowed_types, reason = "canhub's house rules are not for the program that watches it")]
 
@@ -62,14 +62,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// A line on stdout, at once.
+/// Prints a line and flushes it.
 fn line(text: &str) -> io::Result<()> {
     let mut out = io::stdout();
     writeln!(out, "{text}")?;
     out.flush()
 }
 
-/// Whoever started the probe ends it by closing its input.
+/// Closing the probe's input tells it to stop.
 struct StopSignal(Arc<AtomicBool>);
 
 impl StopSignal {

@@ -1,8 +1,8 @@
-//! What the probe says, as JSON lines. Shared with the tests that read it.
+//! The output of the probe, as JSON lines. Shared with the tests that read it.
 
 use serde::{Deserialize, Serialize};
 
-/// The kinds of frame that a bus carries.
+/// The kinds of frames that a bus carries.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
 )]
@@ -12,62 +12,62 @@ pub enum Kind {
     Classic,
     /// A 29-bit identifier and 8 bytes.
     Extended,
-    /// A remote request: no data, so all that it tells is in its identifier.
+    /// A remote request: no data, so all its information is in the identifier.
     Remote,
-    /// An FD frame with 64 bytes and the bit rate switched.
+    /// An FD frame with 64 bytes and bit rate switching.
     Fd,
-    /// What a controller tells of its wire, as a simulation of one sends it. Heard only by who asks for it.
+    /// A controller's error report, as a simulation sends it. Only received by those who subscribe to it.
     Error,
 }
 
-/// The frames of one kind from one sender, as one listener heard them.
+/// The frames of one kind from one sender, as one listener received them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Stream {
     /// The sender's number.
     pub from: u8,
-    /// Which frames.
+    /// The kind.
     pub kind: Kind,
-    /// How many different ones came.
+    /// The number of different ones.
     pub frames: u32,
     /// The lowest sequence number.
     pub first: u32,
     /// The highest.
     pub last: u32,
-    /// How many between the two never came.
+    /// The number of missing ones between the two.
     pub missing: u32,
-    /// How many came again.
+    /// The number of duplicates.
     pub doubled: u32,
-    /// How many came after a later one.
+    /// The number that arrived after a later one.
     pub disordered: u32,
-    /// How many came with other content than they were sent with.
+    /// The number with modified content.
     pub damaged: u32,
 }
 
-/// What a listener heard in all.
+/// Everything that a listener received.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heard {
     /// By sender and kind.
     pub streams: Vec<Stream>,
-    /// Frames that no probe sent.
+    /// Frames of other programs.
     pub others: u32,
     /// The longest silence between two frames, in milliseconds.
     pub longest_gap_ms: u64,
 }
 
-/// What a sender did.
+/// The result of a sender.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
-    /// Frames that the kernel took.
+    /// Frames that the kernel accepted.
     pub sent: u32,
-    /// How many of them the very socket that sent them heard.
+    /// How many of them the sending socket received itself.
     pub own: u32,
 }
 
-/// One ISO-TP message that arrived.
+/// An ISO-TP message that arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// In bytes.
     pub size: usize,
-    /// Whether each byte is the one that was sent.
+    /// Whether all bytes are unmodified.
     pub intact: bool,
 }

@@ -1,4 +1,4 @@
-//! Sends numbered frames, as fast as the kernel takes them or with a pause between.
+//! Sends numbered frames, as fast as the kernel accepts them or with pauses.
 
 use std::{
     io,
@@ -38,7 +38,7 @@ pub struct Send {
     persist: bool,
 }
 
-/// Sends, then tells how many the kernel took and how many came back to this very socket.
+/// Sends, then reports how many the kernel accepted and how many came back to this socket.
 pub fn run(args: &Send) -> io::Result<()> {
     let mut socket = socket::open(&args.interface)?;
     socket.set_recv_own_msgs(args.recv_own)?;
@@ -56,7 +56,7 @@ pub fn run(args: &Send) -> io::Result<()> {
                     Some(again) => socket = again,
                     None => break 'rounds,
                 }
-                // A link that is down can be opened; sending is what tells.
+                // A link that is down can be opened; only sending fails.
                 sleep(Duration::from_millis(1));
             }
         }
@@ -69,7 +69,7 @@ pub fn run(args: &Send) -> io::Result<()> {
     line(&serde_json::to_string(&Sent { sent: sequence * args.kind.len() as u32, own })?)
 }
 
-/// One frame, with nothing done before it. Its number is the time, so that those of several runs differ.
+/// Sends one frame as the very first action. Its number is the time, so that runs differ.
 pub fn first(interface: &str, from: u8) -> io::Result<()> {
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let frame = frames::frame(from, Kind::Classic, millis as u32).ok_or(io::ErrorKind::InvalidInput)?;

@@ -1,23 +1,23 @@
-//! A raw CAN socket that stands bursts, and what its errors mean.
+//! A raw CAN socket with a large buffer, and the meaning of its errors.
 
 use std::{io, thread::sleep, time::Duration};
 
 use nix::{errno::Errno, libc};
 use socketcan::{CanAnyFrame, CanFdSocket, Socket, SocketOptions};
 
-/// A listener that is a moment late loses nothing. Granted only as far as net.core.rmem_max allows.
+/// So that a late listener loses nothing. Limited by net.core.rmem_max.
 const RECEIVE_BUFFER: i32 = 16 << 20;
-/// How long a sender waits when the kernel's queue takes no more.
+/// How long a sender waits when the kernel's queue is full.
 const QUEUE_FULL: Duration = Duration::from_micros(200);
 
-/// Opens an interface, with room for bursts.
+/// Opens an interface with a large buffer.
 pub fn open(interface: &str) -> io::Result<CanFdSocket> {
     let socket = CanFdSocket::open(interface)?;
     socket.set_socket_option_int(libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVE_BUFFER)?;
     Ok(socket)
 }
 
-/// Opens an interface as soon as it is there and up.
+/// Opens an interface as soon as it exists and is up.
 pub fn open_when_there(interface: &str, stop: impl Fn() -> bool) -> io::Result<Option<CanFdSocket>> {
     while !stop() {
         match open(interface) {
@@ -29,7 +29,7 @@ pub fn open_when_there(interface: &str, stop: impl Fn() -> bool) -> io::Result<O
     Ok(None)
 }
 
-/// The next frame, or `None` when there is silence for so long.
+/// The next frame, or `None` after this much silence.
 pub fn receive(socket: &CanFdSocket, patience: Duration) -> io::Result<Option<CanAnyFrame>> {
     match socket.read_frame_timeout(patience) {
         Ok(frame) => Ok(Some(frame)),
@@ -38,7 +38,7 @@ pub fn receive(socket: &CanFdSocket, patience: Duration) -> io::Result<Option<Ca
     }
 }
 
-/// Sends one frame; where the queue is full, waits until it is not.
+/// Sends one frame; waits while the queue is full.
 pub fn send(socket: &CanFdSocket, frame: &CanAnyFrame) -> io::Result<()> {
     loop {
         match socket.write_frame(frame) {

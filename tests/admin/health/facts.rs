@@ -1,4 +1,4 @@
-//! The facts beside the components: which canhub, boot and Docker it is, what the start came to, how full the disk is.
+//! The facts besides the components: version, boot, Docker, start-up validation, free space.
 
 use super::*;
 
@@ -49,7 +49,7 @@ fn the_result_of_the_startup_validation_is_kept() {
     assert_eq!((&validation["buses"], &validation["failed"]), (&json!(2), &json!(0)), "{validation}");
     assert_eq!((&validation["healed"], &validation["problems"]), (&json!(1), &json!(1)), "{validation}");
 
-    // What is healed later is not of the start.
+    // Later heals do not belong to the start.
     rig.kernel.delete_link(None, rig.link("vcan-body").unwrap().index).unwrap();
     reconcile(&rig);
     let (_, report) = until(&rig, &format!("bus:{}", &crate::bodies::network(1)[..12]), "healthy");
@@ -68,7 +68,7 @@ fn running_containers_on_buses_are_counted_and_unknown_while_the_kernel_hangs() 
     let first = rig.member(&body, 1);
     rig.member(&body, 2);
     until_fact(&rig, "containers", &json!(2));
-    // The first container is on the second bus, too.
+    // The first container is also on the second bus.
     let sandbox = crate::bodies::sandbox(1);
     let both = crate::bodies::endpoint(3);
     let options = json!({ "com.docker.network.endpoint.ifname": "can1" });

@@ -1,4 +1,4 @@
-//! What hangs, is slow or fails once: told in time, and it holds up nothing else.
+//! What hangs, is slow or fails once: reported in time, without delaying anything else.
 
 use super::*;
 
@@ -104,7 +104,7 @@ fn an_unwritable_disk_is_reported_and_retried() {
     let state = rig.state();
     rig.network(1, json!({}));
     until(&rig, "overall", "healthy");
-    // A file where the folder should be fails for root too.
+    // A file in place of the folder makes it fail for root too.
     std::fs::rename(&state, state.with_extension("away")).unwrap();
     std::fs::write(&state, "").unwrap();
     let refused =

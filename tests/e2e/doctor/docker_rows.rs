@@ -3,7 +3,7 @@
 use super::{By, Row};
 
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
-/// canhub's unit as it is installed.
+/// canhub's installed unit.
 const UNIT: &str = "/usr/local/lib/systemd/system/canhub.service";
 
 pub const ROWS: &[Row] = &[

@@ -1,8 +1,8 @@
-//! The kernel and its limits, canhub itself, and who asks.
+//! The kernel and its limits, canhub itself, and the user who runs doctor.
 
 use super::{By, Row, machine::HUB};
 
-/// Where this kernel has can-gw on the disk.
+/// The path of this kernel's can-gw module.
 const GATEWAY: &str = "$(find /lib/modules/$(uname -r) -name 'can-gw.ko*')";
 
 pub const ROWS: &[Row] = &[

@@ -1,4 +1,4 @@
-//! The machine that is broken and mended: two containers on a bus that nobody heals unasked.
+//! The machine under test: two containers on a bus with healing off.
 
 use std::{cell::RefCell, fs, path::Path, time::Duration};
 
@@ -14,13 +14,13 @@ use crate::support::{
     slcan::{Adapter, State, Wire},
 };
 
-/// The bus's hub.
+/// The hub of the bus.
 pub const HUB: &str = "vcan-doctor";
 /// An adapter on a serial line.
 pub const SERIAL: &str = "slcan-doctor";
-/// How long a machine may take to be as it was, or as broken as it is to be.
+/// How long it may take until a fault shows, or is gone.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// Nothing hangs a doctor, not even a Docker and a canhub that hang.
+/// Nothing makes doctor hang, not even a hanging Docker or canhub.
 const LIMIT: &str = "40";
 
 /// A machine with canhub and a bus.
@@ -28,24 +28,24 @@ pub struct Machine {
     _scene: Scene,
     pub bus: Network,
     pub ecus: [Container; 2],
-    /// The program, also while no canhub runs.
+    /// The program, available even while canhub is stopped.
     program: String,
-    /// Lines of shell; the last one first.
+    /// Shell commands that undo changes; the last one runs first.
     undo: RefCell<Vec<String>>,
     /// Adapters that a row has plugged in.
     plugged: RefCell<Vec<Adapter>>,
-    /// Who asks: a command before the program.
+    /// A command prefix that changes the user.
     by: RefCell<&'static str>,
 }
 
-/// What doctor said of a row.
+/// Doctor's result for a row.
 pub struct Found {
     pub sentence: String,
     pub fix: String,
     pub mended: String,
 }
 
-/// `canhub doctor --json`.
+/// The output of `canhub doctor --json`.
 #[derive(Debug, Deserialize)]
 struct Report {
     errors: usize,
@@ -74,7 +74,7 @@ struct Finding {
 }
 
 impl Machine {
-    /// A sound one.
+    /// A healthy machine.
     pub fn new() -> Self {
         let scene = Scene::new();
         // Rows stop canhub and Docker; what Docker forgets meanwhile is collected later.
@@ -102,19 +102,19 @@ impl Machine {
         self.ecus[0].host_end("can0").ifname
     }
 
-    /// A rule between the two containers, in `cangw`'s words.
+    /// A rule between the two containers, as `cangw` options.
     pub fn rule(&self) -> String {
         let (from, to) = (self.host_end(), self.ecus[1].host_end("can0").ifname);
         let wanted = format!("-s {from} -d {to}");
         rules().into_iter().find(|rule| rule.contains(&wanted)).expect("the rule stands")
     }
 
-    /// As root in the first container.
+    /// Runs a command as root in the first container.
     pub fn inside(&self, line: &str) {
         run("docker", &["exec", "--privileged", &self.ecus[0].name, "sh", "-c", line]);
     }
 
-    /// Breaks something, and remembers the line that undoes it.
+    /// Breaks something, and registers the command that undoes it.
     #[track_caller]
     pub fn does(&self, line: &str, undo: &str) {
         self.undo(undo);
@@ -131,12 +131,12 @@ impl Machine {
         );
     }
 
-    /// Remembers a line that undoes something.
+    /// Registers a command that undoes something.
     pub fn undo(&self, line: &str) {
         self.undo.borrow_mut().push(line.into());
     }
 
-    /// Whatever a row left: doctor heals it.
+    /// Lets doctor heal what a row left.
     pub fn heals_after(&self) {
         let socket = canhub::admin_socket();
         self.undo(&format!(
@@ -150,14 +150,14 @@ impl Machine {
         canhub::stop();
     }
 
-    /// A socket that nobody serves.
+    /// A stale socket.
     pub fn dead_socket(&self, path: &str) {
         fs::create_dir_all(Path::new(path).parent().expect("it has a folder")).expect("root may");
         self.undo(&format!("rm -f {path}"));
         drop(std::os::unix::net::UnixListener::bind(path).unwrap_or_else(|err| panic!("{path}: {err}")));
     }
 
-    /// A bus on an adapter whose wire is in a bad way.
+    /// A bus on an adapter with bus errors.
     pub fn on_a_wire(&self, state: State, received: u32, sent: u32) {
         let adapter = Wire::default().plug(SERIAL);
         self.does(
@@ -168,12 +168,12 @@ impl Machine {
         self.plugged.borrow_mut().push(adapter);
     }
 
-    /// It is not root who asks.
+    /// Runs doctor as another user than root.
     pub fn as_nobody(&self) {
         *self.by.borrow_mut() = "setpriv --reuid=65534 --regid=65534 --clear-groups";
     }
 
-    /// Undoes what a row did, each step whatever became of the one before.
+    /// Undoes what a row did. Each step runs even if an earlier one fails.
     pub fn put_back(&self) {
         *self.by.borrow_mut() = "";
         for line in self.undo.take().iter().rev() {
@@ -200,12 +200,12 @@ impl Machine {
         }
     }
 
-    /// What it prints for people.
+    /// The output for people.
     pub fn shown(&self) -> String {
         sh(&format!("{} doctor || [ $? = 1 ]", self.program))
     }
 
-    /// No warning, no error, and the exit code says so.
+    /// Asserts that there are no warnings and errors, and that the exit code agrees.
     pub fn is_sound(&self) -> Result<(), String> {
         within(PATIENCE, || {
             let report = self.asks("")?;
@@ -214,10 +214,10 @@ impl Machine {
         })
     }
 
-    /// Breaks the machine as the row says; doctor names it, and it is mended as the row says.
+    /// Breaks the machine as the row says; doctor must report it, and the row's fix must work.
     pub fn goes_through(&self, row: &Row) -> Result<Found, String> {
         (row.broken)(self);
-        // The machine may still be busy with the row before.
+        // The machine may still be busy with the previous row.
         let found = within(PATIENCE, || named(row, &self.asks("")?))?;
         if found.fixable != (row.by == By::Doctor) {
             return Err(format!("fixable is {}: {found:?}", found.fixable));
@@ -226,7 +226,7 @@ impl Machine {
             By::Doctor if found.fix == "canhub doctor --fix" => self.mends(row)?,
             By::Doctor => {
                 self.types(row, &found)?;
-                // Broken once more, for the doctor.
+                // Broken once more, for `doctor --fix`.
                 self.put_back();
                 within(PATIENCE, || self.is_sound())?;
                 (row.broken)(self);
@@ -244,7 +244,7 @@ impl Machine {
         Ok(Found { sentence: found.sentence, fix, mended })
     }
 
-    /// Types the command as doctor prints it, after which it finds nothing any more.
+    /// Runs the command as printed by doctor, after which there must be no finding.
     fn types(&self, row: &Row, found: &Finding) -> Result<(), String> {
         if found.fix.is_empty() {
             return Err(format!("there is nothing to type: {found:?}"));
@@ -276,7 +276,7 @@ impl Machine {
     }
 }
 
-/// The finding that names what is broken, if nothing else is found.
+/// The finding for the fault, if there is no other one.
 fn named(row: &Row, report: &Report) -> Result<Finding, String> {
     let names = |finding: &&Finding| {
         finding.check == row.check
@@ -294,7 +294,7 @@ fn named(row: &Row, report: &Report) -> Result<Finding, String> {
     }
 }
 
-/// What was broken is found no more.
+/// Waits until the fault is no longer found.
 fn gone(row: &Row, report: &Report) -> Result<(), String> {
     let still: Vec<&Finding> = report
         .findings

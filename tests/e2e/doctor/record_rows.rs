@@ -1,4 +1,4 @@
-//! Records, and what others left.
+//! Records, and leftovers of other programs.
 
 use super::{By, Row};
 
@@ -59,7 +59,7 @@ pub const ROWS: &[Row] = &[
         broken: |machine| {
             machine.does(
                 "mount --bind /var/lib/canhub /var/lib/canhub && mount -o remount,bind,ro /var/lib/canhub",
-                // A canhub that was started meanwhile keeps its lock open in there.
+                // A canhub that was started meanwhile keeps its lock file open there.
                 "umount --lazy /var/lib/canhub",
             );
         },

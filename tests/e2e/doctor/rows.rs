@@ -1,9 +1,9 @@
-//! Buses, their adapters, and who else is on them.
+//! Buses, their adapters, and foreign objects on them.
 
 use super::{By, Row, machine::HUB};
 use crate::support::slcan::State;
 
-/// A foreign link that a row makes.
+/// A foreign link that a row creates.
 const STRANGER: &str = "stranger0";
 
 pub const ROWS: &[Row] = &[

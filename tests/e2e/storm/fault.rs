@@ -1,4 +1,4 @@
-//! One thing that goes wrong.
+//! A single fault.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub enum Harm {
     MovedAway,
 }
 
-/// Where links are.
+/// The location of a link.
 #[derive(Debug, Clone, Copy)]
 pub enum Place {
     Host,
@@ -47,7 +47,7 @@ impl Fault {
     pub fn of(fleet: &Fleet, dice: &mut Dice) -> Self {
         let ecu = dice.pick(&fleet.ecus);
         let seat = dice.pick(&ecu.seats);
-        // Many of one thing, few of another, as there are many ends and few hubs.
+        // Weighted, as there are many ends and few hubs.
         match dice.below(20) {
             0..8 => Self::link(Place::Host, seat.host_end(), *dice.pick(&OF_HOST_ENDS)),
             8..14 => Self::link(Place::Container(ecu.pid), seat.interface(), *dice.pick(&OF_OTHERS)),
@@ -74,7 +74,7 @@ impl Fault {
         }
     }
 
-    /// A line of shell that does it, and fails where what it is about is not there just now.
+    /// A shell command that causes it, and fails if its target does not exist at the moment.
     fn line(&self, number: usize) -> String {
         match self {
             Self::Link { place, name, harm } => {
@@ -82,7 +82,7 @@ impl Fault {
                 let steps = match harm {
                     Harm::Deleted => vec![format!("link del {name}")],
                     Harm::Down => vec![set("down")],
-                    // Before Linux 6.2 a link is renamed only while it is down.
+                    // Before Linux 6.2 a link can only be renamed while it is down.
                     Harm::Renamed => vec![set("down"), set(&format!("name stray{number}"))],
                     Harm::Mtu => vec![set("down"), set("mtu 16")],
                     Harm::Alias => vec![set(r#"alias """#)],
@@ -102,7 +102,7 @@ impl Fault {
     }
 }
 
-/// Does all in one go, numbered from `first` on, faster than anybody can heal; those that hit something.
+/// Causes all at once, numbered from `first`, faster than they can be healed. Returns those that hit something.
 pub fn strike(burst: Vec<Fault>, first: usize) -> Vec<String> {
     let line = |(number, fault): (usize, &Fault)| format!("{{ {}; }} && echo {number}", fault.line(number));
     let lines: Vec<String> = (first..).zip(&burst).map(line).collect();

@@ -1,4 +1,4 @@
-//! Twenty containers on three buses, and what has to be there of them.
+//! Twenty containers on three buses, and what must exist for them.
 
 use std::collections::BTreeMap;
 
@@ -13,32 +13,32 @@ use crate::support::{
     strangers::Strangers,
 };
 
-/// Names of the buses' hubs; in containers a bus is `can0`, `can1` or `can2`.
+/// The hubs of the buses; in containers a bus is `can0`, `can1` or `can2`.
 const HUBS: [&str; 3] = ["vcan-storm0", "vcan-storm1", "vcan-storm2"];
 const ECUS: usize = 20;
-/// Every so many containers, one is a gateway: on the next bus too.
+/// Every so many containers, one is a gateway that is also on the next bus.
 const GATEWAYS: usize = 5;
 /// All containers and their buses.
 pub struct Fleet {
     buses: Vec<Network>,
     names: Vec<String>,
-    /// As Docker told last.
+    /// As last reported by Docker.
     pub ecus: Vec<Ecu>,
     strangers: Strangers,
-    // Takes all away at the end, and looks whether all is gone.
+    // Removes everything at the end, and checks that nothing is left.
     _scene: Scene,
 }
 
-/// One container as it runs now.
+/// A container in its current run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ecu {
     /// Its first process.
     pub pid: u32,
-    /// Its places on buses.
+    /// Its interfaces on buses.
     pub seats: Vec<Seat>,
 }
 
-/// A container's place on a bus.
+/// A container's interface on a bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seat {
     bus: usize,
@@ -58,10 +58,10 @@ impl Seat {
 }
 
 impl Fleet {
-    /// Starts all.
+    /// Starts all containers.
     pub fn start() -> Self {
         let scene = Scene::new();
-        // Docker tells a driver nothing of containers that died with dockerd; they are collected later.
+        // Docker sends nothing about containers that died with dockerd; they are collected later.
         scene.allow_collection();
         let strangers = Strangers::beside(&scene);
         let bus = |(number, hub)| scene.network(&[&format!("hub={hub}"), &format!("ifname=can{number}")]);
@@ -79,7 +79,7 @@ impl Fleet {
         fleet
     }
 
-    /// Docker has started all containers anew.
+    /// Docker has restarted all containers.
     pub fn restarted(&mut self) {
         self.ecus = eventually("all containers run again", || {
             let ecus = self.ask_docker()?;
@@ -88,7 +88,7 @@ impl Fleet {
         });
     }
 
-    /// No container was restarted since it was looked at last.
+    /// Asserts that no container was restarted since the last check.
     #[track_caller]
     pub fn assert_same_processes(&self) {
         assert_eq!(self.ask_docker().as_ref(), Ok(&self.ecus), "no container is restarted or connected anew");
@@ -123,12 +123,12 @@ impl Fleet {
             .map(|(name, ecu)| (Container { name: name.clone(), pid: ecu.pid }, ecu))
     }
 
-    /// Names of the hubs.
+    /// The names of the hubs.
     pub fn hubs(&self) -> &'static [&'static str] {
         &HUBS
     }
 
-    /// Exactly the links and rules are there that have to be, on the host and in every container.
+    /// Asserts that exactly the expected links and rules exist, on the host and in every container.
     pub fn is_whole(&self) -> Result<(), String> {
         let mut wanted = vec!["the host: foreign-a".to_owned(), "the host: foreign-b".to_owned()];
         for (hub, bus) in HUBS.iter().zip(&self.buses) {
@@ -148,7 +148,7 @@ impl Fleet {
         differences(&wanted, &there)
     }
 
-    /// The rules of all buses as `cangw` lists them: from each end to each other, classic, FD and error frames.
+    /// The rules of all buses in the format of `cangw`: from each end to each other, classic, FD and error frames.
     fn mesh(&self) -> Vec<String> {
         let mut rules = Vec::new();
         for (number, hub) in HUBS.iter().enumerate() {
@@ -168,7 +168,7 @@ impl Fleet {
         rules
     }
 
-    /// Fresh sockets: each member hears each of its own bus exactly once, in order, and nobody else.
+    /// New sockets: each member receives every frame of its own bus exactly once, in order, and no others.
     pub fn talks(&self) -> Result<(), String> {
         let mut numbers = 1..;
         let mut member = |name: &str, pid, interface: &str| match pid {
@@ -186,14 +186,14 @@ impl Fleet {
         each_bus_hears_itself(&buses, &[Kind::Classic, Kind::Fd], 10)
     }
 
-    /// Nothing foreign was touched; and the scene, which ends with this, sees to it that nothing is left.
+    /// Asserts that nothing foreign was touched; the scene, dropped afterwards, asserts that nothing is left.
     #[track_caller]
     pub fn end(self) {
         self.strangers.assert_untouched("the storm");
     }
 }
 
-/// The CAN interfaces of a place, with what their aliases say.
+/// The CAN interfaces at a location, with the content of their aliases.
 fn can_links(place: &str, links: &[Link]) -> Vec<String> {
     let can = links.iter().filter(|link| link.link_type == "can");
     let line = |link: &Link| {
@@ -214,7 +214,7 @@ fn can_links(place: &str, links: &[Link]) -> Vec<String> {
     can.map(line).collect()
 }
 
-/// Nothing where both hold the same, each as often; else what is missing and what is too much.
+/// Empty if both contain the same, equally often; otherwise what is missing and what is surplus.
 fn differences(wanted: &[String], there: &[String]) -> Result<(), String> {
     let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
     wanted.iter().for_each(|line| *counts.entry(line).or_default() += 1);

@@ -1,29 +1,29 @@
-//! The canhub under test: a unit of systemd, or a managed plugin.
+//! The canhub under test: a systemd unit, or a managed plugin.
 
 use std::{cell::RefCell, fs, path::PathBuf, sync::OnceLock};
 
 use super::shell::{attempt, eventually, not_run, run, sh};
 
-/// The unit of systemd that the service is.
+/// The systemd unit of the service.
 const UNIT: &str = "canhub";
 
-/// The driver's name for Docker.
+/// The driver name.
 pub fn driver() -> &'static str {
     static DRIVER: OnceLock<String> = OnceLock::new();
     DRIVER.get_or_init(|| std::env::var("CANHUB_DRIVER").unwrap_or_else(|_| UNIT.into()))
 }
 
-/// Whether canhub runs as a managed plugin: then Docker is its master, and systemd knows nothing of it.
+/// Whether canhub runs as a managed plugin, controlled by Docker and unknown to systemd.
 pub fn is_plugin() -> bool {
     driver().contains(':')
 }
 
-/// Whose journal has canhub's words.
+/// The unit whose journal has canhub's log.
 pub fn journal_unit() -> &'static str {
     if is_plugin() { "docker" } else { UNIT }
 }
 
-/// Where canhub keeps its records.
+/// The state folder of canhub.
 pub fn state_dir() -> PathBuf {
     if !is_plugin() {
         return "/var/lib/canhub".into();
@@ -33,7 +33,7 @@ pub fn state_dir() -> PathBuf {
     FOLDER.get_or_init(find).clone()
 }
 
-/// For tests that kill, stop and configure the service. False, and said so, where it is a plugin.
+/// For tests that kill, stop and configure the service. Returns false, and prints why, if it is a plugin.
 #[must_use]
 pub fn is_service(test: &str) -> bool {
     if is_plugin() {
@@ -42,27 +42,27 @@ pub fn is_service(test: &str) -> bool {
     !is_plugin()
 }
 
-/// The service's process.
+/// The process of the service.
 pub fn pid() -> String {
     run("systemctl", &["show", "--property=MainPID", "--value", UNIT])
 }
 
-/// The program that serves, as a file on the host.
+/// The path of the running program on the host.
 pub fn program() -> String {
     if is_plugin() {
         return sh("ls -d /var/lib/docker/plugins/*/rootfs/canhub | head -n 1");
     }
     let program = fs::read_link(format!("/proc/{}/exe", pid())).expect("canhub runs");
-    // A second process opens the file anew; the one that runs may be replaced meanwhile.
+    // A second process opens the file again; the running one may be replaced meanwhile.
     program.display().to_string().replace(" (deleted)", "")
 }
 
-/// What the program prints with these arguments, whether it finds all well or not.
+/// The output of the program with these arguments, whatever its exit code.
 pub fn says(args: &str) -> String {
     sh(&format!("{} {args} || [ $? = 1 ]", program()))
 }
 
-/// Where the admin socket is.
+/// The path of the admin socket.
 pub fn admin_socket() -> String {
     match is_plugin() {
         true => sh("ls -d /run/docker/plugins/*/admin.sock | head -n 1"),
@@ -70,14 +70,14 @@ pub fn admin_socket() -> String {
     }
 }
 
-/// What the admin socket answers, whether it is a success or not.
+/// The response of the admin socket, whatever its status.
 #[track_caller]
 pub fn ask(path: &str) -> String {
     let url = format!("http://localhost{path}");
     run("curl", &["--silent", "--max-time", "20", "--unix-socket", &admin_socket(), &url])
 }
 
-/// Kills the process as a crash would, and waits until systemd has started another.
+/// Kills the process as in a crash, and waits until systemd has started another one.
 pub fn crash() {
     let old = pid();
     run("kill", &["-KILL", &old]);
@@ -88,7 +88,7 @@ pub fn crash() {
     });
 }
 
-/// Restarts the service, as an upgrade does.
+/// Restarts the service, as in an upgrade.
 pub fn restart() {
     run("systemctl", &["restart", UNIT]);
 }
@@ -105,7 +105,7 @@ pub fn start() {
     run("systemctl", &["start", UNIT]);
 }
 
-/// The service with more environment, until dropped.
+/// The service with additional environment variables, until dropped.
 pub struct Configured;
 
 const DROP_IN: &str = "/run/systemd/system/canhub.service.d";
@@ -142,14 +142,14 @@ fn socket(driver: &str) -> String {
     format!("/run/docker/plugins/{driver}.sock")
 }
 
-/// A second canhub beside the one under test, under another driver name, to be run badly.
+/// A second canhub next to the one under test, with another driver name, for tests of bad environments.
 pub struct Second {
     name: String,
     undo: RefCell<Vec<String>>,
 }
 
 impl Second {
-    /// Starts it with these properties of systemd and arguments of its own.
+    /// Starts it with these systemd properties and arguments.
     pub fn start(name: &str, properties: &[&str], args: &[&str]) -> Self {
         let program = program();
         let socket = socket(name);
@@ -165,12 +165,12 @@ impl Second {
         second
     }
 
-    /// Its name as a driver.
+    /// Its driver name.
     pub fn driver(&self) -> &str {
         &self.name
     }
 
-    /// The socket that it serves.
+    /// Its plugin socket.
     pub fn socket(&self) -> String {
         socket(&self.name)
     }
@@ -180,7 +180,7 @@ impl Second {
         run("systemctl", &["show", "--property=MainPID", "--value", &format!("e2e-{}", self.name)])
     }
 
-    /// Runs a line of shell when this is dropped.
+    /// Runs a shell command on drop.
     pub fn undo(&self, line: &str) {
         self.undo.borrow_mut().push(line.into());
     }

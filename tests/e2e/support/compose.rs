@@ -7,33 +7,33 @@ use super::{
     scene::unique,
 };
 
-/// A compose file that is up, until dropped.
+/// A Compose file that is up, until dropped.
 pub struct Project {
     name: String,
     file: tempfile::TempPath,
 }
 
 impl Project {
-    /// Writes the file; nothing is up yet.
+    /// Writes the file, without starting it.
     pub fn new(yaml: &str) -> Self {
         let file = tempfile::NamedTempFile::with_suffix(".yaml").expect("/tmp takes files");
         fs::write(file.path(), yaml).expect("/tmp takes files");
         Self { name: unique("compose"), file: file.into_temp_path() }
     }
 
-    /// `docker compose` with these arguments, or its complaint.
+    /// Runs `docker compose` with these arguments. Returns its output or error.
     pub fn compose(&self, args: &[&str]) -> Result<String, String> {
         let file = self.file.to_string_lossy();
         try_docker(&[&["compose", "--project-name", &self.name, "--file", &file], args].concat())
     }
 
-    /// Starts all.
+    /// Starts all services.
     #[track_caller]
     pub fn up(&self) {
         self.compose(&["up", "--detach"]).unwrap_or_else(|err| panic!("{err}"));
     }
 
-    /// Those that run.
+    /// The running containers.
     #[track_caller]
     pub fn containers(&self) -> Vec<Container> {
         let ids = self.compose(&["ps", "--quiet"]).unwrap_or_else(|err| panic!("{err}"));

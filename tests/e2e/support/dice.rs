@@ -1,10 +1,10 @@
-//! Chance that can be repeated.
+//! Reproducible randomness.
 
-/// Throws the same for the same seed (SplitMix64).
+/// A generator with a seed (SplitMix64).
 pub struct Dice(u64);
 
 impl Dice {
-    /// Dice of this seed.
+    /// Creates a generator from a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -16,7 +16,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from zero on, below this one.
+    /// A number below this one.
     pub fn below(&mut self, end: usize) -> usize {
         (self.throw() % end as u64) as usize
     }

@@ -12,32 +12,32 @@ use super::{
 pub const IMAGE: &str = "can-tools";
 const TOOLS: &str = "/usr/share/canhub-guest/can-tools.tar";
 
-/// `docker` with these arguments, which has to succeed.
+/// Runs `docker` with these arguments, which must succeed.
 #[track_caller]
 pub fn docker(args: &[&str]) -> String {
     run("docker", args)
 }
 
-/// `docker` with these arguments, or its complaint.
+/// Runs `docker` with these arguments. Returns its output or error.
 pub fn try_docker(args: &[&str]) -> Result<String, String> {
     attempt("docker", args)
 }
 
-/// dockerd starts its containers before it answers: twenty took 130 s on a guest whose neighbours were busy.
+/// dockerd starts its containers before it answers: twenty took 130 s on a busy host.
 const DOCKERD_PATIENCE: Duration = Duration::from_secs(300);
 
-/// Kills dockerd as a crash would, and waits until another one answers.
+/// Kills dockerd as in a crash, and waits until the next one answers.
 pub fn kill_dockerd() {
     run("systemctl", &["kill", "--signal=KILL", "docker"]);
     let started = within(DOCKERD_PATIENCE, || {
-        // It restarts by itself after a pause; asking for it leaves the pause out, and systemd's count of starts too.
+        // It restarts by itself after a pause; an explicit start skips the pause, and systemd's start counter.
         let _ = attempt("systemctl", &["reset-failed", "docker"]);
         attempt("systemctl", &["start", "docker"])
     });
     started.unwrap_or_else(|err| panic!("dockerd does not come up again: {err}"));
 }
 
-/// Makes the image from the machine's own tools, unless it is there and holds this very probe.
+/// Builds the image from the machine's own tools, unless it exists and contains this very probe.
 pub fn make_image() {
     let probe = host_folder().join("probe");
     let meta = fs::metadata(&probe).unwrap_or_else(|err| panic!("{}: {err}", probe.display()));
@@ -58,12 +58,12 @@ pub fn make_image() {
 pub struct Network {
     /// Its name.
     pub name: String,
-    /// Docker's id.
+    /// Docker's ID.
     pub id: String,
 }
 
 impl Network {
-    /// The host's interface of this bus that canhub made, if it stands.
+    /// The hub that canhub created for this bus, if it exists.
     pub fn find_hub(&self) -> Option<Link> {
         let ours = format!("net={}", self.id);
         super::host::links()
@@ -71,7 +71,7 @@ impl Network {
             .find(|link| link.ifalias.contains(&ours) && !link.ifalias.contains(" ep="))
     }
 
-    /// Its name; it has to stand.
+    /// Its name; it must exist.
     #[track_caller]
     pub fn hub(&self) -> String {
         self.find_hub().unwrap_or_else(|| panic!("network {} has no hub on the host", self.name)).ifname
@@ -84,17 +84,17 @@ impl Network {
     }
 }
 
-/// A container that runs, or did.
+/// A container, running or not.
 #[derive(Debug, Clone)]
 pub struct Container {
-    /// Its name or id.
+    /// Its name or ID.
     pub name: String,
-    /// Its first process, in the host's eyes.
+    /// The PID of its first process on the host.
     pub pid: u32,
 }
 
 impl Container {
-    /// A container that Docker knows and that runs.
+    /// A container that Docker knows and that is running.
     #[track_caller]
     pub fn running(name: &str) -> Self {
         let pid = docker(&["inspect", "--format", "{{.State.Pid}}", name]);
@@ -102,7 +102,7 @@ impl Container {
         Self { name: name.into(), pid: pid.unwrap_or_else(|| panic!("container {name} does not run")) }
     }
 
-    /// As [`Container::running`]; with its whole id the kernel tells, half a second sooner than Docker.
+    /// Like [`Container::running`]; with the full ID, the kernel can be asked half a second earlier than Docker.
     #[track_caller]
     pub fn just_started(name: &str, id: &str) -> Self {
         let processes = format!("/sys/fs/cgroup/system.slice/docker-{id}.scope/cgroup.procs");
@@ -110,9 +110,9 @@ impl Container {
         first.map_or_else(|| Self::running(name), |pid| Self { name: name.into(), pid })
     }
 
-    /// As a member of a bus, once its interface is there and up.
+    /// As a member of a bus, once its interface exists and is up.
     ///
-    /// Before Docker 28 any name but `can0` comes only a moment after the start.
+    /// Before Docker 28 any name except `can0` is only set a moment after the start.
     #[track_caller]
     pub fn member(&self, interface: &str, number: u8) -> Member {
         eventually(&format!("{} gets {interface}", self.name), || {
@@ -125,7 +125,7 @@ impl Container {
         Member::inside(&self.name, self.pid, interface, number)
     }
 
-    /// Its first process is the one that it had, and Docker never restarted it.
+    /// Asserts that its first process is still the same, and that Docker never restarted it.
     #[track_caller]
     pub fn assert_untouched(&self) {
         let alive = try_docker(&["inspect", "--format", "{{.State.Pid}} {{.RestartCount}}", &self.name]);
@@ -137,7 +137,7 @@ impl Container {
         parse_links(&self.run(&["ip", "-j", "link"]))
     }
 
-    /// The names of its CAN interfaces, in order of the alphabet.
+    /// The names of its CAN interfaces, sorted.
     pub fn can_links(&self) -> Vec<String> {
         let mut links = self.links();
         links.retain(|link| link.link_type == "can");
@@ -146,13 +146,13 @@ impl Container {
         names
     }
 
-    /// Runs a command inside that has to succeed.
+    /// Runs a command inside, which must succeed.
     #[track_caller]
     pub fn run(&self, command: &[&str]) -> String {
         Member::inside(&self.name, self.pid, "", 0).run(command)
     }
 
-    /// The link on the host whose other end is in this container under that name.
+    /// The host end of the pair whose other end has this name in this container.
     #[track_caller]
     pub fn host_end(&self, interface: &str) -> Link {
         let links = self.links();

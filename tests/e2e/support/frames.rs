@@ -1,4 +1,4 @@
-//! What members of a bus have to hear of each other.
+//! What members of a bus must receive from each other.
 
 use super::{
     member::{Member, Running, list},
@@ -8,10 +8,10 @@ use super::{
 /// Every kind of frame that an FD bus carries.
 pub const ALL_KINDS: [Kind; 4] = [Kind::Classic, Kind::Extended, Kind::Remote, Kind::Fd];
 
-/// Who has this number sends all the time, and [`all_hear_all`] takes no notice.
+/// The sender with this number sends all the time, and is ignored by [`all_hear_all`].
 pub const BACKGROUND: u8 = 200;
 
-/// `count` frames from the very first one on, each exactly once, in order, as they were sent.
+/// `count` frames from the first one on, each exactly once, in order, unmodified.
 pub fn whole(from: u8, kind: Kind, count: u32) -> Stream {
     let last = count.saturating_sub(1);
     Stream { from, kind, frames: count, first: 0, last, missing: 0, doubled: 0, disordered: 0, damaged: 0 }
@@ -22,7 +22,7 @@ pub fn is_unbroken(stream: &Stream) -> bool {
     (stream.missing, stream.doubled, stream.disordered, stream.damaged) == (0, 0, 0, 0)
 }
 
-/// What somebody hears when each of these sends so many frames of each kind.
+/// What a listener receives when each of these sends this many frames of each kind.
 pub fn from_all(senders: &[&Member], kinds: &[Kind], count: u32) -> Vec<Stream> {
     let mut streams: Vec<Stream> = senders
         .iter()
@@ -32,10 +32,10 @@ pub fn from_all(senders: &[&Member], kinds: &[Kind], count: u32) -> Vec<Stream> 
     streams
 }
 
-/// All send at the same time, and all hear all: each frame exactly once and in order.
+/// All send at the same time, and all receive everything: each frame exactly once and in order.
 ///
-/// A member's own frames are among them, because who listens is another socket than the one that sends; the
-/// kernel gives it each frame once, and a bus that sent them back would make it twice.
+/// A member's own frames are included, because it listens on another socket than the one that sends: the kernel
+/// delivers each frame once, and a bus that returned them would make it twice.
 #[track_caller]
 pub fn assert_all_hear_all(members: &[&Member], kinds: &[Kind], count: u32) {
     if let Err(err) = all_hear_all(members, kinds, count) {
@@ -43,16 +43,16 @@ pub fn assert_all_hear_all(members: &[&Member], kinds: &[Kind], count: u32) {
     }
 }
 
-/// As [`assert_all_hear_all`], for those who try again.
+/// Like [`assert_all_hear_all`], for callers that retry.
 pub fn all_hear_all(members: &[&Member], kinds: &[Kind], count: u32) -> Result<(), String> {
     each_bus_hears_itself(&[members], kinds, count)
 }
 
-/// All members of several buses send at the same time, and each hears all of its own bus and nothing else.
+/// All members of several buses send at the same time, and each receives everything on its own bus and nothing else.
 pub fn each_bus_hears_itself(buses: &[&[&Member]], kinds: &[Kind], count: u32) -> Result<(), String> {
     let background = BACKGROUND.to_string();
     let members: Vec<&Member> = buses.concat();
-    // Most do not ask for error frames, and are to hear none.
+    // Most do not subscribe to error frames, and must not receive any.
     let errors: &[&str] = if kinds.contains(&Kind::Error) { &["--errors"] } else { &[] };
     let args = [&["--deaf-to", &*background], errors].concat();
     let listen = |member: &&Member| member.try_listen(&args);
@@ -74,7 +74,7 @@ pub fn each_bus_hears_itself(buses: &[&[&Member]], kinds: &[Kind], count: u32) -
     Ok(())
 }
 
-/// What one listener heard against what it should have, with only the differences in the complaint.
+/// Compares what a listener received with what it should have; the error only has the differences.
 pub fn compare(listener: &Member, heard: &Heard, wanted: &[Stream]) -> Result<(), String> {
     let missing: Vec<&Stream> = wanted.iter().filter(|stream| !heard.streams.contains(stream)).collect();
     let wrong: Vec<&Stream> = heard.streams.iter().filter(|stream| !wanted.contains(stream)).collect();
@@ -87,7 +87,7 @@ pub fn compare(listener: &Member, heard: &Heard, wanted: &[Stream]) -> Result<()
     ))
 }
 
-/// One sends; the others hear each of its frames once and in order.
+/// One sends; the others receive each of its frames once and in order.
 #[track_caller]
 pub fn assert_hears(sender: &Member, listeners: &[&Member], kinds: &[Kind], count: u32) {
     let listening: Vec<Running> = listeners.iter().map(|member| member.listen()).collect();

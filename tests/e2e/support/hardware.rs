@@ -1,4 +1,4 @@
-//! The CAN adapters of the emulated machine (the guest `hardware`): two on one wire, in slots that they can leave.
+//! The CAN adapters of the emulated machine (guest `hardware`): two on one physical bus, in hot-pluggable slots.
 
 use std::{
     fs,
@@ -14,9 +14,9 @@ use super::{
 
 /// An adapter that can be unplugged.
 pub struct Adapter {
-    /// For the machine.
+    /// Its ID in QEMU.
     id: &'static str,
-    /// The interface that it is, where both are in when the machine boots.
+    /// The name of its interface if both are present at boot.
     pub interface: &'static str,
     /// Its slot on the PCI bus.
     slot: &'static str,
@@ -27,10 +27,10 @@ pub const KV0: Adapter = Adapter { id: "kv0", interface: "can0", slot: "0000:00:
 /// In slot 14.
 pub const KV1: Adapter = Adapter { id: "kv1", interface: "can1", slot: "0000:00:14.0" };
 
-/// In bit/s, of all tests of adapters.
+/// In bit/s, for all tests with adapters.
 pub const BITRATE: u32 = 500_000;
 
-/// Whether this machine has them. False, and said so, on any other.
+/// Whether this machine has them. Returns false, and prints why, on any other.
 #[must_use]
 pub fn is_there(test: &str) -> bool {
     let there = fs::exists("/usr/local/sbin/adapter").unwrap_or(false);
@@ -40,14 +40,14 @@ pub fn is_there(test: &str) -> bool {
     there
 }
 
-/// The bitrate and the state of a controller, as `ip` tells them.
+/// The bitrate and the state of a controller, as shown by `ip`.
 #[track_caller]
 pub fn controller(interface: &str) -> (Option<u64>, String) {
     let shown = run("ip", &["-json", "-details", "link", "show", interface]);
     let links: serde_json::Value =
         serde_json::from_str(&shown).unwrap_or_else(|err| panic!("{err}: {shown}"));
     let data = &links[0]["linkinfo"]["info_data"];
-    // Of a driver that has a list of bitrates `ip` tells it in another place.
+    // If the driver has a list of bitrates, `ip` prints it in another place.
     let bitrate = data["bittiming"]["bitrate"].as_u64().or(data["bittiming_bitrate"].as_u64());
     let bitrate = bitrate.filter(|bitrate| *bitrate > 0);
     (bitrate, data["state"].as_str().unwrap_or_default().to_owned())
@@ -63,7 +63,7 @@ pub fn in_slot(adapter: &Adapter) -> Option<String> {
     Some(found.file_name()?.to_string_lossy().into_owned())
 }
 
-/// Waits in the background for an interface to appear, and tells when it did.
+/// Waits in the background for an interface to appear. Returns when it did.
 pub fn when_there(interface: &str) -> JoinHandle<Instant> {
     let path = Path::new("/sys/class/net").join(interface);
     thread::spawn(move || {
@@ -76,19 +76,19 @@ pub fn when_there(interface: &str) -> JoinHandle<Instant> {
 }
 
 impl Adapter {
-    /// The option that knows it by its place.
+    /// The option that selects it by its port.
     pub fn path(&self) -> String {
         format!("path:pci-{}", self.slot)
     }
 
-    /// The options of a network that it carries.
+    /// The options of a network with this adapter.
     pub fn options(&self) -> [&'static str; 4] {
         let adapter = if self.interface == "can0" { "adapter=can0" } else { "adapter=can1" };
-        // Ten frames, the queue's usual length, are soon there: containers do not wait for a wire slower than they.
+        // Ten frames, the default queue length, are soon used up: containers do not wait for a slow bus.
         [adapter, "bitrate=500000", "frames=classic", "txqueuelen=4096"]
     }
 
-    /// Takes it out; it is gone when this returns.
+    /// Unplugs it; it is gone when this returns.
     #[track_caller]
     pub fn unplug(&self) {
         run("adapter", &["unplug", self.id]);
@@ -98,7 +98,7 @@ impl Adapter {
         });
     }
 
-    /// Puts it back; its interface is there when this returns.
+    /// Plugs it in; its interface exists when this returns.
     #[track_caller]
     pub fn plug(&self) {
         run("adapter", &["plug", self.id]);
@@ -107,7 +107,7 @@ impl Adapter {
         });
     }
 
-    /// As [`Adapter::plug`], whatever its interface is called.
+    /// Like [`Adapter::plug`], whatever the name of its interface.
     #[track_caller]
     pub fn plug_anywhere(&self) {
         run("adapter", &["plug", self.id]);
@@ -116,7 +116,7 @@ impl Adapter {
         });
     }
 
-    /// For the tests after one that failed while it was out.
+    /// For the tests after one that failed while it was unplugged.
     pub fn put_back(&self) {
         if link(self.interface).is_none() {
             self.plug();

@@ -1,4 +1,4 @@
-//! What is on the host: links, rules, records, and what canhub wrote to the journal.
+//! The state of the host: links, rules, records, and canhub's journal.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -9,7 +9,7 @@ use super::{
     shell::{eventually, run, sh},
 };
 
-/// An interface, as `ip -j link` tells it.
+/// An interface, from `ip -j link`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Link {
     /// Its name.
@@ -28,7 +28,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Whether somebody wants it up.
+    /// Whether it is up.
     pub fn is_up(&self) -> bool {
         self.flags.iter().any(|flag| flag == "UP")
     }
@@ -36,7 +36,7 @@ impl Link {
 
 /// Parses the output of `ip -j link`.
 pub fn parse_links(json: &str) -> Vec<Link> {
-    // Very old and very new versions print an empty object for what was filtered out.
+    // Very old and very new versions print an empty object for filtered links.
     let links: Vec<serde_json::Value> =
         serde_json::from_str(json).unwrap_or_else(|err| panic!("{err}: {json}"));
     links.into_iter().filter_map(|link| serde_json::from_value(link).ok()).collect()
@@ -47,12 +47,12 @@ pub fn links() -> Vec<Link> {
     parse_links(&run("ip", &["-j", "link"]))
 }
 
-/// The host's interface of that name.
+/// The interface of this name on the host.
 pub fn link(name: &str) -> Option<Link> {
     links().into_iter().find(|link| link.ifname == name)
 }
 
-/// What udev knows of an interface. It handles one that appears a moment later than the kernel shows it.
+/// udev's properties of an interface. udev processes a new one a moment after the kernel shows it.
 #[track_caller]
 pub fn udev_property(interface: &str, property: &str) -> String {
     let path = format!("/sys/class/net/{interface}");
@@ -60,25 +60,25 @@ pub fn udev_property(interface: &str, property: &str) -> String {
         run("udevadm", &["info", "--query=property", &format!("--property={property}"), "--value", &path])
     };
     eventually(&format!("udev has handled {interface}"), || match ask("USEC_INITIALIZED") {
-        // Without an error where the interface is not in its database yet.
+        // Exits successfully even if the interface is not in its database yet.
         initialized if initialized.is_empty() => Err(sh(&format!("udevadm info {path}"))),
         _ => Ok(()),
     });
     ask(property)
 }
 
-/// `ip link` with these arguments, which has to succeed.
+/// Runs `ip link` with these arguments, which must succeed.
 #[track_caller]
 pub fn ip_link(args: &[&str]) {
     run("ip", &[&["link"], args].concat());
 }
 
-/// A line of shell for several steps of `ip` in one process, so that canhub does not heal between them.
+/// A shell command for several `ip` steps in one process, so that canhub does not heal in between.
 pub fn ip_batch(steps: &[&str]) -> String {
     ip_batch_by("", steps)
 }
 
-/// As [`ip_batch`], by a command that runs `ip` elsewhere.
+/// Like [`ip_batch`], with a command that runs `ip` elsewhere.
 pub fn ip_batch_by(enter: &str, steps: &[&str]) -> String {
     format!("printf '{}' | {enter} /usr/sbin/ip -batch -", steps.join("\\n"))
 }
@@ -88,31 +88,31 @@ pub fn gateway_is_a_module() -> bool {
     fs::read_to_string("/proc/modules").is_ok_and(|modules| modules.contains("can_gw "))
 }
 
-/// Configures an adapter by hand, as its owner would, and brings it up.
+/// Configures an adapter by hand, like its owner, and brings it up.
 #[track_caller]
 pub fn configure_adapter(name: &str, bitrate: u32) {
     ip_link(&["set", name, "down"]);
     ip_link(&["set", name, "type", "can", "bitrate", &bitrate.to_string()]);
-    // Containers do not wait for a wire that is slower than they are, and ten frames, the default, are soon queued.
+    // Containers do not wait for a slow bus, and ten frames, the default, are soon queued.
     ip_link(&["set", name, "txqueuelen", "4096"]);
     ip_link(&["set", name, "up"]);
 }
 
-/// All can-gw rules, as `cangw` would make them again. Empty where can-gw is not loaded.
+/// All can-gw rules, as `cangw` options that recreate them. Empty if can-gw is not loaded.
 pub fn rules() -> Vec<String> {
-    // Its exit status after a list is a number of bytes, so it tells nothing.
+    // The exit status of a list is a number of bytes, so it means nothing.
     let listed = sh("cangw -L 2>/dev/null || true");
     let rule = |line: &str| line.split('#').next().unwrap_or_default().trim().to_owned();
-    // Before can-gw is loaded it complains, on the same stream, of the routes of other families.
+    // Before can-gw is loaded, it prints errors about the routes of other families to the same stream.
     listed.lines().map(rule).filter(|rule| rule.starts_with("cangw -A")).collect()
 }
 
-/// All that canhub may leave behind, a line a thing.
+/// Everything that canhub may leave behind, one per line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Traces(BTreeSet<String>);
 
 impl Traces {
-    /// What is there now.
+    /// The current state.
     pub fn now() -> Self {
         let mut traces = BTreeSet::new();
         let line = |link: Link| {
@@ -121,7 +121,7 @@ impl Traces {
         };
         traces.extend(links().into_iter().map(line));
         for rule in rules() {
-            // One that stands twice is two traces.
+            // A duplicate rule counts twice.
             let numbered = (1..).map(|number| format!("rule {rule} ({number})"));
             let free = numbered.into_iter().find(|trace| !traces.contains(trace));
             traces.extend(free);
@@ -131,13 +131,13 @@ impl Traces {
         Self(traces)
     }
 
-    /// Those that are canhub's for certain.
+    /// Those that are certainly canhub's.
     pub fn of_canhub(&self) -> Vec<&str> {
         let ours = |trace: &&str| !trace.starts_with("link ") || trace.contains(" canhub net=");
         self.0.iter().map(String::as_str).filter(ours).collect()
     }
 
-    /// What is here and was not there.
+    /// What exists here but not there.
     pub fn since(&self, before: &Self) -> Vec<String> {
         self.0.difference(&before.0).cloned().collect()
     }
@@ -149,7 +149,7 @@ pub fn records() -> Vec<PathBuf> {
     listed.into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
-/// The ids of the networks in the state file.
+/// The IDs of the networks in the state file.
 pub fn state_networks() -> Vec<String> {
     #[derive(Deserialize)]
     struct State {
@@ -160,19 +160,19 @@ pub fn state_networks() -> Vec<String> {
     state.map_or_else(Vec::new, |state| state.networks.into_keys().collect())
 }
 
-/// A place in the journal from which to read on.
+/// A position in the journal.
 pub struct Journal(String);
 
 impl Journal {
-    /// Now.
+    /// The current position.
     pub fn mark() -> Self {
         let shown = run("journalctl", &["-q", "-n", "1", "--show-cursor", "-o", "cat"]);
         let cursor = shown.lines().find_map(|line| line.strip_prefix("-- cursor: "));
         Self(cursor.unwrap_or_else(|| panic!("no cursor in {shown}")).to_owned())
     }
 
-    /// What canhub wrote since, once it holds what is waited for: canhub tells of a thing a moment after it did it, and
-    /// journald has it a moment after that.
+    /// canhub's log since then, once it contains what is waited for: canhub logs a moment after it acts, and journald
+    /// stores it a moment after that.
     #[track_caller]
     pub fn until(&self, what: &str, holds: impl Fn(&str) -> bool) -> String {
         eventually(&format!("canhub's log tells {what}"), || {
@@ -181,7 +181,7 @@ impl Journal {
         })
     }
 
-    /// What canhub wrote since and journald has by now.
+    /// canhub's log since then, as far as journald has it.
     pub fn since(&self) -> String {
         let cursor = format!("--after-cursor={}", self.0);
         run("journalctl", &["-q", "--no-pager", "-u", canhub::journal_unit(), &cursor])

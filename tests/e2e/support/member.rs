@@ -1,4 +1,4 @@
-//! A member of a bus: the host or a container, with the interface that it has there and a number of its own.
+//! A member of a bus: the host or a container, with its interface there and a number of its own.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -12,12 +12,12 @@ use super::{
     shell::{eventually, finished, host_folder},
 };
 
-/// Who sends and hears.
+/// A member that sends and receives.
 #[derive(Debug, Clone)]
 pub struct Member {
     /// For messages.
     pub name: String,
-    /// Its frames carry it.
+    /// The number in its frames.
     pub number: u8,
     /// Its interface.
     pub interface: String,
@@ -25,17 +25,17 @@ pub struct Member {
 }
 
 impl Member {
-    /// The host, by an interface of its own.
+    /// The host, with an interface of its own.
     pub fn host(interface: &str, number: u8) -> Self {
         Self { name: "the host".into(), number, interface: interface.into(), pid: None }
     }
 
-    /// A container, by one of its interfaces.
+    /// A container, with one of its interfaces.
     pub fn inside(name: &str, pid: u32, interface: &str, number: u8) -> Self {
         Self { name: name.into(), number, interface: interface.into(), pid: Some(pid) }
     }
 
-    /// A command in the member's place. `nsenter` does what `docker exec` does, a second sooner.
+    /// A command in the member's namespace. `nsenter` does the same as `docker exec`, a second faster.
     pub fn command(&self, command: &[&str]) -> Command {
         let mut entered = match self.pid {
             None => Command::new("env"),
@@ -49,13 +49,13 @@ impl Member {
         entered
     }
 
-    /// Runs a command in the member's place, or tells its complaint.
+    /// Runs a command in the member's namespace. Returns its output or error.
     pub fn attempt(&self, command: &[&str]) -> Result<String, String> {
         let what = format!("{} in {}", command.join(" "), self.name);
         finished(&what, self.command(command).stdin(Stdio::null()).output())
     }
 
-    /// Runs a command in the member's place that has to succeed.
+    /// Runs a command in the member's namespace, which must succeed.
     #[track_caller]
     pub fn run(&self, command: &[&str]) -> String {
         self.attempt(command).unwrap_or_else(|err| panic!("{err}"))
@@ -71,12 +71,12 @@ impl Member {
         Running { what: format!("{} in {}", command.join(" "), self.name), child, out }
     }
 
-    /// Starts a tool that listens, with its process as the container numbers it; it listens when this returns.
+    /// Starts a tool that listens. Returns once it listens, with its PID in the container.
     #[track_caller]
     pub fn start_tool(&self, tool: &str) -> (Running, String) {
         let mut running = self.start(&["sh", "-c", &format!("{tool} & echo $!; wait $! 2>/dev/null; true")]);
         let pid = running.wait_for("");
-        // These tools do not say when they listen.
+        // These tools do not report when they listen.
         eventually(&format!("{tool} opens its socket"), || {
             let files = self.attempt(&["sh", "-c", &format!("ls -l /proc/{pid}/fd")])?;
             if files.contains("socket:") { Ok(()) } else { Err(files) }
@@ -84,43 +84,43 @@ impl Member {
         (running, pid)
     }
 
-    /// The probe's path in the member's place.
+    /// The path of the probe for the member.
     pub fn probe(&self) -> String {
         if self.pid.is_some() { "/probe".into() } else { host_folder().join("probe").display().to_string() }
     }
 
-    /// Starts to listen; it listens when this returns.
+    /// Starts to listen. Returns once it listens.
     #[track_caller]
     pub fn listen(&self) -> Running {
         self.try_listen(&[]).unwrap_or_else(|err| panic!("{err}"))
     }
 
-    /// As [`Member::listen`], with more arguments for the probe.
+    /// Like [`Member::listen`], with additional arguments for the probe.
     pub fn try_listen(&self, args: &[&str]) -> Result<Running, String> {
         let mut listener = self.start(&[&[&*self.probe(), "listen", &self.interface], args].concat());
         listener.try_wait_for("ready").map(|_| listener)
     }
 
-    /// Starts to send; without a `--count` it goes on until stopped.
+    /// Starts to send; without a `--count`, until stopped.
     #[track_caller]
     pub fn start_sending(&self, args: &[&str]) -> Running {
         let number = self.number.to_string();
         self.start(&[&[&*self.probe(), "send", &self.interface, "--from", &number], args].concat())
     }
 
-    /// Sends so many frames of each kind.
+    /// Sends this many frames of each kind.
     #[track_caller]
     pub fn send(&self, kinds: &[Kind], count: u32) -> Sent {
         self.start_sending(&["--kind", &list(kinds), "--count", &count.to_string()]).end()
     }
 }
 
-/// Kinds as the probe wants them.
+/// The kinds as arguments of the probe.
 pub fn list(kinds: &[Kind]) -> String {
     kinds.iter().map(|kind| format!("{kind:?}").to_lowercase()).collect::<Vec<_>>().join(",")
 }
 
-/// A command that runs in a member's place.
+/// A command that runs in a member's namespace.
 pub struct Running {
     what: String,
     child: Child,
@@ -128,7 +128,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits for a line that begins so.
+    /// Waits for a line that starts like this.
     #[track_caller]
     pub fn wait_for(&mut self, begin: &str) -> String {
         self.try_wait_for(begin).unwrap_or_else(|err| panic!("{err}"))
@@ -160,7 +160,7 @@ impl Running {
         complaint
     }
 
-    /// Closes its input, which is how the probe is told to end, and waits for the rest of its output.
+    /// Closes its input, which tells the probe to stop, and waits for the rest of its output.
     #[track_caller]
     pub fn finish(self) -> String {
         self.try_finish().unwrap_or_else(|err| panic!("{err}"))
@@ -180,20 +180,20 @@ impl Running {
         }
     }
 
-    /// As [`Running::finish`], for a probe's report.
+    /// Like [`Running::finish`], for a probe's report.
     #[track_caller]
     pub fn end<T: DeserializeOwned>(self) -> T {
         self.try_end().unwrap_or_else(|err| panic!("{err}"))
     }
 
-    /// As [`Running::end`], for those who try again.
+    /// Like [`Running::end`], for callers that retry.
     pub fn try_end<T: DeserializeOwned>(self) -> Result<T, String> {
         let what = self.what.clone();
         let said = self.try_finish()?;
         serde_json::from_str(said.trim()).map_err(|err| format!("{what}: {err}: {said}"))
     }
 
-    /// What a listener has heard.
+    /// What a listener received.
     #[track_caller]
     pub fn heard(self) -> Heard {
         self.end()

@@ -1,4 +1,4 @@
-//! What the tests stand on: commands, the host, members of a bus, scenes that clean up after themselves.
+//! Helpers of the tests: commands, the host, members of a bus, scenes that clean up after themselves.
 
 pub mod canhub;
 pub mod compose;

@@ -1,4 +1,4 @@
-//! A scene: the networks and containers of one test. It takes all away again, and looks whether all is gone.
+//! A scene: the networks and containers of one test. It removes everything at the end, and checks that nothing is left.
 
 use std::{
     cell::{Cell, RefCell},
@@ -18,7 +18,7 @@ use super::{
     shell::{run, sh, within},
 };
 
-/// Everything that a test makes.
+/// Everything that a test creates.
 pub struct Scene {
     before: Traces,
     containers: RefCell<Vec<String>>,
@@ -28,7 +28,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// An empty one.
+    /// An empty scene.
     pub fn new() -> Self {
         prepare();
         Self {
@@ -36,12 +36,12 @@ impl Scene {
             containers: RefCell::default(),
             networks: RefCell::default(),
             undo: RefCell::default(),
-            // Long enough for the kernel to take a namespace apart, too short for any collection of leftovers.
+            // Long enough for the kernel to delete a namespace, too short for any collection of leftovers.
             patience: Cell::new(Duration::from_secs(3)),
         }
     }
 
-    /// For tests that let canhub or Docker die: what is left may be collected, within its grace periods.
+    /// For tests that kill canhub or Docker: leftovers may be collected within their grace periods.
     pub fn allow_collection(&self) {
         self.patience.set(Duration::from_secs(150));
     }
@@ -52,7 +52,7 @@ impl Scene {
         self.try_bus(options).unwrap_or_else(|err| panic!("{err}"))
     }
 
-    /// As [`Scene::network`], or Docker's complaint.
+    /// Like [`Scene::network`], but returns Docker's error.
     pub fn try_bus(&self, options: &[&str]) -> Result<Network, String> {
         let args: Vec<&str> = options.iter().flat_map(|option| ["-o", option]).collect();
         self.try_network(canhub::driver(), &args)
@@ -67,7 +67,7 @@ impl Scene {
         Ok(Network { name, id })
     }
 
-    /// A container on that bus that does nothing by itself.
+    /// A container on this bus that does nothing by itself.
     #[track_caller]
     pub fn container(&self, network: &Network) -> Container {
         self.container_with(&["--network", &network.name])
@@ -82,7 +82,7 @@ impl Scene {
         Container::just_started(&name, &id)
     }
 
-    /// Containers with these arguments of `docker run` each, some started at the same time; their names.
+    /// Containers with these arguments of `docker run`, several started at a time. Returns their names.
     #[track_caller]
     pub fn fleet(&self, each: &[Vec<&str>]) -> Vec<String> {
         let names: Vec<String> = each.iter().map(|_| unique("ecu")).collect();
@@ -98,25 +98,25 @@ impl Scene {
                 threads.into_iter().map(|thread| thread.join().expect("docker does not panic")).collect()
             })
         };
-        // All at once would take one processor as long, and the last of them too long.
+        // Starting all at once would take just as long on one CPU, and the last of them too long.
         let started = all.chunks(5).flat_map(some);
         let complaints: Vec<String> = started.filter_map(Result::err).collect();
         assert!(complaints.is_empty(), "{complaints:#?}");
         names
     }
 
-    /// `docker run --detach`; the container's name.
+    /// `docker run --detach`. Returns the container's name.
     pub fn try_run(&self, args: &[&str], command: &[&str]) -> Result<String, String> {
         self.docker_container(&["run", "--detach"], args, command).map(|(name, _)| name)
     }
 
-    /// `docker create`; the container's name.
+    /// `docker create`. Returns the container's name.
     #[track_caller]
     pub fn create(&self, args: &[&str], command: &[&str]) -> String {
         self.docker_container(&["create"], args, command).unwrap_or_else(|err| panic!("{err}")).0
     }
 
-    /// Its name and id.
+    /// Its name and ID.
     fn docker_container(
         &self,
         verb: &[&str],
@@ -124,18 +124,18 @@ impl Scene {
         command: &[&str],
     ) -> Result<(String, String), String> {
         let name = unique("ecu");
-        // A container whose start fails was made all the same.
+        // A container that fails to start exists all the same.
         self.containers.borrow_mut().push(name.clone());
         let id = try_docker(&[verb, &["--name", &name], args, &[IMAGE], command].concat())?;
         Ok((name, id))
     }
 
-    /// Runs when the scene ends, after its containers and networks are gone; the last one first.
+    /// Runs at the end, after the containers and networks are removed; the last one first.
     pub fn undo(&self, step: impl Fn() + 'static) {
         self.undo.borrow_mut().push(Box::new(step));
     }
 
-    /// An interface that is not canhub's: a vcan made by hand, up.
+    /// A foreign interface: a vcan created by hand, up.
     #[track_caller]
     pub fn foreign_vcan(&self, name: &str) {
         run("ip", &["link", "add", name, "mtu", "72", "type", "vcan"]);
@@ -167,17 +167,17 @@ impl Scene {
         }
     }
 
-    /// What is on the host and was not when the scene began.
+    /// What exists on the host and did not when the scene started.
     pub fn traces(&self) -> Vec<String> {
         Traces::now().since(&self.before)
     }
 
-    /// What is there no more and was there when the scene began.
+    /// What existed when the scene started and does not any more.
     fn missing(&self) -> Vec<String> {
         self.before.since(&Traces::now())
     }
 
-    /// Nothing of canhub's is on the host that was not there when the scene began.
+    /// Asserts that there is nothing of canhub on the host that was not there when the scene started.
     #[track_caller]
     pub fn assert_nothing_is_left(&self) {
         let looked = within(self.patience.get(), || match (self.traces(), self.missing()) {
@@ -188,11 +188,11 @@ impl Scene {
     }
 }
 
-/// What every test needs of the machine; done once.
+/// What every test needs from the machine; done once.
 pub fn prepare() {
     static PREPARED: Once = Once::new();
     PREPARED.call_once(|| {
-        // Who listens a moment late loses frames in its own socket; that is not what is tested here.
+        // Otherwise a listener that is late would lose frames in its own socket, which is not what is tested here.
         sh("sysctl -qw net.core.rmem_max=33554432 net.core.rmem_default=33554432");
         make_image();
     });
@@ -201,7 +201,7 @@ pub fn prepare() {
 impl Drop for Scene {
     fn drop(&mut self) {
         let failed = thread::panicking();
-        // Each step is tried, whatever became of the one before.
+        // Each step runs even if an earlier one fails.
         let containers = self.containers.take();
         let mut complaints = Vec::new();
         let mut remove = |command: &[&str], names: Vec<String>| {
@@ -223,7 +223,7 @@ impl Drop for Scene {
     }
 }
 
-/// A name that nobody else has.
+/// A unique name.
 pub fn unique(what: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("e2e-{what}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))

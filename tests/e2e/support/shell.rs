@@ -1,4 +1,4 @@
-//! Commands, waiting, and words for the one who watches.
+//! Commands, waiting, and messages for the person who runs the tests.
 
 use std::{
     io::{self, Write},
@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Generous: a guest is slow and its neighbours are busy. No test depends on it but one that fails.
+/// Generous: guests are slow and share their host. Only failing tests take this long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs a command and returns what it printed, or its complaint.
+/// Runs a command. Returns its output or error.
 pub fn attempt(program: &str, args: &[&str]) -> Result<String, String> {
     // A command that hangs fails its test, not the whole run.
     let mut command = Command::new("timeout");
@@ -18,19 +18,19 @@ pub fn attempt(program: &str, args: &[&str]) -> Result<String, String> {
     finished(&format!("{program} {}", args.join(" ")), command.output())
 }
 
-/// Runs a command that has to succeed.
+/// Runs a command, which must succeed.
 #[track_caller]
 pub fn run(program: &str, args: &[&str]) -> String {
     attempt(program, args).unwrap_or_else(|err| panic!("{err}"))
 }
 
-/// Runs a line of shell that has to succeed.
+/// Runs a shell command, which must succeed.
 #[track_caller]
 pub fn sh(line: &str) -> String {
     run("sh", &["-c", line])
 }
 
-/// A finished command's output, or a sentence with all that it said.
+/// The output of a finished command, or an error with everything that it printed.
 pub fn finished(what: &str, output: io::Result<Output>) -> Result<String, String> {
     let output = output.map_err(|err| format!("{what}: {err}"))?;
     let out = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
@@ -38,7 +38,7 @@ pub fn finished(what: &str, output: io::Result<Output>) -> Result<String, String
     if output.status.success() { Ok(out) } else { Err(format!("{what}: {}: {err} {out}", output.status)) }
 }
 
-/// It failed, and its sentence has all these words.
+/// Asserts that it failed with an error that has all these words.
 #[track_caller]
 pub fn assert_refused<T: std::fmt::Debug>(result: Result<T, String>, words: &[&str]) {
     let sentence = result.expect_err("this was to be refused");
@@ -47,7 +47,7 @@ pub fn assert_refused<T: std::fmt::Debug>(result: Result<T, String>, words: &[&s
     }
 }
 
-/// Tries until it succeeds, and panics with the last complaint when it never does.
+/// Retries until it succeeds; panics with the last error if it never does.
 #[track_caller]
 pub fn eventually<T>(what: &str, attempt: impl FnMut() -> Result<T, String>) -> T {
     match within(PATIENCE, attempt) {
@@ -56,7 +56,7 @@ pub fn eventually<T>(what: &str, attempt: impl FnMut() -> Result<T, String>) -> 
     }
 }
 
-/// Tries until it succeeds or the time is up.
+/// Retries until it succeeds or the time is up.
 pub fn within<T>(limit: Duration, mut attempt: impl FnMut() -> Result<T, String>) -> Result<T, String> {
     let started = Instant::now();
     loop {
@@ -67,19 +67,19 @@ pub fn within<T>(limit: Duration, mut attempt: impl FnMut() -> Result<T, String>
     }
 }
 
-/// The number in an environment variable, if it is set.
+/// The number in an environment variable, if set.
 #[track_caller]
 pub fn number_from(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
 }
 
-/// A line for the one who watches, also of a test that passes (the harness hides what `println!` prints).
+/// Prints a line for the person who runs the tests, even if the test passes (the harness hides `println!`).
 pub fn say(text: &str) {
     let _ = writeln!(io::stdout(), "\n{text}");
 }
 
-/// A test that this machine cannot run says so, and is counted as neither passed nor failed.
+/// A test that cannot run on this machine prints this, and counts as neither passed nor failed.
 pub fn not_run(test: &str, reason: &str) {
     let line = format!("NOT RUN: {test}: {reason}");
     say(&line);
@@ -87,7 +87,7 @@ pub fn not_run(test: &str, reason: &str) {
     let _ = list.and_then(|mut list| writeln!(list, "{line}"));
 }
 
-/// The folder of this program: `probe` lies beside it.
+/// The folder of this program, which also contains `probe`.
 pub fn host_folder() -> std::path::PathBuf {
     let exe = std::env::current_exe().expect("/proc is mounted");
     exe.parent().expect("a program is in a folder").to_owned()

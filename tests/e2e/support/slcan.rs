@@ -1,10 +1,10 @@
-//! CAN adapters without hardware: a wire of ours, and on it adapters that speak the serial protocol of `slcan` to
-//! the kernel over pseudo terminals. They can be unplugged, they know their bitrate, and what goes wrong on a real
-//! wire goes wrong here: nobody who acknowledges, another bitrate, states and counters of errors.
+//! CAN adapters without hardware: a simulated physical bus with adapters that speak the serial protocol of `slcan` to
+//! the kernel over pseudo terminals. They can be unplugged and have a bitrate, and real bus errors are simulated:
+//! missing acknowledgements, bitrate mismatches, states and error counters.
 //!
-//! The protocol, a line each, ended by a carriage return. From the kernel: `C`, `S6`, `O` (close, bitrate, open) and
-//! frames (`t1232AABB`). To the kernel: frames, `sp128000` (state, counters of received and of sent errors) and
-//! `e2as` (how many kinds of error, and which).
+//! The protocol has one line per message, ended by a carriage return. From the kernel: `C`, `S6`, `O` (close, bitrate,
+//! open) and frames (`t1232AABB`). To the kernel: frames, `sp128000` (state, counters of receive and transmit errors)
+//! and `e2as` (the number of error classes, and which).
 
 use std::{
     fs::{self, File},
@@ -25,24 +25,24 @@ use super::{
     shell::{eventually, run},
 };
 
-/// What a controller thinks of its wire.
+/// The error state of a controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// All is well.
+    /// No problems.
     Active,
     /// 96 errors.
     Warning,
-    /// 128 errors: it only listens to what goes wrong.
+    /// 128 errors: it no longer signals errors.
     Passive,
-    /// 256 errors of its own: it does not send any more.
+    /// 256 transmit errors: it no longer sends.
     BusOff,
 }
 
-/// A pair of wires with a resistor at each end, and nothing on it yet.
+/// A physical bus with termination at both ends and no nodes yet.
 #[derive(Debug, Clone, Default)]
 pub struct Wire(Arc<Mutex<Vec<Node>>>);
 
-/// What is plugged in, as the wire knows it.
+/// A node on the bus.
 #[derive(Debug)]
 struct Node {
     name: String,
@@ -52,22 +52,22 @@ struct Node {
     open: bool,
 }
 
-/// An adapter that is plugged in; dropped, it is unplugged.
+/// An adapter that is plugged in; unplugged on drop.
 #[derive(Debug)]
 pub struct Adapter {
     wire: Wire,
-    /// The interface that it is.
+    /// Its interface.
     pub interface: String,
     line: Option<OwnedFd>,
 }
 
 impl Wire {
-    /// Plugs an adapter in that becomes this interface; as with any adapter, it is down and has no bitrate.
+    /// Plugs in an adapter with this interface name; like any adapter, it is down and has no bitrate.
     #[track_caller]
     pub fn plug(&self, interface: &str) -> Adapter {
         let pair = openpty(None, None).expect("there are pseudo terminals");
         for end in [&pair.master, &pair.slave] {
-            // Whoever is started by the tests meanwhile would keep the adapter plugged in.
+            // Otherwise processes started by the tests meanwhile would keep the adapter plugged in.
             fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("it is open");
         }
         let master = File::from(pair.master);
@@ -79,13 +79,13 @@ impl Wire {
 
         let path =
             fs::read_link(format!("/proc/self/fd/{}", pair.slave.as_raw_fd())).expect("/proc is mounted");
-        // It ends at once, and the line stays an adapter as long as we hold it open.
+        // It exits at once, and the line remains an adapter as long as we hold it open.
         run("slcan_attach", &["-n", interface, &path.to_string_lossy()]);
         assert!(link(interface).is_some(), "slcan_attach made no {interface}");
         Adapter { wire: self.clone(), interface: interface.into(), line: Some(pair.slave) }
     }
 
-    /// Carries what one adapter is told by the kernel, until it is unplugged.
+    /// Processes what the kernel sends to one adapter, until it is unplugged.
     fn carry(&self, name: &str, mut line: File) {
         let (mut said, mut buffer) = (Vec::new(), [0; 4096]);
         while let Ok(read @ 1..) = line.read(&mut buffer) {
@@ -109,7 +109,7 @@ fn obey(nodes: &mut [Node], name: &str, command: &[u8]) {
     }
 }
 
-/// One node sends; a controller does not give up before it is bus-off.
+/// One node sends; a controller retries until it is bus-off.
 fn transmit(nodes: &mut [Node], from: usize, frame: &[u8]) {
     let rate = nodes[from].rate;
     let mut others: Vec<&mut Node> = Vec::new();
@@ -135,7 +135,7 @@ fn transmit(nodes: &mut [Node], from: usize, frame: &[u8]) {
         }
         sender.open = false;
     } else if hear.is_empty() {
-        // Nobody acknowledges. That alone never makes a controller leave the bus.
+        // Nobody acknowledges. That alone never makes a controller go bus-off.
         sender.error("a");
         sender.state(State::Warning, 0, 96);
         sender.state(State::Passive, 0, 128);
@@ -148,13 +148,13 @@ fn transmit(nodes: &mut [Node], from: usize, frame: &[u8]) {
 
 impl Node {
     fn tell(&mut self, line: &[u8]) {
-        // It may have been unplugged this very moment.
+        // It may have just been unplugged.
         let _ = self.master.write_all(line);
     }
 
-    /// `a`: nobody acknowledged; `b`, `B`: another bit than was sent; `s`: bits in a wrong order; and others.
+    /// `a`: no acknowledgement; `b`, `B`: another bit than was sent; `s`: wrong bit order; and others.
     fn error(&mut self, kinds: &str) {
-        // The kernel takes lines of four bytes and less for answers, which say nothing to it.
+        // The kernel takes lines of up to four bytes for acknowledgements, which it ignores.
         self.tell(format!("e{}{kinds:4}\r", kinds.len()).as_bytes());
     }
 
@@ -170,7 +170,7 @@ impl Node {
 }
 
 impl Adapter {
-    /// The controller tells its state, and how many errors it has received and sent.
+    /// The controller reports its state and its receive and transmit error counters.
     pub fn report(&self, state: State, received: u32, sent: u32) {
         let mut nodes = self.wire.0.lock();
         if let Some(node) = nodes.iter_mut().find(|node| node.name == self.interface) {
@@ -179,13 +179,13 @@ impl Adapter {
         }
     }
 
-    /// As `ip` tells it: `ERROR-ACTIVE`, `BUS-OFF`, …
+    /// As shown by `ip`: `ERROR-ACTIVE`, `BUS-OFF`, …
     #[track_caller]
     pub fn state(&self) -> String {
         super::hardware::controller(&self.interface).1
     }
 
-    /// Pulls it out; its interface is gone when this returns.
+    /// Unplugs it; its interface is gone when this returns.
     #[track_caller]
     pub fn unplug(self) {
         let interface = self.interface.clone();
@@ -199,7 +199,7 @@ impl Adapter {
 
 impl Drop for Adapter {
     fn drop(&mut self) {
-        // The kernel hangs up when nobody holds the line any more; that ends the reader too.
+        // The kernel hangs up when nobody holds the line any more, which also ends the reader.
         drop(self.line.take());
         self.wire.0.lock().retain(|node| node.name != self.interface);
     }

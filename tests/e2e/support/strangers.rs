@@ -1,4 +1,4 @@
-//! Somebody else's things on the same host: whatever happens to a bus, they stay as they are.
+//! Foreign objects on the same host, which must not change, whatever happens to a bus.
 
 use super::{
     host::rules,
@@ -13,14 +13,14 @@ pub const NAMESPACE: &str = "e2e-foreign";
 pub struct Strangers(String);
 
 impl Strangers {
-    /// A line of shell that adds their rule again: a flush takes it too, and only its owner can know it.
+    /// A shell command that adds their rule again: a flush deletes it too, and only its owner can restore it.
     pub const ADD_RULE: &str = "cangw -A -s foreign-a -d foreign-b -e";
 
-    /// Makes them, until the scene ends.
+    /// Creates them, until the scene ends.
     pub fn beside(scene: &Scene) -> Self {
         scene.foreign_vcan("foreign-a");
         scene.foreign_vcan("foreign-b");
-        // Where canhub was not asked for anything yet, nobody has loaded it.
+        // If canhub has not been used yet, the modules are not loaded.
         run("modprobe", &["can-gw"]);
         sh(Self::ADD_RULE);
         sh(&format!("ip netns add {NAMESPACE} && ip -n {NAMESPACE} link add vcan7 type vcan"));
@@ -35,7 +35,7 @@ impl Strangers {
         rule.contains("foreign-a")
     }
 
-    /// Nobody touched them, and nothing was left with them.
+    /// Asserts that nobody touched them, and that nothing was left with them.
     #[track_caller]
     pub fn assert_untouched(&self, meanwhile: &str) {
         assert_eq!(look(), self.0, "{meanwhile}: what is not canhub's was touched");

@@ -1,9 +1,9 @@
-//! USB adapters without hardware: devices that the kernel's `gs_usb` takes for a candleLight, over USB/IP, whose server
-//! is the test. They have a vendor, a product, a serial number and a port, and can be unplugged; on their wire all
-//! with the same bit timing hear each other.
+//! USB adapters without hardware: devices that the kernel's `gs_usb` takes for a candleLight, over USB/IP, with the
+//! test as the server. They have vendor, product, serial number and port, and can be unplugged; adapters with the same
+//! bit timing receive each other's frames.
 //!
-//! The protocol is Documentation/usb/usbip_protocol.rst; what the driver asks of a device is in
-//! drivers/net/can/usb/gs_usb.c. No error is ever made.
+//! The protocol is in Documentation/usb/usbip_protocol.rst; what the driver requests from a device is in
+//! drivers/net/can/usb/gs_usb.c. Errors are not simulated.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -22,7 +22,7 @@ use super::{
     shell::{PATIENCE, eventually, run, within},
 };
 
-/// The marks of all of them, as `usb:VENDOR:PRODUCT` has them.
+/// The IDs of all of them, as `usb:VENDOR:PRODUCT`.
 pub const CANDLELIGHT: &str = "1d50:606f";
 const HOST_CONTROLLER: &str = "/sys/devices/platform/vhci_hcd.0";
 /// `enum usb_device_speed`.
@@ -35,7 +35,7 @@ const HEADER_BYTES: usize = 48;
 const STALL: i32 = -32;
 const UNLINKED: i32 = -104;
 
-/// A wire, and what is plugged in by port.
+/// A physical bus, and the adapters by port.
 #[derive(Debug, Clone, Default)]
 pub struct Wire(Arc<Mutex<BTreeMap<u8, Node>>>);
 
@@ -43,31 +43,31 @@ pub struct Wire(Arc<Mutex<BTreeMap<u8, Node>>>);
 struct Node {
     serial: String,
     line: UnixStream,
-    /// Reads of the driver's that wait for a frame.
+    /// Pending reads of the driver for a frame.
     reads: VecDeque<u32>,
     frames: VecDeque<Vec<u8>>,
     timing: Vec<u8>,
     on: bool,
 }
 
-/// An adapter that is plugged in; dropped, it is unplugged.
+/// An adapter that is plugged in; unplugged on drop.
 #[derive(Debug)]
 pub struct Adapter {
     wire: Wire,
     port: u8,
-    /// The interface that it is.
+    /// Its interface.
     pub interface: String,
 }
 
 impl Wire {
-    /// With nothing on it.
+    /// Without adapters.
     #[track_caller]
     pub fn new() -> Self {
         run("modprobe", &["--all", "vhci-hcd", "gs_usb"]);
         Self::default()
     }
 
-    /// Plugs an adapter in; its interface is there when this returns.
+    /// Plugs in an adapter; its interface exists when this returns.
     #[track_caller]
     pub fn plug(&self, port: u8, serial: &str) -> Adapter {
         let (ours, kernels) = UnixStream::pair().expect("there are sockets");
@@ -93,7 +93,7 @@ impl Wire {
         Adapter { wire: self.clone(), port, interface }
     }
 
-    /// Does as the kernel asks, until it or the adapter hangs up.
+    /// Serves the kernel's requests, until it or the adapter hangs up.
     fn serve(&self, port: u8, mut line: UnixStream) {
         let mut head = [0; HEADER_BYTES];
         while line.read_exact(&mut head).is_ok() {
@@ -133,7 +133,7 @@ impl Wire {
     }
 }
 
-/// The sender is told that it is sent, and whoever listens at that bit timing hears it.
+/// The sender gets its confirmation, and all adapters with the same bit timing receive the frame.
 fn transmit(nodes: &mut BTreeMap<u8, Node>, port: u8, number: u32, frame: Vec<u8>) {
     let Some(sender) = nodes.get_mut(&port) else { return };
     sender.answer(RET_SUBMIT, number, 0, &[], frame.len());
@@ -141,7 +141,7 @@ fn transmit(nodes: &mut BTreeMap<u8, Node>, port: u8, number: u32, frame: Vec<u8
     let mut heard = frame.clone();
     sender.frames.push_back(frame);
     sender.deliver();
-    // `echo_id` of a frame that somebody else has sent.
+    // `echo_id` of a frame from another sender.
     heard[..4].copy_from_slice(&u32::MAX.to_le_bytes());
     for (_, node) in
         nodes.iter_mut().filter(|(other, node)| **other != port && node.on && node.timing == timing)
@@ -159,7 +159,7 @@ struct Request {
     endpoint: u32,
     /// In bytes.
     length: usize,
-    /// Which request this takes back.
+    /// The request to cancel.
     unlinks: u32,
 }
 
@@ -192,7 +192,7 @@ impl Node {
             reply[24..28].copy_from_slice(&(length as u32).to_be_bytes());
         }
         reply.extend_from_slice(data);
-        // It may have been unplugged this very moment.
+        // It may have just been unplugged.
         let _ = self.line.write_all(&reply);
     }
 
@@ -205,10 +205,10 @@ impl Node {
         }
     }
 
-    /// A request to the device itself; `None`: it does not know it.
+    /// A control request to the device; `None` if it is not supported.
     fn control(&mut self, setup: &[u8], data: &[u8]) -> Option<Vec<u8>> {
         Some(match (setup[0], setup[1], setup[3], setup[2]) {
-            // Descriptors: the device, its one configuration with a bulk endpoint each way, its words.
+            // Descriptors: the device, its single configuration with a bulk endpoint in each direction, its strings.
             (0x80, 6, 1, _) => vec![18, 1, 0, 2, 0, 0, 0, 64, 0x50, 0x1d, 0x6f, 0x60, 0, 0, 1, 2, 3, 1],
             (0x80, 6, 2, _) => vec![
                 9, 2, 32, 0, 1, 1, 0, 0x80, 50, 9, 4, 0, 0, 2, 0xff, 0xff, 0xff, 0, 7, 5, 0x81, 2, 0, 2, 0,
@@ -224,7 +224,7 @@ impl Node {
             // one-shot; 48 MHz and its limits.
             (0xc1, 5, ..) => words(&[0, 2, 1]),
             (0xc1, 4, ..) => words(&[15, 48_000_000, 1, 16, 1, 8, 4, 1, 1024, 1]),
-            // GS_USB_BREQ_BITTIMING, GS_USB_BREQ_MODE, and what matters to no test.
+            // GS_USB_BREQ_BITTIMING, GS_USB_BREQ_MODE, and others that no test depends on.
             (0x41, 1, ..) => {
                 self.timing = data.to_vec();
                 Vec::new()
@@ -262,7 +262,7 @@ fn interface_at(port: u8) -> Option<String> {
 }
 
 impl Adapter {
-    /// Where it is plugged in, in udev's words.
+    /// Its port, as udev names it.
     #[track_caller]
     pub fn id_path(&self) -> String {
         udev_property(&self.interface, "ID_PATH")
@@ -276,7 +276,7 @@ impl Drop for Adapter {
             let _ = node.line.shutdown(Shutdown::Both);
         }
         let port = self.port;
-        // A test that fails already is not to fail once more.
+        // A failing test must not fail a second time.
         let _ = within(PATIENCE, || interface_at(port).map_or(Ok(()), Err));
     }
 }
