@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    kernel::Cookie,
     names::{EndpointId, IfName, NetworkId},
     options::Naming,
 };
@@ -20,6 +21,9 @@ pub struct Endpoint {
     pub ifname: Naming,
     /// Its lifecycle stage.
     pub stage: Stage,
+    /// The namespace in which its container end was last seen. Another one at the same path is another container's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Cookie>,
 }
 
 /// The lifecycle stage of an endpoint.

@@ -25,6 +25,7 @@ mod handle;
 mod join;
 mod learn;
 mod look;
+mod namespaces;
 mod network;
 mod records;
 mod signals;

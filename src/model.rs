@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     endpoint::{Endpoint, Stage},
+    kernel::Cookie,
     names::{EndpointId, NetworkId},
     network::Network,
     plan::{Bus, Member, Want},
@@ -23,6 +24,8 @@ pub struct Model {
     containers: BTreeMap<EndpointId, String>,
     /// Endpoints whose container end Docker is about to move and bring up.
     awaited: BTreeSet<EndpointId>,
+    /// Endpoints whose containers ended without notice from Docker; they are collected soon.
+    dead: BTreeSet<EndpointId>,
     generation: u64,
 }
 
@@ -73,6 +76,7 @@ impl Model {
     /// Adds or replaces an endpoint.
     pub fn put_endpoint(&mut self, endpoint: Endpoint) {
         self.generation += 1;
+        self.dead.remove(&endpoint.id);
         self.endpoints.insert(endpoint.id.clone(), endpoint);
     }
 
@@ -99,6 +103,7 @@ impl Model {
         self.unlisted.remove(id.as_ref());
         self.containers.remove(id);
         self.awaited.remove(id);
+        self.dead.remove(id);
         self.endpoints.remove(id)
     }
 
@@ -110,6 +115,26 @@ impl Model {
     /// The container end has been moved and is up; canhub maintains it from now on.
     pub fn arrived(&mut self, id: &EndpointId) {
         self.awaited.remove(id);
+    }
+
+    /// Records the namespace of an endpoint's container end. Returns the endpoint if that is new.
+    pub fn seen_in(&mut self, id: &EndpointId, namespace: Cookie) -> Option<&Endpoint> {
+        let endpoint = self.endpoints.get_mut(id).filter(|known| known.namespace != Some(namespace))?;
+        endpoint.namespace = Some(namespace);
+        Some(endpoint)
+    }
+
+    /// Records whether an endpoint's container has ended without notice from Docker.
+    pub fn set_dead(&mut self, id: &EndpointId, dead: bool) {
+        match dead {
+            true => self.dead.insert(id.clone()),
+            false => self.dead.remove(id),
+        };
+    }
+
+    /// Whether an endpoint's container has ended without notice from Docker; it no longer counts as a member.
+    pub fn is_dead(&self, id: &EndpointId) -> bool {
+        self.dead.contains(id)
     }
 
     /// An engine listed this network or endpoint.
@@ -178,7 +203,10 @@ impl Model {
     /// The desired state of one network; for the others, only their hubs.
     pub fn want_of(&self, id: &NetworkId) -> Want {
         let members = |network: &Network| match network.id == *id {
-            true => self.endpoints.values().filter(|endpoint| endpoint.network == *id).collect(),
+            true => {
+                let lives = |endpoint: &&Endpoint| endpoint.network == *id && !self.is_dead(&endpoint.id);
+                self.endpoints.values().filter(lives).collect()
+            }
             false => Vec::new(),
         };
         let buses = self.networks.values().map(|network| self.bus(network, members(network)));
@@ -192,6 +220,7 @@ impl Model {
                 alias: network.pair_alias(endpoint),
                 ifname: endpoint.ifname.clone(),
                 sandbox: endpoint.sandbox()?.to_owned(),
+                namespace: endpoint.namespace,
                 awaited: self.awaited.contains(&endpoint.id),
             })
         };

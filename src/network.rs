@@ -230,7 +230,7 @@ impl AliasEndpoint {
     /// The endpoint that the alias describes.
     pub fn into_endpoint(self, network: NetworkId) -> Endpoint {
         let stage = self.sandbox.map_or(Stage::Left, |sandbox| Stage::Joined { sandbox });
-        Endpoint { id: self.id, network, ifname: self.ifname, stage }
+        Endpoint { id: self.id, network, ifname: self.ifname, stage, namespace: None }
     }
 }
 
@@ -249,6 +249,7 @@ mod tests {
             network: network.id.clone(),
             ifname: ifname.parse().unwrap(),
             stage: Stage::Joined { sandbox: "/var/run/docker/netns/234422f80b09".into() },
+            namespace: None,
         }
     }
 

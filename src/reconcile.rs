@@ -136,14 +136,15 @@ impl Manager {
                     model.arrived(&member.endpoint);
                 }
             }
+            self.note_namespaces(&mut model, &want, &have);
             memory.look_at_adapters(self.events(), &model, &want, &have);
             let held_back = memory.hold_back(self, &model, &mut plan);
             let unsettled = memory.tell(self.events(), &model, &plan.problems);
             let retry = memory.retries_soon(&have);
-            let gone = memory.gone_sandboxes(&model, &have);
+            let (gone, dying) = memory.gone_sandboxes(&model, &have);
             self.remember_found(&mut model, &have, &plan.steps);
             let mut outcome =
-                LookResult { pending: held_back || unsettled || retry, ..LookResult::default() };
+                LookResult { pending: held_back || unsettled || retry || dying, ..LookResult::default() };
             self.carry_out(&mut model, &plan.steps, |model, done| {
                 also(model, &done);
                 match memory.account(self.events(), model, &done) {

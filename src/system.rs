@@ -5,7 +5,7 @@
 use std::{
     io,
     os::{
-        fd::{FromRawFd, OwnedFd},
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::net,
     },
 };
@@ -36,6 +36,21 @@ pub(crate) fn activated_listener() -> io::Result<Option<UnixListener>> {
 pub(crate) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd is valid for as long as it lives, and AsyncFd gives no way to replace it.
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
+}
+
+/// `SO_NETNS_COOKIE` of a socket: which network namespace it was opened in.
+///
+/// # Errors
+/// `ENOPROTOOPT` before Linux 5.14.
+pub(crate) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    use nix::libc::{SO_NETNS_COOKIE, SOL_SOCKET, getsockopt, socklen_t};
+    let (mut cookie, mut length) = (0_u64, size_of::<u64>() as socklen_t);
+    // SAFETY: the descriptor is borrowed, so it is open; the kernel writes at most `length` bytes, which `cookie` has.
+    let refused = unsafe {
+        let fd = socket.as_raw_fd();
+        getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, (&raw mut cookie).cast(), &raw mut length)
+    };
+    if refused == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Tells the C library's allocator that this daemon is small: one arena for all threads, and freed memory is returned.

@@ -11,11 +11,11 @@ use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::{
-    ControllerChange, Identity, Kernel, KernelError, Link, LinkChange, PairSpec, Refusal, Result, Rule,
-    RuleStatus, cangw, controller, identity,
+    ControllerChange, Identity, Inside, Kernel, KernelError, Link, LinkChange, PairSpec, Refusal, Result,
+    Rule, RuleStatus, cangw, controller, identity,
     link::{self, PairIndices},
     mark::Mark,
-    module, netns,
+    module, namespace, netns,
     socket::RouteSocket,
 };
 use crate::names::IfName;
@@ -71,12 +71,13 @@ impl Kernel for Linux {
     }
 
     /// One thread visits them one after another, so only one namespace is open at a time.
-    fn links_of_sandboxes(&self, sandboxes: BTreeSet<&Path>) -> BTreeMap<PathBuf, Result<Option<Vec<Link>>>> {
-        let list = || RouteSocket::open()?.dump(link::list(), link::parse);
-        let read = |(path, listed): (&Path, Result<Option<Vec<Link>>>)| {
-            (path.to_owned(), listed.map(|links| links.map(|links| self.mark.read(links))))
+    fn look_into(&self, sandboxes: BTreeSet<&Path>) -> BTreeMap<PathBuf, Result<Option<Inside>>> {
+        let look = || {
+            let links = self.mark.read(RouteSocket::open()?.dump(link::list(), link::parse)?);
+            Ok(Inside { links, cookie: namespace::current_cookie() })
         };
-        netns::run_in_each(sandboxes, list).into_iter().map(read).collect()
+        let looks = netns::run_in_each(sandboxes, look);
+        looks.into_iter().map(|(path, inside)| (path.to_owned(), inside)).collect()
     }
 
     fn identities(&self) -> Result<Vec<(String, Result<Identity>)>> {

@@ -19,6 +19,7 @@ mod linux;
 mod mark;
 mod module;
 mod monitor;
+mod namespace;
 mod netns;
 mod socket;
 
@@ -36,6 +37,7 @@ pub use identity::{Identity, Usb};
 pub use linux::Linux;
 pub use module::request as request_module;
 pub use monitor::{LinkEvent, watch};
+pub use namespace::{Cookie, Inside};
 pub use netns::boot_id;
 
 use crate::names::IfName;
@@ -199,10 +201,9 @@ pub trait Kernel: Send + Sync + 'static {
     /// All links inside a sandbox, or `None` if there is no namespace at that path (yet, or any longer).
     fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>>;
 
-    /// The same for many sandboxes, each with its own result: an unreadable one does not hide the others.
-    fn links_of_sandboxes(&self, sandboxes: BTreeSet<&Path>) -> BTreeMap<PathBuf, Result<Option<Vec<Link>>>> {
-        sandboxes.into_iter().map(|path| (path.to_owned(), self.sandbox_links(path))).collect()
-    }
+    /// The links of many sandboxes and the namespace that each is, each with its own result: an unreadable one does not
+    /// hide the others.
+    fn look_into(&self, sandboxes: BTreeSet<&Path>) -> BTreeMap<PathBuf, Result<Option<Inside>>>;
 
     /// Where each hardware CAN interface of the host is plugged in, by its name, each with its own result.
     ///

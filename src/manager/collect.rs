@@ -56,6 +56,13 @@ impl Missing {
                 model.listed(id.as_ref());
                 continue;
             }
+            // A container has one endpoint on a network at a time: this one has ended, and has begun anew.
+            let name = model.container_name(&id);
+            if name.is_some_and(|name| told.values().any(|listed| listed == name)) {
+                model.set_dead(&id, true);
+                missing.endpoints.push(id);
+                continue;
+            }
             match is_confirmed(model, id.as_ref(), view.asked, engine) {
                 true => missing.endpoints.push(id),
                 false => missing.unconfirmed = true,

@@ -43,7 +43,7 @@ impl Manager {
         }
         let ifname = asked.or_else(|| Some(model.network(&network)?.options.ifname.clone()));
         let Some(ifname) = ifname else { return Err(unknown_network(&network)) };
-        let endpoint = Endpoint { id, network, ifname, stage: Stage::Created };
+        let endpoint = Endpoint { id, network, ifname, stage: Stage::Created, namespace: None };
         self.keep_endpoint(&mut model, endpoint);
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::{
     endpoint::{Endpoint, Stage},
     error::{Error, Listed},
     events::{Event, Kind},
+    kernel::Inside,
     model::Model,
     names::{EndpointId, IfName, NetworkId},
     options::{DOCKER_IFNAME, Naming},
@@ -76,6 +77,7 @@ impl Manager {
             network: network.clone(),
             ifname: ifname.clone(),
             stage: Stage::Joined { sandbox },
+            namespace: None,
         };
         self.keep_endpoint(&mut model, endpoint.clone());
 
@@ -153,6 +155,8 @@ impl Manager {
             false => self.kernel.sandbox_exists(sandbox).map(|exists| exists.then(Vec::new)),
         };
         let inside = inside.map_err(Error::kernel(Listed::ContainerLinks))?;
+        // Which namespace it is, the first look at everything notes.
+        let inside = inside.map(|links| Inside { links, cookie: None });
         have.sandboxes.insert(sandbox.to_owned(), inside.map_or(Sandbox::Missing, Sandbox::Present));
         if thorough || is_there {
             have.rules = Rules::Read(self.kernel.rules().map_err(Error::kernel(Listed::Rules))?);

@@ -9,7 +9,7 @@ use super::Manager;
 use crate::{
     adapter::Adapter,
     error::{Error, Listed},
-    kernel::{Identity, Kernel, KernelError, Link, LinkKind},
+    kernel::{Identity, Inside, Kernel, KernelError, LinkKind},
     network::Hub,
     plan::{Have, Plan, Rules, Sandbox, Scope, Want, plan},
 };
@@ -62,8 +62,8 @@ impl Manager {
         let mut have = self.look_at_rules(want)?;
         let members = want.buses.iter().flat_map(|bus| &bus.members);
         let paths = members.map(|member| member.sandbox.as_path()).collect();
-        let read = self.kernel.links_of_sandboxes(paths).into_iter();
-        have.sandboxes = read.map(|(path, links)| (path, sandbox(links))).collect();
+        let read = self.kernel.look_into(paths).into_iter();
+        have.sandboxes = read.map(|(path, inside)| (path, sandbox(inside))).collect();
         Ok(have)
     }
 
@@ -99,9 +99,9 @@ fn read_rules(kernel: &dyn Kernel) -> Rules {
 }
 
 /// The state of a sandbox according to a reading.
-pub(super) fn sandbox(read: Result<Option<Vec<Link>>, KernelError>) -> Sandbox {
+pub(super) fn sandbox(read: Result<Option<Inside>, KernelError>) -> Sandbox {
     match read {
-        Ok(Some(links)) => Sandbox::Present(links),
+        Ok(Some(inside)) => Sandbox::Present(inside),
         Ok(None) => Sandbox::Missing,
         Err(err) => Sandbox::Unknown(err.to_string()),
     }

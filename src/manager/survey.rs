@@ -2,7 +2,7 @@
 //!
 //! Reads the kernel without the model's lock, like the reconcile loop, and uses the same planner.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Manager;
 use crate::{
@@ -70,6 +70,10 @@ impl Manager {
                 Depth::Frames => Plan::default(),
                 Depth::Everything => self.plan(&want, &mut have, Scope::Everything),
             };
+            let members = want.buses.iter().flat_map(|bus| &bus.members);
+            let dead: BTreeSet<_> =
+                members.filter(|member| member.is_dead(&have)).map(|member| &member.endpoint).collect();
+            buses.iter_mut().for_each(|bus| bus.members.retain(|member| !dead.contains(&member.endpoint)));
             if looks < LOOKS && self.model().generation() != generation {
                 continue;
             }
@@ -93,7 +97,7 @@ impl Manager {
             traffic: Traffic::default(),
         };
         let mut members: BTreeMap<_, Vec<MemberStatus>> = BTreeMap::new();
-        for endpoint in model.endpoints() {
+        for endpoint in model.endpoints().filter(|endpoint| !model.is_dead(&endpoint.id)) {
             members.entry(&endpoint.network).or_default().push(member(endpoint));
         }
         let bus = |network: &crate::network::Network| {

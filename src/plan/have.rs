@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    kernel::{Identity, Link, LinkKind, OWN_INDEX_BASE, RuleStatus},
+    kernel::{Cookie, Identity, Inside, Link, LinkKind, OWN_INDEX_BASE, RuleStatus},
     names::{EndpointId, NetworkId},
     network::Alias,
 };
@@ -43,8 +43,8 @@ pub enum Rules {
 /// A sandbox in a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sandbox {
-    /// It exists and has these links.
-    Present(Vec<Link>),
+    /// It exists, with this content.
+    Present(Inside),
     /// There is no namespace at that path: the container has ended, or Docker has not created the sandbox yet.
     Missing,
     /// It could not be read, for this reason.
@@ -53,6 +53,16 @@ pub enum Sandbox {
 
 /// The state of a sandbox that was not read.
 const NOT_READ: &Sandbox = &Sandbox::Unknown(String::new());
+
+impl Sandbox {
+    /// The namespace that it is, if known.
+    pub fn cookie(&self) -> Option<Cookie> {
+        match self {
+            Self::Present(inside) => inside.cookie,
+            Self::Missing | Self::Unknown(_) => None,
+        }
+    }
+}
 
 impl Rules {
     /// The known rules.
@@ -116,7 +126,7 @@ impl Have {
     /// The container end of an endpoint's pair, if it is in this sandbox.
     pub fn container_end(&self, endpoint: &EndpointId, sandbox: &Path) -> Option<&Link> {
         match self.sandbox(sandbox) {
-            Sandbox::Present(links) => other_end(self.host_end(endpoint)?, links),
+            Sandbox::Present(Inside { links, .. }) => other_end(self.host_end(endpoint)?, links),
             Sandbox::Missing | Sandbox::Unknown(_) => None,
         }
     }

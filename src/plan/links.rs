@@ -36,7 +36,7 @@ impl End {
 /// Plans the pairs of one bus.
 pub(super) fn plan_members(bus: &Bus, have: &Have, scope: Scope<'_>) -> (Ends, Plan) {
     let (mut ends, mut all) = (Ends::new(), Plan::default());
-    for member in &bus.members {
+    for member in bus.members.iter().filter(|member| !member.is_dead(have)) {
         let (end, plan) = match scope.covers(&member.endpoint) {
             true => plan_member(bus, member, have, scope),
             false => (have.host_end(&member.endpoint).map(|link| End::Stands(link.index)), Plan::default()),
@@ -68,7 +68,7 @@ fn plan_member(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>) -> (Op
     };
     let Some(host) = have.host_end(&member.endpoint) else {
         let (end, plan) = match sandbox {
-            Sandbox::Present(links) => create_pair_inside(bus, member, links, have),
+            Sandbox::Present(inside) => create_pair_inside(bus, member, &inside.links, have),
             Sandbox::Missing if scope == Scope::Join(&member.endpoint) => {
                 let action = pair(bus, member, member.endpoint.container_end(), None);
                 (Some(End::Planned), bus.step(Some(&member.endpoint), Reason::PairMissing, action).into())
@@ -81,10 +81,10 @@ fn plan_member(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>) -> (Op
     let end = have.container_end(&member.endpoint, &member.sandbox);
     // Docker ≤ 27 moves the container end between Join and the start of the process.
     let waits_for_docker = other_end(host, &have.links).is_some();
-    if let (Sandbox::Present(links), None, false) = (sandbox, end, waits_for_docker) {
+    if let (Sandbox::Present(inside), None, false) = (sandbox, end, waits_for_docker) {
         let broken = Action::Delete { sandbox: None, index: host.index, name: host.name.clone() };
         let delete = bus.step(Some(&member.endpoint), Reason::ContainerEndMoved, broken);
-        let (end, plan) = create_pair_inside(bus, member, links, have);
+        let (end, plan) = create_pair_inside(bus, member, &inside.links, have);
         return (end, Plan::from(delete).and(plan));
     }
     let name = member.endpoint.host_end();
@@ -92,7 +92,7 @@ fn plan_member(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>) -> (Op
     let wanted = LinkWant { rename, mtu: bus.mtu(), alias: &member.alias };
     let outside = repair(bus, Some(&member.endpoint), host, wanted);
     let inside = match (sandbox, end) {
-        (Sandbox::Present(links), Some(end)) => repair_end(bus, member, end, links),
+        (Sandbox::Present(inside), Some(end)) => repair_end(bus, member, end, &inside.links),
         _ => None,
     };
     let steps: Vec<Step> = outside.into_iter().chain(inside).collect();

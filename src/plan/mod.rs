@@ -23,6 +23,7 @@ pub use rules::NamedRule;
 pub use step::{Action, Step};
 
 use crate::{
+    kernel::{Cookie, Inside},
     names::{EndpointId, NetworkId},
     network::Hub,
     options::{Frames, Naming, NetworkOptions},
@@ -63,6 +64,8 @@ pub struct Member {
     pub ifname: Naming,
     /// The container's sandbox.
     pub sandbox: PathBuf,
+    /// The namespace in which its container end was last seen.
+    pub namespace: Option<Cookie>,
     /// Docker has yet to move the container end and bring it up; until then it is Docker's.
     pub awaited: bool,
 }
@@ -186,6 +189,30 @@ impl Member {
     pub fn has_arrived(&self, have: &Have) -> bool {
         let end = have.container_end(&self.endpoint, &self.sandbox);
         end.is_some_and(|end| end.up && end.name != self.endpoint.container_end().as_str())
+    }
+
+    /// The namespace that its container end is in, if the kernel reports it.
+    pub fn seen_in(&self, have: &Have) -> Option<Cookie> {
+        have.container_end(&self.endpoint, &self.sandbox)?;
+        have.sandbox(&self.sandbox).cookie()
+    }
+
+    /// Whether its container has ended without notice from Docker: the namespace that it was seen in is gone. Nothing is
+    /// planned for it, and what is left of its pair stays until the endpoint is collected.
+    ///
+    /// This happens with live-restore if a container ends while dockerd is away: when dockerd starts, it unmounts the
+    /// sandbox or mounts a new, empty namespace there. Without cookies (before Linux 5.14) this cannot be detected.
+    pub fn is_dead(&self, have: &Have) -> bool {
+        let Some(joined) = self.namespace else { return false };
+        match have.sandbox(&self.sandbox) {
+            Sandbox::Present(Inside { cookie, .. }) => {
+                let is_another = cookie.is_some_and(|now| now != joined);
+                is_another && have.container_end(&self.endpoint, &self.sandbox).is_none()
+            }
+            // A namespace can outlive its path; then the pair still exists.
+            Sandbox::Missing => have.host_end(&self.endpoint).is_none(),
+            Sandbox::Unknown(_) => false,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::{have::other_end, *};
 use crate::{
     apply::apply,
     endpoint::{Endpoint, Stage},
-    kernel::{Kernel, LinkChange, LinkKind, Rule, fake::FakeKernel},
+    kernel::{Inside, Kernel, LinkChange, LinkKind, Rule, fake::FakeKernel},
     model::Model,
     network::Network,
     options::RawOptions,
@@ -29,6 +29,7 @@ fn endpoint(number: u8, network: &Network) -> Endpoint {
         network: network.id.clone(),
         ifname: network.options.ifname.clone(),
         stage: Stage::Joined { sandbox: sandbox(number) },
+        namespace: None,
     }
 }
 
@@ -55,8 +56,9 @@ fn look(kernel: &FakeKernel, want: &Want) -> Have {
     let rules = Rules::Read(kernel.rules().unwrap());
     let mut have = Have { links: kernel.links().unwrap(), rules, ..Have::default() };
     for member in want.buses.iter().flat_map(|bus| &bus.members) {
-        let sandbox = match kernel.sandbox_links(&member.sandbox) {
-            Ok(links) => links.map_or(Sandbox::Missing, Sandbox::Present),
+        let mut looks = kernel.look_into([member.sandbox.as_path()].into());
+        let sandbox = match looks.remove(&member.sandbox).unwrap() {
+            Ok(inside) => inside.map_or(Sandbox::Missing, Sandbox::Present),
             Err(err) => Sandbox::Unknown(err.to_string()),
         };
         have.sandboxes.insert(member.sandbox.clone(), sandbox);
@@ -90,7 +92,9 @@ fn assert_bus_is_exact(kernel: &FakeKernel, model: &Model) {
     let have = look(kernel, &want);
     for bus in &want.buses {
         for member in &bus.members {
-            let Sandbox::Present(inside) = have.sandbox(&member.sandbox) else { continue };
+            let Sandbox::Present(Inside { links: inside, .. }) = have.sandbox(&member.sandbox) else {
+                continue;
+            };
             let own: Vec<_> =
                 inside.iter().filter(|link| link.alias.as_ref() == Some(&member.alias)).collect();
             assert!(own.len() == 1 && own[0].up && member.ifname.accepts(&own[0].name), "{inside:#?}");

@@ -27,6 +27,8 @@ use super::{
 const LEFTOVER_GRACE: Duration = Duration::from_secs(10);
 /// A sandbox that is missing for this long is gone. Before Docker 28 it appears some time after Join.
 const SANDBOX_GRACE: Duration = Duration::from_secs(120);
+/// How long a container must be known to have ended before its endpoint is collected, if Docker does not delete it.
+const DEAD_GRACE: Duration = Duration::from_secs(10);
 /// The first pause after a failure; it doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The maximum pause.
@@ -176,10 +178,11 @@ impl Memory {
         (1..=RETRIES).contains(&inner.partial)
     }
 
-    /// Endpoints whose sandbox has been missing for the whole grace period: Docker sent no Leave for them.
+    /// Endpoints whose container is known to have ended, or whose sandbox has been missing, for the whole grace period:
+    /// Docker sent no Leave for them. And whether the grace period of a dead one is still running.
     ///
     /// A sandbox that could not be read is not missing.
-    pub(super) fn gone_sandboxes(&self, model: &Model, have: &Have) -> Vec<EndpointId> {
+    pub(super) fn gone_sandboxes(&self, model: &Model, have: &Have) -> (Vec<EndpointId>, bool) {
         // Nobody reads the sandbox of an endpoint whose network is unknown: it is on no bus.
         let is_missing =
             |sandbox: &Path| matches!(have.sandboxes.get(sandbox), None | Some(Sandbox::Missing));
@@ -187,15 +190,18 @@ impl Memory {
         let mut inner = self.inner.lock();
         let mut missing = BTreeMap::new();
         for endpoint in model.endpoints() {
-            if endpoint.sandbox().is_some_and(is_missing) {
+            if model.is_dead(&endpoint.id) || endpoint.sandbox().is_some_and(is_missing) {
                 let since = inner.sandboxes.get(&endpoint.id).copied().unwrap_or(now);
                 missing.insert(endpoint.id.clone(), since);
             }
         }
-        let gone = missing.iter().filter(|(_, since)| now.duration_since(**since) >= SANDBOX_GRACE);
-        let gone = gone.map(|(id, _)| id.clone()).collect();
+        let grace = |id: &EndpointId| if model.is_dead(id) { DEAD_GRACE } else { SANDBOX_GRACE };
+        let is_gone = |(id, since): &(&EndpointId, &Instant)| now.duration_since(**since) >= grace(id);
+        let (gone, waiting): (Vec<_>, Vec<_>) = missing.iter().partition(is_gone);
+        let dying = waiting.iter().any(|(id, _)| model.is_dead(id));
+        let gone = gone.into_iter().map(|(id, _)| id.clone()).collect();
         inner.sandboxes = missing;
-        gone
+        (gone, dying)
     }
 
     /// Records and reports the result of a step. Returns whether it succeeded.

@@ -12,13 +12,14 @@ use crate::{
 };
 
 mod adapters;
+mod dead;
 mod partial;
 
 struct Rig {
     kernel: Arc<FakeKernel>,
     manager: Arc<Manager>,
     memory: Arc<Memory>,
-    dir: tempfile::TempDir,
+    dir: Arc<tempfile::TempDir>,
 }
 
 fn network() -> NetworkId {
@@ -33,7 +34,7 @@ impl Rig {
     /// A network with two joined endpoints.
     fn new(options: &[(&str, &str)]) -> Self {
         let kernel = Arc::new(FakeKernel::new());
-        let dir = tempfile::tempdir().unwrap();
+        let dir = Arc::new(tempfile::tempdir().unwrap());
         let manager = Manager::new(kernel.clone(), Store::new(dir.path(), "boot"), true);
         let raw: RawOptions = options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
         manager.create_network(network(), raw).unwrap();
@@ -48,6 +49,13 @@ impl Rig {
         self.kernel.add_sandbox(&sandbox);
         self.manager.create_endpoint(network(), endpoint(number), &RawOptions::new()).unwrap();
         self.manager.join(network(), endpoint(number), sandbox.into()).unwrap();
+    }
+
+    /// Another canhub on the same host and folder.
+    fn restarted(&self) -> Self {
+        let manager = Manager::new(self.kernel.clone(), Store::new(self.dir.path(), "boot"), true);
+        let dir = self.dir.clone();
+        Self { kernel: self.kernel.clone(), manager: Arc::new(manager), memory: Arc::default(), dir }
     }
 
     fn look(&self) -> LookResult {

@@ -1,5 +1,5 @@
 use super::{disk::tests::PowerCutDisk, *};
-use crate::endpoint::Stage;
+use crate::{endpoint::Stage, kernel::Cookie};
 
 fn network() -> Network {
     Network::new("a1".repeat(32).try_into().unwrap(), [("hub".into(), "vcan7".into())].into()).unwrap()
@@ -11,6 +11,7 @@ fn endpoint() -> Endpoint {
         network: network().id,
         ifname: "can0".parse().unwrap(),
         stage: Stage::Joined { sandbox: "/var/run/docker/netns/abc".into() },
+        namespace: Some(Cookie(4_321)),
     }
 }
 

@@ -22,7 +22,13 @@ fn want(members: &[u8]) -> Want {
     for member in members {
         let stage = Stage::Joined { sandbox: "/x".into() };
         let ifname = network.options.ifname.clone();
-        model.put_endpoint(Endpoint { id: id(*member), network: network.id.clone(), ifname, stage });
+        model.put_endpoint(Endpoint {
+            id: id(*member),
+            network: network.id.clone(),
+            ifname,
+            stage,
+            namespace: None,
+        });
     }
     model.put_network(network);
     model.want()

@@ -118,6 +118,24 @@ fn a_bus_with_a_running_member_is_never_collected() {
     assert!(rig.link(&hub(&gone)).is_none(), "{:?}", rig.ours());
 }
 
+/// It ended while dockerd was away, and dockerd has started it again. Works before Linux 5.14 too, without cookies.
+#[test]
+fn an_endpoint_is_collected_at_once_when_its_container_is_listed_with_another_endpoint() {
+    let (rig, other, bus) = forgotten();
+    let [gone, stays] = [rig.member(&bus, 1), rig.member(&bus, 2)];
+    rig.manager.learn(&list(OURS, MINUTE, &[(&bus, &[&gone])]));
+    // A container of that name on another network proves nothing.
+    rig.manager.learn(&list(OURS, MINUTE, &[(&other, &[&stays])]));
+    rig.assert_bus(&hub(&bus), &[&gone, &stays]);
+    rig.manager.learn(&list(OURS, 2 * MINUTE, &[(&bus, &[&stays])]));
+    rig.assert_bus(&hub(&bus), &[&stays]);
+    assert_eq!(rig.endpoint_records(), [format!("{stays}.json")]);
+    // Those that are listed stay, whatever their names.
+    let new = rig.member(&bus, 3);
+    rig.manager.learn(&list(OURS, 3 * MINUTE, &[(&bus, &[&stays, &new])]));
+    rig.assert_bus(&hub(&bus), &[&stays, &new]);
+}
+
 /// dockerd was killed: there is no Leave for its containers.
 #[test]
 fn an_endpoint_is_collected_when_a_second_list_lacks_it() {

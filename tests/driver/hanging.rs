@@ -3,7 +3,8 @@
 #![allow(dead_code, reason = "tests/admin uses more of it")]
 
 use std::{
-    path::Path,
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -14,7 +15,7 @@ use std::{
 
 use canhub::{
     kernel::{
-        ControllerChange, Identity, Kernel, Link, LinkChange, PairSpec, Result, Rule, RuleStatus,
+        ControllerChange, Identity, Inside, Kernel, Link, LinkChange, PairSpec, Result, Rule, RuleStatus,
         fake::FakeKernel,
     },
     names::IfName,
@@ -114,6 +115,10 @@ impl Kernel for Hanging {
 
     fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>> {
         self.kernel.sandbox_links(sandbox)
+    }
+
+    fn look_into(&self, sandboxes: BTreeSet<&Path>) -> BTreeMap<PathBuf, Result<Option<Inside>>> {
+        self.kernel.look_into(sandboxes)
     }
 
     fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32> {

@@ -39,6 +39,7 @@ mod health;
 mod kernel;
 mod late;
 mod lifecycle;
+mod live_restore;
 mod reboot;
 mod restart;
 mod serial;

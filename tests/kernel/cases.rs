@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use canhub::{
-    kernel::{Filter, Kernel, Link, LinkChange, LinkKind, PairSpec, Refusal, Rule, RuleFlags},
+    kernel::{Cookie, Filter, Kernel, Link, LinkChange, LinkKind, PairSpec, Refusal, Rule, RuleFlags},
     names::IfName,
 };
 
@@ -48,6 +48,27 @@ fn rule(source: u32, destination: u32) -> Rule {
 
 fn count(kernel: &dyn Kernel, rule: Rule) -> usize {
     kernel.rules().unwrap().iter().filter(|status| status.rule == rule).count()
+}
+
+fn cookie(kernel: &dyn Kernel, sandbox: &Path) -> Option<Cookie> {
+    let inside = kernel.look_into([sandbox].into()).remove(sandbox).unwrap().unwrap();
+    inside.expect("the sandbox is there").cookie
+}
+
+/// Each namespace has its own cookie for as long as it exists; a new one at the same path has a different one.
+pub fn each_namespace_has_its_own_cookie_even_at_the_same_path(host: &dyn Host) {
+    let kernel = host.kernel();
+    let [one, two] = ["cks5", "cks6"].map(|name| host.add_sandbox(name));
+    let before = [&one, &two].map(|path| cookie(kernel, path).expect("Linux 5.14 or later"));
+    assert_ne!(before[0], before[1]);
+    assert_eq!([&one, &two].map(|path| cookie(kernel, path)), before.map(Some));
+    host.end_sandbox(&one);
+    assert_eq!(kernel.look_into([one.as_path()].into()).remove(&one).unwrap().unwrap(), None);
+    let one = host.add_sandbox("cks5");
+    let after = cookie(kernel, &one).unwrap();
+    assert!(!before.contains(&after), "{before:?} {after:?}");
+    host.end_sandbox(&one);
+    host.end_sandbox(&two);
 }
 
 /// A vcan is created up, with its MTU, its alias and an index that only canhub uses; its name is then taken.
@@ -213,7 +234,8 @@ macro_rules! kernel_cases {
             a_vcan_is_made_ready_and_only_once, a_pair_is_made_inside_a_sandbox,
             a_pair_is_made_for_docker_to_move, a_pair_and_its_rules_die_as_one,
             equal_rules_are_not_refused, a_rule_without_its_interfaces_is_refused,
-            a_link_that_is_up_can_be_changed, a_pair_that_cannot_be_made_leaves_nothing
+            a_link_that_is_up_can_be_changed, a_pair_that_cannot_be_made_leaves_nothing,
+            each_namespace_has_its_own_cookie_even_at_the_same_path
         }
     };
     ($new:expr; $($case:ident),+) => {

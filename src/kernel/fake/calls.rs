@@ -1,6 +1,9 @@
 //! The `Kernel` calls of the kernel in memory.
 
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 use nix::errno::Errno;
 
@@ -10,8 +13,8 @@ use super::{
 };
 use crate::{
     kernel::{
-        BusState, CAN_MTU, CANFD_MTU, CANXL_MTU, Controller, ControllerChange, Identity, Kernel, Link,
-        LinkChange, LinkKind, Modes, PairSpec, Result, Rule, RuleFlags, RuleStatus, Timing,
+        BusState, CAN_MTU, CANFD_MTU, CANXL_MTU, Controller, ControllerChange, Identity, Inside, Kernel,
+        Link, LinkChange, LinkKind, Modes, PairSpec, Result, Rule, RuleFlags, RuleStatus, Timing,
     },
     names::IfName,
 };
@@ -35,9 +38,19 @@ impl Kernel for FakeKernel {
     fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>> {
         self.change(|world| {
             world.unreadable.check(sandbox)?;
-            let there = world.sandboxes.contains(sandbox);
+            let there = world.sandboxes.contains_key(sandbox);
             Ok(there.then(|| world.inside(&Some(sandbox.to_owned())).cloned().collect()))
         })
+    }
+
+    fn look_into(&self, sandboxes: BTreeSet<&Path>) -> BTreeMap<PathBuf, Result<Option<Inside>>> {
+        let look = |path: &Path| {
+            let Some(links) = self.sandbox_links(path)? else { return Ok(None) };
+            let world = self.world.lock();
+            let cookie = world.sandboxes.get(path).copied().filter(|_| world.tells_cookies);
+            Ok(Some(Inside { links, cookie }))
+        };
+        sandboxes.into_iter().map(|path| (path.to_owned(), look(path))).collect()
     }
 
     fn identities(&self) -> Result<Vec<(String, Result<Identity>)>> {
@@ -75,7 +88,7 @@ impl Kernel for FakeKernel {
     fn sandbox_exists(&self, sandbox: &Path) -> Result<bool> {
         self.change(|world| {
             world.unreadable.check(sandbox)?;
-            Ok(world.sandboxes.contains(sandbox))
+            Ok(world.sandboxes.contains_key(sandbox))
         })
     }
 
@@ -90,7 +103,7 @@ impl Kernel for FakeKernel {
     fn create_pair(&self, pair: &PairSpec<'_>) -> Result<u32> {
         self.change(|world| {
             let place = pair.sandbox.map(Path::to_owned);
-            if place.as_ref().is_some_and(|path| !world.sandboxes.contains(path)) {
+            if place.as_ref().is_some_and(|path| !world.sandboxes.contains_key(path)) {
                 return Err(Errno::ENOENT.into());
             }
             let (host, end) = (world.own_index(true), world.own_index(false));

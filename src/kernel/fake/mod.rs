@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 pub use frames::{Deliveries, Frame};
 
-use super::{BusState, CAN_MTU, CANFD_MTU, Controller, Identity, Link, LinkKind, Result, Rule};
+use super::{BusState, CAN_MTU, CANFD_MTU, Controller, Cookie, Identity, Link, LinkKind, Result, Rule};
 use frames::Journey;
 use world::{Standing, World, new_link};
 
@@ -38,9 +38,24 @@ impl FakeKernel {
         kernel
     }
 
-    /// Creates a sandbox, as Docker does.
+    /// Creates a sandbox, as Docker does. An existing one stays.
     pub fn add_sandbox(&self, path: impl Into<PathBuf>) {
-        self.world.lock().sandboxes.insert(path.into());
+        let mut world = self.world.lock();
+        world.next_cookie += 1;
+        let cookie = Cookie(world.next_cookie);
+        world.sandboxes.entry(path.into()).or_insert(cookie);
+    }
+
+    /// Ends a sandbox and mounts another, empty namespace at its path, as dockerd with live-restore does for a container
+    /// that ended while dockerd was away.
+    pub fn remount_sandbox(&self, path: &Path) {
+        self.end_sandbox(path);
+        self.add_sandbox(path);
+    }
+
+    /// From now on namespaces do not tell which they are, as before Linux 5.14.
+    pub fn withhold_cookies(&self) {
+        self.world.lock().tells_cookies = false;
     }
 
     /// Deletes a sandbox and all links in it.

@@ -1,14 +1,11 @@
 //! The host in memory: links, pairs, sandboxes and rules, and what happens to one when another is deleted.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use nix::errno::Errno;
 
 use super::unreadable::Unreadable;
-use crate::kernel::{Identity, Link, LinkKind, OWN_INDEX_BASE, Result, Rule, RuleStatus};
+use crate::kernel::{Cookie, Identity, Link, LinkKind, OWN_INDEX_BASE, Result, Rule, RuleStatus};
 
 /// A namespace: a sandbox, or the host (`None`).
 pub(super) type Place = Option<PathBuf>;
@@ -21,7 +18,11 @@ pub(super) struct World {
     pub(super) links: BTreeMap<Port, Link>,
     /// The location of the other end of each vxcan.
     pub(super) pairs: BTreeMap<Port, Port>,
-    pub(super) sandboxes: BTreeSet<PathBuf>,
+    /// Each sandbox and which namespace it is.
+    pub(super) sandboxes: BTreeMap<PathBuf, Cookie>,
+    pub(super) next_cookie: u64,
+    /// Whether namespaces tell their cookies; not before Linux 5.14.
+    pub(super) tells_cookies: bool,
     pub(super) rules: Vec<Standing>,
     /// `max_hops` of can-gw: how many rules a frame may pass before it crosses a pair.
     pub(super) max_hops: u8,
@@ -48,7 +49,9 @@ impl Default for World {
         Self {
             links: BTreeMap::new(),
             pairs: BTreeMap::new(),
-            sandboxes: BTreeSet::new(),
+            sandboxes: BTreeMap::new(),
+            next_cookie: 0,
+            tells_cookies: true,
             rules: Vec::new(),
             max_hops: 1,
             identities: BTreeMap::new(),

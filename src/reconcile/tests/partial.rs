@@ -52,6 +52,7 @@ fn one_unreadable_sandbox_of_two_thousand_does_not_stop_healing() {
                 network: network.id.clone(),
                 ifname: network.options.ifname.clone(),
                 stage: Stage::Joined { sandbox: sandbox.into() },
+                namespace: None,
             });
         }
         manager.model().put_network(network);
@@ -89,14 +90,14 @@ fn an_unreadable_sandbox_is_one_problem_and_its_endpoint_is_not_collected() {
     // The time during which it could not be read does not count: it is missing only from now on.
     rig.kernel.end_sandbox(Path::new(&sandbox(1)));
     rig.look();
-    rig.later(119);
+    rig.later(9);
     rig.break_sandbox(1, Some(EINTR));
     rig.look();
     rig.break_sandbox(1, None);
     rig.later(2);
     rig.look();
     assert_eq!(told(Kind::EndpointCollected), 0);
-    rig.later(120);
+    rig.later(10);
     rig.look();
     assert_eq!(told(Kind::EndpointCollected), 1, "it is gone for good");
 }

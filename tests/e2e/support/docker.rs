@@ -24,7 +24,7 @@ pub fn try_docker(args: &[&str]) -> Result<String, String> {
 }
 
 /// dockerd starts its containers before it answers: twenty took 130 s on a busy host.
-const DOCKERD_PATIENCE: Duration = Duration::from_secs(300);
+pub const DOCKERD_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Kills dockerd as in a crash, and waits until the next one answers.
 pub fn kill_dockerd() {
