@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::support::{
     canhub::{self, Configured, says},
+    docker::docker,
     host::{Journal, ip_batch, ip_link, link},
     scene::Scene,
     shell::{attempt, eventually, run, sh},
@@ -77,6 +78,39 @@ fn a_working_host_is_healthy_and_a_missing_adapter_is_reported() {
     let metrics = canhub::ask("/metrics");
     let sample = "canhub_health_component{component=\"adapter:can77\",required=\"false\"} 1";
     assert!(metrics.contains(sample), "{metrics}");
+}
+
+/// What a fleet's monitoring asks, against what the engine itself says.
+#[test]
+fn health_has_the_engines_version_and_counts_the_containers_that_run_on_buses() {
+    if !canhub::is_service(
+        "health::health_has_the_engines_version_and_counts_the_containers_that_run_on_buses",
+    ) {
+        return;
+    }
+    let scene = Scene::new();
+    let _quick = with_policy(&scene, "interval = 2\n");
+    let version = docker(&["version", "--format", "{{.Server.Version}}"]);
+    let until_count = |count: u64| {
+        eventually(&format!("health says Docker {version} and {count} containers"), || {
+            let report = health();
+            let said = (&report["docker_version"], &report["containers"]);
+            if said == (&version.clone().into(), &count.into()) { Ok(()) } else { Err(report.to_string()) }
+        });
+    };
+    let [one, other] = [scene.network(&["ifname=can0"]), scene.network(&["ifname=can1"])];
+    let before = health()["containers"].as_u64().expect("canhub counts containers");
+    // One on two buses counts once, and one that was only created does not run.
+    let both = scene.container_with(&["--network", &one.name]);
+    docker(&["network", "connect", &other.name, &both.name]);
+    let stopped = scene.container(&one);
+    scene.create(&["--network", &one.name], &["sleep", "infinity"]);
+    until_count(before + 2);
+    docker(&["stop", "--time", "0", &stopped.name]);
+    until_count(before + 1);
+    let waited = says("health --wait --timeout 0 --json");
+    let waited: Value = serde_json::from_str(&waited).unwrap_or_else(|err| panic!("{err}: {waited}"));
+    assert_eq!((&waited["docker_version"], &waited["containers"]), (&version.into(), &(before + 1).into()));
 }
 
 /// boot-complete.target is not reached while a bus is broken, and is reached once it is fixed.
