@@ -4,7 +4,7 @@
 //! faults with a link event; rules have none and wait for the audit. Slow results are not an error; the goal is printed
 //! next to the figures.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that cannot measure ends with the reason")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot measure panics")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures are for people")]
 #![allow(
     clippy::disallowed_methods,
@@ -117,7 +117,7 @@ fn harm(place: Place, number: u32, sandbox: &Path, change: Option<&LinkChange>) 
         Some(path) => kernel.sandbox_links(path).unwrap().unwrap(),
     };
     let index = links.iter().find(|link| link.name == name).map(|link| link.index);
-    let index = index.unwrap_or_else(|| panic!("{name} is not there to be harmed"));
+    let index = index.unwrap_or_else(|| panic!("{name} does not exist"));
     match change {
         None => kernel.delete_link(sandbox, index).unwrap(),
         Some(change) => kernel.change_link(sandbox, index, change).unwrap(),

@@ -66,7 +66,7 @@ impl Wire {
     fn wait_for(&self, round: u32) -> Instant {
         loop {
             let (heard, at) =
-                self.heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the bus never heals"));
+                self.heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the bus does not heal"));
             if heard == round {
                 self.arrived.store(round, Ordering::SeqCst);
                 return at;

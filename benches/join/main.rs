@@ -4,7 +4,7 @@
 //! in one run on the same bus, so the ratios are valid even if the times are not: a User Mode Linux guest takes about
 //! 40 µs per system call. Slow results are not an error; the goals are printed next to the figures.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that cannot measure ends with the reason")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot measure panics")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures are for people")]
 #![allow(clippy::disallowed_methods, reason = "the baseline is made of processes")]
 

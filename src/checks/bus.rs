@@ -203,7 +203,7 @@ mod tests {
                 Level::Warning,
                 "nearly all fail (error counters: transmit 97",
             ),
-            (with_problem("bus-off", "it left the wire"), Level::Error, "it left the wire"),
+            (with_problem("bus-off", "it left the bus"), Level::Error, "it left the bus"),
             (with_problem("stopped", "adapter can0 is down"), Level::Error, "adapter can0 is down"),
             (on_adapter("sleeping"), Level::Error, "ip link set can0 up"),
         ] {
@@ -225,7 +225,7 @@ mod tests {
         let found = adapter(&waiting).unwrap();
         assert_eq!((found.check.as_str(), found.level), (ADAPTER_AWAY, Level::Warning));
         assert_eq!(bus(&BusStatus { blocked: true, ..waiting }).level, Level::Error);
-        assert_eq!(bus(&with_problem("bus-off", "it left the wire")).level, Level::Warning);
+        assert_eq!(bus(&with_problem("bus-off", "it left the bus")).level, Level::Warning);
         let of_a_member = BusStatus { problems: vec!["can0 is taken".into()], ..on_adapter("error-active") };
         assert_eq!(bus(&of_a_member).level, Level::Error);
         assert_eq!(adapter(&of_a_member).unwrap().level, Level::Pass, "it is not the adapter's fault");

@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn only_a_step_in_both_snapshots_counts() {
         let broken = bus(json!({"steps": ["the hub was missing (vcan7)"], "heal": false}));
-        assert_eq!(of_bus(&bus(json!({})), &broken)[0].level, Level::Pass, "somebody is at work");
+        assert_eq!(of_bus(&bus(json!({})), &broken)[0].level, Level::Pass, "work in progress");
         let finding = one(&broken);
         assert_eq!((finding.level, finding.is_fixable()), (Level::Error, true));
         assert!(
@@ -138,7 +138,11 @@ mod tests {
         let waiting = one(&bus(json!({
             "problems": [away], "adapter_problems": [away], "waiting": true, "owner": "adapter", "hub": "can0",
         })));
-        assert_eq!((waiting.level, waiting.fix.as_deref()), (Level::Warning, None), "a look fixes nothing");
+        assert_eq!(
+            (waiting.level, waiting.fix.as_deref()),
+            (Level::Warning, None),
+            "a listing command is not a fix"
+        );
         assert_eq!(waiting.sentence, format!("bus garage: {away}"));
         let down = "adapter can0 is down: bring it up";
         let down = one(&bus(json!({
@@ -176,7 +180,7 @@ mod tests {
         let [finding] = &of_bus(&before, &now)[..] else { panic!("one") };
         assert_eq!((finding.check.as_str(), finding.level), ("dropped-frames", Level::Warning));
         assert!(finding.sentence.contains("12 frames to ecu1"), "{}", finding.sentence);
-        assert_eq!(one(&now).level, Level::Pass, "lost long ago");
+        assert_eq!(one(&now).level, Level::Pass, "lost earlier");
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl Finding {
     }
 }
 
-#[allow(clippy::ref_option, reason = "serde hands it over so")]
+#[allow(clippy::ref_option, reason = "the signature that serde requires")]
 fn whether<S: Serializer>(remedy: &Option<Remedy>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bool(remedy.is_some())
 }

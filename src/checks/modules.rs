@@ -253,7 +253,7 @@ mod tests {
         let files = Files::under(dir.path())
             .with("/proc/sys/kernel/osrelease", "6.1.0-1")
             .with("/lib/modules/6.1.0-2/modules.dep", "");
-        assert_eq!(of(&look(&files, false), "modules").level, Level::Warning, "a kernel of one piece");
+        assert_eq!(of(&look(&files, false), "modules").level, Level::Warning, "a monolithic kernel");
         let files = files.with("/proc/modules", "ext4 1 0 - Live 0x0\n");
         let findings = look(&files, false);
         let can = of(&findings, "module-can");

@@ -121,7 +121,7 @@ mod tests {
         let [finding] = &look(dir.path())[..] else { panic!("one finding") };
         assert_eq!((finding.level, finding.remedy.as_ref()), (Level::Error, Some(&Remedy::Heal)));
         assert!(finding.sentence.contains("state.json") && finding.sentence.contains("EOF"), "{finding:?}");
-        assert!(dir.path().join("state.json").exists(), "looking changes nothing");
+        assert!(dir.path().join("state.json").exists(), "a check changes nothing");
     }
 
     #[test]

@@ -160,7 +160,7 @@ mod tests {
         };
         assert_eq!((level("engine"), level("driver"), level("daemon")), ("error", "error", "warning"));
         assert_eq!((level("kernel"), level("records"), level("stale-socket")), ("pass", "pass", "pass"));
-        assert!(report.errors >= 2 && !dir.path().join("state").exists(), "looking makes nothing");
+        assert!(report.errors >= 2 && !dir.path().join("state").exists(), "a check creates nothing");
     }
 
     #[tokio::test]

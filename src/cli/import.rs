@@ -33,7 +33,7 @@ impl Import {
 }
 
 impl Rustycan4docker {
-    #[allow(clippy::print_stdout, reason = "what the command is asked for")]
+    #[allow(clippy::print_stdout, reason = "output of a command")]
     fn run(self) -> Result<(), String> {
         let text = fs::read_to_string(&self.file)
             .map_err(|err| format!("cannot read {}: {err}", self.file.display()))?;

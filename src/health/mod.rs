@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn results_expire_when_checks_stop() {
         let mut health = Health::new(Policy::default(), None);
-        assert!(!health.report().reason.contains("has not been checked"), "it has just begun");
+        assert!(!health.report().reason.contains("has not been checked"), "it has just started");
         health.stale_after = Duration::ZERO;
         let report = health.report();
         assert_eq!(report.status, HealthStatus::Unhealthy);

@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(probe(&at("stale")).await, Probe::Served);
         assert_eq!(fs::metadata(at("stale")).unwrap().mode() & 0o777, 0o600);
         drop((listener, file));
-        assert!(!at("stale").exists(), "it goes with its owner");
+        assert!(!at("stale").exists(), "it is removed with its owner");
 
         fs::write(at("text"), "precious").unwrap();
         fs::create_dir(at("folder")).unwrap();

@@ -7,7 +7,7 @@
 //! All calls are synchronous: rtnetlink requests are processed inside `sendmsg(2)`, so the response is queued before
 //! the call returns, and there is nothing to wait for.
 
-#![allow(clippy::disallowed_types, reason = "this is the folder that may")]
+#![allow(clippy::disallowed_types, reason = "the only folder that may use netlink types")]
 
 mod cangw;
 mod controller;

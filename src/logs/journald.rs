@@ -225,7 +225,7 @@ mod tests {
         let got = recvmsg::<()>(journald.as_raw_fd(), &mut [], Some(&mut space), MsgFlags::empty()).unwrap();
         assert_eq!(got.bytes, 0);
         let Some(ControlMessageOwned::ScmRights(files)) = got.cmsgs().unwrap().next() else {
-            panic!("no file came")
+            panic!("no file arrived")
         };
         let at = format!("/proc/self/fd/{}", files[0]);
         let seals = fcntl(File::open(&at).unwrap(), FcntlArg::F_GET_SEALS).unwrap();

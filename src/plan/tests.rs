@@ -99,7 +99,7 @@ fn assert_bus_is_exact(kernel: &FakeKernel, model: &Model) {
                 inside.iter().filter(|link| link.alias.as_ref() == Some(&member.alias)).collect();
             assert!(own.len() == 1 && own[0].up && member.ifname.accepts(&own[0].name), "{inside:#?}");
             let strays = inside.iter().filter(|link| is_ours(link) && other_end(link, &have.links).is_none());
-            assert_eq!(strays.count(), 0, "an end that leads nowhere stayed: {inside:#?}");
+            assert_eq!(strays.count(), 0, "an end without a peer was left: {inside:#?}");
         }
         traffic::assert_each_frame_reaches_everybody_once(kernel, bus, &have);
     }
@@ -140,7 +140,7 @@ fn a_join_plans_its_own_endpoint_and_the_rules_to_the_others() {
     let Action::AddRules { rules, .. } = &plan.steps[1].action else { panic!() };
     assert_eq!(rules.len(), 2 * 3 * 4, "to and from hub and three members, classic, FD and error frames");
     apply(&kernel, &plan.steps, |done| done.result.unwrap());
-    assert_eq!(heals(&kernel, &model), Vec::<&str>::new(), "nothing was left to do");
+    assert_eq!(heals(&kernel, &model), Vec::<&str>::new(), "nothing left to do");
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn without_a_sandbox_only_a_join_creates_the_pair_for_docker_to_move() {
     let joining = endpoint(99, &network);
     model.put_endpoint(joining.clone());
     model.await_docker(&joining.id);
-    assert_eq!(plan_all(&kernel, &model).steps, [], "nowhere to put an end");
+    assert_eq!(plan_all(&kernel, &model).steps, [], "there is no place for an end");
     let want = model.want();
     let steps = plan(&want, &look(&kernel, &want), Scope::Join(&joining.id)).steps;
     apply(&kernel, &steps, |done| done.result.unwrap());
@@ -160,7 +160,7 @@ fn without_a_sandbox_only_a_join_creates_the_pair_for_docker_to_move() {
     let end = kernel.links().unwrap().into_iter().find(|link| link.name.starts_with("cp")).unwrap();
     kernel.add_sandbox(sandbox(99));
     kernel.move_link(end.index, None, Some(&sandbox(99)), &end.name);
-    assert_eq!(plan_all(&kernel, &model).steps, [], "Docker still looks for it by that name");
+    assert_eq!(plan_all(&kernel, &model).steps, [], "Docker still looks it up by that name");
     kernel.move_link(end.index, Some(&sandbox(99)), Some(&sandbox(99)), "can1_0");
     assert_eq!(plan_all(&kernel, &model).steps, [], "Docker has yet to bring it up");
     let up = LinkChange { up: Some(true), ..LinkChange::default() };
@@ -248,7 +248,7 @@ fn unneeded_links_are_leftovers_and_tolerated_ones_are_not() {
     let ids: Vec<EndpointId> = model.endpoints().map(|endpoint| endpoint.id.clone()).collect();
     let left = Endpoint { stage: Stage::Left, ..model.endpoint(&ids[0]).unwrap().clone() };
     model.put_endpoint(left);
-    assert_eq!(plan_all(&kernel, &model).steps, [], "DeleteEndpoint will take it");
+    assert_eq!(plan_all(&kernel, &model).steps, [], "DeleteEndpoint will delete it");
     model.remove_endpoint(&ids[0]);
     let steps = plan_all(&kernel, &model).steps;
     assert!(matches!(&steps[..], [Step { reason: Reason::Leftover, .. }]), "{steps:?}");

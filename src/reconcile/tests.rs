@@ -174,7 +174,7 @@ fn a_recurring_fault_is_healed_at_once_five_times_and_then_with_pauses() {
         assert_eq!(rig.look().healed, 1, "time {time}");
     }
     rig.take_down(1);
-    assert_eq!(rig.look(), LookResult { healed: 0, failed: 0, pending: true }, "an operator may want it so");
+    assert_eq!(rig.look(), LookResult { healed: 0, failed: 0, pending: true }, "it may be intentional");
     rig.take_down(2);
     assert_eq!(rig.look().healed, 1, "another link is another fault");
 }
@@ -254,7 +254,7 @@ fn with_heal_off_nothing_is_repaired_and_a_join_says_why() {
     rig.kernel.add_sandbox("/run/netns/3");
     let refused = rig.manager.join(network(), endpoint(3), "/run/netns/3".into()).unwrap_err().to_string();
     assert!(refused.contains("the hub was missing (vcan7), and healing is off"), "{refused}");
-    assert_eq!(rig.host_end(3), None, "nothing half-made is left");
+    assert_eq!(rig.host_end(3), None, "nothing half-created is left");
 }
 
 #[test]

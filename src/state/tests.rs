@@ -73,7 +73,7 @@ fn an_observing_store_changes_nothing() {
     observer.save_networks([&network()]).unwrap();
     observer.remove_endpoint(&endpoint().id);
     assert_eq!(fs::read_to_string(dir.path().join("state.json")).unwrap(), "rubbish");
-    assert_eq!(store.load().endpoints, [endpoint()], "it is of another boot and stays all the same");
+    assert_eq!(store.load().endpoints, [endpoint()], "it is of another boot but stays");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn an_unreadable_state_file_stays_and_is_retried() {
     let why = loaded.unread.unwrap();
     assert!(why.contains("cannot read the state file") && why.contains("directory"), "{why}");
     assert_eq!(store.unread(), Some(why.clone()));
-    assert!(file.is_dir(), "it was set aside");
+    assert!(file.is_dir(), "it was renamed");
     assert!(store.read_again().is_none());
     let refused = store.save_networks([&kept]).unwrap_err().to_string();
     assert!(refused.starts_with(&why) && refused.contains("canhub doctor"), "{refused}");
@@ -117,7 +117,7 @@ fn an_unreadable_state_file_stays_and_is_retried() {
 
     fs::remove_dir(&file).unwrap();
     fs::rename(&good, &file).unwrap();
-    assert!(store.save_networks([]).is_err(), "what it says was not read yet");
+    assert!(store.save_networks([]).is_err(), "its content has not been read yet");
     assert_eq!(store.read_again().unwrap().networks, std::slice::from_ref(&kept));
     assert_eq!(store.unread(), None);
     assert!(store.read_again().is_none(), "once is enough");
@@ -135,7 +135,7 @@ fn an_unreadable_endpoint_record_stays_and_an_incomplete_one_is_removed() {
     fs::create_dir(&unreadable).unwrap();
     fs::copy(folder.join(format!("{}.json", endpoint().id)), &cut_short).unwrap();
     let loaded = store.load();
-    assert_eq!(loaded.endpoints, [endpoint()], "the one that was cut short is none");
+    assert_eq!(loaded.endpoints, [endpoint()], "the incomplete one does not count");
     let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
     assert!(warning.contains("cannot read the endpoint record") && warning.contains("x.json"), "{warning}");
     assert!(unreadable.exists() && !cut_short.exists());

@@ -131,7 +131,7 @@ fn totals_of_a_receiver_stay_when_the_sender_leaves() {
     fed.feed(&want(&[1, 2, 3]), &have(&[(1, 0), (2, 0), (3, 0)], &rules));
     fed.feed(&want(&[2, 3]), &have(&[(2, 0), (3, 0)], &[(at(3, 0), at(2, 0), CLASSIC, 6, 0)]));
     assert_eq!(fed.frames_in(2), (36, 4));
-    assert_eq!(fed.frames_in(1), (0, 0), "who left is forgotten");
+    assert_eq!(fed.frames_in(1), (0, 0), "a member that left is forgotten");
     // A new one with the same endpoint ID would start from zero.
     fed.feed(&want(&[1, 2, 3]), &have(&[(1, 1), (2, 0), (3, 0)], &[(at(1, 1), at(2, 0), CLASSIC, 1, 0)]));
     assert_eq!((fed.frames_in(2), fed.frames_out(1)), ((37, 4), (1, 0)));

@@ -1,6 +1,6 @@
 //! `canhub status` and `canhub events` on the command line.
 
-#![allow(clippy::disallowed_methods, reason = "a test may start the program that it is about")]
+#![allow(clippy::disallowed_methods, reason = "tests may start the program under test")]
 
 use std::{path::Path, process::Command};
 

@@ -17,7 +17,7 @@ pub fn has_admin(daemon: &Daemon) {
     daemon.answers();
     let deadline = Instant::now() + Duration::from_secs(20);
     while UnixStream::connect(&daemon.admin).is_err() {
-        assert!(Instant::now() < deadline, "there is no admin socket");
+        assert!(Instant::now() < deadline, "the admin socket does not appear");
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -56,7 +56,7 @@ fn a_stale_admin_socket_is_replaced() {
 #[test]
 fn without_an_admin_socket_the_driver_works_and_the_log_says_so() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("run"), "a file where the folder is to be").unwrap();
+    fs::write(dir.path().join("run"), "a file in place of the folder").unwrap();
     let mut daemon = Daemon::start(dir.path());
     daemon.answers();
     thread::sleep(Duration::from_millis(300));

@@ -39,7 +39,7 @@ fn a_heal_is_one_event_and_one_count() {
         assert_eq!(rig.sample(heals), f64::from(time));
         assert_eq!(rig.status()["buses"][0]["heals"], time);
     }
-    assert!(listener.is_silent(), "a heal was told twice");
+    assert!(listener.is_silent(), "a heal was reported twice");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn kept_events_can_be_read_without_following() {
     rig.network(2, json!({}));
     let mut listener = Listener::start(&rig.admin(), 0);
     rig.network(3, json!({}));
-    assert_eq!(listener.next().unwrap()["seq"], 3, "without `last`, only what comes");
+    assert_eq!(listener.next().unwrap()["seq"], 3, "without `last`, only new events");
 
     let asked = |query: &str| get(&rig.admin(), &format!("/v1/events?{query}"));
     assert_eq!(asked("last=x").status, 400);
@@ -93,7 +93,7 @@ fn a_slow_client_is_told_how_much_it_missed() {
             None => missed += told["missed"].as_u64().unwrap(),
         }
     }
-    assert!(missed > 0, "all {heard} were kept for one who did not read");
+    assert!(missed > 0, "all {heard} were kept for a client that did not read");
     assert_eq!(heard + missed, MANY);
 }
 
@@ -129,7 +129,7 @@ fn two_hundred_listeners_half_of_them_stuck_do_not_delay_joins() {
     }
     // Listeners with full sockets cost nothing; those that read cost a little, as threads of this very test.
     let slack = Duration::from_millis(1);
-    joins_within(alone * 2 + slack, "100 who do not read");
+    joins_within(alone * 2 + slack, "100 clients that do not read");
     let reading: Vec<_> = (0..100)
         .map(|_| {
             let mut listener = Listener::start(&rig.admin(), 0);
@@ -137,12 +137,12 @@ fn two_hundred_listeners_half_of_them_stuck_do_not_delay_joins() {
                 let mut told = Value::Null;
                 while told["event"] != "network-deleted" {
                     told = listener.next().unwrap();
-                    assert!(told["missed"].is_null(), "one who reads missed some");
+                    assert!(told["missed"].is_null(), "a client that reads missed events");
                 }
             })
         })
         .collect();
-    joins_within(alone * 3 + 5 * slack, "200 of whom half do not read");
+    joins_within(alone * 3 + 5 * slack, "200 clients, half of which do not read");
     rig.call("DeleteNetwork", &bodies::delete_network(&network)).ok();
     for listener in reading {
         listener.join().unwrap();
@@ -157,7 +157,7 @@ fn the_number_of_listeners_is_limited_and_slots_are_reused() {
     let refused = get(&rig.admin(), "/v1/events");
     assert_eq!(refused.status, 503);
     assert!(refused.body.contains("too many event listeners"), "{refused:?}");
-    assert_eq!(get(&rig.admin(), "/v1/ready").status, 503, "other questions are answered");
+    assert_eq!(get(&rig.admin(), "/v1/ready").status, 503, "other requests are answered");
     listeners.pop();
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -166,6 +166,6 @@ fn the_number_of_listeners_is_limited_and_slots_are_reused() {
         if one_more.reply_head().unwrap().contains(" 200 ") {
             break;
         }
-        assert!(Instant::now() < deadline, "the place of one who left is not given away");
+        assert!(Instant::now() < deadline, "the slot of a disconnected client is not reused");
     }
 }

@@ -1,6 +1,6 @@
 //! `canhub health`, alone and as a boot gate; man pages; colours.
 
-#![allow(clippy::disallowed_methods, reason = "a test may start the program that it is about")]
+#![allow(clippy::disallowed_methods, reason = "tests may start the program under test")]
 
 use std::{
     fs,
@@ -68,7 +68,7 @@ fn the_gate_opens_when_healthy_and_prints_each_reason_once() {
     let admin = rig.admin();
     let gate = thread::spawn(move || canhub(&admin, &["health", "--wait", "--timeout", "60"]));
     thread::sleep(Duration::from_millis(1500));
-    assert!(!gate.is_finished(), "the buses were not looked at yet");
+    assert!(!gate.is_finished(), "the buses have not been checked yet");
     rig.manager.reconcile(&Memory::default()).unwrap();
     let (shown, complaint, code) = gate.join().unwrap();
     assert_eq!((complaint.as_str(), code), ("", 0), "{shown}");
@@ -77,7 +77,7 @@ fn the_gate_opens_when_healthy_and_prints_each_reason_once() {
     assert!(waiting.iter().any(|line| line.contains("kernel is unknown")), "{shown}");
     let mut once = waiting.clone();
     once.dedup();
-    assert_eq!(waiting, once, "the same is said again and again");
+    assert_eq!(waiting, once, "the same line is printed repeatedly");
 }
 
 #[test]

@@ -192,7 +192,7 @@ fn a_missing_module_is_reported_with_the_package_that_contains_it() {
     let rig = rig(eager(), watch);
     rig.network(1, json!({ "hub": "vcan-body", "heal": "off" }));
     let (_, report) = until(&rig, "overall", "healthy");
-    assert_eq!(component(&report, "kernel")["status"], "healthy", "nobody misses anything");
+    assert_eq!(component(&report, "kernel")["status"], "healthy", "nothing is missing");
     rig.kernel.delete_link(None, rig.link("vcan-body").unwrap().index).unwrap();
     let (reply, report) = until(&rig, "kernel", "unhealthy");
     let kernel = component(&report, "kernel");
@@ -303,7 +303,7 @@ fn each_change_is_one_event_and_becoming_healthy_at_start_is_one() {
     let recovered = [next(), next()].map(|event| (event["component"].clone(), event["to"].clone()));
     assert_eq!(recovered, [(json!(name), json!("healthy")), (json!("overall"), json!("healthy"))]);
     until(&rig, "overall", "healthy");
-    assert!(listener.is_silent(), "a change was told twice");
+    assert!(listener.is_silent(), "a change was reported twice");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! The servers and the manager are real; the kernel is the one in memory, so no root is needed.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests are tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 #[path = "../driver/bodies.rs"]
 mod bodies;

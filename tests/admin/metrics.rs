@@ -210,7 +210,7 @@ fn failed_joins_are_counted_separately() {
     rig.call("Join", &super::bodies::join(&network, &endpoint, &sandbox)).refused();
     assert_eq!(rig.sample("canhub_join_failures_total"), 1.0);
     assert_eq!(rig.sample("canhub_join_duration_seconds_count"), 0.0);
-    assert_eq!(rig.sample("canhub_problems"), 0.0, "the loop has not looked yet");
+    assert_eq!(rig.sample("canhub_problems"), 0.0, "the loop has not made a pass yet");
     rig.manager.reconcile(&Memory::default()).unwrap();
     assert_eq!(rig.sample("canhub_problems"), 1.0);
 }

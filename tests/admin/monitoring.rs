@@ -60,7 +60,7 @@ fn faults(told: &Samples, expr: &str, named: &[String]) -> Vec<String> {
         let rest = &expr[at..];
         let (name, rest) = rest.split_at(rest.find(|c| !is_word(c)).unwrap_or(rest.len()));
         let Some(known) = told.get(name) else {
-            faults.push(format!("there is no metric {name}"));
+            faults.push(format!("metric {name} does not exist"));
             continue;
         };
         labels.extend(known.keys().map(String::as_str));

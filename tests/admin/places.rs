@@ -1,6 +1,6 @@
 //! Access to the admin socket, and its resource limits.
 
-#![allow(clippy::disallowed_methods, reason = "a test may start the program that it is about")]
+#![allow(clippy::disallowed_methods, reason = "tests may start the program under test")]
 
 use std::{
     fs::{self, Permissions},

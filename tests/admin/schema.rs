@@ -65,7 +65,7 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str, faults: &mut
             }
             "const" | "enum" | "minimum" | "additionalProperties" => {}
             "description" | "format" | "default" => {}
-            other => faults.push(format!("{at}: this reader does not know the keyword {other}")),
+            other => faults.push(format!("{at}: unsupported keyword {other}")),
         }
     }
 }

@@ -54,7 +54,11 @@ fn a_bus_is_shown_with_its_members_and_their_frames() {
         (&json!(network), &json!("vcan-body"), &json!("owned"), &json!("fd"), &json!(true))
     );
     assert_eq!((&bus["steps"], &bus["problems"]), (&json!([]), &json!([])));
-    assert_eq!(bus["frames_in"], json!({ "handled": 37, "dropped": 0 }), "the host hears all, once");
+    assert_eq!(
+        bus["frames_in"],
+        json!({ "handled": 37, "dropped": 0 }),
+        "the host receives everything, once"
+    );
     let member = |endpoint: &str| {
         let members = bus["members"].as_array().unwrap();
         members.iter().find(|member| member["endpoint"] == endpoint).unwrap().clone()
@@ -62,7 +66,7 @@ fn a_bus_is_shown_with_its_members_and_their_frames() {
     assert_eq!(member(&one)["interface"], "can3");
     assert_eq!(member(&one)["stage"], "joined");
     assert_eq!(member(&one)["sandbox"], bodies::sandbox(1));
-    assert_eq!(member(&one)["frames_out"]["handled"], 37, "counted once, though two others hear it");
+    assert_eq!(member(&one)["frames_out"]["handled"], 37, "counted once, although two others receive it");
     assert_eq!(member(&one)["frames_in"]["handled"], 5);
     assert_eq!(member(&two)["frames_in"]["handled"], 42);
 }
@@ -90,7 +94,7 @@ fn leftovers_of_a_bus_are_separate_from_missing_parts() {
     let bus = &status.buses[0];
     assert!(matches!(&bus.leftovers[..], [one] if one.ends_with("(vcan-copy)")), "{bus:?}");
     assert_eq!(bus.leftovers, bus.steps);
-    assert_eq!(checks::bus(bus).level, Level::Pass, "it harms no member");
+    assert_eq!(checks::bus(bus).level, Level::Pass, "it affects no member");
     let found = checks::leftovers::links(&status);
     assert_eq!((found.level, found.remedy), (Level::Warning, Some(Remedy::Heal)), "{}", found.sentence);
 
@@ -151,6 +155,6 @@ fn while_the_kernel_hangs_everything_else_works_and_status_reports_it() {
     kernel.set(false);
     let deadline = Instant::now() + Duration::from_secs(10);
     while get(&rig.admin(), "/v1/status").status != 200 {
-        assert!(Instant::now() < deadline, "the status does not come back");
+        assert!(Instant::now() < deadline, "the status does not recover");
     }
 }

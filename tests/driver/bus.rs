@@ -45,7 +45,7 @@ impl Rig {
                 let heard = self.kernel.deliveries(*index, frame).heard;
                 let hearing = ends.iter().filter(|end| carried || (sent && end.1 == *index));
                 let wanted = hearing.map(|(_, end)| (*end, 1)).collect();
-                assert_eq!(heard, wanted, "who hears {frame:?} of {source}, among {ends:?}");
+                assert_eq!(heard, wanted, "receivers of {frame:?} from {source}, among {ends:?}");
             }
         }
         self.bring(&waiting, false);

@@ -121,6 +121,6 @@ impl Reply {
 
     /// The error message of a refused call.
     pub fn refused(&self) -> String {
-        self.err().unwrap_or_else(|| panic!("it was not refused: {self:?}"))
+        self.err().unwrap_or_else(|| panic!("the call was not refused: {self:?}"))
     }
 }

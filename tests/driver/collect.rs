@@ -53,10 +53,10 @@ fn a_network_is_collected_when_a_second_list_lacks_it() {
     let (rig, gone, stays) = forgotten();
     let lacks = |after| rig.manager.learn(&list(OURS, after, &[(&stays, &[])]));
     // Known for an hour, and missing for the first time.
-    assert!(lacks(60 * MINUTE), "a second look is due");
+    assert!(lacks(60 * MINUTE), "a second list is due");
     assert!(lacks(61 * MINUTE - Duration::from_secs(1)), "still");
     assert!(rig.link(&hub(&gone)).is_some());
-    assert!(!lacks(61 * MINUTE), "nothing is left to look at again");
+    assert!(!lacks(61 * MINUTE), "no further list is needed");
     assert!(rig.link(&hub(&gone)).is_none());
     assert!(rig.link(&hub(&stays)).is_some());
     assert_eq!(rig.recorded().as_object().unwrap().keys().collect::<Vec<_>>(), [&stays]);

@@ -230,7 +230,7 @@ fn a_network_whose_record_cannot_be_written_is_refused_and_leaves_no_hub() {
     let mut rig = Rig::new();
     rig.restart_after(|state| {
         fs::remove_dir_all(state).unwrap();
-        fs::write(state, "a file where the folder should be; it stops root too").unwrap();
+        fs::write(state, "a file in place of the folder, which stops root too").unwrap();
     });
     let why = rig.call("CreateNetwork", &bodies::create_network(&bodies::network(1), json!({}))).refused();
     assert!(why.contains("state.json") && why.contains("--state-dir"), "{why}");

@@ -27,7 +27,7 @@ fn a_terminated_daemon_exits_at_once_and_removes_its_socket() {
         let mut daemon = Daemon::start(dir.path());
         daemon.answers();
         let mode = fs::metadata(&daemon.socket).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "only root may speak to it: {mode:o}");
+        assert_eq!(mode & 0o777, 0o600, "only root may connect: {mode:o}");
         let mut idle = Client::connect(&daemon.socket);
         idle.call_raw("Plugin.Activate", b"").ok();
         let started = Instant::now();
@@ -95,7 +95,7 @@ fn a_daemon_that_hangs_while_loading_its_records_exits_at_once() {
 #[test]
 fn a_failed_start_pauses_and_a_signal_ends_the_pause() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("plugins"), "a file where the folder is to be").unwrap();
+    fs::write(dir.path().join("plugins"), "a file in place of the folder").unwrap();
     let started = Instant::now();
     let mut daemon = Daemon::start(dir.path());
     assert_eq!(daemon.end().code(), Some(1));
@@ -156,7 +156,7 @@ fn names_that_any_user_can_bind_do_not_matter() {
     assert_eq!(
         fs::metadata(lock).unwrap().permissions().mode() & 0o777,
         0o600,
-        "who can open it can lock it"
+        "whoever can open it can lock it"
     );
 }
 
@@ -170,7 +170,7 @@ fn a_silent_docker_delays_neither_start_nor_requests_nor_exit() {
     let (mut asking, _) = deaf.accept().unwrap();
     let mut first = [0; 4];
     asking.read_exact(&mut first).unwrap();
-    assert_eq!(&first, b"GET ", "it asks in the background only");
+    assert_eq!(&first, b"GET ", "Docker is queried in the background only");
     daemon.answers();
     let started = Instant::now();
     daemon.signal("-TERM");

@@ -68,7 +68,7 @@ impl FakeDocker {
     pub fn until_following(&self, followers: usize) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while self.shared.lock().followers.len() < followers {
-            assert!(Instant::now() < deadline, "nobody follows events");
+            assert!(Instant::now() < deadline, "no client follows the events");
             thread::sleep(Duration::from_millis(2));
         }
     }
@@ -92,7 +92,7 @@ impl FakeDocker {
     pub fn until_asked(&self, path: &str, times: usize) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while self.asked(path) < times {
-            assert!(Instant::now() < deadline, "{path} was asked for {} times", self.asked(path));
+            assert!(Instant::now() < deadline, "{path} was requested {} times", self.asked(path));
             thread::sleep(Duration::from_millis(2));
         }
     }

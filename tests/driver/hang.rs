@@ -136,7 +136,7 @@ fn a_docker_list_that_arrives_while_a_join_hangs_delays_nothing() {
         let started = Instant::now();
         let mut admin = Client::connect(&rig.admin());
         admin.send(b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        assert_eq!(admin.reply().unwrap().status, 503, "nobody looked yet");
+        assert_eq!(admin.reply().unwrap().status, 503, "no check has run yet");
         rig.client().call_raw("NetworkDriver.GetCapabilities", b"").ok();
         assert!(started.elapsed() < MARGIN, "health was answered after {:?}", started.elapsed());
         let (why, took) = join.join().unwrap();

@@ -4,7 +4,7 @@
 //! a known pitfall of dockerd that the test guards against, explained there. `CANHUB_FUZZ_CASES=20000 cargo test
 //! --release --test driver random` runs the fuzzing for longer.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests are tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod bodies;
 mod bus;

@@ -1,7 +1,7 @@
 //! The real program as a process, in a folder of its own. It only reads from the host's kernel.
 
 #![allow(dead_code, reason = "tests/admin uses another half of it")]
-#![allow(clippy::disallowed_methods, reason = "a test may start the program that it is about")]
+#![allow(clippy::disallowed_methods, reason = "tests may start the program under test")]
 
 use std::{
     path::{Path, PathBuf},

@@ -257,7 +257,7 @@ fn a_failed_deletion_is_completed_later() {
     // After the dumps that count its frames and find its pair.
     rig.kernel.fail_after(3, 5);
     rig.call("DeleteEndpoint", &bodies::both(&network, &endpoint)).ok();
-    assert!(rig.link(&host_end(&endpoint)).is_some(), "the kernel was to refuse: {:?}", rig.ours());
+    assert!(rig.link(&host_end(&endpoint)).is_some(), "the kernel should have refused: {:?}", rig.ours());
     let memory = Memory::default();
     rig.manager.reconcile(&memory).unwrap();
     // A leftover has a grace period of 10 s, so as not to race with an endpoint that is being created.

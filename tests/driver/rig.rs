@@ -190,7 +190,7 @@ impl Rig {
     /// Asserts that nothing of canhub is left, and nothing foreign was touched.
     #[track_caller]
     pub fn assert_clean(&self) {
-        assert_eq!(self.ours(), Vec::<String>::new(), "this is left over");
+        assert_eq!(self.ours(), Vec::<String>::new(), "left over");
         assert!(self.link("eth0").is_some(), "a foreign link was deleted");
     }
 }

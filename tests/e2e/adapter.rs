@@ -79,7 +79,7 @@ fn a_missing_can0_is_never_replaced_by_a_vcan() {
     project.up();
     let [ecu] = &project.containers()[..] else { panic!("one container runs") };
     let ecu = ecu.member("can0", 1);
-    assert!(link("can0").is_none(), "a vcan was made under the name of hardware");
+    assert!(link("can0").is_none(), "a vcan has the name of hardware");
 
     // Once it is plugged in, the waiting container is connected to it.
     scene.foreign_vcan("can0");
@@ -107,5 +107,5 @@ fn the_readme_example_of_rustycan4docker_works() {
     assert_eq!(rules.len(), 18, "{rules:#?}");
 
     scene.remove_all();
-    assert!(link("vcan0").is_none(), "canhub made it, so it goes with the network");
+    assert!(link("vcan0").is_none(), "canhub created it, so it is deleted with the network");
 }

@@ -49,7 +49,7 @@ fn a_deleted_hub_is_one_line_one_event_and_one_count() {
     let (counted, journal) = (metric(heals), Journal::mark());
 
     ip_link(&["del", "vcan-seen"]);
-    eventually("the hub is back and the bus is well", || match (link("vcan-seen"), status(&bus)) {
+    eventually("the hub is back and the bus is healthy", || match (link("vcan-seen"), status(&bus)) {
         (Some(_), bus) if bus["steps"].as_array().is_some_and(Vec::is_empty) => Ok(()),
         (hub, bus) => Err(format!("{hub:?} {bus}")),
     });

@@ -178,6 +178,6 @@ fn a_missing_capability_is_named() {
     let second = Second::start("canhub-bound", &bound, &["--state-dir", "/run/e2e-bound"]);
     second.undo("rm -rf /run/e2e-bound");
     let refused = scene.try_network(second.driver(), &[]);
-    assert_refused(refused, &["CAP_NET_ADMIN", "run it as root or by its systemd unit"]);
+    assert_refused(refused, &["CAP_NET_ADMIN", "run it as root or from its systemd unit"]);
     scene.assert_nothing_is_left();
 }

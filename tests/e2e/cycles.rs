@@ -49,7 +49,7 @@ impl Size {
     fn of(second: &Second) -> Self {
         let process = format!("/proc/{}", second.pid());
         let status = fs::read_to_string(format!("{process}/status")).expect("it runs");
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS exists");
         let resident = resident.split_whitespace().next().and_then(|kib| kib.parse().ok());
         Self {
             links: links().len(),
@@ -98,7 +98,7 @@ fn cycle(client: &mut Client, number: u32) {
         assert!(link(HUB).is_some_and(|hub| hub.is_up()), "cycle {number}");
         for member in MEMBERS {
             let can0 = run("ip", &["-n", &namespace(member), "-o", "link", "show", "can0", "up"]);
-            assert!(can0.contains("can0"), "cycle {number}: member {member} is not there");
+            assert!(can0.contains("can0"), "cycle {number}: member {member} is missing");
         }
         let own = rules().into_iter().filter(|rule| rule.contains(HUB)).count();
         assert_eq!(own, 12, "cycle {number}: to and from each member, classic, FD and error frames");
@@ -135,7 +135,7 @@ fn a_thousand_networks_come_and_go_and_nothing_grows() {
     (0..WARM_UP).for_each(|number| cycle(&mut client, number));
     // Idle threads end after ten seconds.
     let at_rest = || {
-        eventually("it comes to rest", || match Size::of(&second) {
+        eventually("canhub is idle", || match Size::of(&second) {
             size if size.threads <= AT_REST => Ok(size),
             size => Err(format!("{size:?}")),
         })

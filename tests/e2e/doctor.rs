@@ -61,7 +61,7 @@ fn all_broken_setups_are_reported_and_fixed() {
     }
     let started = Instant::now();
     let machine = Machine::new();
-    machine.is_sound().unwrap_or_else(|err| panic!("a sound machine: {err}"));
+    machine.is_sound().unwrap_or_else(|err| panic!("a healthy machine: {err}"));
     let sound = machine.shown();
 
     let mut lines = Vec::new();
@@ -77,7 +77,7 @@ fn all_broken_setups_are_reported_and_fixed() {
                 row.name, row.level, sentence
             )),
             Ok(Err(why)) => failures.push(format!("{}: {why}", row.name)),
-            Err(_) => failures.push(format!("{}: it could not be made; see the panic above", row.name)),
+            Err(_) => failures.push(format!("{}: panicked, see above", row.name)),
         }
     }
     if let Err(why) = machine.is_sound() {
@@ -108,7 +108,7 @@ fn a_dry_run_prints_what_fix_would_do_and_does_nothing() {
 #[test]
 fn a_running_managed_plugin_is_healthy() {
     if !is_plugin() {
-        let why = "here canhub is a service, and the table begins with a sound one";
+        let why = "canhub is installed as a service here; the table starts with a healthy one";
         return not_run("doctor::a_running_managed_plugin_is_healthy", why);
     }
     let machine = Machine::new();

@@ -59,7 +59,7 @@ fn a_link_taken_down_repeatedly_is_healed_ever_more_slowly_and_reported_once() {
             .count()
     };
     assert_eq!(told("keeps coming back"), 1, "{journal}");
-    assert_eq!(told(": healed network="), 5, "those that were healed at once: {journal}");
+    assert_eq!(told(": healed network="), 5, "the heals without a pause: {journal}");
     assert_eq!(told("could not heal"), 0, "{journal}");
 }
 
@@ -91,7 +91,7 @@ impl Vandal {
         thread::sleep(TWO_AUDITS / 2);
         let before = self.hits.load(Ordering::SeqCst);
         thread::sleep(TWO_AUDITS);
-        assert_eq!(self.hits.load(Ordering::SeqCst), before, "what was removed came back");
+        assert_eq!(self.hits.load(Ordering::SeqCst), before, "a removed object came back");
     }
 }
 

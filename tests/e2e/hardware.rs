@@ -109,7 +109,7 @@ fn a_replugged_adapter_carries_the_same_containers() {
         let journal = Journal::mark();
         let began = Instant::now();
         KV0.unplug();
-        journal.until("that it is gone", |told| told.contains("adapter vanished"));
+        journal.until("of the unplug", |told| told.contains("adapter vanished"));
         let shown = says("status");
         assert!(shown.contains("WAITING") && shown.contains("waiting for adapter can0"), "{shown}");
         hear(&[&one, &two], &[&one, &two], 20).unwrap_or_else(|err| panic!("{err}"));
@@ -119,7 +119,7 @@ fn a_replugged_adapter_carries_the_same_containers() {
         let (first, _) = far.start_tool("candump -n 1 -T 60000 can0");
         let there = when_there(KV0.interface);
         KV0.plug();
-        assert!(!first.finish().is_empty(), "nothing came through the wire in a minute");
+        assert!(!first.finish().is_empty(), "no frame crossed the adapters within a minute");
         let heal = there.join().expect("it only looks").elapsed();
         healed.push(heal);
         hear(&[&one, &two, &far], &[&one, &two, &far], 20).unwrap_or_else(|err| panic!("{err}"));
@@ -130,7 +130,7 @@ fn a_replugged_adapter_carries_the_same_containers() {
         assert!(matches!(&streams[..], [stream] if is_unbroken(stream)), "on the same host: {streams:#?}");
         let beyond = distant.heard();
         assert!(matches!(&beyond.streams[..], [stream] if stream.missing > 0), "{beyond:#?}");
-        let told = journal.until("that it is back", |told| told.contains("healed"));
+        let told = journal.until("of the replug", |told| told.contains("healed"));
         let lines: Vec<&str> = told.lines().filter(|line| line.contains("healed")).collect();
         assert!(matches!(&lines[..], [line] if line.contains("the adapter appeared")), "one line: {told}");
         say(&format!(
@@ -166,7 +166,7 @@ fn error_frames_of_an_adapter_reach_containers_that_subscribe() {
 
     KV0.unplug();
     KV0.plug();
-    eventually("all hear all again", || hear(&[&one, &two, &far], &[&one, &far], 20));
+    eventually("all members receive all frames again", || hear(&[&one, &two, &far], &[&one, &far], 20));
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn usb_adapters_are_selected_by_serial_number_and_port_whatever_their_names() {
     // Now the other one comes first, and gets the other name.
     let (second, first) = (wire.plug(1, "garage-2"), wire.plug(0, "garage-1"));
     assert_eq!([&second.interface, &first.interface], [&names[0], &names[1]]);
-    eventually("they hear each other again", || hear(&[&one, &far], &[&one, &far], 20));
+    eventually("they receive each other's frames again", || hear(&[&one, &far], &[&one, &far], 20));
     // Each is still on its own bus.
     drop(second);
     let host = Member::host(&first.interface, 8);

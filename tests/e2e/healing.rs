@@ -51,7 +51,7 @@ impl Bus {
         let all_there = self.ecus.iter().all(|ecu| ecu.can_links() == ["can0"]) && link(HUB).is_some();
         if !all_there {
             return Err(format!(
-                "can0 or {HUB} is not there: {:?}",
+                "can0 or {HUB} is missing: {:?}",
                 self.ecus.each_ref().map(Container::can_links)
             ));
         }
@@ -65,7 +65,8 @@ impl Bus {
         let [mut one, two, _] = self.members();
         one.number = BACKGROUND;
         let stream = BACKGROUND.to_string();
-        let listener = two.try_listen(&["--persist", "--only", &stream]).expect("the bus works before");
+        let listener =
+            two.try_listen(&["--persist", "--only", &stream]).expect("the bus works before the fault");
         let sender = one.start_sending(&["--gap", "5", "--persist"]);
         let started = Instant::now();
         harm(self);
@@ -78,7 +79,7 @@ impl Bus {
         sender.finish();
         let Heard { longest_gap_ms, .. } = listener.heard();
         say(&format!(
-            "healed: {fault}: the longest silence was {longest_gap_ms} ms; all was seen to be well after {} ms",
+            "healed: {fault}: the longest gap was {longest_gap_ms} ms; everything was restored after {} ms",
             all.as_millis()
         ));
         for ecu in &self.ecus {
@@ -119,7 +120,7 @@ fn on_host(steps: &[&str]) {
 /// If canhub was faster than the steps, they are repeated.
 #[track_caller]
 fn harm(command: &[&str]) {
-    eventually("the harm is done", || attempt(command[0], &command[1..]));
+    eventually("the fault is caused", || attempt(command[0], &command[1..]));
 }
 
 #[test]
@@ -163,7 +164,7 @@ fn faults_of_the_rules_are_healed() {
     let rule_of = |bus: &Bus| -> Vec<String> {
         let (from, to) = (bus.host_end(), bus.ecus[1].host_end("can0").ifname);
         let wanted = format!("-s {from} -d {to}");
-        let rule = rules().into_iter().find(|rule| rule.contains(&wanted)).expect("the rule stands");
+        let rule = rules().into_iter().find(|rule| rule.contains(&wanted)).expect("the rule exists");
         rule.split(' ').map(str::to_owned).collect()
     };
     let cangw = |rule: &[String], verb: &str| {
@@ -171,8 +172,8 @@ fn faults_of_the_rules_are_healed() {
         run("cangw", &args);
     };
     bus.heals("one rule deleted", |bus| cangw(&rule_of(bus), "-D"));
-    bus.heals("one rule doubled", |bus| cangw(&rule_of(bus), "-A"));
-    bus.heals("another way to the same end added", |bus| {
+    bus.heals("one rule duplicated", |bus| cangw(&rule_of(bus), "-A"));
+    bus.heals("another rule to the same end added", |bus| {
         let (from, to) = (bus.host_end(), bus.ecus[1].host_end("can0").ifname);
         run("cangw", &["-A", "-s", &from, "-d", &to, "-e"]);
     });
@@ -215,7 +216,7 @@ fn with_heal_off_nothing_is_repaired_and_the_next_start_says_so() {
     ip_link(&["del", "vcan-asis"]);
     let refused =
         scene.try_run(&["--network", &bus.name], &["sleep", "infinity"]).expect_err("the hub is gone");
-    for word in ["vcan-asis", "healing is off", "create the network again"] {
+    for word in ["vcan-asis", "healing is off", "recreate the network"] {
         assert!(refused.contains(word), "{word:?} is not in: {refused}");
     }
     assert!(link("vcan-asis").is_none(), "it was repaired");

@@ -124,7 +124,7 @@ fn a_boot_is_complete_only_with_its_buses() {
     let bus = scene.network(&["hub=vcan-gate", "heal=off"]);
     let name = format!("bus:{}", bus.name);
     until(&name, "healthy");
-    let alias = link("vcan-gate").expect("the hub is there").ifalias;
+    let alias = link("vcan-gate").expect("the hub exists").ifalias;
 
     // Its own command with a shorter timeout, and an application that requires a complete boot.
     let shown = run("systemctl", &["cat", "canhub-boot-check.service"]);
@@ -165,7 +165,7 @@ fn a_boot_is_complete_only_with_its_buses() {
     assert!(refused.contains("ependency"), "{refused}");
     assert!(started.elapsed() >= Duration::from_secs(6), "it did not wait: {:?}", started.elapsed());
     assert!(!is_active("boot-complete.target") && !is_active("e2e-app.service"));
-    eventually("the journal tells why", || {
+    eventually("the journal has the reason", || {
         let said =
             run("journalctl", &["-q", "--no-pager", "-o", "cat", "-u", "canhub-boot-check", "-n", "30"]);
         let why = said.contains("still unhealthy after 6 s") && said.contains("vcan-gate");
@@ -226,7 +226,7 @@ fn a_hanging_docker_blocks_nothing() {
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     drop(frozen);
     until("docker", "healthy");
-    eventually("the journal tells both", || {
+    eventually("the journal has both changes", || {
         let told = journal.since();
         let lines: Vec<&str> =
             told.lines().filter(|line| line.contains("health changed component=docker")).collect();

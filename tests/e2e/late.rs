@@ -58,7 +58,7 @@ fn containers_that_docker_failed_to_start_are_named_and_started_on_request() {
     for word in [&*ecu, "docker start", "--restart-late"] {
         assert!(told.contains(word), "{word:?} is not in: {told}");
     }
-    assert!(state(&ecu).is_ok_and(|state| state.starts_with("false")), "nobody asked for its start");
+    assert!(state(&ecu).is_ok_and(|state| state.starts_with("false")), "its start was not requested");
 
     let _configured = Configured::with(&["CANHUB_RESTART_LATE=1"]);
     eventually("canhub starts the container", || {

@@ -24,7 +24,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "canhub's house rules are not for the program that watches it"
+    reason = "the rules for canhub do not apply to its test program"
 )]
 
 mod adapter;

@@ -63,7 +63,7 @@ fn reboot_after_containers_talk_again_without_help() {
 
     assert_they_talk(&before.networks);
     let drive = before.networks[1].hub();
-    eventually("the journal tells of both hubs", || {
+    eventually("the journal has both hubs", || {
         let story =
             sh(&format!("journalctl -q --no-pager -b -u {} -g healed || true", canhub::journal_unit()));
         let told =

@@ -35,7 +35,10 @@ impl Flow {
             let heard = listener.heard();
             let frames: u32 = heard.streams.iter().map(|stream| stream.frames).sum();
             let unharmed = heard.streams.iter().all(|stream| is_unbroken(stream) && stream.first == 0);
-            assert!(unharmed && frames == sent, "{name}: {sent} frames were sent, and heard was {heard:#?}");
+            assert!(
+                unharmed && frames == sent,
+                "{name}: {sent} frames were sent, but received were {heard:#?}"
+            );
         }
     }
 }
@@ -69,7 +72,7 @@ fn traffic_survives(event: impl Fn()) {
 
     let flow = Flow::start(&one, &[&two, &host]);
     event();
-    assert_eq!(scene.traces(), before, "what stood is adopted and left alone");
+    assert_eq!(scene.traces(), before, "existing links and rules are adopted and left alone");
     let late = scene.container(&bus).member("can0", 3);
     flow.end_unharmed();
     assert_all_hear_all(&[&one, &two, &late, &host], &[Kind::Classic, Kind::Fd], 20);
@@ -117,8 +120,12 @@ fn a_corrupt_state_file_is_renamed_and_reported() {
         return;
     }
     let (journal, aside) = buses_go_on_without(|state| fs::write(state, RUBBISH).expect("root may write it"));
-    let [aside] = &aside[..] else { panic!("one file is kept aside, not {aside:?}; {journal}") };
-    assert!(journal.contains(&aside.display().to_string()), "{} is not named in: {journal}", aside.display());
+    let [aside] = &aside[..] else { panic!("expected one renamed file, not {aside:?}; {journal}") };
+    assert!(
+        journal.contains(&aside.display().to_string()),
+        "{} is not mentioned in: {journal}",
+        aside.display()
+    );
     assert_eq!(fs::read_to_string(aside).unwrap(), RUBBISH);
     fs::remove_file(aside).unwrap();
 }
@@ -147,7 +154,7 @@ fn buses_go_on_without(harm: impl Fn(&PathBuf)) -> (String, Vec<PathBuf>) {
     let heard = listener.heard();
     assert!(
         heard.streams.len() == 1 && is_unbroken(&heard.streams[0]) && heard.streams[0].frames == sent,
-        "{sent} frames were sent, and heard was {heard:#?}"
+        "{sent} frames were sent, but received were {heard:#?}"
     );
 
     let known = host::state_networks();
@@ -157,7 +164,7 @@ fn buses_go_on_without(harm: impl Fn(&PathBuf)) -> (String, Vec<PathBuf>) {
     );
     let late = scene.container(&bus).member("can0", 3);
     assert_all_hear_all(&[&one, &two, &late, &Member::host("vcan-lost", 9)], &[Kind::Classic], 20);
-    assert_eq!(bus.find_hub().expect("the hub stands").mtu, 16, "the options were adopted too");
+    assert_eq!(bus.find_hub().expect("the hub exists").mtu, 16, "the options were adopted too");
     // Leave, DeleteEndpoint and DeleteNetwork find their objects.
     scene.remove_all();
     scene.assert_nothing_is_left();
@@ -194,7 +201,7 @@ fn a_container_waits_for_a_late_canhub() {
         let ecu = ecu.clone();
         thread::spawn(move || try_docker(&["start", &ecu]))
     };
-    let retries = eventually("dockerd asks in vain", || {
+    let retries = eventually("dockerd retries", || {
         if starts.is_finished() {
             return Ok(false);
         }

@@ -70,9 +70,11 @@ fn a_replugged_adapter_carries_the_same_containers() {
 
         let journal = Journal::mark();
         left = wire.plug("slcan-left");
-        eventually("all hear all again", || all_hear_all(&[&one, &two, &far], &[Kind::Classic], 20));
+        eventually("all members receive all frames again", || {
+            all_hear_all(&[&one, &two, &far], &[Kind::Classic], 20)
+        });
         assert_eq!(controller("slcan-left"), (Some(500_000), "ERROR-ACTIVE".into()));
-        let told = journal.until("that it is back", |told| told.contains("healed"));
+        let told = journal.until("of the replug", |told| told.contains("healed"));
         let lines: Vec<&str> = told.lines().filter(|line| line.contains("healed")).collect();
         assert!(matches!(&lines[..], [line] if line.contains("the adapter appeared")), "one line: {told}");
         say(&format!("replugged {round}"));
@@ -134,7 +136,7 @@ fn a_bitrate_mismatch_is_explained() {
     }
     assert!(told.contains("adapter went bus-off"), "{told}");
     let doctor = lines(says("doctor"));
-    let health = eventually("health tells both", || {
+    let health = eventually("health reports both", || {
         let health = canhub::ask("/v1/health");
         if words.iter().all(|word| health.contains(word)) { Ok(health) } else { Err(health) }
     });
@@ -162,7 +164,7 @@ fn a_bitrate_mismatch_is_explained() {
         becomes(adapter, "ERROR-ACTIVE");
     }
     let [one, far] = [0, 1].map(|at| ecus[at].member("can0", at as u8 + 1));
-    eventually("both hear both", || all_hear_all(&[&one, &far], &KINDS, 20));
+    eventually("both receive both", || all_hear_all(&[&one, &far], &KINDS, 20));
     drop(scene);
     drop((left, right));
 }
@@ -199,7 +201,7 @@ fn settings_made_by_the_operator_stay_unless_options_override_them() {
     // Another fault has been healed, so canhub has made a pass since.
     let hub = scene.network(&[]).hub();
     ip_link(&["set", &hub, "down"]);
-    eventually("canhub looks", || match link(&hub) {
+    eventually("canhub makes a pass", || match link(&hub) {
         Some(link) if link.is_up() => Ok(()),
         link => Err(format!("{link:?}")),
     });
@@ -214,12 +216,12 @@ fn settings_made_by_the_operator_stay_unless_options_override_them() {
     run("kill", &["-STOP", &canhub]);
     configure_adapter("slcan-own", 250_000);
     run("kill", &["-CONT", &canhub]);
-    eventually("the bitrate is as asked again", || match controller("slcan-own") {
+    eventually("the bitrate is restored", || match controller("slcan-own") {
         (Some(500_000), state) if state == "ERROR-ACTIVE" => Ok(()),
         other => Err(format!("{other:?}")),
     });
     scene.remove_all();
-    assert_eq!(controller("slcan-own"), (Some(250_000), "ERROR-ACTIVE".into()), "as it was found");
+    assert_eq!(controller("slcan-own"), (Some(250_000), "ERROR-ACTIVE".into()), "the original settings");
     drop(scene);
     drop(adapter);
 }
@@ -260,10 +262,15 @@ fn unsupported_settings_are_refused_by_name() {
         // unset.
         (
             &["bitrate=500000", "restart-ms=100"],
-            &["slcan-poor", "restart-ms 100", "restart from Bus Off", "leave out"],
+            &[
+                "slcan-poor",
+                "restart-ms 100",
+                "restart from Bus Off",
+                "does not support all of these settings",
+            ],
         ),
     ] {
-        assert_eq!(controller("slcan-poor"), (None, "STOPPED".into()), "it was touched");
+        assert_eq!(controller("slcan-poor"), (None, "STOPPED".into()), "it was changed");
         assert_refused(scene.try_bus(&[&["adapter=slcan-poor"], options].concat()), words);
     }
     assert_eq!(controller("slcan-poor"), (Some(500_000), "STOPPED".into()));

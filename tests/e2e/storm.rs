@@ -117,7 +117,7 @@ fn rage(fleet: &mut Fleet, faults: usize, dice: &mut Dice, chronicle: &Chronicle
         let before = done;
         (done, tried) = (done + hits.len(), tried + size);
         chronicle.note(hits);
-        assert!(tried < 10 * faults, "there is nothing left to hit");
+        assert!(tried < 10 * faults, "nothing is left to hit");
         // In the middle of each tenth, so that the last faults meet a canhub that remembers earlier ones.
         let tenth = |number: usize| (2 * CRASHES * number / faults).div_ceil(2);
         if tenth(done) > tenth(before) {
@@ -147,5 +147,5 @@ fn calm(fleet: &Fleet) {
             None => fleet.is_whole(),
         }
     });
-    calmed.unwrap_or_else(|err| panic!("still not whole after {} s: {err}", CALM_LIMIT.as_secs()));
+    calmed.unwrap_or_else(|err| panic!("still not complete after {} s: {err}", CALM_LIMIT.as_secs()));
 }

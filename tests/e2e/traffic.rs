@@ -36,7 +36,7 @@ fn error_frames_reach_every_subscribed_member_and_the_host_once() {
         let silent = Sent { sent: 100, own: 0 };
         all.iter().for_each(|member| assert_eq!(member.send(&[Kind::Error], 100), silent));
         for (member, heard) in all.iter().zip(deaf) {
-            assert_eq!(heard.heard().streams, [], "{} asked for none", member.name);
+            assert_eq!(heard.heard().streams, [], "{} did not subscribe to any", member.name);
         }
 
         // As users subscribe to them.
@@ -91,7 +91,7 @@ fn cansequence_and_canfdtest_pass_between_containers() {
     // It reports each wrong number, and each time that the number, a byte, wraps to 0.
     let (sequence, checker) = pong.start_tool("cansequence can0 -r -v 2>&1");
     ping.run(&["cansequence", "can0", "--loop=2049"]);
-    eventually("cansequence has read all", || {
+    eventually("cansequence has read everything", || {
         let state = pong.attempt(&["cut", "-d", " ", "-f", "3", &format!("/proc/{checker}/stat")])?;
         if state == "S" { Ok(()) } else { Err(state) }
     });
@@ -217,7 +217,7 @@ fn an_fd_bus_has_an_mtu_of_72_whatever_the_kernels_default() {
 /// Of the container end, the host end and the hub.
 fn mtus(ecu: &Container, hub: &str) -> [u32; 3] {
     let inside = ecu.links().into_iter().find(|link| link.ifname == "can0").expect("it has can0");
-    [inside.mtu, ecu.host_end("can0").mtu, link(hub).expect("the hub stands").mtu]
+    [inside.mtu, ecu.host_end("can0").mtu, link(hub).expect("the hub exists").mtu]
 }
 
 #[test]
@@ -252,6 +252,9 @@ fn two_buses_are_isolated() {
     let [a, b, c, d] = listeners.map(Running::heard);
     for (heard, number) in [(a, 1), (b, 1), (c, 2), (d, 2)] {
         let only = heard.streams.iter().all(|stream| stream.from == number && is_unbroken(stream));
-        assert!(only && heard.streams.len() == ALL_KINDS.len(), "only {number} was to be heard: {heard:#?}");
+        assert!(
+            only && heard.streams.len() == ALL_KINDS.len(),
+            "only frames of {number} were expected: {heard:#?}"
+        );
     }
 }

@@ -39,7 +39,7 @@ fn metrics_are_also_served_over_ipv6() {
         Configured::new(&["Environment=CANHUB_METRICS_LISTEN=[::1]:9477", "IPAddressAllow=localhost"]);
     canhub::restart();
     let scrape = "curl --silent --fail --globoff --max-time 20 http://[::1]:9477/metrics";
-    let metrics = eventually("metrics are answered", || attempt("sh", &["-c", scrape]));
+    let metrics = eventually("metrics are served", || attempt("sh", &["-c", scrape]));
     assert!(metrics.contains("canhub_build_info"), "{metrics}");
 }
 

@@ -53,7 +53,7 @@ fn reboot_wired_swapped() {
         names => Err(format!("{names:?}")),
     });
     let [one, two, far] = members();
-    eventually("all hear all", || hear(&[&one, &two, &far], &[&one, &two, &far], 50));
+    eventually("all members receive all frames", || hear(&[&one, &two, &far], &[&one, &two, &far], 50));
     // The host side of the left bus is the adapter in the left one's slot.
     let (left, right) = (Member::host("can1", 8), Member::host("can0", 9));
     hear(&[&one, &two, &left, &right], &[&one], 20).unwrap_or_else(|err| panic!("{err}"));
@@ -85,11 +85,11 @@ fn reboot_wired_missing() {
     let before: Vec<Container> = MEMBERS.iter().map(|(name, _)| Container::running(name)).collect();
     let journal = Journal::mark();
     KV0.plug_anywhere();
-    eventually("all hear all", || hear(&[&one, &two, &far], &[&one, &two, &far], 20));
+    eventually("all members receive all frames", || hear(&[&one, &two, &far], &[&one, &two, &far], 20));
     let interface = in_slot(&KV0).expect("it is plugged in");
     assert_eq!(controller(&interface), (Some(u64::from(BITRATE)), "ERROR-ACTIVE".into()));
     before.iter().for_each(Container::assert_untouched);
-    let told = journal.until("that it came", |told| told.contains("healed"));
+    let told = journal.until("of the adapter", |told| told.contains("healed"));
     assert_eq!(told.lines().filter(|line| line.contains("healed")).count(), 1, "{told}");
     say(&told);
 

@@ -27,7 +27,7 @@ fn named(kernel: &dyn Kernel, name: &str) -> Option<Link> {
 }
 
 fn inside(kernel: &dyn Kernel, sandbox: &Path) -> Vec<Link> {
-    let links = kernel.sandbox_links(sandbox).unwrap().expect("the sandbox is there");
+    let links = kernel.sandbox_links(sandbox).unwrap().expect("the sandbox exists");
     links.into_iter().filter(|link| link.kind.is_can()).collect()
 }
 
@@ -52,7 +52,7 @@ fn count(kernel: &dyn Kernel, rule: Rule) -> usize {
 
 fn cookie(kernel: &dyn Kernel, sandbox: &Path) -> Option<Cookie> {
     let inside = kernel.look_into([sandbox].into()).remove(sandbox).unwrap().unwrap();
-    inside.expect("the sandbox is there").cookie
+    inside.expect("the sandbox exists").cookie
 }
 
 /// Each namespace has its own cookie for as long as it exists; a new one at the same path has a different one.
@@ -82,7 +82,7 @@ pub fn a_vcan_is_made_ready_and_only_once(host: &dyn Host) {
     let again = kernel.create_vcan(&name("ckv0"), 72, "canhub test").unwrap_err();
     assert_eq!(again.refusal(), Refusal::Exists, "{again}");
     kernel.delete_link(None, index).unwrap();
-    kernel.delete_link(None, index).expect("gone already is not an error");
+    kernel.delete_link(None, index).expect("a missing object is not an error");
     assert_eq!(named(kernel, "ckv0"), None);
 }
 
@@ -106,7 +106,7 @@ pub fn a_pair_is_made_for_docker_to_move(host: &dyn Host) {
     let end = named(kernel, "ckd0p").unwrap();
     assert_eq!((end.peer, end.up), (Some(index), false));
     kernel.delete_link(None, end.index).unwrap();
-    assert_eq!(named(kernel, "ckd0"), None, "a pair dies as one");
+    assert_eq!(named(kernel, "ckd0"), None, "both ends of a pair are deleted together");
 }
 
 /// Deleting either end, or the sandbox, deletes the pair and its rules.
@@ -141,10 +141,10 @@ pub fn equal_rules_are_not_refused(host: &dyn Host) {
     assert_eq!((count(kernel, rule(a, b)), count(kernel, rule(b, a))), (2, 1));
     kernel.delete_rules(&[rule(a, b)]).unwrap();
     assert_eq!((count(kernel, rule(a, b)), count(kernel, rule(b, a))), (1, 1));
-    kernel.delete_rules(&[rule(a, b), rule(a, b)]).expect("gone already is not an error");
+    kernel.delete_rules(&[rule(a, b), rule(a, b)]).expect("a missing object is not an error");
     let filtered = Rule { filter: Filter::ERRORS, flags: RuleFlags::ECHO, ..rule(b, a) };
     kernel.add_rules(&[filtered]).unwrap();
-    assert_eq!(count(kernel, filtered), 1, "a filter and flags come back as they were written");
+    assert_eq!(count(kernel, filtered), 1, "filter and flags are reported as written");
     assert_eq!(count(kernel, rule(b, a)), 1, "and are another rule");
     kernel.delete_link(None, a).unwrap();
     kernel.delete_link(None, b).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! Runs in containers and on the host. It is static and has no dependencies, so it can be the only file in an image.
 
-#![allow(clippy::disallowed_types, reason = "canhub's house rules are not for the program that watches it")]
+#![allow(clippy::disallowed_types, reason = "the rules for canhub do not apply to its test program")]
 
 mod frames;
 mod isotp;

@@ -185,7 +185,7 @@ fn write(files: &Files, path: &str, text: &str) -> Result<(), String> {
 
 #[allow(
     clippy::disallowed_methods,
-    reason = "a person waits here, not Docker, and units are systemd's alone to enable"
+    reason = "runs for a person, not for Docker, and only systemd can enable units"
 )]
 fn systemctl(args: &[&str]) -> Result<(), String> {
     let output = Command::new("systemctl").args(args).output().map_err(|err| format!("systemctl: {err}"))?;

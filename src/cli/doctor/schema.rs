@@ -11,7 +11,7 @@ pub(super) fn faults(schema: &Value, value: &Value, at: &str) -> Vec<String> {
         "string" => value.is_string(),
         "integer" => value.is_u64() || value.is_i64(),
         "boolean" => value.is_boolean(),
-        other => panic!("the check does not know the type {other}"),
+        other => panic!("unsupported type {other}"),
     };
     if schema["type"].as_str().is_some_and(|kind| !is(kind)) {
         faults.push(format!("{at} is not of type {}", schema["type"]));

@@ -80,10 +80,10 @@ fn before_the_first_check_the_status_is_unknown_and_not_healthy() {
     assert!(
         report.components.iter().all(|one| one.status == HealthStatus::Unknown && one.last_check.is_none())
     );
-    assert_eq!(board.conclude(at(1)), None, "there is nothing to tell yet");
+    assert_eq!(board.conclude(at(1)), None, "nothing to report yet");
     board.look(Key::Kernel, "kernel", found("a", Level::Pass), 1);
     let (_, status) = board.look(Key::State, "state", found("a", Level::Pass), 1);
-    assert_eq!(status, HealthStatus::Degraded, "Docker is optional, and not known to be well");
+    assert_eq!(status, HealthStatus::Degraded, "Docker is optional, and unknown");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn the_threshold_must_be_reached_and_one_success_recovers() {
     assert_eq!((component.fix.as_deref(), component.took_us), (Some("mend it"), Some(7)));
     assert_eq!((component.since.as_str(), board.suspects(|_| true)), ("1970-01-01T00:00:07.000Z", false));
     board.look(bus(), "bus:body", fails(), 8);
-    assert_eq!(board.component("bus:body").since, component.since, "it is so since then");
+    assert_eq!(board.component("bus:body").since, component.since, "the status has not changed since");
     let (change, status) = board.look(bus(), "bus:body", found("a", Level::Pass), 9);
     assert_eq!(
         (change.map(|change| change.to), status),
@@ -145,7 +145,11 @@ fn getting_worse_needs_its_own_consecutive_failures() {
     }
     assert_eq!(board.component("bus:body").status, HealthStatus::Degraded);
     board.look(bus(), "bus:body", found("a", Level::Error), 9);
-    assert_eq!(board.component("bus:body").status, HealthStatus::Degraded, "one failed look is one");
+    assert_eq!(
+        board.component("bus:body").status,
+        HealthStatus::Degraded,
+        "one failed check is below the threshold"
+    );
     board.look(bus(), "bus:body", found("a", Level::Error), 10);
     assert_eq!(board.component("bus:body").status, HealthStatus::Unhealthy);
 }

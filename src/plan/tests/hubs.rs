@@ -45,5 +45,5 @@ fn a_foreign_interface_with_the_hubs_name_is_reported_and_not_touched() {
     model.put_network(network(1, &[("hub", "vcan7")]));
     let plan = plan_all(&kernel, &model);
     assert_eq!(plan.steps, []);
-    assert!(plan.problems[0].text.contains("adapter=vcan7"), "the way out is named");
+    assert!(plan.problems[0].text.contains("adapter=vcan7"), "the fix is named");
 }

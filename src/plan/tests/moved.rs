@@ -19,7 +19,11 @@ fn an_end_that_was_moved_away_is_recreated() {
         heals(&kernel, &model),
         ["the container end was moved away", "the pair was missing", "rules were missing"]
     );
-    assert_eq!(kernel.sandbox_links("/elsewhere".as_ref()).unwrap().unwrap(), [], "a pair dies as one");
+    assert_eq!(
+        kernel.sandbox_links("/elsewhere".as_ref()).unwrap().unwrap(),
+        [],
+        "both ends of a pair are deleted together"
+    );
 }
 
 #[test]
@@ -33,7 +37,11 @@ fn a_remnant_without_name_and_alias_is_removed_when_the_pair_is_recreated() {
     kernel.change_link(Some(&sandbox(16)), end, &unknown).unwrap();
     kernel.move_link(host_end(&kernel, &model, 16).index, None, Some("/elsewhere".as_ref()), "stolen");
     heals(&kernel, &model);
-    assert_eq!(kernel.sandbox_links("/elsewhere".as_ref()).unwrap().unwrap(), [], "a pair dies as one");
+    assert_eq!(
+        kernel.sandbox_links("/elsewhere".as_ref()).unwrap().unwrap(),
+        [],
+        "both ends of a pair are deleted together"
+    );
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub fn assert_each_frame_reaches_everybody_once(kernel: &FakeKernel, bus: &Bus, 
     if let Some(wire) = wire {
         for frame in [Frame::CLASSIC, Frame::ERROR] {
             let deliveries = kernel.deliveries_from_wire(wire.index, frame);
-            assert_eq!(deliveries, once(&ends, None), "{frame:?} from the wire");
+            assert_eq!(deliveries, once(&ends, None), "{frame:?} from the adapter");
         }
     }
 }
@@ -102,7 +102,7 @@ fn members_with_equal_interface_indices_reach_each_other() {
         for link in links.iter().filter(|link| link.kind.is_can()) {
             let inside = kernel.sandbox_links(&sandbox(16)).unwrap().unwrap().remove(0);
             kernel.renumber(&sandbox(16), inside.index, link.index);
-            assert_eq!(heals(&kernel, &model), [""; 0], "its index is its own business");
+            assert_eq!(heals(&kernel, &model), [""; 0], "its index does not matter");
         }
     }
 }
@@ -115,7 +115,7 @@ fn foreign_rules_that_modify_frames_are_left_alone() {
     // One that equals ours except that it modifies frames, and one that only the owner wants.
     let theirs = [ours[0], somebody_elses(ours[0].source, ours[0].destination)];
     theirs.iter().for_each(|rule| kernel.add_modifying_rule(*rule));
-    assert_eq!(plan_all(&kernel, &model).steps, [], "theirs are no doubles of ours");
+    assert_eq!(plan_all(&kernel, &model).steps, [], "foreign rules are not duplicates of ours");
 
     kernel.delete_rules(&ours).unwrap();
     assert_eq!(heal(&kernel, &model).len(), 1);
@@ -124,5 +124,5 @@ fn foreign_rules_that_modify_frames_are_left_alone() {
         *standing.entry((status.modifies, status.rule)).or_default() += 1;
     }
     let wanted = ours.iter().map(|rule| ((false, *rule), 1)).chain(theirs.map(|rule| ((true, rule), 1)));
-    assert_eq!(standing, wanted.collect(), "ours are all there again, and theirs still");
+    assert_eq!(standing, wanted.collect(), "all of ours are back, and theirs still exist");
 }

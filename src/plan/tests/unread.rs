@@ -51,7 +51,7 @@ fn with_unreadable_rules_links_are_healed_and_only_new_ends_get_rules() {
     assert_eq!(plan.problems.len(), 2, "one for each bus: {:?}", plan.problems);
     let standing = model.endpoints().last().unwrap().id.clone();
     let join = super::plan(&want, &unread, Scope::Join(&standing));
-    assert!(matches!(&join.problems[..], [Problem { blocks: Blocks::Join, .. }]), "it would only guess");
+    assert!(matches!(&join.problems[..], [Problem { blocks: Blocks::Join, .. }]), "it would have to guess");
     apply(&kernel, &plan.steps, |done| done.result.unwrap());
     heals(&kernel, &model);
 }

@@ -63,7 +63,10 @@ fn members_reach_each_other_without_the_adapter_and_its_bus_when_it_appears() {
     assert_eq!(rig.hear(one), 1, "the other member");
     let problems = rig.problems();
     assert!(problems.len() == 1 && problems[0].contains("waiting for adapter can0"), "{problems:?}");
-    assert!(rig.kernel.links().unwrap().iter().all(|link| link.kind != LinkKind::Vcan), "nothing is faked");
+    assert!(
+        rig.kernel.links().unwrap().iter().all(|link| link.kind != LinkKind::Vcan),
+        "no vcan takes its place"
+    );
 
     let index = rig.plug("2");
     rig.look();
@@ -71,7 +74,7 @@ fn members_reach_each_other_without_the_adapter_and_its_bus_when_it_appears() {
     assert_eq!((up, controller.timing.unwrap().bitrate), (true, 500_000));
     assert_eq!([rig.hear(index), rig.hear(one), rig.hear(two)], [2, 2, 2]);
     assert_eq!(rig.problems(), [""; 0]);
-    assert_eq!(rig.look(), LookResult::default(), "a second look finds nothing to do");
+    assert_eq!(rig.look(), LookResult::default(), "a second pass finds nothing to do");
 
     rig.kernel.delete_link(None, index).unwrap();
     rig.look();
@@ -181,7 +184,7 @@ fn an_adapter_that_returns_is_one_line_and_not_a_recurring_fault() {
     rig.look();
     for time in 1..=10 {
         let index = rig.plug("2");
-        assert_eq!(rig.look().healed, 2, "set up and its rules, the {time}th time too");
+        assert_eq!(rig.look().healed, 2, "its settings and its rules, for the {time}th time");
         rig.kernel.delete_link(None, index).unwrap();
         rig.look();
     }

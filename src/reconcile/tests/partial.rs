@@ -139,7 +139,7 @@ fn unreadable_rules_are_a_problem_and_links_are_healed() {
     rig.kernel.fail_after(1, 105);
     let outcome = rig.look();
     assert_eq!((outcome.healed, outcome.failed), (1, 0));
-    assert!(outcome.pending, "they are read again soon");
+    assert!(outcome.pending, "reading is retried soon");
     let told = rig.told();
     assert!(told.iter().any(|event| event.kind == Kind::Problem
         && event.reason.as_ref().is_some_and(|text| text.contains("could not read the can-gw rules"))));
@@ -180,7 +180,7 @@ fn after_a_torn_dump_no_rule_is_added_or_deleted() {
     assert_eq!(rig.look(), LookResult::default());
     assert_eq!(rig.rules(), rules);
     rig.kernel.tear_dumps(1);
-    assert_eq!(rig.manager.status().unwrap().buses[0].steps, [""; 0], "nor is a fault shown");
+    assert_eq!(rig.manager.status().unwrap().buses[0].steps, [""; 0], "no fault is shown either");
 
     // Rules that are really missing are healed, and only those.
     rig.kernel.delete_rules(&rules[..1]).unwrap();
@@ -234,5 +234,5 @@ async fn the_watchdog_is_fed_only_after_successful_passes() {
     rig.kernel.fail_after(0, 105);
     assert_eq!(round_of(&rig).await, (SOON, 0), "the host's links could not be listed");
     rig.break_sandbox(1, Some(24));
-    assert_eq!(round_of(&rig).await, (SOON, 1), "one sandbox that cannot be read is no failed look");
+    assert_eq!(round_of(&rig).await, (SOON, 1), "one unreadable sandbox is not a failed pass");
 }

@@ -65,15 +65,15 @@ fn a_hanging_kernel_is_reported_in_time_and_blocks_one_thread() {
             .unwrap()
             .contains("the state of the buses has been unknown")
     );
-    assert_eq!(component(&report, "state")["status"], "healthy", "the disk is another matter");
+    assert_eq!(component(&report, "state")["status"], "healthy", "the disk is not affected");
     let failures = || {
         let report: Value = serde_json::from_str(&health(&rig).body).unwrap();
         component(&report, "kernel")["failures"].as_u64().unwrap()
     };
     let (before, deadline) = (failures(), Instant::now() + PATIENCE);
     while failures() < before + 5 {
-        assert!(Instant::now() < deadline, "it is not looked at any more");
-        assert!(kernel.waiting() <= 1, "looks pile up: {}", kernel.waiting());
+        assert!(Instant::now() < deadline, "the checks have stopped");
+        assert!(kernel.waiting() <= 1, "checks pile up: {}", kernel.waiting());
     }
     kernel.set(false);
     until(&rig, "overall", "healthy");
@@ -90,7 +90,7 @@ fn a_single_failure_below_the_threshold_does_not_count() {
     loop {
         let report: Value = serde_json::from_str(&health(&rig).body).unwrap();
         let bus = component(&report, &name);
-        assert_eq!(bus["status"], "healthy", "so few failures do not count");
+        assert_eq!(bus["status"], "healthy", "failures below the threshold do not count");
         if bus["failures"].as_u64().unwrap() >= 3 {
             break;
         }

@@ -68,7 +68,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "a network with addresses, and a container that runs on it",
+        name: "a network with addresses and a running container",
         check: "null-ipam",
         level: "warning",
         words: &["network e2e-doctor assigns IP addresses"],
@@ -103,7 +103,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "ports of a container that is on a CAN network only",
+        name: "published ports of a container that is only on a CAN network",
         check: "published-ports",
         level: "warning",
         words: &["container e2e-ports", "not reachable", "CAN networks only"],
@@ -115,7 +115,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "Docker gave up on a container because canhub came late",
+        name: "Docker failed to start a container because canhub was not running",
         check: "late-containers",
         level: "error",
         words: &["container e2e-late is down", "canhub was not running"],
@@ -144,7 +144,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "Docker's socket is not there",
+        name: "Docker's socket is missing",
         check: "engine",
         level: "error",
         words: &["Docker is not running", "/run/docker.sock"],
@@ -154,7 +154,7 @@ pub const ROWS: &[Row] = &[
         broken: |machine| machine.does("rm /run/docker.sock", "systemctl start docker.socket docker"),
     },
     Row {
-        name: "live-restore, and nothing starts canhub before Docker",
+        name: "live-restore is on, and canhub does not start before Docker",
         check: "live-restore",
         level: "warning",
         words: &["live-restore is on", "15 s"],
@@ -175,7 +175,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "Docker does not run",
+        name: "Docker is not running",
         check: "engine",
         level: "error",
         words: &["Docker is not running"],

@@ -36,7 +36,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "nothing loads can-gw at boot",
+        name: "can-gw is not loaded at boot",
         check: "modules-at-boot",
         level: "warning",
         words: &["can-gw is not loaded at boot"],
@@ -64,7 +64,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "the kernel's queue is tiny",
+        name: "the kernel's backlog is tiny",
         check: "backlog",
         level: "warning",
         words: &["netdev_max_backlog is only 10"],
@@ -79,7 +79,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "somebody asks who is not root",
+        name: "doctor is run without root",
         check: "privileges",
         level: "warning",
         words: &["missing CAP_NET_ADMIN and CAP_SYS_ADMIN", "cannot inspect"],
@@ -89,7 +89,7 @@ pub const ROWS: &[Row] = &[
         broken: |machine| machine.as_nobody(),
     },
     Row {
-        name: "canhub does not run",
+        name: "canhub is not running",
         check: "driver",
         level: "error",
         words: &["canhub is not running"],
@@ -99,7 +99,7 @@ pub const ROWS: &[Row] = &[
         broken: |machine| machine.without_canhub(),
     },
     Row {
-        name: "canhub does not run, and the hub was deleted",
+        name: "canhub is not running, and the hub was deleted",
         check: "bus",
         level: "error",
         words: &["the hub was missing", HUB],

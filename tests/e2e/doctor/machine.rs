@@ -106,7 +106,7 @@ impl Machine {
     pub fn rule(&self) -> String {
         let (from, to) = (self.host_end(), self.ecus[1].host_end("can0").ifname);
         let wanted = format!("-s {from} -d {to}");
-        rules().into_iter().find(|rule| rule.contains(&wanted)).expect("the rule stands")
+        rules().into_iter().find(|rule| rule.contains(&wanted)).expect("the rule exists")
     }
 
     /// Runs a command as root in the first container.
@@ -178,7 +178,7 @@ impl Machine {
         *self.by.borrow_mut() = "";
         for line in self.undo.take().iter().rev() {
             if let Err(err) = attempt("sh", &["-c", line]) {
-                println!("could not be undone: {err}");
+                println!("could not undo a change: {err}");
             }
         }
         self.plugged.take();
@@ -235,9 +235,9 @@ impl Machine {
             }
             By::Typing => {
                 self.types(row, &found)?;
-                "mended by typing that".to_owned()
+                "fixed by running the command".to_owned()
             }
-            By::Person if found.fix.is_empty() => "for a person".to_owned(),
+            By::Person if found.fix.is_empty() => "needs a person".to_owned(),
             By::Person => return Err(format!("a command that no test types: {found:?}")),
         };
         let fix = if found.fix.is_empty() { found.hint } else { found.fix };
@@ -257,7 +257,7 @@ impl Machine {
         let report = self.asks("--fix")?;
         let failed = report.mended.iter().find(|mend| mend.outcome != "done");
         if let Some(failed) = failed {
-            return Err(format!("it could not mend it: {failed:?}"));
+            return Err(format!("doctor could not fix it: {failed:?}"));
         }
         if report.mended.is_empty() {
             return Err("it mended nothing".into());

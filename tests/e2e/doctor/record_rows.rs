@@ -4,7 +4,7 @@ use super::{By, Row};
 
 pub const ROWS: &[Row] = &[
     Row {
-        name: "the state file is rubbish",
+        name: "the state file is corrupt",
         check: "records",
         level: "error",
         words: &["state.json", "cannot be read"],
@@ -18,7 +18,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "the record of an endpoint is rubbish",
+        name: "the record of an endpoint is corrupt",
         check: "records",
         level: "error",
         words: &["endpoint record", "cannot be read"],
@@ -33,7 +33,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "the disk of the records is full",
+        name: "the disk of the state folder is full",
         check: "records",
         level: "error",
         words: &["is full"],
@@ -49,7 +49,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "the records are on a read-only disk",
+        name: "the state folder is on a read-only disk",
         check: "records",
         level: "error",
         words: &["read-only"],
@@ -65,7 +65,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "rustycan4docker left its records",
+        name: "records of rustycan4docker",
         check: "rustycan4docker",
         level: "warning",
         words: &["vrusty7"],
@@ -82,7 +82,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "a leftover interface of canhub's, canhub stopped",
+        name: "a leftover canhub interface, canhub stopped",
         check: "leftover-links",
         level: "warning",
         words: &["1 leftover canhub interface"],
@@ -102,7 +102,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "a stale plugin socket of canhub's",
+        name: "a stale plugin socket of canhub",
         check: "stale-socket",
         level: "warning",
         words: &["/run/docker/plugins/canhub.sock", "15 s"],
@@ -115,7 +115,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "a stale plugin socket of somebody else's",
+        name: "a stale plugin socket of another plugin",
         check: "stale-socket",
         level: "warning",
         words: &["/run/docker/plugins/e2e-other.sock", "15 s"],

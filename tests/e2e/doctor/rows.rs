@@ -101,7 +101,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "a rule stands twice, healing off",
+        name: "a duplicate rule, healing off",
         check: "bus",
         level: "error",
         words: &["delivered frames twice"],
@@ -114,7 +114,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "somebody has the hub's name",
+        name: "the hub's name is taken",
         check: "bus",
         level: "error",
         words: &[HUB, "is not canhub's"],
@@ -130,7 +130,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "somebody else's rule on the hub",
+        name: "a foreign rule on the hub",
         check: "foreign-rules",
         level: "warning",
         words: &["foreign can-gw rule from stranger0 to vcan-doctor", "forwards a frame once"],
@@ -146,7 +146,7 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "the adapter is not there",
+        name: "the adapter is missing",
         check: "adapter-away",
         level: "warning",
         words: &["waiting for adapter can77"],

@@ -91,7 +91,7 @@ impl Fleet {
     /// Asserts that no container was restarted since the last check.
     #[track_caller]
     pub fn assert_same_processes(&self) {
-        assert_eq!(self.ask_docker().as_ref(), Ok(&self.ecus), "no container is restarted or connected anew");
+        assert_eq!(self.ask_docker().as_ref(), Ok(&self.ecus), "no container was restarted or reconnected");
     }
 
     fn ask_docker(&self) -> Result<Vec<Ecu>, String> {

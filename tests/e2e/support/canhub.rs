@@ -37,7 +37,7 @@ pub fn state_dir() -> PathBuf {
 #[must_use]
 pub fn is_service(test: &str) -> bool {
     if is_plugin() {
-        not_run(test, "it kills and restarts the service, and here canhub is a managed plugin");
+        not_run(test, "it kills and restarts the service, but canhub is a managed plugin here");
     }
     !is_plugin()
 }

@@ -16,8 +16,8 @@ pub struct Project {
 impl Project {
     /// Writes the file, without starting it.
     pub fn new(yaml: &str) -> Self {
-        let file = tempfile::NamedTempFile::with_suffix(".yaml").expect("/tmp takes files");
-        fs::write(file.path(), yaml).expect("/tmp takes files");
+        let file = tempfile::NamedTempFile::with_suffix(".yaml").expect("/tmp is writable");
+        fs::write(file.path(), yaml).expect("/tmp is writable");
         Self { name: unique("compose"), file: file.into_temp_path() }
     }
 

@@ -34,7 +34,7 @@ pub fn kill_dockerd() {
         let _ = attempt("systemctl", &["reset-failed", "docker"]);
         attempt("systemctl", &["start", "docker"])
     });
-    started.unwrap_or_else(|err| panic!("dockerd does not come up again: {err}"));
+    started.unwrap_or_else(|err| panic!("dockerd does not restart: {err}"));
 }
 
 /// Builds the image from the machine's own tools, unless it exists and contains this very probe.
@@ -99,7 +99,7 @@ impl Container {
     pub fn running(name: &str) -> Self {
         let pid = docker(&["inspect", "--format", "{{.State.Pid}}", name]);
         let pid = pid.parse().ok().filter(|pid| *pid > 0);
-        Self { name: name.into(), pid: pid.unwrap_or_else(|| panic!("container {name} does not run")) }
+        Self { name: name.into(), pid: pid.unwrap_or_else(|| panic!("container {name} is not running")) }
     }
 
     /// Like [`Container::running`]; with the full ID, the kernel can be asked half a second earlier than Docker.

@@ -82,7 +82,7 @@ pub fn compare(listener: &Member, heard: &Heard, wanted: &[Stream]) -> Result<()
         return Ok(());
     }
     Err(format!(
-        "{} should have heard {missing:#?} and heard instead {wrong:#?}, and {} frames of others",
+        "{} should have received {missing:#?} but received {wrong:#?}, and {} frames of others",
         listener.name, heard.others
     ))
 }

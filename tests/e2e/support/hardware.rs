@@ -103,7 +103,7 @@ impl Adapter {
     pub fn plug(&self) {
         run("adapter", &["plug", self.id]);
         eventually(&format!("{} comes with its adapter", self.interface), || {
-            link(self.interface).map(|_| ()).ok_or_else(|| "it is not there".into())
+            link(self.interface).map(|_| ()).ok_or_else(|| "the interface does not exist".into())
         });
     }
 
@@ -111,8 +111,8 @@ impl Adapter {
     #[track_caller]
     pub fn plug_anywhere(&self) {
         run("adapter", &["plug", self.id]);
-        eventually("an interface comes with the adapter", || {
-            in_slot(self).ok_or_else(|| "none is there".into())
+        eventually("the adapter's interface appears", || {
+            in_slot(self).ok_or_else(|| "the slot has no interface".into())
         });
     }
 

@@ -146,7 +146,7 @@ impl Running {
                 ended => {
                     let complaint = self.complaint();
                     return Err(format!(
-                        "{} never said {begin:?} ({ended:?}): {said} {complaint}",
+                        "{} never printed {begin:?} ({ended:?}): {said} {complaint}",
                         self.what
                     ));
                 }

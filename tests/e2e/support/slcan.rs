@@ -81,7 +81,7 @@ impl Wire {
             fs::read_link(format!("/proc/self/fd/{}", pair.slave.as_raw_fd())).expect("/proc is mounted");
         // It exits at once, and the line remains an adapter as long as we hold it open.
         run("slcan_attach", &["-n", interface, &path.to_string_lossy()]);
-        assert!(link(interface).is_some(), "slcan_attach made no {interface}");
+        assert!(link(interface).is_some(), "slcan_attach did not create {interface}");
         Adapter { wire: self.clone(), interface: interface.into(), line: Some(pair.slave) }
     }
 

@@ -38,7 +38,7 @@ impl Strangers {
     /// Asserts that nobody touched them, and that nothing was left with them.
     #[track_caller]
     pub fn assert_untouched(&self, meanwhile: &str) {
-        assert_eq!(look(), self.0, "{meanwhile}: what is not canhub's was touched");
+        assert_eq!(look(), self.0, "{meanwhile}: foreign objects were changed");
     }
 }
 

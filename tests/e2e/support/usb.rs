@@ -88,7 +88,7 @@ impl Wire {
         let attach = format!("{port} {} {device} {USB_SPEED_HIGH}", kernels.as_raw_fd());
         fs::write(format!("{HOST_CONTROLLER}/attach"), attach).expect("the port is free");
         let interface = eventually(&format!("the adapter {serial} becomes an interface"), || {
-            interface_at(port).ok_or_else(|| "it is not there".to_owned())
+            interface_at(port).ok_or_else(|| "the interface does not exist".to_owned())
         });
         Adapter { wire: self.clone(), port, interface }
     }
