@@ -60,7 +60,7 @@ impl Repair {
 /// Rules whose end does not exist are left out: the end is not due yet or could not be created, and then the earlier
 /// step has already reported the failure. A step without rules left is skipped.
 pub fn apply(kernel: &dyn Kernel, steps: &[Step], mut done: impl FnMut(StepResult<'_>)) {
-    let mut made = BTreeMap::new();
+    let mut made = Made::default();
     for step in steps {
         let Some(step) = within_reach(step, &made) else { continue };
         let started = Instant::now();
@@ -69,9 +69,23 @@ pub fn apply(kernel: &dyn Kernel, steps: &[Step], mut done: impl FnMut(StepResul
     }
 }
 
-fn within_reach<'a>(step: &'a Step, made: &BTreeMap<IfName, u32>) -> Option<Cow<'a, Step>> {
-    let Action::AddRules { rules, ends } = &step.action else { return Some(Cow::Borrowed(step)) };
-    let stands = |name: &IfName| made.contains_key(name) || ends.contains_key(name);
+/// What the steps so far have made.
+#[derive(Default)]
+struct Made {
+    /// The index of each hub and host end, by its name.
+    ends: BTreeMap<IfName, u32>,
+    /// The index of each container end, by the name of its host end.
+    beyond: BTreeMap<IfName, u32>,
+}
+
+fn within_reach<'a>(step: &'a Step, made: &Made) -> Option<Cow<'a, Step>> {
+    let (rules, ends) = match &step.action {
+        Action::AddRules { rules, ends } => (rules, ends),
+        // The pair could not be made, which is the failure of the step before.
+        Action::Pace { index: None, host, .. } if !made.beyond.contains_key(host) => return None,
+        _ => return Some(Cow::Borrowed(step)),
+    };
+    let stands = |name: &IfName| made.ends.contains_key(name) || ends.contains_key(name);
     let ready = |rule: &&NamedRule| stands(&rule.source) && stands(&rule.destination);
     if rules.iter().all(|rule| ready(&rule)) {
         return Some(Cow::Borrowed(step));
@@ -89,29 +103,31 @@ fn within_reach<'a>(step: &'a Step, made: &BTreeMap<IfName, u32>) -> Option<Cow<
     }))
 }
 
-fn carry_out(
-    kernel: &dyn Kernel,
-    action: &Action,
-    made: &mut BTreeMap<IfName, u32>,
-) -> crate::kernel::Result<()> {
+fn carry_out(kernel: &dyn Kernel, action: &Action, made: &mut Made) -> crate::kernel::Result<()> {
     match action {
         Action::CreateHub { name, mtu, alias } => {
-            made.insert(name.clone(), kernel.create_vcan(name, *mtu, alias)?);
+            made.ends.insert(name.clone(), kernel.create_vcan(name, *mtu, alias)?);
             Ok(())
         }
         Action::CreatePair { host, end, sandbox, mtu, alias } => {
             let pair = PairSpec { host, end, sandbox: sandbox.as_deref(), mtu: *mtu, alias };
-            made.insert(host.clone(), kernel.create_pair(&pair)?);
+            let indices = kernel.create_pair(&pair)?;
+            made.ends.insert(host.clone(), indices.host);
+            made.beyond.insert(host.clone(), indices.end);
             Ok(())
         }
         Action::Change { sandbox, index, change, .. } => {
             kernel.change_link(sandbox.as_deref(), *index, change)
         }
         Action::Configure { index, change, up, .. } => kernel.configure(*index, change, *up),
+        Action::Pace { sandbox, host, index, pace, .. } => {
+            let Some(index) = index.or_else(|| made.beyond.get(host).copied()) else { return Ok(()) };
+            kernel.pace(sandbox, index, *pace)
+        }
         Action::Delete { sandbox, index, .. } => kernel.delete_link(sandbox.as_deref(), *index),
         Action::DeleteRules(rules) => kernel.delete_rules(rules),
         Action::AddRules { rules, ends } => {
-            let index = |name: &IfName| made.get(name).or_else(|| ends.get(name)).copied();
+            let index = |name: &IfName| made.ends.get(name).or_else(|| ends.get(name)).copied();
             let between =
                 |rule: &NamedRule| Some(rule.between(index(&rule.source)?, index(&rule.destination)?));
             kernel.add_rules(&rules.iter().filter_map(between).collect::<Vec<_>>())

@@ -8,6 +8,7 @@ use crate::{
     kernel::Cookie,
     names::{EndpointId, IfName, NetworkId},
     options::Naming,
+    pace::Rate,
 };
 
 /// The attachment of a container to a bus. Docker creates a new one at every start of the container.
@@ -19,6 +20,9 @@ pub struct Endpoint {
     pub network: NetworkId,
     /// The interface name in the container.
     pub ifname: Naming,
+    /// How fast the container may send, where that is not as its network says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// Its lifecycle stage.
     pub stage: Stage,
     /// The namespace in which its container end was last seen. Another one at the same path is another container's.

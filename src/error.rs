@@ -52,6 +52,11 @@ impl Error {
         move |source| Self::Kernel { operation, source }
     }
 
+    /// Whether the kernel has no module that would do it.
+    pub fn lacks_module(&self) -> bool {
+        matches!(self, Self::Kernel { source, .. } if source.refusal() == Refusal::NotSupported)
+    }
+
     /// Whether something changed between reading and acting, so that retrying may succeed.
     pub fn is_race(&self) -> bool {
         matches!(self, Self::Kernel { source, .. } if matches!(source.refusal(), Refusal::Gone | Refusal::Exists | Refusal::Busy))
@@ -122,6 +127,9 @@ impl Operation {
             }
             (Refusal::NotSupported, _, Some(Action::Configure { .. })) => {
                 "; the driver does not support all of these settings: see `ip -details link show`, and remove those that it lacks"
+            }
+            (Refusal::NotSupported, _, Some(Action::Pace { .. })) => {
+                "; the kernel module sch_tbf is missing: `modprobe sch_tbf`"
             }
             (Refusal::Other, _, Some(Action::Configure { .. })) => {
                 "; the driver rejected these settings: `ip -details link show` lists its clock and limits"

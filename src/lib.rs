@@ -2,7 +2,7 @@
 //!
 //! A request passes through these modules from top to bottom: [`driver::server`] reads it from the socket, and
 //! [`driver::routes`] turns it into a call of the [`manager`], whose [`model`] knows what Docker wants ([`network`],
-//! [`endpoint`], [`options`], [`adapter`]). [`plan`] is a pure function that compares this with what the [`kernel`]
+//! [`endpoint`], [`options`], [`adapter`], [`pace`]). [`plan`] is a pure function that compares this with what the [`kernel`]
 //! has, and [`apply`] carries out the steps. [`reconcile`] does the same for everything, on every event and audit.
 //! [`state`] keeps what Docker sends only once across crashes and reboots, [`lock`] keeps a second canhub away from it
 //! and from the buses, and [`docker`] queries Docker's API in the background for what it never sends. Everything that
@@ -65,6 +65,7 @@ pub mod model;
 pub mod names;
 pub mod network;
 pub mod options;
+pub mod pace;
 pub mod plan;
 pub mod reconcile;
 pub mod rustycan4docker;

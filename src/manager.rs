@@ -53,7 +53,7 @@ use crate::{
     model::Model,
     names::NetworkId,
     network::Network,
-    plan::{Blocks, Plan, Step},
+    plan::{Action, Blocks, Plan, Step},
     state::Store,
     status::StartupValidation,
 };
@@ -73,6 +73,8 @@ pub struct Manager {
     frames: FrameCounts,
     /// Containers that Docker failed to start because canhub was not running.
     late: Mutex<Vec<String>>,
+    /// When the kernel last turned out to lack the qdisc for pacing.
+    unpaced: Mutex<Option<Instant>>,
 }
 
 impl Manager {
@@ -88,6 +90,7 @@ impl Manager {
             startup: Startup::now(),
             frames: FrameCounts::default(),
             late: Mutex::default(),
+            unpaced: Mutex::default(),
         };
         manager.adopt();
         manager
@@ -115,6 +118,11 @@ impl Manager {
         self.startup.validation()
     }
 
+    /// Tries pacing again, although the kernel lacked the qdisc for it.
+    pub(crate) fn pace_again(&self) {
+        *self.unpaced.lock() = None;
+    }
+
     /// The model, for reading.
     pub(crate) fn model(&self) -> MutexGuard<'_, Model> {
         self.model.lock()
@@ -137,7 +145,13 @@ impl Manager {
         }
         model.outdate_looks();
         let model = &*model;
-        apply(&*self.kernel, steps, |step| done(model, step));
+        apply(&*self.kernel, steps, |step| {
+            if let Action::Pace { pace: Some(_), .. } = step.step.action {
+                *self.unpaced.lock() =
+                    step.result.as_ref().is_err_and(Error::lacks_module).then(Instant::now);
+            }
+            done(model, step);
+        });
     }
 }
 

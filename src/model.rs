@@ -26,6 +26,8 @@ pub struct Model {
     awaited: BTreeSet<EndpointId>,
     /// Endpoints whose containers ended without notice from Docker; they are collected soon.
     dead: BTreeSet<EndpointId>,
+    /// Shares of overloaded wires, in bit/s.
+    shares: BTreeMap<EndpointId, u32>,
     generation: u64,
 }
 
@@ -104,6 +106,7 @@ impl Model {
         self.containers.remove(id);
         self.awaited.remove(id);
         self.dead.remove(id);
+        self.shares.remove(id);
         self.endpoints.remove(id)
     }
 
@@ -135,6 +138,16 @@ impl Model {
     /// Whether an endpoint's container has ended without notice from Docker; it no longer counts as a member.
     pub fn is_dead(&self, id: &EndpointId) -> bool {
         self.dead.contains(id)
+    }
+
+    /// Sets the shares of overloaded wires, in bit/s. Endpoints without a share send as fast as they may.
+    pub fn set_shares(&mut self, shares: BTreeMap<EndpointId, u32>) {
+        self.shares = shares;
+    }
+
+    /// The shares of overloaded wires, in bit/s.
+    pub fn shares(&self) -> &BTreeMap<EndpointId, u32> {
+        &self.shares
     }
 
     /// An engine listed this network or endpoint.
@@ -222,6 +235,8 @@ impl Model {
                 sandbox: endpoint.sandbox()?.to_owned(),
                 namespace: endpoint.namespace,
                 awaited: self.awaited.contains(&endpoint.id),
+                rate: endpoint.rate,
+                share: self.shares.get(&endpoint.id).copied(),
             })
         };
         Bus {

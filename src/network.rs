@@ -12,6 +12,7 @@ use crate::{
     endpoint::{Endpoint, Stage},
     names::{EndpointId, IfName, NetworkId},
     options::{HubChoice, Naming, NetworkOptions, RawOptions, looks_like_hardware},
+    pace::Rate,
 };
 
 /// A bus as requested.
@@ -137,7 +138,7 @@ impl Network {
         let options = &self.options;
         let heal = if options.heal { "" } else { " heal=off" };
         let known = matches!(options.hub, HubChoice::Adapter(Adapter::Known { .. }));
-        let more = known || !options.settings.is_empty() || !options.adapter_wait;
+        let more = known || !options.settings.is_empty() || !options.adapter_wait || options.rate.is_some();
         let more = if more { " more" } else { "" };
         format!(
             "canhub net={}{hub_word} name={} frames={}{heal}{more}",
@@ -156,6 +157,12 @@ impl Network {
             if alias.len() + sandbox.len() <= ALIAS_MAX {
                 alias.push_str(&sandbox);
             }
+        }
+        // It fits unless all names have their full length; then the network's rate stands in for it.
+        if let Some(rate) = endpoint.rate.map(|rate| format!(" rate={rate}"))
+            && alias.len() + rate.len() <= ALIAS_MAX
+        {
+            alias.push_str(&rate);
         }
         alias
     }
@@ -188,6 +195,8 @@ pub struct AliasEndpoint {
     pub ifname: Naming,
     /// The container's sandbox, if it fitted.
     pub sandbox: Option<PathBuf>,
+    /// How fast the container may send, if that was asked for and fitted.
+    pub rate: Option<Rate>,
 }
 
 impl Alias {
@@ -220,6 +229,7 @@ impl Alias {
                 ifname: get("if")?.parse().ok()?,
                 // An absolute path replaces the folder.
                 sandbox: get("sb").map(|path| PathBuf::from(DOCKER_NETNS).join(path)),
+                rate: get("rate").and_then(|rate| rate.parse().ok()),
             }),
         };
         Some(Self { network: get("net")?.try_into().ok()?, options, more, endpoint })
@@ -230,7 +240,7 @@ impl AliasEndpoint {
     /// The endpoint that the alias describes.
     pub fn into_endpoint(self, network: NetworkId) -> Endpoint {
         let stage = self.sandbox.map_or(Stage::Left, |sandbox| Stage::Joined { sandbox });
-        Endpoint { id: self.id, network, ifname: self.ifname, stage, namespace: None }
+        Endpoint { id: self.id, network, ifname: self.ifname, rate: self.rate, stage, namespace: None }
     }
 }
 
@@ -248,6 +258,7 @@ mod tests {
             id: "0123456789abcdef".repeat(4).try_into().unwrap(),
             network: network.id.clone(),
             ifname: ifname.parse().unwrap(),
+            rate: None,
             stage: Stage::Joined { sandbox: "/var/run/docker/netns/234422f80b09".into() },
             namespace: None,
         }
@@ -280,6 +291,11 @@ mod tests {
             let again = pair.endpoint.unwrap().into_endpoint(network.id.clone());
             assert_eq!(again, endpoint);
         }
+        let network = network(&[]);
+        let paced = Endpoint { rate: Some(Rate::Bits(125_000)), ..endpoint(&network, "can0") };
+        let alias = Alias::parse(&network.pair_alias(&paced)).unwrap();
+        assert_eq!(alias.endpoint.unwrap().into_endpoint(network.id.clone()), paced);
+        assert!(Alias::parse(&self::network(&[("rate", "off")]).hub_alias()).unwrap().more);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::{
     adapter::{self, Adapter, Settings},
     kernel::{CAN_MTU, CANFD_MTU, CANXL_MTU},
     names::IfName,
+    pace::Rate,
     suggest::did_you_mean,
 };
 
@@ -17,11 +18,21 @@ pub const DOCKER_IFNAME: &str = "com.docker.network.endpoint.ifname";
 /// Prefix of Docker's own options; those that canhub does not use are ignored.
 const DOCKER_PREFIX: &str = "com.docker.";
 
-const KEYS: &[&str] =
-    &["hub", "adapter", "adapter-wait", "ifname", "frames", "heal", "vxcan.dev", "vxcan.id", "vxcan.peer"];
-const ENDPOINT_KEYS: &[&str] = &[DOCKER_IFNAME, "ifname", "vxcan.peer"];
+const KEYS: &[&str] = &[
+    "hub",
+    "adapter",
+    "adapter-wait",
+    "ifname",
+    "frames",
+    "heal",
+    "rate",
+    "vxcan.dev",
+    "vxcan.id",
+    "vxcan.peer",
+];
+const ENDPOINT_KEYS: &[&str] = &[DOCKER_IFNAME, "ifname", "rate", "vxcan.peer"];
 /// Keys whose meaning is settled but which are not implemented yet.
-const NOT_YET: &[&str] = &["allow-rx", "allow-tx", "rate", "delay", "loss", "span"];
+const NOT_YET: &[&str] = &["allow-rx", "allow-tx", "delay", "loss", "span"];
 
 /// Options as Docker sends them and as the state file stores them.
 pub type RawOptions = BTreeMap<String, String>;
@@ -46,6 +57,17 @@ pub struct NetworkOptions {
     pub settings: Settings,
     /// Whether containers may start while the adapter is missing (`on`), or are refused (`fail`).
     pub adapter_wait: bool,
+    /// How fast containers may send; `None`: as fast as the wire, if there is one.
+    pub rate: Option<Rate>,
+}
+
+/// The options of an endpoint: for one container, what the network says for all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EndpointOptions {
+    /// The interface name in the container.
+    pub ifname: Option<Naming>,
+    /// How fast the container may send.
+    pub rate: Option<Rate>,
 }
 
 /// The interface of a bus on the host, as requested.
@@ -156,21 +178,44 @@ impl NetworkOptions {
             Some("fail") => false,
             Some(other) => return Err(format!("option adapter-wait={other}: must be on or fail")),
         };
-        Ok(Self { hub, ifname, frames, heal: on_off("heal", get("heal"))?, settings, adapter_wait })
+        let rate = get("rate").map(rate).transpose()?;
+        within_bitrate(rate, &settings)?;
+        Ok(Self { hub, ifname, frames, heal: on_off("heal", get("heal"))?, settings, adapter_wait, rate })
     }
 }
 
-/// Parses the interface name that an endpoint asks for, if any.
+impl EndpointOptions {
+    /// Parses the options of an endpoint.
+    ///
+    /// # Errors
+    /// As [`NetworkOptions::parse`].
+    pub fn parse(raw: &RawOptions) -> Result<Self, String> {
+        let options = known(raw, ENDPOINT_KEYS)?;
+        let get = |key: &str| options.get(key).copied();
+        let exact = [DOCKER_IFNAME, "ifname"].into_iter().find_map(|key| Some((key, get(key)?)));
+        let ifname = match exact {
+            Some((key, name)) => Some(Naming::Exact(ifname(key, name)?)),
+            None => get("vxcan.peer").map(prefix).transpose()?,
+        };
+        Ok(Self { ifname, rate: get("rate").map(rate).transpose()? })
+    }
+}
+
+/// Rejects a rate above the bitrate that the network sets.
 ///
 /// # Errors
-/// As [`NetworkOptions::parse`].
-pub fn parse_endpoint(raw: &RawOptions) -> Result<Option<Naming>, String> {
-    let options = known(raw, ENDPOINT_KEYS)?;
-    let get = |key: &str| options.get(key).copied();
-    if let Some((key, name)) = [DOCKER_IFNAME, "ifname"].into_iter().find_map(|key| Some((key, get(key)?))) {
-        return Ok(Some(Naming::Exact(ifname(key, name)?)));
+/// One sentence that names both.
+pub fn within_bitrate(rate: Option<Rate>, settings: &Settings) -> Result<(), String> {
+    match (rate, settings.bitrate) {
+        (Some(Rate::Bits(rate)), Some(bitrate)) if rate > bitrate => {
+            Err(format!("option rate={rate}: must not be higher than bitrate={bitrate}"))
+        }
+        _ => Ok(()),
     }
-    get("vxcan.peer").map(prefix).transpose()
+}
+
+fn rate(value: &str) -> Result<Rate, String> {
+    value.parse().map_err(|why| format!("option rate={value}: {why}"))
 }
 
 /// Whether this is a name that the kernel gives to hardware. canhub waits for such an interface and never creates it.

@@ -25,7 +25,7 @@ use crate::{
     error::Error,
     manager::{Handle, Manager},
     model::Model,
-    plan::Scope,
+    plan::{Action, Scope},
     status::StartupValidation,
 };
 
@@ -107,6 +107,7 @@ impl Manager {
     /// # Errors
     /// If the kernel cannot be read.
     pub fn heal(&self) -> Result<Vec<Repair>, Error> {
+        self.pace_again();
         let mut repairs = self.repair_records();
         self.look_and_repair(&Memory::asked_for(), |model, done| repairs.push(Repair::new(model, done)))?;
         Ok(repairs)
@@ -146,6 +147,13 @@ impl Manager {
             let mut outcome =
                 LookResult { pending: held_back || unsettled || retry || dying, ..LookResult::default() };
             self.carry_out(&mut model, &plan.steps, |model, done| {
+                // The next pass finds it to be a problem, which has a message of its own.
+                if matches!(done.step.action, Action::Pace { .. })
+                    && done.result.as_ref().is_err_and(Error::lacks_module)
+                {
+                    outcome.pending = true;
+                    return;
+                }
                 also(model, &done);
                 match memory.account(self.events(), model, &done) {
                     true => outcome.healed += 1,

@@ -126,6 +126,9 @@ pub struct MemberStatus {
     /// The lifecycle stage, with the container's sandbox.
     #[serde(flatten)]
     pub stage: Stage,
+    /// Its current pace in bit/s; `None` if it is not paced.
+    #[serde(default)]
+    pub rate: Option<u32>,
     /// Repairs of this member since canhub started.
     pub heals: u64,
     /// Its frames.

@@ -246,6 +246,7 @@ mod tests {
             peer: None,
             txqueuelen: 10,
             controller: Some(Box::new(controller)),
+            qdisc: None,
         }
     }
 

@@ -133,6 +133,7 @@ mod tests {
             peer: None,
             txqueuelen: 1000,
             controller: None,
+            qdisc: None,
         }
     }
 

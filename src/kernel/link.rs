@@ -1,7 +1,7 @@
 //! Link messages: requests are built with rtnetlink's builders, responses are parsed here.
 //!
 //! Parsed by hand, because it must never fail: netlink-packet-route parses some sixty attributes and rejects a message
-//! if one of them is new or odd. canhub needs seven.
+//! if one of them is new or odd. canhub needs eight.
 
 use std::os::fd::RawFd;
 
@@ -14,7 +14,7 @@ use rtnetlink::{
     packet_core::{NlaBuffer, NlasIterator, parse_string, parse_u32},
 };
 
-use super::{Controller, History, Link, LinkChange, LinkKind, OWN_INDEX_BASE, PairSpec, controller};
+use super::{Controller, History, Link, LinkChange, LinkKind, OWN_INDEX_BASE, PairSpec, Qdisc, controller};
 use crate::names::IfName;
 
 const RTM_NEWLINK: u16 = 16;
@@ -25,6 +25,7 @@ const IFF_UP: u32 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
+const IFLA_QDISC: u16 = 6;
 const IFLA_TXQLEN: u16 = 13;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
@@ -60,9 +61,11 @@ fn hash(name: &IfName, attempt: u32) -> u32 {
 /// can-gw compares indices across namespaces. Ours are far above any that the kernel assigns, even on the host and odd
 /// in containers, so that the index of a container end never equals the target of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct PairIndices {
-    pub(super) host: u32,
-    pub(super) end: u32,
+pub struct PairIndices {
+    /// Of the host end.
+    pub host: u32,
+    /// Of the container end, in its namespace.
+    pub end: u32,
 }
 
 impl PairIndices {
@@ -135,13 +138,14 @@ pub(super) fn parse(message_type: u16, payload: &[u8]) -> Option<Link> {
     let word = |at: usize| payload.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
     let hardware_type = u16::from_ne_bytes(payload.get(2..4)?.try_into().ok()?);
     let (mut name, mut mtu, mut txqueuelen, mut peer, mut alias) = (None, 0, 0, None, None);
-    let mut info = Info::default();
+    let (mut info, mut qdisc) = (Info::default(), None);
     for nla in NlasIterator::new(payload.get(IFINFOMSG_LEN..)?).filter_map(Result::ok) {
         match nla.kind() {
             IFLA_IFNAME => name = parse_string(nla.value()).ok(),
             IFLA_MTU => mtu = parse_u32(nla.value()).ok()?,
             IFLA_TXQLEN => txqueuelen = parse_u32(nla.value()).unwrap_or_default(),
             IFLA_LINK => peer = parse_u32(nla.value()).ok(),
+            IFLA_QDISC => qdisc = parse_string(nla.value()).ok().and_then(|kind| Qdisc::of_kind(&kind)),
             IFLA_IFALIAS => alias = parse_string(nla.value()).ok(),
             IFLA_LINKINFO => info = Info::parse(&nla),
             _ => {}
@@ -164,6 +168,7 @@ pub(super) fn parse(message_type: u16, payload: &[u8]) -> Option<Link> {
         peer,
         txqueuelen,
         controller: info.controller.map(Box::new),
+        qdisc,
     })
 }
 

@@ -8,14 +8,14 @@ use std::{
 
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE};
 
 use super::{
-    ControllerChange, Identity, Inside, Kernel, KernelError, Link, LinkChange, PairSpec, Refusal, Result,
-    Rule, RuleStatus, cangw, controller, identity,
+    ControllerChange, Gauge, Identity, Inside, Kernel, KernelError, Link, LinkChange, Pace, PairSpec,
+    Refusal, Result, Rule, RuleStatus, cangw, controller, identity,
     link::{self, PairIndices},
     mark::Mark,
-    module, namespace, netns,
+    module, namespace, netns, qdisc,
     socket::RouteSocket,
 };
 use crate::names::IfName;
@@ -66,14 +66,14 @@ impl Kernel for Linux {
 
     fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>> {
         let Some(namespace) = netns::open(sandbox)? else { return Ok(None) };
-        let links = netns::run_in(&namespace, || RouteSocket::open()?.dump(link::list(), link::parse))?;
+        let links = netns::run_in(&namespace, links_inside)?;
         Ok(Some(self.mark.read(links)))
     }
 
     /// One thread visits them one after another, so only one namespace is open at a time.
     fn look_into(&self, sandboxes: BTreeSet<&Path>) -> BTreeMap<PathBuf, Result<Option<Inside>>> {
         let look = || {
-            let links = self.mark.read(RouteSocket::open()?.dump(link::list(), link::parse)?);
+            let links = self.mark.read(links_inside()?);
             Ok(Inside { links, cookie: namespace::current_cookie() })
         };
         let looks = netns::run_in_each(sandboxes, look);
@@ -99,7 +99,7 @@ impl Kernel for Linux {
         Ok(index)
     }
 
-    fn create_pair(&self, pair: &PairSpec<'_>) -> Result<u32> {
+    fn create_pair(&self, pair: &PairSpec<'_>) -> Result<PairIndices> {
         let namespace = match pair.sandbox {
             Some(path) => Some(netns::open(path)?.ok_or(Errno::ENOENT)?),
             None => None,
@@ -121,7 +121,7 @@ impl Kernel for Linux {
             }
         };
         undo_on_error(set_up(), || self.delete_link(None, indices.host))?;
-        Ok(indices.host)
+        Ok(indices)
     }
 
     fn change_link(&self, sandbox: Option<&Path>, index: u32, change: &LinkChange) -> Result<()> {
@@ -139,6 +139,34 @@ impl Kernel for Linux {
             None => Ok(()),
             Some((_, err)) => Err(err),
         }
+    }
+
+    fn pace(&self, sandbox: &Path, index: u32, pace: Option<Pace>) -> Result<()> {
+        let (request, flags) = match pace {
+            Some(pace) => (qdisc::Request::Set(index, pace), NLM_F_CREATE | NLM_F_REPLACE),
+            None => (qdisc::Request::Remove(index), 0),
+        };
+        within(Some(sandbox), || match RouteSocket::open()?.change(request, flags) {
+            // "Specified qdisc kind is unknown": neither built in nor found by modprobe.
+            Err(KernelError::Refused { errno, words }) if is_missing(&errno) && pace.is_some() => {
+                Err(KernelError::Refused { errno: Errno::EOPNOTSUPP.into(), words })
+            }
+            // Another qdisc than canhub's, or none: `Invalid handle`.
+            Err(err) if pace.is_none() && (err.refusal() == Refusal::Gone || is_no_match(&err)) => Ok(()),
+            changed => changed,
+        })
+    }
+
+    fn gauge(&self, adapter: u32, ends: &[u32]) -> Result<Gauge> {
+        let mut socket = RouteSocket::open()?;
+        let queues = socket.get([qdisc::Request::Get(adapter)], NLM_F_ECHO, qdisc::parse)?;
+        let links = || std::iter::once(adapter).chain(ends.iter().copied());
+        let counts = socket.get(links().map(qdisc::Counted), 0, qdisc::parse_counts)?;
+        let count = |index: u32| counts.iter().find(|(counted, ..)| *counted == index);
+        let (_, queue) = queues.iter().find(|(index, _)| *index == adapter).ok_or(Errno::ENODEV)?;
+        let &(_, _, sent) = count(adapter).ok_or(Errno::ENODEV)?;
+        let from = ends.iter().map(|end| count(*end).map(|(_, received, _)| *received)).collect();
+        Ok(Gauge { queued: queue.queued, sent, from })
     }
 
     fn delete_link(&self, sandbox: Option<&Path>, index: u32) -> Result<()> {
@@ -168,8 +196,7 @@ impl Kernel for Linux {
         let refused = RouteSocket::open()?.changes(named.map(cangw::Request::Delete), 0)?;
         let is_gone = |err: &KernelError| {
             // gw.c returns EINVAL if no rule is equal, ENODEV if an interface is gone.
-            let no_match = matches!(err, KernelError::Refused { errno, .. } if errno.raw_os_error() == Some(Errno::EINVAL as i32));
-            no_match || matches!(err.refusal(), Refusal::Gone | Refusal::NotSupported)
+            is_no_match(err) || matches!(err.refusal(), Refusal::Gone | Refusal::NotSupported)
         };
         refused.into_iter().map(|(_, err)| err).find(|err| !is_gone(err)).map_or(Ok(()), Err)
     }
@@ -180,6 +207,22 @@ fn within<T: Send>(sandbox: Option<&Path>, work: impl FnOnce() -> Result<T> + Se
         None => work(),
         Some(path) => netns::run_in(netns::open(path)?.ok_or(Errno::ENOENT)?, work),
     }
+}
+
+/// All links of the current thread's namespace, with their qdiscs.
+fn links_inside() -> Result<Vec<Link>> {
+    let mut socket = RouteSocket::open()?;
+    let links = socket.dump(link::list(), link::parse)?;
+    qdisc::complete(&mut socket, links)
+}
+
+/// `EINVAL`: nothing matches the request.
+fn is_no_match(err: &KernelError) -> bool {
+    matches!(err, KernelError::Refused { errno, .. } if errno.raw_os_error() == Some(Errno::EINVAL as i32))
+}
+
+fn is_missing(errno: &std::io::Error) -> bool {
+    errno.raw_os_error() == Some(Errno::ENOENT as i32)
 }
 
 fn change_in_place(index: u32, change: &LinkChange) -> Result<()> {

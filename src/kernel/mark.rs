@@ -69,6 +69,7 @@ mod tests {
             peer: None,
             txqueuelen: 1000,
             controller: None,
+            qdisc: None,
         };
         let link = mark.read(vec![link]).remove(0);
         (link.kind, link.alias)

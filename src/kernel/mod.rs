@@ -21,6 +21,7 @@ mod module;
 mod monitor;
 mod namespace;
 mod netns;
+mod qdisc;
 mod socket;
 
 use std::{
@@ -34,11 +35,13 @@ pub use controller::{
 };
 pub use disk::{FreeSpace, free_space};
 pub use identity::{Identity, Usb};
+pub use link::PairIndices;
 pub use linux::Linux;
 pub use module::request as request_module;
 pub use monitor::{LinkEvent, watch};
 pub use namespace::{Cookie, Inside};
 pub use netns::boot_id;
+pub use qdisc::{Gauge, Pace, Qdisc};
 
 use crate::names::IfName;
 
@@ -75,6 +78,8 @@ pub struct Link {
     pub txqueuelen: u32,
     /// The controller, for hardware (and slcan) whose driver reports one.
     pub controller: Option<Box<Controller>>,
+    /// The root qdisc, if it is not one of the kernel's defaults. On the host only its kind is read.
+    pub qdisc: Option<Qdisc>,
 }
 
 /// The kinds of interfaces that matter to canhub.
@@ -217,10 +222,10 @@ pub trait Kernel: Send + Sync + 'static {
     /// Creates a vcan, up, and returns its index.
     fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32>;
 
-    /// Creates a pair, both ends up if possible, and returns the index of the host end.
+    /// Creates a pair, both ends up if possible, and returns their indices.
     ///
     /// On failure nothing is left behind.
-    fn create_pair(&self, pair: &PairSpec<'_>) -> Result<u32>;
+    fn create_pair(&self, pair: &PairSpec<'_>) -> Result<PairIndices>;
 
     /// Changes a link on the host or in a sandbox.
     fn change_link(&self, sandbox: Option<&Path>, index: u32, change: &LinkChange) -> Result<()>;
@@ -230,6 +235,19 @@ pub trait Kernel: Send + Sync + 'static {
     /// # Errors
     /// The driver's error: `EINVAL`, `ERANGE` or `EDOM` for a bit timing, `EOPNOTSUPP` for a mode or termination.
     fn configure(&self, index: u32, change: &ControllerChange, up: bool) -> Result<()>;
+
+    /// Sets the pace of a link in a sandbox, replacing any other qdisc; `None` restores the default if the qdisc is
+    /// canhub's. Frames queued in a replaced qdisc are lost.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` if the kernel has no `sch_tbf`.
+    fn pace(&self, sandbox: &Path, index: u32, pace: Option<Pace>) -> Result<()>;
+
+    /// The queue and the counters of an adapter, and the frames received from these host ends.
+    ///
+    /// # Errors
+    /// If the adapter does not exist.
+    fn gauge(&self, adapter: u32, ends: &[u32]) -> Result<Gauge>;
 
     /// Deletes a link on the host or in a sandbox. A link that no longer exists is not an error.
     fn delete_link(&self, sandbox: Option<&Path>, index: u32) -> Result<()>;

@@ -139,6 +139,32 @@ impl RouteSocket {
         Err(Errno::EINTR.into())
     }
 
+    /// Asks for single objects in one send. `parse` sees the type and payload of each answer; what is refused, because
+    /// it is gone, has none.
+    pub(super) fn get<M: NetlinkSerializable, T>(
+        &mut self,
+        requests: impl IntoIterator<Item = M>,
+        flags: u16,
+        parse: impl Fn(u16, &[u8]) -> Option<T>,
+    ) -> Result<Vec<T>> {
+        let (mut found, mut batch) = (Vec::new(), Vec::new());
+        let mut requests = (1..).zip(requests).peekable();
+        while let Some((sequence, request)) = requests.next() {
+            let closes = (sequence as usize).is_multiple_of(BATCH_MESSAGES) || requests.peek().is_none();
+            let ack = if closes { NLM_F_ACK } else { 0 };
+            batch.extend_from_slice(&encode(request, flags | NLM_F_REQUEST | ack, sequence));
+            if closes {
+                self.send(&std::mem::take(&mut batch))?;
+                self.receive(|reply| {
+                    found.extend(parse(reply.kind, reply.payload));
+                    let ends = reply.kind == NLMSG_ERROR && reply.sequence == sequence;
+                    Ok(if ends { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+                })?;
+            }
+        }
+        Ok(found)
+    }
+
     fn settle(&mut self, batch: &[u8], last: u32, refused: &mut Vec<(usize, KernelError)>) -> Result<()> {
         self.send(batch)?;
         self.receive(|reply| {

@@ -9,21 +9,36 @@ use crate::{
     kernel::LinkChange,
     model::Model,
     network::{Found, Network},
+    options::RawOptions,
     plan::{Action, Have, Step, carriers, unread_adapter},
 };
+
+/// The key of the queue's length.
+const TXQUEUELEN: &str = "txqueuelen";
 
 impl Manager {
     /// Saves the current settings of adapters that these steps will change, also on disk.
     pub(crate) fn remember_found(&self, model: &mut Model, have: &Have, steps: &[Step]) {
         let mut news = false;
         for step in steps {
-            let (Action::Configure { index, .. }, Some(id)) = (&step.action, &step.network) else { continue };
+            let (Action::Configure { index, change, .. }, Some(id)) = (&step.action, &step.network) else {
+                continue;
+            };
             let link = have.links.iter().find(|link| link.index == *index);
-            let network = model.network(id).filter(|network| network.found.is_none());
-            if let (Some(link), Some(network)) = (link, network) {
-                let settings = network.options.settings.found(link).asked();
-                let found = Some(Found { settings, up: link.up });
-                model.put_network(Network { found, ..network.clone() });
+            let (Some(link), Some(network)) = (link, model.network(id)) else { continue };
+            // The queue is lengthened without being asked for.
+            let txqueuelen = network.options.settings.txqueuelen.or(change.txqueuelen);
+            let settings = Settings { txqueuelen, ..network.options.settings.clone() };
+            let mut found =
+                network.found.clone().unwrap_or_else(|| Found { settings: RawOptions::new(), up: link.up });
+            let known = found.settings.len();
+            for (key, value) in settings.found(link).asked() {
+                if network.found.is_none() || key == TXQUEUELEN {
+                    found.settings.entry(key).or_insert(value);
+                }
+            }
+            if network.found.is_none() || found.settings.len() != known {
+                model.put_network(Network { found: Some(found), ..network.clone() });
                 news = true;
             }
         }
@@ -49,11 +64,13 @@ impl Manager {
         for link in links {
             let change = settings.change_for(link).unwrap_or_default();
             let (index, name) = (link.index, link.name.clone());
-            let action = Action::Configure { index, name, change: change.clone(), up: found.up };
+            // Where canhub was not asked to bring it up, it does not take it down either.
+            let up = if network.options.settings.configures() { found.up } else { link.up };
+            let action = Action::Configure { index, name, change: change.clone(), up };
             let down = LinkChange { up: Some(false), ..LinkChange::default() };
-            let gone_down = if found.up { Ok(()) } else { self.kernel.change_link(None, index, &down) };
+            let gone_down = if up || !link.up { Ok(()) } else { self.kernel.change_link(None, index, &down) };
             gone_down
-                .and_then(|()| self.kernel.configure(index, &change, found.up))
+                .and_then(|()| self.kernel.configure(index, &change, up))
                 .map_err(Error::kernel(action))?;
             info!(network = network.id.short(), interface = link.name, did = %format!("configure the adapter{change}"), "adapter settings restored");
         }

@@ -11,7 +11,7 @@ use crate::{
     events::{Event, Kind},
     model::Model,
     names::{EndpointId, NetworkId},
-    options::{RawOptions, parse_endpoint},
+    options::{EndpointOptions, RawOptions, within_bitrate},
     plan::Have,
 };
 
@@ -29,7 +29,7 @@ impl Manager {
         id: EndpointId,
         options: &RawOptions,
     ) -> Result<(), Error> {
-        let asked = parse_endpoint(options).map_err(Error::Refused)?;
+        let asked = EndpointOptions::parse(options).map_err(Error::Refused)?;
         let mut model = self.model.lock();
         self.know_network(&mut model, &network)?;
         if let Some(other) =
@@ -41,9 +41,11 @@ impl Manager {
                 other.id
             )));
         }
-        let ifname = asked.or_else(|| Some(model.network(&network)?.options.ifname.clone()));
-        let Some(ifname) = ifname else { return Err(unknown_network(&network)) };
-        let endpoint = Endpoint { id, network, ifname, stage: Stage::Created, namespace: None };
+        let Some(known) = model.network(&network) else { return Err(unknown_network(&network)) };
+        within_bitrate(asked.rate, &known.options.settings).map_err(Error::Refused)?;
+        let ifname = asked.ifname.unwrap_or_else(|| known.options.ifname.clone());
+        let endpoint =
+            Endpoint { id, network, ifname, rate: asked.rate, stage: Stage::Created, namespace: None };
         self.keep_endpoint(&mut model, endpoint);
         Ok(())
     }

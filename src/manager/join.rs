@@ -16,7 +16,7 @@ use crate::{
     model::Model,
     names::{EndpointId, IfName, NetworkId},
     options::{DOCKER_IFNAME, Naming},
-    plan::{Action, Blocks, Have, Plan, Rules, Sandbox, Scope, Want},
+    plan::{Action, Blocks, Have, Plan, Reason, Rules, Sandbox, Scope, Want},
 };
 
 /// How often a Join starts over if something changed between reading the kernel and acting.
@@ -56,8 +56,8 @@ impl Manager {
         let started = Instant::now();
         let mut model = self.model.lock();
         self.know_network(&mut model, &network)?;
-        let ifname = match model.endpoint(&id) {
-            Some(endpoint) if endpoint.network == network => endpoint.ifname.clone(),
+        let (ifname, rate) = match model.endpoint(&id) {
+            Some(endpoint) if endpoint.network == network => (endpoint.ifname.clone(), endpoint.rate),
             Some(endpoint) => {
                 return Err(Error::Refused(format!("endpoint {id} belongs to network {}", endpoint.network)));
             }
@@ -68,7 +68,7 @@ impl Manager {
                     "Join for an endpoint that was never created; using the network's interface name"
                 );
                 let Some(network) = model.network(&network) else { return Err(unknown_network(&network)) };
-                network.options.ifname.clone()
+                (network.options.ifname.clone(), None)
             }
         };
         refuse_taken_name(&model, &network, &id, &sandbox, &ifname)?;
@@ -76,6 +76,7 @@ impl Manager {
             id: id.clone(),
             network: network.clone(),
             ifname: ifname.clone(),
+            rate,
             stage: Stage::Joined { sandbox },
             namespace: None,
         };
@@ -124,6 +125,8 @@ impl Manager {
                 let of_the_hub =
                     done.step.endpoint.is_none() && !matches!(done.step.action, Action::AddRules { .. });
                 match done.result {
+                    // A container that is not paced works; the loop tries again, or tells why it cannot.
+                    Err(_) if matches!(done.step.action, Action::Pace { .. }) => self.signals.want_look(),
                     Ok(()) if of_the_hub => self.events.tell(Event::healed(model, &done)),
                     Ok(()) => {}
                     Err(err) => failed = failed.take().or(Some(err)),
@@ -169,6 +172,7 @@ impl Manager {
         let heals = model.network(&endpoint.network).is_none_or(|network| self.heals(network));
         let missing = plan.steps.iter().find(|step| {
             step.endpoint.is_none()
+                && step.reason != Reason::AdapterQueue
                 && matches!(
                     step.action,
                     Action::CreateHub { .. } | Action::Change { .. } | Action::Configure { .. }

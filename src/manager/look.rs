@@ -3,7 +3,7 @@
 //! Each sandbox and each adapter has its own result: if one cannot be read, it is a problem of its member or bus, and
 //! all others are planned and healed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Manager;
 use crate::{
@@ -17,14 +17,20 @@ use crate::{
 /// How often to read the can-gw rules until two readings agree.
 const RULE_READS: usize = 5;
 
+/// Where the kernel had no qdisc that paces, it is asked again after this time: somebody may have installed one.
+const UNPACED_PAUSE: Duration = Duration::from_secs(300);
+
 impl Manager {
     /// Reads the host's links and, if needed, where its adapters are plugged in.
     ///
     /// # Errors
     /// If the links cannot be listed: nothing can be planned without them.
     pub(crate) fn look_at_host<'a>(&self, hubs: impl IntoIterator<Item = &'a Hub>) -> Result<Have, Error> {
-        let mut have =
-            Have { links: self.kernel.links().map_err(Error::kernel(Listed::Links))?, ..Have::default() };
+        let mut have = Have {
+            links: self.kernel.links().map_err(Error::kernel(Listed::Links))?,
+            cannot_pace: self.unpaced.lock().is_some_and(|since| since.elapsed() < UNPACED_PAUSE),
+            ..Have::default()
+        };
         if hubs.into_iter().any(|hub| matches!(hub, Hub::Adapter(Adapter::Known { .. }))) {
             let each = |(name, read): (String, Result<Identity, KernelError>)| {
                 (name, read.map_err(|err| err.to_string()))

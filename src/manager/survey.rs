@@ -93,6 +93,7 @@ impl Manager {
             container: model.container_name(&endpoint.id).map(str::to_owned),
             interface: endpoint.ifname.to_string(),
             stage: endpoint.stage.clone(),
+            rate: None,
             heals: self.events.heals_of_endpoint(&endpoint.network, &endpoint.id),
             traffic: Traffic::default(),
         };
@@ -137,6 +138,7 @@ fn fill(bus: &mut BusStatus, hub: &Hub, have: &Have, totals: &Totals) {
         member.traffic = totals.of(&End::Member(member.endpoint.clone()));
         if let Some(end) = member.stage.sandbox().and_then(|at| have.container_end(&member.endpoint, at)) {
             member.interface.clone_from(&end.name);
+            member.rate = end.qdisc.as_ref().and_then(|qdisc| qdisc.pace).map(|pace| pace.rate);
         }
     }
 }

@@ -20,6 +20,7 @@ fn defaults_are_a_vcan_and_can0_for_classic_and_fd_frames() {
             heal: true,
             settings: Settings::default(),
             adapter_wait: true,
+            rate: None,
         }
     );
 }
@@ -37,7 +38,14 @@ fn every_error_names_the_option_the_value_and_what_to_do() {
     for (options, words) in [
         (&[("hubb", "x")][..], &["hubb=x", "did you mean hub?", "adapter"][..]),
         (&[("wombat", "1")], &["wombat=1", "valid options: hub"]),
-        (&[("rate", "5")], &["rate=5", "not supported by this version"]),
+        (&[("span", "plant")], &["span=plant", "not supported by this version"]),
+        (&[("rate", "0")], &["rate=0", "off", "1000 to 100000000"]),
+        (&[("rate", "-5000")], &["rate=-5000", "off", "like 500000"]),
+        (&[("rate", "fast")], &["rate=fast", "off", "like 500000"]),
+        (
+            &[("adapter", "can0"), ("bitrate", "500000"), ("rate", "1M")],
+            &["rate=1000000", "not be higher than bitrate=500000"],
+        ),
         (&[("bitrate", "500000")], &["bitrate=500000", "only valid with an adapter", "adapter=can0"]),
         (&[("adapter", "can0"), ("bitrate", "fast")], &["bitrate=fast", "like 500000"]),
         (&[("adapter", "usb:1")], &["adapter=usb:1", "four hex digits"]),
@@ -78,13 +86,19 @@ fn rustycan4dockers_options_keep_their_meaning() {
 }
 
 #[test]
-fn an_endpoint_can_request_a_name() {
-    assert_eq!(parse_endpoint(&raw(&[])).unwrap(), None);
-    assert_eq!(parse_endpoint(&raw(&[(DOCKER_IFNAME, "can7")])).unwrap(), Some(Naming::Exact(name("can7"))));
-    assert_eq!(parse_endpoint(&raw(&[("vxcan.peer", "ecu")])).unwrap(), Some(Naming::Prefix(name("ecu"))));
-    assert_eq!(parse_endpoint(&raw(&[("com.docker.network.endpoint.exposedports", "[]")])).unwrap(), None);
-    assert!(parse_endpoint(&raw(&[("ifnam", "can1")])).unwrap_err().contains("did you mean ifname?"));
-    assert!(parse_endpoint(&raw(&[(DOCKER_IFNAME, "a name")])).unwrap_err().contains(DOCKER_IFNAME));
+fn an_endpoint_can_request_a_name_and_a_rate() {
+    let parse = |pairs: &[(&str, &str)]| EndpointOptions::parse(&raw(pairs));
+    let named = |naming| Ok(EndpointOptions { ifname: Some(naming), rate: None });
+    assert_eq!(parse(&[]), Ok(EndpointOptions::default()));
+    assert_eq!(parse(&[(DOCKER_IFNAME, "can7")]), named(Naming::Exact(name("can7"))));
+    assert_eq!(parse(&[("vxcan.peer", "ecu")]), named(Naming::Prefix(name("ecu"))));
+    assert_eq!(parse(&[("com.docker.network.endpoint.exposedports", "[]")]), Ok(EndpointOptions::default()));
+    for (rate, parsed) in [("125k", Rate::Bits(125_000)), ("OFF", Rate::Off)] {
+        assert_eq!(parse(&[("Rate", rate)]), Ok(EndpointOptions { ifname: None, rate: Some(parsed) }));
+    }
+    assert!(parse(&[("ifnam", "can1")]).unwrap_err().contains("did you mean ifname?"));
+    assert!(parse(&[(DOCKER_IFNAME, "a name")]).unwrap_err().contains(DOCKER_IFNAME));
+    assert!(parse(&[("rate", "none")]).unwrap_err().contains("rate=none: must be off or"));
 }
 
 #[test]

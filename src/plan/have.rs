@@ -26,6 +26,8 @@ pub struct Have {
     pub identities: BTreeMap<String, Result<Identity, String>>,
     /// The sandboxes that were read.
     pub sandboxes: BTreeMap<PathBuf, Sandbox>,
+    /// The kernel has no qdisc that paces.
+    pub cannot_pace: bool,
 }
 
 /// The can-gw rules in a snapshot.

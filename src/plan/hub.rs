@@ -9,7 +9,13 @@ use crate::{
     kernel::{BusState, Link, LinkKind},
     names::IfName,
     network::Hub,
+    pace::Rate,
 };
+
+/// The least number of frames that an adapter's queue holds if containers are paced. Each is paced as if it were alone, so
+/// what several of them send at once, or what the wire does not take because others use it, waits here until it is noticed
+/// and they are slowed down: four containers at 1 Mbit/s send some 29,000 frames per second, of which 7,400 leave.
+const ADAPTER_QUEUE: u32 = 4096;
 
 /// The hub as an end of rules.
 pub(super) struct HubEnd {
@@ -153,23 +159,31 @@ fn plan_carrier(bus: &Bus, link: &Link) -> (Option<HubEnd>, Plan) {
         );
         return (None, bus.problem(None, Blocks::Network, text).into());
     }
-    let change = match bus.options.settings.change_for(link) {
+    let mut change = match bus.options.settings.change_for(link) {
         Ok(change) => change,
         Err(why) => {
             return (None, bus.problem(None, Blocks::Creation, format!("adapter {why}")).into());
         }
     };
     let brings_up = bus.options.settings.configures();
+    let as_requested = change.is_empty() && (link.up || !brings_up);
+    let paced = matches!(bus.hub, Hub::Adapter(_)) && bus.options.rate != Some(Rate::Off);
+    let short = link.kind == LinkKind::Can && link.txqueuelen < ADAPTER_QUEUE;
+    if paced && short && bus.options.settings.txqueuelen.is_none() {
+        change.txqueuelen = Some(ADAPTER_QUEUE);
+    }
     let mut plan = Plan::default();
-    if !change.is_empty() || (brings_up && !link.up) {
+    if !as_requested || !change.is_empty() {
         let reason = match link.up {
+            _ if as_requested => Reason::AdapterQueue,
             true => Reason::AdapterSettings,
             false => Reason::AdapterDown,
         };
         let up = brings_up || link.up;
         let action = Action::Configure { index: link.index, name: name.clone(), change, up };
         plan.steps.push(bus.step(None, reason, action));
-    } else if !link.up {
+    }
+    if !brings_up && !link.up {
         plan.problems.push(down(bus, link));
     }
     plan.problems.extend(troubled(bus, link));

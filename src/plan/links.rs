@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::{
     Action, Blocks, Bus, Have, Member, Plan, Reason, Sandbox, Scope, Step, Want,
     have::{alias, is_ours, other_end},
+    pace::{self, BusWire},
 };
 use crate::{
     kernel::{Link, LinkChange},
@@ -34,11 +35,11 @@ impl End {
 }
 
 /// Plans the pairs of one bus.
-pub(super) fn plan_members(bus: &Bus, have: &Have, scope: Scope<'_>) -> (Ends, Plan) {
+pub(super) fn plan_members(bus: &Bus, have: &Have, scope: Scope<'_>, wire: &BusWire<'_>) -> (Ends, Plan) {
     let (mut ends, mut all) = (Ends::new(), Plan::default());
     for member in bus.members.iter().filter(|member| !member.is_dead(have)) {
         let (end, plan) = match scope.covers(&member.endpoint) {
-            true => plan_member(bus, member, have, scope),
+            true => plan_member(bus, member, have, scope, wire),
             false => (have.host_end(&member.endpoint).map(|link| End::Stands(link.index)), Plan::default()),
         };
         ends.extend(end.map(|end| (member.endpoint.host_end(), end)));
@@ -54,7 +55,13 @@ pub(super) fn taken(name: &IfName) -> String {
 }
 
 /// Plans a pair. An unreadable sandbox is neither a reason to create or repair something nor to delete it.
-fn plan_member(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>) -> (Option<End>, Plan) {
+fn plan_member(
+    bus: &Bus,
+    member: &Member,
+    have: &Have,
+    scope: Scope<'_>,
+    wire: &BusWire<'_>,
+) -> (Option<End>, Plan) {
     let sandbox = have.sandbox(&member.sandbox);
     let unread = match sandbox {
         Sandbox::Unknown(why) => {
@@ -68,7 +75,7 @@ fn plan_member(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>) -> (Op
     };
     let Some(host) = have.host_end(&member.endpoint) else {
         let (end, plan) = match sandbox {
-            Sandbox::Present(inside) => create_pair_inside(bus, member, &inside.links, have),
+            Sandbox::Present(inside) => create_pair_inside(bus, member, &inside.links, have, wire),
             Sandbox::Missing if scope == Scope::Join(&member.endpoint) => {
                 let action = pair(bus, member, member.endpoint.container_end(), None);
                 (Some(End::Planned), bus.step(Some(&member.endpoint), Reason::PairMissing, action).into())
@@ -84,7 +91,7 @@ fn plan_member(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>) -> (Op
     if let (Sandbox::Present(inside), None, false) = (sandbox, end, waits_for_docker) {
         let broken = Action::Delete { sandbox: None, index: host.index, name: host.name.clone() };
         let delete = bus.step(Some(&member.endpoint), Reason::ContainerEndMoved, broken);
-        let (end, plan) = create_pair_inside(bus, member, &inside.links, have);
+        let (end, plan) = create_pair_inside(bus, member, &inside.links, have, wire);
         return (end, Plan::from(delete).and(plan));
     }
     let name = member.endpoint.host_end();
@@ -95,8 +102,9 @@ fn plan_member(bus: &Bus, member: &Member, have: &Have, scope: Scope<'_>) -> (Op
         (Sandbox::Present(inside), Some(end)) => repair_end(bus, member, end, &inside.links),
         _ => None,
     };
+    let paced = end.map(|end| pace::plan_end(bus, member, wire, end, have)).unwrap_or_default();
     let steps: Vec<Step> = outside.into_iter().chain(inside).collect();
-    (Some(End::Stands(host.index)), unread.and(steps.into()))
+    (Some(End::Stands(host.index)), unread.and(steps.into()).and(paced))
 }
 
 fn pair(bus: &Bus, member: &Member, end: IfName, sandbox: Option<PathBuf>) -> Action {
@@ -105,7 +113,13 @@ fn pair(bus: &Bus, member: &Member, end: IfName, sandbox: Option<PathBuf>) -> Ac
 }
 
 /// Plans a pair whose container end is created inside the sandbox, next to these links.
-fn create_pair_inside(bus: &Bus, member: &Member, links: &[Link], have: &Have) -> (Option<End>, Plan) {
+fn create_pair_inside(
+    bus: &Bus,
+    member: &Member,
+    links: &[Link],
+    have: &Have,
+    wire: &BusWire<'_>,
+) -> (Option<End>, Plan) {
     let (remnants, others): (Vec<&Link>, Vec<&Link>) =
         links.iter().partition(|link| is_remnant(link, member, have));
     let taken: Vec<String> = others.iter().map(|link| link.name.clone()).collect();
@@ -124,9 +138,10 @@ fn create_pair_inside(bus: &Bus, member: &Member, links: &[Link], have: &Have) -
         bus.step(Some(&member.endpoint), Reason::HostEndMoved, action)
     };
     let mut steps: Vec<Step> = remnants.into_iter().map(remove).collect();
+    let paced = pace::plan_new_end(bus, member, wire, &name, have);
     let make = pair(bus, member, name, sandbox.clone());
     steps.push(bus.step(Some(&member.endpoint), Reason::PairMissing, make));
-    (Some(End::Planned), steps.into())
+    (Some(End::Planned), Plan::from(steps).and(paced))
 }
 
 /// Whether a link is the remainder of the endpoint's previous pair, whose host end is not visible.

@@ -7,6 +7,7 @@
 mod have;
 mod hub;
 mod links;
+mod pace;
 mod reason;
 mod rules;
 mod step;
@@ -18,6 +19,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 pub use have::{Have, Rules, Sandbox, is_ours};
 pub use hub::{carriers, unread_adapter};
+pub use pace::{ceiling, share};
 pub use reason::Reason;
 pub use rules::NamedRule;
 pub use step::{Action, Step};
@@ -27,6 +29,7 @@ use crate::{
     names::{EndpointId, NetworkId},
     network::Hub,
     options::{Frames, Naming, NetworkOptions},
+    pace::Rate,
 };
 
 /// The desired state of this host.
@@ -68,6 +71,10 @@ pub struct Member {
     pub namespace: Option<Cookie>,
     /// Docker has yet to move the container end and bring it up; until then it is Docker's.
     pub awaited: bool,
+    /// How fast this container may send, if its endpoint says so.
+    pub rate: Option<Rate>,
+    /// Its share of an overloaded wire, in bit/s.
+    pub share: Option<u32>,
 }
 
 /// The scope of a plan.
@@ -135,8 +142,15 @@ pub fn plan(want: &Want, have: &Have, scope: Scope<'_>) -> Plan {
 
 fn plan_bus(bus: &Bus, want: &Want, have: &Have, scope: Scope<'_>) -> Plan {
     let (hub, plan) = hub::plan_hub(bus, want, have, scope);
-    let (ends, members) = links::plan_members(bus, have, scope);
-    plan.and(members).and(rules::plan_rules(bus, have, scope, hub.as_ref(), ends))
+    let wire = pace::BusWire::of(bus, have);
+    let (ends, members) = links::plan_members(bus, have, scope, &wire);
+    plan.and(pace::plan_wire(bus, &wire, have)).and(members).and(rules::plan_rules(
+        bus,
+        have,
+        scope,
+        hub.as_ref(),
+        ends,
+    ))
 }
 
 impl Plan {

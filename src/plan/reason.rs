@@ -25,6 +25,16 @@ pub enum Reason {
     LinkDown,
     /// A link has no alias, or the wrong one.
     LinkAlias,
+    /// The queue of an adapter is too short for a bus with paced members. Nobody requested it, and no bus depends on it.
+    AdapterQueue,
+    /// A container end is not paced.
+    QdiscMissing,
+    /// A container end has a qdisc that is not canhub's.
+    QdiscReplaced,
+    /// A container end has the wrong pace.
+    QdiscRate,
+    /// A container end is paced and should not be.
+    QdiscUnwanted,
     /// Rules of canhub that are not needed, or are duplicated.
     SurplusRules,
     /// Rules of a bus do not exist.
@@ -47,6 +57,11 @@ impl Reason {
             Self::LinkMtu => "the link had the wrong MTU",
             Self::LinkDown => "the link was down",
             Self::LinkAlias => "the link's alias was missing",
+            Self::AdapterQueue => "the adapter's queue was short",
+            Self::QdiscMissing => "the qdisc was missing",
+            Self::QdiscReplaced => "the qdisc was replaced",
+            Self::QdiscRate => "the qdisc had the wrong rate",
+            Self::QdiscUnwanted => "the qdisc was no longer wanted",
             Self::SurplusRules => "rules delivered frames twice",
             Self::RulesMissing => "rules were missing",
             Self::Leftover => "link belongs to no known network or endpoint",

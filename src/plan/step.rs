@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use super::{NamedRule, Reason, rules};
 use crate::{
-    kernel::{ControllerChange, LinkChange, Rule},
+    kernel::{ControllerChange, LinkChange, Pace, Rule},
     names::{EndpointId, IfName, NetworkId},
 };
 
@@ -68,6 +68,19 @@ pub enum Action {
         /// Whether it is up afterwards.
         up: bool,
     },
+    /// Set the pace of a container end, or remove it.
+    Pace {
+        /// The container's sandbox.
+        sandbox: PathBuf,
+        /// The host end of its pair.
+        host: IfName,
+        /// Which; `None`: the end of the pair that a preceding step makes.
+        index: Option<u32>,
+        /// Its name then, for messages.
+        name: String,
+        /// `None`: no longer paced.
+        pace: Option<Pace>,
+    },
     /// Delete a link.
     Delete {
         /// `None`: on the host.
@@ -94,7 +107,10 @@ impl Action {
         match self {
             Self::CreateHub { name, .. } => name.as_str(),
             Self::CreatePair { host, .. } => host.as_str(),
-            Self::Change { name, .. } | Self::Configure { name, .. } | Self::Delete { name, .. } => name,
+            Self::Change { name, .. }
+            | Self::Configure { name, .. }
+            | Self::Pace { name, .. }
+            | Self::Delete { name, .. } => name,
             Self::DeleteRules(_) => "rules",
             Self::AddRules { rules, .. } => rules::shared_end(rules).map_or("rules", IfName::as_str),
         }
@@ -124,6 +140,10 @@ impl fmt::Display for Action {
             }
             Self::Change { name, .. } => write!(f, "set up the interface {name}"),
             Self::Configure { name, change, .. } => write!(f, "configure the adapter {name}{change}"),
+            Self::Pace { name, pace: Some(pace), .. } => {
+                write!(f, "pace the interface {name} at {} bit/s", pace.rate)
+            }
+            Self::Pace { name, pace: None, .. } => write!(f, "stop pacing the interface {name}"),
             Self::Delete { name, .. } => write!(f, "delete the interface {name}"),
             Self::DeleteRules(rules) => write!(f, "remove {} can-gw rules", rules.len()),
             Self::AddRules { rules, .. } => write!(f, "add {} can-gw rules", rules.len()),

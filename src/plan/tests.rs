@@ -3,6 +3,7 @@
 mod faults;
 mod hubs;
 mod moved;
+mod pace;
 mod traffic;
 mod unread;
 
@@ -28,6 +29,7 @@ fn endpoint(number: u8, network: &Network) -> Endpoint {
         id: format!("{number:02x}").repeat(32).try_into().unwrap(),
         network: network.id.clone(),
         ifname: network.options.ifname.clone(),
+        rate: None,
         stage: Stage::Joined { sandbox: sandbox(number) },
         namespace: None,
     }

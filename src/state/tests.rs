@@ -10,6 +10,7 @@ fn endpoint() -> Endpoint {
         id: "b2".repeat(32).try_into().unwrap(),
         network: network().id,
         ifname: "can0".parse().unwrap(),
+        rate: None,
         stage: Stage::Joined { sandbox: "/var/run/docker/netns/abc".into() },
         namespace: Some(Cookie(4_321)),
     }

@@ -26,6 +26,7 @@ fn want(members: &[u8]) -> Want {
             id: id(*member),
             network: network.id.clone(),
             ifname,
+            rate: None,
             stage,
             namespace: None,
         });
@@ -45,6 +46,7 @@ fn link(index: u32, name: &str, kind: LinkKind) -> Link {
         peer: None,
         txqueuelen: 1000,
         controller: None,
+        qdisc: None,
     }
 }
 

@@ -15,8 +15,8 @@ use std::{
 
 use canhub::{
     kernel::{
-        ControllerChange, Identity, Inside, Kernel, Link, LinkChange, PairSpec, Result, Rule, RuleStatus,
-        fake::FakeKernel,
+        ControllerChange, Gauge, Identity, Inside, Kernel, Link, LinkChange, Pace, PairIndices, PairSpec,
+        Result, Rule, RuleStatus, fake::FakeKernel,
     },
     names::IfName,
 };
@@ -125,12 +125,20 @@ impl Kernel for Hanging {
         self.kernel.create_vcan(name, mtu, alias)
     }
 
-    fn create_pair(&self, pair: &PairSpec<'_>) -> Result<u32> {
+    fn create_pair(&self, pair: &PairSpec<'_>) -> Result<PairIndices> {
         self.kernel.create_pair(pair)
     }
 
     fn change_link(&self, sandbox: Option<&Path>, index: u32, change: &LinkChange) -> Result<()> {
         self.kernel.change_link(sandbox, index, change)
+    }
+
+    fn pace(&self, sandbox: &Path, index: u32, pace: Option<Pace>) -> Result<()> {
+        self.kernel.pace(sandbox, index, pace)
+    }
+
+    fn gauge(&self, adapter: u32, ends: &[u32]) -> Result<Gauge> {
+        self.kernel.gauge(adapter, ends)
     }
 
     fn delete_link(&self, sandbox: Option<&Path>, index: u32) -> Result<()> {

@@ -243,3 +243,61 @@ fn a_classic_bus_carries_no_fd_frames() {
     let [first, second] = [rig.member(&network, 1), rig.member(&network, 2)];
     rig.assert_frames(&hub(&network), &[&first, &second], [true, false]);
 }
+
+/// A pace is in force before the program starts; the one of the container's own connection wins, and both survive.
+#[test]
+fn a_container_is_paced_as_its_network_or_its_own_option_says() {
+    let mut rig = Rig::new();
+    let network = rig.network(1, json!({ "rate": "500k" }));
+    for (number, options) in [(1, json!({})), (2, json!({ "Rate": "125000" })), (3, json!({ "rate": "off" }))]
+    {
+        rig.kernel.add_sandbox(bodies::sandbox(number));
+        join_before_sandbox(&rig, &network, number, options);
+    }
+    let rate = |rig: &Rig, number| {
+        let qdisc = rig.links_inside(&bodies::sandbox(number)).remove(0).qdisc?;
+        Some(qdisc.pace?.rate)
+    };
+    let rates = |rig: &Rig| [1, 2, 3].map(|number| rate(rig, number));
+    assert_eq!(rates(&rig), [Some(500_000), Some(125_000), None]);
+    rig.restart();
+    let index = rig.links_inside(&bodies::sandbox(2))[0].index;
+    rig.kernel.set_qdisc(bodies::sandbox(2).as_ref(), index, None);
+    rig.manager.heal().unwrap();
+    assert_eq!(rates(&rig), [Some(500_000), Some(125_000), None]);
+}
+
+/// A kernel without `sch_tbf` keeps no container from starting: its bus says what is missing.
+#[test]
+fn without_the_module_that_paces_containers_start_all_the_same() {
+    let rig = Rig::new();
+    rig.kernel.withhold_tbf(true);
+    let network = rig.network(1, json!({ "rate": "500k" }));
+    let endpoint = rig.member(&network, 1);
+    rig.assert_bus(&hub(&network), &[&endpoint]);
+    let bus = &rig.manager.status().unwrap().buses[0];
+    assert!(bus.problems.len() == 1 && bus.problems[0].contains("modprobe sch_tbf"), "{bus:?}");
+    assert!(!bus.blocked && bus.steps.is_empty(), "{bus:?}");
+    rig.kernel.withhold_tbf(false);
+    let repairs = rig.manager.heal().unwrap();
+    assert!(repairs.iter().any(|repair| repair.reason == "the qdisc was missing"), "{repairs:?}");
+    assert_eq!(rig.manager.status().unwrap().buses[0].problems, [""; 0]);
+}
+
+/// Bad rates are refused in one sentence each, by CreateNetwork and by CreateEndpoint.
+#[test]
+fn a_rate_that_cannot_be_kept_is_refused() {
+    let rig = Rig::new();
+    for rate in ["0", "-5000", "fast", "1.5M"] {
+        let refused = rig
+            .call("CreateNetwork", &bodies::create_network(&bodies::network(7), json!({ "rate": rate })))
+            .refused();
+        assert!(refused.contains(&format!("rate={rate}: must be off or a number")), "{refused}");
+    }
+    let wire = rig.network(1, json!({ "adapter": "can0", "bitrate": "500000" }));
+    for (rate, words) in [("0", "must be off or"), ("1M", "higher than bitrate=500000")] {
+        let body = bodies::create_endpoint(&wire, &bodies::endpoint(1), json!({ "rate": rate }));
+        let refused = rig.call("CreateEndpoint", &body).refused();
+        assert!(refused.contains("rate=") && refused.contains(words), "{refused}");
+    }
+}

@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use canhub::{
-    kernel::{Cookie, Filter, Kernel, Link, LinkChange, LinkKind, PairSpec, Refusal, Rule, RuleFlags},
+    kernel::{
+        Cookie, Filter, Gauge, Kernel, Link, LinkChange, LinkKind, Pace, PairSpec, Refusal, Rule, RuleFlags,
+    },
     names::IfName,
 };
 
@@ -32,13 +34,9 @@ fn inside(kernel: &dyn Kernel, sandbox: &Path) -> Vec<Link> {
 }
 
 fn pair(kernel: &dyn Kernel, host: &str, end: &str, sandbox: Option<&Path>) -> canhub::kernel::Result<u32> {
-    kernel.create_pair(&PairSpec {
-        host: &name(host),
-        end: &name(end),
-        sandbox,
-        mtu: 72,
-        alias: "canhub test",
-    })
+    let (host, end) = (&name(host), &name(end));
+    let made = kernel.create_pair(&PairSpec { host, end, sandbox, mtu: 72, alias: "canhub test" })?;
+    Ok(made.host)
 }
 
 fn rule(source: u32, destination: u32) -> Rule {
@@ -204,6 +202,46 @@ pub fn a_link_that_is_up_can_be_changed(host: &dyn Host) {
     kernel.delete_link(None, hub).unwrap();
 }
 
+/// A pace comes back as it was set, is changed in place, and takes the place of another qdisc at once; the default comes
+/// back, and what is not canhub's stays.
+pub fn a_pace_is_set_changed_and_taken_away(host: &dyn Host) {
+    let kernel = host.kernel();
+    let sandbox = host.add_sandbox("ck-pace");
+    pair(kernel, "ckq0", "can0", Some(&sandbox)).unwrap();
+    let index = inside(kernel, &sandbox)[0].index;
+    let pace = || inside(kernel, &sandbox)[0].qdisc.clone().and_then(|qdisc| qdisc.pace);
+    assert_eq!(pace(), None);
+    kernel.pace(&sandbox, index, None).expect("none is there already");
+    for rate in [500_000, 10_000, 1_000_000, 83_328] {
+        let wanted = Pace { rate, classic: 17, fd: 31, burst: 72 };
+        kernel.pace(&sandbox, index, Some(wanted)).unwrap();
+        assert_eq!(pace(), Some(wanted));
+    }
+    kernel.pace(&sandbox, index, None).unwrap();
+    assert_eq!(inside(kernel, &sandbox)[0].qdisc, None);
+    let gone = kernel.pace(&sandbox, 0x7ff_fff0, Some(Pace { rate: 8, classic: 17, fd: 31, burst: 72 }));
+    assert_eq!(gone.unwrap_err().refusal(), Refusal::Gone);
+    host.end_sandbox(&sandbox);
+    let gone = kernel.pace(&sandbox, index, Some(Pace { rate: 8, classic: 17, fd: 31, burst: 72 }));
+    assert_eq!(gone.unwrap_err().refusal(), Refusal::Gone);
+}
+
+/// The counters of an adapter and of ends are read; of an end that is gone there are none, and without the adapter
+/// there is nothing to tell.
+pub fn a_queue_and_its_senders_are_counted(host: &dyn Host) {
+    let kernel = host.kernel();
+    let hub = kernel.create_vcan(&name("ckg0"), 72, "canhub test").unwrap();
+    let sandbox = host.add_sandbox("ck-gauge");
+    let index = pair(kernel, "ckg1", "can0", Some(&sandbox)).unwrap();
+    let gauge = kernel.gauge(hub, &[index, 0x7ff_fff0]).unwrap();
+    assert_eq!(gauge, Gauge { queued: 0, sent: 0, from: vec![Some(0), None] });
+    let many: Vec<u32> = std::iter::repeat_n(index, 300).collect();
+    assert_eq!(kernel.gauge(hub, &many).unwrap().from, vec![Some(0); 300]);
+    assert_eq!(kernel.gauge(0x7ff_fff0, &[index]).unwrap_err().refusal(), Refusal::Gone);
+    host.end_sandbox(&sandbox);
+    kernel.delete_link(None, hub).unwrap();
+}
+
 /// A pair that cannot be created leaves nothing behind: without a sandbox, or with a name taken on either side.
 pub fn a_pair_that_cannot_be_made_leaves_nothing(host: &dyn Host) {
     let kernel = host.kernel();
@@ -234,7 +272,8 @@ macro_rules! kernel_cases {
             a_vcan_is_made_ready_and_only_once, a_pair_is_made_inside_a_sandbox,
             a_pair_is_made_for_docker_to_move, a_pair_and_its_rules_die_as_one,
             equal_rules_are_not_refused, a_rule_without_its_interfaces_is_refused,
-            a_link_that_is_up_can_be_changed, a_pair_that_cannot_be_made_leaves_nothing,
+            a_link_that_is_up_can_be_changed, a_pace_is_set_changed_and_taken_away,
+            a_queue_and_its_senders_are_counted, a_pair_that_cannot_be_made_leaves_nothing,
             each_namespace_has_its_own_cookie_even_at_the_same_path
         }
     };

@@ -74,16 +74,19 @@ fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> Stri
     for problem in &bus.problems {
         text += &wrap("  ! ", problem);
     }
-    text += &row(["CONTAINER", "INTERFACE", "IN/s", "OUT/s", "LOST", "HEALS"]);
+    let paced = bus.members.iter().any(|member| member.rate.is_some());
+    let row = |columns: [&str; 6], pace: &str| row(columns, paced.then_some(pace));
+    text += &row(["CONTAINER", "INTERFACE", "IN/s", "OUT/s", "LOST", "HEALS"], "PACE");
     let mut members: Vec<&MemberStatus> = bus.members.iter().collect();
     members.sort_by_cached_key(|member| (who(member), &member.interface));
     for member in members {
         let old = before.and_then(|bus| bus.members.iter().find(|old| old.endpoint == member.endpoint));
         let [inward, out, lost] = rates(old.map(|old| old.traffic), member.traffic, seconds);
-        text += &row([&who(member), &member.interface, &inward, &out, &lost, &short(member.heals)]);
+        let pace = member.rate.map_or("off".into(), |rate| short(u64::from(rate)));
+        text += &row([&who(member), &member.interface, &inward, &out, &lost, &short(member.heals)], &pace);
     }
     let [inward, out, lost] = rates(before.map(|bus| bus.traffic), bus.traffic, seconds);
-    text += &row(["(host)", &cut(bus.interface(), 15), &inward, &out, &lost, ""]);
+    text += &row(["(host)", &cut(bus.interface(), 15), &inward, &out, &lost, ""], "");
     if bus.members.is_empty() {
         text += &wrap(
             "  ",
@@ -117,10 +120,13 @@ fn who(member: &MemberStatus) -> String {
     }
 }
 
-/// 80 columns including the indent.
-fn row([who, interface, inward, out, lost, heals]: [&str; 6]) -> String {
-    let who = cut(who, 28);
-    let line = format!("  {who:<28} {interface:<15} {inward:>8} {out:>8} {lost:>8} {heals:>6}");
+/// 80 columns including the indent. A bus with paced members shows their paces, in bit/s, and less of their names.
+fn row([who, interface, inward, out, lost, heals]: [&str; 6], pace: Option<&str>) -> String {
+    let frames = format!("{inward:>8} {out:>8} {lost:>8} {heals:>6}");
+    let line = match pace {
+        None => format!("  {:<28} {interface:<15} {frames}", cut(who, 28)),
+        Some(pace) => format!("  {:<21} {interface:<15} {pace:>6} {frames}", cut(who, 21)),
+    };
     line.trim_end().to_owned() + "\n"
 }
 
@@ -187,6 +193,7 @@ mod tests {
             container: container.map(str::to_owned),
             interface: "can0".into(),
             stage: Stage::Joined { sandbox: "/run/netns/1".into() },
+            rate: None,
             heals: 0,
             traffic,
         }
@@ -224,10 +231,30 @@ mod tests {
     }
 
     #[test]
+    fn a_bus_with_paced_members_shows_their_paces() {
+        let mut members =
+            vec![member(Some("door"), Traffic::default()), member(Some("lock"), Traffic::default())];
+        members[0].rate = Some(500_000);
+        let now = sample(vec![bus("body", members)], 0);
+        let text = render(&now, &now);
+        assert!(
+            text.contains(
+                "\n  CONTAINER             INTERFACE         PACE     IN/s    OUT/s     LOST  HEALS\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("\n  door                  can0              500k "), "{text}");
+        assert!(text.contains("\n  lock                  can0               off "), "{text}");
+    }
+
+    #[test]
     fn nothing_is_wider_than_80_columns() {
         let long = "n".repeat(120);
         let mut wide =
             bus(&long, vec![member(Some(&long), traffic(u64::from(u32::MAX), 0, u64::from(u32::MAX)))]);
+        let mut paced = member(Some(&long), Traffic::default());
+        paced.rate = Some(100_000_000);
+        wide.members.push(paced);
         wide.heal = false;
         wide.owner = Ownership::Adapter;
         wide.hub = "path:pci-0000:00:14.0-usb-0:2.1:1.0#1".into();

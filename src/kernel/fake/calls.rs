@@ -13,8 +13,9 @@ use super::{
 };
 use crate::{
     kernel::{
-        BusState, CAN_MTU, CANFD_MTU, CANXL_MTU, Controller, ControllerChange, Identity, Inside, Kernel,
-        Link, LinkChange, LinkKind, Modes, PairSpec, Result, Rule, RuleFlags, RuleStatus, Timing,
+        BusState, CAN_MTU, CANFD_MTU, CANXL_MTU, Controller, ControllerChange, Gauge, Identity, Inside,
+        Kernel, Link, LinkChange, LinkKind, Modes, Pace, PairIndices, PairSpec, Qdisc, Result, Rule,
+        RuleFlags, RuleStatus, Timing,
     },
     names::IfName,
 };
@@ -100,7 +101,7 @@ impl Kernel for FakeKernel {
         })
     }
 
-    fn create_pair(&self, pair: &PairSpec<'_>) -> Result<u32> {
+    fn create_pair(&self, pair: &PairSpec<'_>) -> Result<PairIndices> {
         self.change(|world| {
             let place = pair.sandbox.map(Path::to_owned);
             if place.as_ref().is_some_and(|path| !world.sandboxes.contains_key(path)) {
@@ -119,7 +120,7 @@ impl Kernel for FakeKernel {
             }
             world.pairs.insert((None, host), (place.clone(), end));
             world.pairs.insert((place, end), (None, host));
-            Ok(host)
+            Ok(PairIndices { host, end })
         })
     }
 
@@ -146,6 +147,47 @@ impl Kernel for FakeKernel {
             change.alias.iter().for_each(|alias| link.alias = Some(alias.clone()));
             change.up.iter().for_each(|up| link.up = *up);
             Ok(())
+        })
+    }
+
+    fn pace(&self, sandbox: &Path, index: u32, pace: Option<Pace>) -> Result<()> {
+        self.change(|world| {
+            if pace.is_some() && world.wires.without_tbf {
+                return Err(Errno::EOPNOTSUPP.into());
+            }
+            if !world.sandboxes.contains_key(sandbox) {
+                return Err(Errno::ENOENT.into());
+            }
+            let link = world.links.get_mut(&(Some(sandbox.to_owned()), index)).ok_or(Errno::ENODEV)?;
+            let ours = link.qdisc.as_ref().is_some_and(|qdisc| qdisc.pace.is_some());
+            match pace {
+                Some(pace) if pace.rate == 0 || pace.burst == 0 => return Err(Errno::EINVAL.into()),
+                Some(pace) => {
+                    // Changed in place, it keeps what it counted.
+                    let old = link.qdisc.take().filter(|_| ours);
+                    let new = Qdisc { kind: "tbf".into(), pace: None, queued: 0, drops: 0 };
+                    link.qdisc = Some(Qdisc { pace: Some(pace), ..old.unwrap_or(new) });
+                }
+                None if ours => link.qdisc = None,
+                None => {}
+            }
+            Ok(())
+        })
+    }
+
+    fn gauge(&self, adapter: u32, ends: &[u32]) -> Result<Gauge> {
+        self.change(|world| {
+            let there = |index: &u32| world.links.contains_key(&(None, *index));
+            if !there(&adapter) {
+                return Err(Errno::ENODEV.into());
+            }
+            let sent_by =
+                |end: &u32| there(end).then(|| world.wires.sent.get(end).copied().unwrap_or_default());
+            Ok(Gauge {
+                queued: world.wires.queued.get(&adapter).copied().unwrap_or_default(),
+                sent: world.wires.sent.get(&adapter).copied().unwrap_or_default(),
+                from: ends.iter().map(sent_by).collect(),
+            })
         })
     }
 

@@ -220,7 +220,7 @@ mod tests {
                     kernel.add_sandbox(name);
                     let (host, sandbox) = (name.parse().unwrap(), Some(Path::new(name)));
                     let pair = PairSpec { host: &host, end: &end, sandbox, mtu: CANFD_MTU, alias };
-                    kernel.create_pair(&pair).unwrap()
+                    kernel.create_pair(&pair).unwrap().host
                 })
                 .collect();
             let mesh = Self { kernel, hub, ends };
@@ -317,7 +317,7 @@ mod tests {
         // A pair between two places on one host resets the hop count: rules at both ends never stop.
         let (host, end) = ("w0".parse().unwrap(), "w1".parse().unwrap());
         let pair = PairSpec { host: &host, end: &end, sandbox: None, mtu: CANFD_MTU, alias: "" };
-        let near = mesh.kernel.create_pair(&pair).unwrap();
+        let near = mesh.kernel.create_pair(&pair).unwrap().host;
         let far = mesh.kernel.links().unwrap().into_iter().find(|link| link.name == "w1").unwrap().index;
         let up = LinkChange { up: Some(true), ..LinkChange::default() };
         mesh.kernel.change_link(None, far, &up).unwrap();

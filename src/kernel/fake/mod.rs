@@ -8,6 +8,7 @@
 mod calls;
 mod frames;
 mod unreadable;
+mod wires;
 mod world;
 
 use std::{

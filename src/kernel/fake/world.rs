@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use nix::errno::Errno;
 
-use super::unreadable::Unreadable;
+use super::{unreadable::Unreadable, wires::Wires};
 use crate::kernel::{Cookie, Identity, Link, LinkKind, OWN_INDEX_BASE, Result, Rule, RuleStatus};
 
 /// A namespace: a sandbox, or the host (`None`).
@@ -32,6 +32,7 @@ pub(super) struct World {
     /// How many calls succeed, and the error of the next one.
     pub(super) fail: Option<(u32, Errno)>,
     pub(super) unreadable: Unreadable,
+    pub(super) wires: Wires,
 }
 
 /// A rule and its counters.
@@ -58,6 +59,7 @@ impl Default for World {
             next_index: 0,
             fail: None,
             unreadable: Unreadable::default(),
+            wires: Wires::default(),
         }
     }
 }
@@ -93,6 +95,10 @@ impl World {
         if let Some(link) = self.links.get_mut(&(to.clone(), index)) {
             link.name = name.into();
             link.up &= from.0 == to;
+            // `dev_shutdown`.
+            if from.0 != to {
+                link.qdisc = None;
+            }
         }
         if from.0 != to {
             self.drop_rules_of(&from);
@@ -156,5 +162,6 @@ pub(super) fn new_link(index: u32, name: &str, kind: LinkKind, mtu: u32, alias: 
         peer: None,
         txqueuelen: 1000,
         controller: None,
+        qdisc: None,
     }
 }

@@ -152,7 +152,7 @@ fn the_original_settings_of_an_adapter_are_restored() {
 fn an_adapter_without_settings_is_left_to_its_operator() {
     let rig = Rig::new(&[("adapter", "can0")]);
     let index = rig.plug("1");
-    assert_eq!(rig.look().healed, 1, "the rules");
+    assert_eq!(rig.look().healed, 2, "its queue and the rules");
     assert!(!rig.controller(index).0, "it stays down");
     let problems = rig.problems();
     assert!(problems.len() == 1 && problems[0].contains("has no bitrate"), "{problems:?}");
@@ -162,6 +162,11 @@ fn an_adapter_without_settings_is_left_to_its_operator() {
     assert_eq!(rig.problems(), [""; 0]);
     rig.later(5);
     assert_eq!(rig.look(), LookResult::default());
+    let txqueuelen =
+        || rig.kernel.links().unwrap().iter().find(|link| link.index == index).unwrap().txqueuelen;
+    assert_eq!(txqueuelen(), 4096);
+    rig.manager.delete_network(&network());
+    assert_eq!((rig.controller(index).0, txqueuelen()), (true, 10), "who brought it up may go on using it");
 }
 
 #[test]

@@ -51,6 +51,7 @@ fn one_unreadable_sandbox_of_two_thousand_does_not_stop_healing() {
                 id: EndpointId::try_from(id(bus * 10 + member)).unwrap(),
                 network: network.id.clone(),
                 ifname: network.options.ifname.clone(),
+                rate: None,
                 stage: Stage::Joined { sandbox: sandbox.into() },
                 namespace: None,
             });

@@ -1,0 +1,406 @@
+//! Queueing disciplines: the token bucket (`sch_tbf`) that paces a container end, and how full a queue is.
+//!
+//! Encoding is our own, as for can-gw: of the few attributes needed, netlink-packet-route knows the half.
+//!
+//! The kernel takes a frame for as long as its `skb` is, 16 bytes for any classic frame and 72 for any FD frame, and no
+//! wire does. A size table (`TCA_STAB`) puts other sizes in their place, so one bucket reckons both kinds. The kernel
+//! does not list the table again, only its `struct tc_sizespec`, whose fields `mpu` and `mtu` it keeps and never uses
+//! (`__qdisc_calculate_pkt_len` in `net/sched/sch_api.c`): the two sizes stand there too, to be read back.
+
+use rtnetlink::packet_core::{
+    DefaultNla, Emitable, NetlinkSerializable, NlasIterator, parse_string, parse_u32, parse_u64,
+};
+
+use super::{CAN_MTU, CANFD_MTU, Link, Result, socket::RouteSocket};
+
+const RTM_NEWQDISC: u16 = 36;
+const RTM_DELQDISC: u16 = 37;
+const RTM_GETQDISC: u16 = 38;
+const RTM_NEWSTATS: u16 = 92;
+const RTM_GETSTATS: u16 = 94;
+const TCMSG_LEN: usize = 20;
+const IF_STATS_MSG_LEN: usize = 12;
+
+const TC_H_ROOT: u32 = 0xffff_ffff;
+/// The handle of canhub's qdiscs, `ca0:` in the words of `tc`. The kernel chooses its own from `8000:` on.
+const HANDLE: u32 = 0x0ca0_0000;
+
+const TCA_KIND: u16 = 1;
+const TCA_OPTIONS: u16 = 2;
+const TCA_STATS2: u16 = 7;
+const TCA_STAB: u16 = 8;
+const TCA_STAB_BASE: u16 = 1;
+const TCA_STAB_DATA: u16 = 2;
+const TCA_TBF_PARMS: u16 = 1;
+const TCA_TBF_BURST: u16 = 6;
+const TCA_STATS_QUEUE: u16 = 3;
+const IFLA_STATS_LINK_64: u16 = 1;
+
+const TBF: &str = "tbf";
+/// `TC_LINKLAYER_ETHERNET`: bytes are bytes, so no rate table is asked for.
+const LINKLAYER_ETHERNET: u8 = 1;
+/// A tick of `psched`, in which a bucket's size is told, has 2⁶ ns.
+const TICK_SHIFT: u32 = 6;
+const BITS: u32 = 8;
+
+/// Classic frames that a bucket's queue holds. A socket makes its writer wait after some 290 (`net.core.wmem_default`),
+/// so only what has no socket, frames that a container's own can-gw rules forward, ever fills it.
+const QUEUE_FRAMES: u32 = 16 * 1024;
+
+/// How fast an end may send, and how many bytes the bucket takes a frame for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// In bit/s, a multiple of eight.
+    pub rate: u32,
+    /// Of a classic frame, in bytes.
+    pub classic: u16,
+    /// Of an FD frame, in bytes.
+    pub fd: u16,
+    /// What may leave at once after a silence, in bytes. A frame that is larger never leaves.
+    pub burst: u32,
+}
+
+/// The queueing discipline at the root of a link, where it is none of the kernel's defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Qdisc {
+    /// `tbf`, `netem`, …
+    pub kind: String,
+    /// The pace, where it is one of canhub's, unchanged.
+    pub pace: Option<Pace>,
+    /// Frames that wait in it.
+    pub queued: u32,
+    /// Frames that it did not take; wraps at 2³².
+    pub drops: u64,
+}
+
+/// The counters of an adapter and of the ends that send to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gauge {
+    /// Frames that wait in the adapter's queue.
+    pub queued: u32,
+    /// Frames that the adapter has sent.
+    pub sent: u64,
+    /// Frames that came from each of the ends asked for; `None` for one that is gone.
+    pub from: Vec<Option<u64>>,
+}
+
+impl Pace {
+    fn limit(self) -> u32 {
+        QUEUE_FRAMES * u32::from(self.classic)
+    }
+
+    /// The size of each `skb` up to an FD frame. What is between the two is no frame.
+    fn sizes(self) -> Vec<u8> {
+        let size = |length: u32| if length <= CAN_MTU { self.classic } else { self.fd };
+        (0..=CANFD_MTU).flat_map(|length| size(length).to_ne_bytes()).collect()
+    }
+
+    fn options(self) -> DefaultNla {
+        // struct tc_ratespec: cell_log, linklayer, overhead, cell_align, mpu, rate in bytes per second.
+        let rate =
+            [&[0, LINKLAYER_ETHERNET, 0, 0, 0, 0, 0, 0][..], &(self.rate / BITS).to_ne_bytes()].concat();
+        // struct tc_tbf_qopt: rate, peak rate, limit, buffer, mtu. The size of the bucket comes in bytes instead.
+        let parameters = [&rate[..], &[0; 12], &self.limit().to_ne_bytes(), &[0; 8]].concat();
+        let burst = DefaultNla::new(TCA_TBF_BURST, self.burst.to_ne_bytes().to_vec());
+        nested(TCA_OPTIONS, &[DefaultNla::new(TCA_TBF_PARMS, parameters), burst])
+    }
+
+    fn size_table(self) -> DefaultNla {
+        // struct tc_sizespec: cell_log, size_log, cell_align, overhead, linklayer, mpu, mtu, tsize.
+        let words = [0, 0, 0, u32::from(self.classic), u32::from(self.fd), CANFD_MTU + 1];
+        let base = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let base = DefaultNla::new(TCA_STAB_BASE, base);
+        nested(TCA_STAB, &[base, DefaultNla::new(TCA_STAB_DATA, self.sizes())])
+    }
+}
+
+fn nested(kind: u16, inner: &[DefaultNla]) -> DefaultNla {
+    let mut value = vec![0; inner.buffer_len()];
+    inner.emit(&mut value);
+    DefaultNla::new(kind, value)
+}
+
+/// A request about the root qdisc of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Request {
+    /// Set this pace, whatever stood there.
+    Set(u32, Pace),
+    /// Back to the default, if it is canhub's.
+    Remove(u32),
+    /// That of one link. The answer comes to who asks with `NLM_F_ECHO`.
+    Get(u32),
+    /// Those of all links of the namespace.
+    List,
+}
+
+impl Request {
+    fn attributes(&self) -> Vec<DefaultNla> {
+        match self {
+            Self::Set(_, pace) => {
+                let kind = DefaultNla::new(TCA_KIND, [TBF.as_bytes(), &[0]].concat());
+                vec![kind, pace.options(), pace.size_table()]
+            }
+            Self::Remove(_) | Self::Get(_) | Self::List => Vec::new(),
+        }
+    }
+}
+
+impl NetlinkSerializable for Request {
+    fn message_type(&self) -> u16 {
+        match self {
+            Self::Set(..) => RTM_NEWQDISC,
+            Self::Remove(_) => RTM_DELQDISC,
+            Self::Get(_) | Self::List => RTM_GETQDISC,
+        }
+    }
+
+    fn buffer_len(&self) -> usize {
+        TCMSG_LEN + self.attributes().as_slice().buffer_len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        let (index, handle, parent) = match *self {
+            Self::Set(index, _) | Self::Remove(index) => (index, HANDLE, TC_H_ROOT),
+            Self::Get(index) => (index, 0, TC_H_ROOT),
+            Self::List => (0, 0, 0),
+        };
+        for (at, word) in [0, index, handle, parent, 0].into_iter().enumerate() {
+            buffer[at * 4..at * 4 + 4].copy_from_slice(&u32::to_ne_bytes(word));
+        }
+        self.attributes().as_slice().emit(&mut buffer[TCMSG_LEN..]);
+    }
+}
+
+/// Asks for the frames that one link counted (`RTM_GETSTATS`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counted(pub(super) u32);
+
+impl NetlinkSerializable for Counted {
+    fn message_type(&self) -> u16 {
+        RTM_GETSTATS
+    }
+
+    fn buffer_len(&self) -> usize {
+        IF_STATS_MSG_LEN
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        let mask = 1 << (IFLA_STATS_LINK_64 - 1);
+        for (at, word) in [0, self.0, mask].into_iter().enumerate() {
+            buffer[at * 4..at * 4 + 4].copy_from_slice(&u32::to_ne_bytes(word));
+        }
+    }
+}
+
+/// The frames that a link received and sent, from an answer to [`Counted`].
+pub(super) fn parse_counts(message_type: u16, payload: &[u8]) -> Option<(u32, u64, u64)> {
+    if message_type != RTM_NEWSTATS {
+        return None;
+    }
+    let index = parse_u32(payload.get(4..8)?).ok()?;
+    let mut attributes =
+        NlasIterator::new(payload.get(IF_STATS_MSG_LEN..)?).filter_map(std::result::Result::ok);
+    let stats = attributes.find(|nla| nla.kind() == IFLA_STATS_LINK_64)?;
+    // struct rtnl_link_stats64: rx_packets, tx_packets, …
+    let word = |at: usize| parse_u64(stats.value().get(at..at + 8)?).ok();
+    Some((index, word(0)?, word(8)?))
+}
+
+/// Reads one message about a root qdisc: of which link, and what. `None` for anything else.
+pub(super) fn parse(message_type: u16, payload: &[u8]) -> Option<(u32, Qdisc)> {
+    let word = |at: usize| parse_u32(payload.get(at..at + 4)?).ok();
+    let (index, handle, parent) = (word(4)?, word(8)?, word(12)?);
+    if message_type != RTM_NEWQDISC || parent != TC_H_ROOT {
+        return None;
+    }
+    let (mut kind, mut bucket, mut sizes) = (None, None, None);
+    let mut queue = (0, 0);
+    for nla in NlasIterator::new(payload.get(TCMSG_LEN..)?).filter_map(std::result::Result::ok) {
+        match nla.kind() {
+            TCA_KIND => kind = parse_string(nla.value()).ok(),
+            TCA_OPTIONS => bucket = attribute(nla.value(), TCA_TBF_PARMS, parse_bucket),
+            TCA_STAB => sizes = attribute(nla.value(), TCA_STAB_BASE, parse_sizes),
+            TCA_STATS2 => queue = attribute(nla.value(), TCA_STATS_QUEUE, parse_queue).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    let kind = kind?;
+    let pace = bucket.zip(sizes).filter(|_| kind == TBF && handle == HANDLE);
+    let pace = pace.and_then(|((rate, limit, burst), (classic, fd))| {
+        let pace = Pace { rate, classic, fd, burst };
+        (pace.limit() == limit).then_some(pace)
+    });
+    Some((index, Qdisc { kind, pace, queued: queue.0, drops: queue.1 }))
+}
+
+fn attribute<T>(nest: &[u8], kind: u16, parse: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+    let mut inner = NlasIterator::new(nest).filter_map(std::result::Result::ok);
+    parse(inner.find(|nla| nla.kind() == kind)?.value())
+}
+
+/// Rate in bit/s, limit and size of the bucket in bytes.
+fn parse_bucket(parameters: &[u8]) -> Option<(u32, u32, u32)> {
+    let word = |at: usize| parse_u32(parameters.get(at..at + 4)?).ok();
+    let (rate, limit, ticks) = (word(8)?, word(24)?, word(28)?);
+    // The kernel keeps the size as the time that it takes.
+    let burst = ((u64::from(ticks) << TICK_SHIFT) as f64 * f64::from(rate) / 1e9).round();
+    Some((rate.checked_mul(BITS)?, limit, burst as u32))
+}
+
+/// The sizes of a classic and of an FD frame, where all else is as canhub sets it.
+fn parse_sizes(base: &[u8]) -> Option<(u16, u16)> {
+    let word = |at: usize| parse_u32(base.get(at..at + 4)?).ok();
+    let plain = [word(0)?, word(4)?, word(8)?, word(20)?] == [0, 0, 0, CANFD_MTU + 1];
+    let size = |at: usize| u16::try_from(word(at)?).ok();
+    Some((size(12)?, size(16)?)).filter(|_| plain)
+}
+
+/// Frames that wait, and frames that were dropped.
+fn parse_queue(stats: &[u8]) -> Option<(u32, u64)> {
+    let word = |at: usize| parse_u32(stats.get(at..at + 4)?).ok();
+    Some((word(0)?, u64::from(word(8)?)))
+}
+
+impl Qdisc {
+    /// One of which only the kind is known; `None` for those that the kernel gives to links by itself.
+    pub(super) fn of_kind(kind: &str) -> Option<Self> {
+        let default = matches!(kind, "noqueue" | "noop" | "pfifo_fast" | "");
+        (!default).then(|| Self { kind: kind.to_owned(), pace: None, queued: 0, drops: 0 })
+    }
+}
+
+/// Completes links of this socket's namespace by what their list does not tell of their qdiscs.
+///
+/// It costs a second dump only where a bucket stands: links that nobody paces have their default.
+pub(super) fn complete(socket: &mut RouteSocket, mut links: Vec<Link>) -> Result<Vec<Link>> {
+    let is_bucket = |link: &Link| link.qdisc.as_ref().is_some_and(|qdisc| qdisc.kind == TBF);
+    if links.iter().any(is_bucket) {
+        for (index, qdisc) in socket.dump(Request::List, parse)? {
+            let link = links.iter_mut().find(|link| link.index == index && is_bucket(link));
+            link.into_iter().for_each(|link| link.qdisc = Some(qdisc.clone()));
+        }
+    }
+    Ok(links)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACE: Pace = Pace { rate: 500_000, classic: 17, fd: 31, burst: 72 };
+
+    fn bytes(request: Request) -> Vec<u8> {
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        bytes
+    }
+
+    /// As the kernel tells of a qdisc that was set: no size table, and the bucket as a time.
+    fn told(pace: Pace, change: impl Fn(&mut Vec<u8>, &mut Vec<u8>)) -> Vec<u8> {
+        let ticks = (u64::from(pace.burst) * 1_000_000_000 / u64::from(pace.rate / 8)) >> TICK_SHIFT;
+        let rate = [&[0, 1, 0, 0, 0, 0, 0, 0][..], &(pace.rate / 8).to_ne_bytes()].concat();
+        let mut bucket =
+            [&rate[..], &[0; 12], &pace.limit().to_ne_bytes(), &(ticks as u32).to_ne_bytes(), &[0; 4]]
+                .concat();
+        let words = [0, 0, 0, u32::from(pace.classic), u32::from(pace.fd), 73];
+        let mut sizes: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_ne_bytes()).collect();
+        change(&mut bucket, &mut sizes);
+        let queue = [5_u32, 85, 3, 0, 0].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let attributes = [
+            DefaultNla::new(TCA_KIND, b"tbf\0".to_vec()),
+            nested(TCA_OPTIONS, &[DefaultNla::new(TCA_TBF_PARMS, bucket)]),
+            nested(TCA_STATS2, &[DefaultNla::new(TCA_STATS_QUEUE, queue)]),
+            nested(TCA_STAB, &[DefaultNla::new(TCA_STAB_BASE, sizes)]),
+        ];
+        let mut message: Vec<u8> =
+            [0, 7, HANDLE, TC_H_ROOT, 0].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let mut rest = vec![0; attributes.as_slice().buffer_len()];
+        attributes.as_slice().emit(&mut rest);
+        message.extend(rest);
+        message
+    }
+
+    #[test]
+    fn a_pace_is_read_back_as_it_was_set() {
+        for rate in [10_000, 83_328, 125_000, 500_000, 1_000_000, 25_000_000] {
+            for burst in [72, 89, 2581] {
+                let pace = Pace { rate, burst, ..PACE };
+                let (index, qdisc) = parse(RTM_NEWQDISC, &told(pace, |_, _| {})).unwrap();
+                assert_eq!((index, qdisc.pace, qdisc.queued, qdisc.drops), (7, Some(pace), 5, 3));
+            }
+        }
+    }
+
+    #[test]
+    fn what_somebody_changed_is_no_pace_of_canhubs() {
+        let no_limit = told(PACE, |bucket, _| bucket[24] ^= 1);
+        let other_table = told(PACE, |_, sizes| sizes[0] = 1);
+        let mut other_handle = told(PACE, |_, _| {});
+        other_handle[11] = 0x80;
+        for message in [no_limit, other_table, other_handle] {
+            let (_, qdisc) = parse(RTM_NEWQDISC, &message).unwrap();
+            assert_eq!((qdisc.kind.as_str(), qdisc.pace), ("tbf", None));
+        }
+        let mut of_a_class = told(PACE, |_, _| {});
+        of_a_class[12..16].copy_from_slice(&HANDLE.to_ne_bytes());
+        assert_eq!(parse(RTM_NEWQDISC, &of_a_class), None);
+    }
+
+    // What `tc qdisc replace dev … root handle ca0: stab … tbf …` puts on its socket, but for the table's content.
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn a_pace_is_written_as_tc_writes_it() {
+        let message = bytes(Request::Set(7, PACE));
+        assert_eq!(message[..20], [0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0xa0, 0x0c, 255, 255, 255, 255, 0, 0, 0, 0]);
+        assert_eq!(message[20..28], [8, 0, 1, 0, b't', b'b', b'f', 0]);
+        let options = &message[28..];
+        assert_eq!(options[..8], [52, 0, 2, 0, 40, 0, 1, 0]);
+        assert_eq!(options[8..20], [0, 1, 0, 0, 0, 0, 0, 0, 0x24, 0xf4, 0, 0], "62,500 bytes per second");
+        assert_eq!(options[32..36], (17_u32 * 16_384).to_le_bytes());
+        assert_eq!(options[44..52], [8, 0, 6, 0, 72, 0, 0, 0]);
+        let table = &options[52..];
+        assert_eq!(table[..8], [184, 0, 8, 0, 28, 0, 1, 0]);
+        assert_eq!(table[8..32], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 17, 0, 0, 0, 31, 0, 0, 0, 73, 0, 0, 0]);
+        assert_eq!(table[32..36], [150, 0, 2, 0]);
+        let size = |length: usize| table[36 + 2 * length];
+        assert_eq!((size(16), size(72)), (17, 31));
+        assert_eq!(bytes(Request::Get(7)).len(), 20);
+    }
+
+    #[test]
+    fn counters_of_a_link_are_read() {
+        let mut stats: Vec<u8> = [40_u64, 2].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        stats.resize(200, 0);
+        let mut message: Vec<u8> = [0_u32, 9, 1].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let nla = DefaultNla::new(IFLA_STATS_LINK_64, stats);
+        let mut rest = vec![0; nla.buffer_len()];
+        nla.emit(&mut rest);
+        message.extend(rest);
+        assert_eq!(parse_counts(RTM_NEWSTATS, &message), Some((9, 40, 2)));
+        assert_eq!(parse_counts(RTM_NEWSTATS, &message[..30]), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn random_bytes_are_never_a_panic(payload in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            parse(RTM_NEWQDISC, &payload);
+            parse_counts(RTM_NEWSTATS, &payload);
+            let root = [&[0; 12][..], &TC_H_ROOT.to_ne_bytes(), &[0; 4], &payload].concat();
+            parse(RTM_NEWQDISC, &root);
+        }
+
+        // Lengths and kinds that are nearly right reach further than noise does.
+        #[test]
+        fn random_attributes_are_never_a_panic(
+            attributes in proptest::collection::vec((0..80_u16, 0..10_u16, proptest::num::u8::ANY), 0..12),
+        ) {
+            let mut payload = [&[0; 12][..], &TC_H_ROOT.to_ne_bytes(), &[0; 4]].concat();
+            for (length, kind, fill) in attributes {
+                payload.extend(length.to_ne_bytes());
+                payload.extend(kind.to_ne_bytes());
+                payload.extend(std::iter::repeat_n(fill, usize::from(length.saturating_sub(4).next_multiple_of(4))));
+            }
+            parse(RTM_NEWQDISC, &payload);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Planning the pace of container ends: which is wanted, and when the qdisc that keeps it is wrong.
+
+use super::{Action, Blocks, Bus, Have, Member, Plan, Problem, Reason, Step, carriers};
+use crate::{
+    kernel::{Link, Pace},
+    names::IfName,
+    network::Hub,
+    pace::{Rate, Wire},
+};
+
+/// What is known of the wire of a bus.
+pub(super) struct BusWire<'a> {
+    /// The adapter, where it is there.
+    adapter: Option<&'a Link>,
+    wire: Option<Wire>,
+    /// Whether a wire may come that is not known yet: the adapter is away, or has no bitrate.
+    awaited: bool,
+}
+
+/// What an end is to have.
+enum Wanted {
+    /// What it has: nobody knows the wire.
+    AsItIs,
+    /// No pace.
+    Nothing,
+    At(Pace),
+}
+
+impl<'a> BusWire<'a> {
+    /// Looks at what carries a bus.
+    pub(super) fn of(bus: &Bus, have: &'a Have) -> Self {
+        let adapter = match &bus.hub {
+            Hub::Adapter(adapter) => match carriers(adapter, have)[..] {
+                [link] => Some(link),
+                _ => None,
+            },
+            Hub::Shared(name) => have.named(name.as_str()),
+            Hub::Owned(_) => None,
+        };
+        let wire = Wire::of(&bus.options.settings, adapter);
+        let awaited = match adapter {
+            None => matches!(bus.hub, Hub::Adapter(_)),
+            Some(link) => link.controller.is_some(),
+        };
+        Self { adapter, wire, awaited: awaited && wire.is_none() }
+    }
+
+    fn wanted(&self, bus: &Bus, member: &Member) -> Wanted {
+        let rate = match (member.rate.or(bus.options.rate), self.wire) {
+            (Some(Rate::Off), _) => return Wanted::Nothing,
+            (Some(Rate::Bits(rate)), wire) => wire.map_or(rate, |wire| rate.min(wire.bitrate)),
+            (None, Some(wire)) => wire.bitrate,
+            (None, None) if self.awaited => return Wanted::AsItIs,
+            (None, None) => return Wanted::Nothing,
+        };
+        // Without a wire, an FD frame has no faster part.
+        let wire = self.wire.unwrap_or(Wire { bitrate: rate, dbitrate: None });
+        let rate = member.share.map_or(rate, |share| share.min(rate));
+        Wanted::At(wire.pace(rate, bus.mtu()))
+    }
+
+    /// A rate that the wire does not have.
+    fn refusal(&self, rate: Option<Rate>) -> Option<String> {
+        let (Some(Rate::Bits(rate)), Some(wire), Some(link)) = (rate, self.wire, self.adapter) else {
+            return None;
+        };
+        (rate > wire.bitrate).then(|| {
+            format!(
+                "rate={rate} is more than the {} bit/s of adapter {}: give a lower rate, or leave rate out for that of the wire",
+                wire.bitrate, link.name
+            )
+        })
+    }
+}
+
+/// What is wrong with the pace of a bus as a whole.
+pub(super) fn plan_wire(bus: &Bus, wire: &BusWire<'_>, have: &Have) -> Plan {
+    let mut plan = Plan::default();
+    if let Some(text) = wire.refusal(bus.options.rate) {
+        plan.problems.push(bus.problem(None, Blocks::Creation, text));
+    }
+    if have.cannot_pace && bus.members.iter().any(|member| matches!(wire.wanted(bus, member), Wanted::At(_)))
+    {
+        let text = "the kernel module sch_tbf is missing, so containers are not paced, and frames that they send faster than the wire are lost: `modprobe sch_tbf`, install the package that contains it (Debian: linux-image, Ubuntu: linux-modules-extra-$(uname -r)), or create the network with -o rate=off";
+        let problem = bus.problem(None, Blocks::Nothing, text.into());
+        plan.problems.push(Problem { fix: Some("modprobe sch_tbf".into()), ..problem });
+    }
+    plan
+}
+
+/// Plans the pace of a container end that stands in its sandbox.
+pub(super) fn plan_end(bus: &Bus, member: &Member, wire: &BusWire<'_>, end: &Link, have: &Have) -> Plan {
+    let (pace, reason) = match (wire.wanted(bus, member), end.qdisc.as_ref()) {
+        (Wanted::At(pace), None) => (Some(pace), Reason::QdiscMissing),
+        (Wanted::At(pace), Some(qdisc)) => match qdisc.pace {
+            Some(found) if found == pace => return plan_problem(bus, member, wire),
+            Some(_) => (Some(pace), Reason::QdiscRate),
+            None => (Some(pace), Reason::QdiscReplaced),
+        },
+        (Wanted::Nothing, Some(qdisc)) if qdisc.pace.is_some() => (None, Reason::QdiscUnwanted),
+        (Wanted::Nothing | Wanted::AsItIs, _) => return plan_problem(bus, member, wire),
+    };
+    if pace.is_some() && have.cannot_pace {
+        return plan_problem(bus, member, wire);
+    }
+    let step = step(bus, member, reason, Some(end.index), end.name.clone(), pace);
+    Plan::from(step).and(plan_problem(bus, member, wire))
+}
+
+/// Plans the pace of a container end that a step before makes under this name.
+pub(super) fn plan_new_end(
+    bus: &Bus,
+    member: &Member,
+    wire: &BusWire<'_>,
+    name: &IfName,
+    have: &Have,
+) -> Plan {
+    match wire.wanted(bus, member) {
+        Wanted::At(pace) if !have.cannot_pace => {
+            step(bus, member, Reason::QdiscMissing, None, name.to_string(), Some(pace)).into()
+        }
+        Wanted::At(_) | Wanted::Nothing | Wanted::AsItIs => Plan::default(),
+    }
+}
+
+fn plan_problem(bus: &Bus, member: &Member, wire: &BusWire<'_>) -> Plan {
+    let text = wire.refusal(member.rate);
+    text.map(|text| bus.problem(Some(&member.endpoint), Blocks::Nothing, text).into()).unwrap_or_default()
+}
+
+fn step(
+    bus: &Bus,
+    member: &Member,
+    reason: Reason,
+    index: Option<u32>,
+    name: String,
+    pace: Option<Pace>,
+) -> Step {
+    let (sandbox, host) = (member.sandbox.clone(), member.endpoint.host_end());
+    bus.step(Some(&member.endpoint), reason, Action::Pace { sandbox, host, index, name, pace })
+}
+
+/// The step that gives a container end its share of the wire, at this rate in bit/s, between two looks.
+pub fn share(bus: &Bus, member: &Member, have: &Have, index: u32, name: &str) -> Option<Step> {
+    match BusWire::of(bus, have).wanted(bus, member) {
+        Wanted::At(pace) => {
+            Some(step(bus, member, Reason::QdiscRate, Some(index), name.to_owned(), Some(pace)))
+        }
+        Wanted::Nothing | Wanted::AsItIs => None,
+    }
+}
+
+/// The rate in bit/s that a container end may have at most: that of the wire, or less if asked for. `None`: it is not
+/// paced.
+pub fn ceiling(bus: &Bus, member: &Member, have: &Have) -> Option<u32> {
+    let unshared = Member { share: None, ..member.clone() };
+    match BusWire::of(bus, have).wanted(bus, &unshared) {
+        Wanted::At(pace) => Some(pace.rate),
+        Wanted::Nothing | Wanted::AsItIs => None,
+    }
+}
