@@ -1,4 +1,4 @@
-//! An endpoint: what Docker has said about it, and how its interface is named.
+//! An endpoint: what Docker sent about it, and the name of its interface.
 
 use std::path::{Path, PathBuf};
 

@@ -28,8 +28,8 @@ pub struct Network {
     pub provisional: bool,
     /// The state of its adapter before canhub first changed it.
     pub found: Option<Found>,
-    /// The network name. Docker does not tell drivers, so it is learnt in the background, and kept for the log of the
-    /// next boot.
+    /// The network name. Docker does not send it to drivers, so it comes from Docker's API, and is saved for the log of
+    /// the next boot.
     pub name: Option<String>,
     /// The engine (`ID` of `docker info`) that listed it last. No other engine's list can say that it is gone.
     pub engine: Option<String>,

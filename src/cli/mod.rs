@@ -57,7 +57,7 @@ enum Failed {
     Unreachable {
         /// For this reason.
         why: String,
-        /// The command that fixes it, where one is known to; the reason has it too.
+        /// The command that fixes it, if there is one; the reason contains it too.
         fix: Option<&'static str>,
     },
 }

@@ -56,7 +56,8 @@ impl Missing {
                 model.listed(id.as_ref());
                 continue;
             }
-            // A container has one endpoint on a network at a time: this one has ended, and has begun anew.
+            // A container has one endpoint on a network at a time: this run of it has ended, and another one has
+            // started.
             let name = model.container_name(&id);
             if name.is_some_and(|name| told.values().any(|listed| listed == name)) {
                 model.set_dead(&id, true);

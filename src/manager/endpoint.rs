@@ -1,4 +1,5 @@
-//! CreateEndpoint, Leave and DeleteEndpoint: a record, and the pair in the kernel. Join makes the pair ([`super::join`]).
+//! CreateEndpoint, Leave and DeleteEndpoint: a record, and the pair in the kernel. Join creates the pair
+//! ([`super::join`]).
 
 use std::time::{Duration, Instant};
 
@@ -15,11 +16,11 @@ use crate::{
     plan::Have,
 };
 
-/// How long the loop waits after an endpoint was deleted.
+/// How long the loop waits after an endpoint is deleted.
 const SETTLE_LEFT: Duration = Duration::from_millis(100);
 
 impl Manager {
-    /// CreateEndpoint: remembers what only this call carries. Nothing is made yet.
+    /// CreateEndpoint: stores what only this call contains. Nothing is created yet.
     ///
     /// # Errors
     /// One sentence for the user of `docker run`.
@@ -50,8 +51,8 @@ impl Manager {
         Ok(())
     }
 
-    /// Leave: the container needs nothing any more. The pair stays until DeleteEndpoint: a name that Docker
-    /// does not find then crashed dockerd 28.0–29.6 ("close of closed channel").
+    /// Leave: the container needs nothing any more. The pair stays until DeleteEndpoint, because dockerd 28.0–29.6
+    /// crashed ("close of closed channel") if it did not find the interface at that point.
     pub fn leave(&self, id: &EndpointId) {
         let mut model = self.model.lock();
         if let Some(endpoint) = model.endpoint(id).cloned() {
@@ -59,7 +60,7 @@ impl Manager {
         }
     }
 
-    /// DeleteEndpoint: the pair and its rules are gone when this returns. Unknown ones are gone already.
+    /// DeleteEndpoint: when this returns, the pair and its rules are gone. An unknown endpoint is not an error.
     pub fn delete_endpoint(&self, id: &EndpointId) {
         let started = Instant::now();
         let mut model = self.model.lock();
@@ -74,7 +75,7 @@ impl Manager {
         }
     }
 
-    /// One end takes the other along, wherever it is, and the rules of both.
+    /// Deleting one end deletes the other, wherever it is, and the rules of both.
     pub(super) fn delete_pair(&self, id: &EndpointId) {
         let deleted =
             self.kernel.links().and_then(|links| match (Have { links, ..Have::default() }).host_end(id) {
@@ -87,7 +88,7 @@ impl Manager {
         }
     }
 
-    /// Keeps an endpoint in the model and, if the disk allows, over a crash. Its alias holds the same.
+    /// Stores an endpoint in the model and, if possible, on disk. The alias of the pair holds the same information.
     pub(super) fn keep_endpoint(&self, model: &mut Model, endpoint: Endpoint) {
         if let Err(err) = self.store.save_endpoint(&endpoint) {
             warn!(endpoint = endpoint.id.short(), %err, "the endpoint's record could not be saved; it will be lost if canhub restarts");

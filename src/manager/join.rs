@@ -158,7 +158,7 @@ impl Manager {
             false => self.kernel.sandbox_exists(sandbox).map(|exists| exists.then(Vec::new)),
         };
         let inside = inside.map_err(Error::kernel(Listed::ContainerLinks))?;
-        // Which namespace it is, the first look at everything notes.
+        // The first full pass records the namespace.
         let inside = inside.map(|links| Inside { links, cookie: None });
         have.sandboxes.insert(sandbox.to_owned(), inside.map_or(Sandbox::Missing, Sandbox::Present));
         if thorough || is_there {

@@ -11,7 +11,7 @@ use crate::{
 impl Manager {
     /// Records the namespaces of all members, and which members are dead.
     ///
-    /// Not at Join: Docker before 28 creates the sandbox after it, and the loop looks a moment later anyway. The endpoint's
+    /// Not at Join: Docker before 28 creates the sandbox after it, and the loop runs a moment later anyway. The endpoint's
     /// record keeps it across restarts of canhub. The alias does not need it, because it disappears with the pair.
     pub(crate) fn note_namespaces(&self, model: &mut Model, want: &Want, have: &Have) {
         for member in want.buses.iter().flat_map(|bus| &bus.members) {

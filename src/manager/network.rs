@@ -1,4 +1,4 @@
-//! CreateNetwork and DeleteNetwork: a record on the disk, and the hub in the kernel.
+//! CreateNetwork and DeleteNetwork: a record on disk, and the hub in the kernel.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Manager {
-    /// CreateNetwork: the record is on the disk and the hub is up when this returns, or nothing is left.
+    /// CreateNetwork: when this returns, the record is on disk and the hub is up, or nothing is left behind.
     ///
     /// # Errors
     /// One sentence for the user of `docker network create`.
@@ -28,7 +28,7 @@ impl Manager {
         self.read_records_again(&mut model);
         if let Some(known) = model.network(&id).filter(|known| !known.provisional) {
             return match known.options == network.options {
-                // A swarm sends it again.
+                // Swarm sends it again.
                 true => Ok(()),
                 false => Err(Error::Refused(format!(
                     "network {} already exists with different options",
@@ -50,12 +50,13 @@ impl Manager {
             {
                 warn!(network = id.short(), interface = %hub, %err, "could not restore the adapter's settings");
             }
-            // Not removed and put back: a provisional network may have members already.
+            // Not removed and put back, because a provisional network may already have members.
             match before {
                 Some(network) => model.put_network(network),
                 None => drop(model.remove_network(&id)),
             }
-            // The create fails either way; a record that stays by this failure is collected against Docker's list.
+            // The request fails either way; a record that stays because of this is later collected against Docker's
+            // list.
             let _ = self.store.save_networks(model.networks());
             return Err(err);
         }
@@ -80,7 +81,7 @@ impl Manager {
         failed.map_or(Ok(()), Err)
     }
 
-    /// DeleteNetwork: the bus and its record are gone when this returns. Unknown ones are gone already.
+    /// DeleteNetwork: when this returns, the bus and its record are gone. An unknown network is not an error.
     pub fn delete_network(&self, id: &NetworkId) {
         let started = Instant::now();
         self.remove_network(&mut self.model.lock(), id, started);
@@ -96,7 +97,7 @@ impl Manager {
         }
         let hub = network.hub();
         let freed = match &hub {
-            // A vcan of ours stood in for it if the network's record was lost for a while.
+            // A vcan of canhub took the adapter's place if the network's record was lost for a while.
             Hub::Adapter(adapter) => {
                 self.leave_as_found(&network, adapter).and_then(|()| self.delete_hub(id, &id.hub_name()))
             }
@@ -113,7 +114,7 @@ impl Manager {
         self.events.tell(Event { interface, took_us, ..deleted });
     }
 
-    /// A hub that stays by a failure is a leftover, which the loop removes.
+    /// If this fails, the hub is a leftover, and the loop removes it.
     fn delete_hub(&self, id: &NetworkId, name: &IfName) -> Result<(), Error> {
         let links = self.kernel.links().map_err(Error::kernel(Listed::Links))?;
         let have = Have { links, ..Have::default() };
@@ -122,8 +123,8 @@ impl Manager {
         self.kernel.delete_link(None, *index).map_err(Error::kernel(action))
     }
 
-    /// Docker knows the network, so it exists: one whose record is lost works as an ordinary bus until
-    /// Docker, asked in the background, tells its options.
+    /// Docker knows the network, so it exists. If its record is lost, it gets default options until Docker's API
+    /// provides its own.
     pub(super) fn know_network(&self, model: &mut Model, id: &NetworkId) -> Result<(), Error> {
         if model.network(id).is_some() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! When canhub started, and what its first look at everything came to.
+//! When canhub started, and the result of its first full pass.
 
 use std::{
     sync::OnceLock,
@@ -18,22 +18,22 @@ impl Startup {
         Self { since: SystemTime::now(), validation: OnceLock::new() }
     }
 
-    /// When it was.
+    /// The time.
     pub(super) fn since(&self) -> SystemTime {
         self.since
     }
 
-    /// How long ago that is.
+    /// The time since then.
     pub(super) fn uptime(&self) -> Duration {
         self.since.elapsed().unwrap_or_default()
     }
 
-    /// Everything was looked at. `found` is kept if this was the first time.
+    /// Records that a full pass has finished. `found` is only kept for the first one.
     pub(super) fn validated(&self, found: impl FnOnce() -> StartupValidation) {
         self.validation.get_or_init(found);
     }
 
-    /// What the first look came to; `None` until it is done.
+    /// The result of the first pass; `None` until it is done.
     pub(super) fn validation(&self) -> Option<StartupValidation> {
         self.validation.get().cloned()
     }

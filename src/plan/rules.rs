@@ -36,11 +36,11 @@ impl NamedRule {
 
 /// The rules from one end of a bus to another: the only place that defines a bus.
 ///
-/// A mesh, because with can-gw's default of one hop two rules through the hub never carry a frame from
-/// container to container, and with two hops the sender hears itself. `ECHO` only towards the hub, so that
-/// the host's tools see frames; elsewhere the echo is read by nobody but other rules, fills the backlog and
-/// loses bursts (a J1939 transfer is enough). Error frames have a list of their own in the kernel, so their rules cost other
-/// frames nothing.
+/// A mesh: with can-gw's default of one hop, two rules through the hub never carry a frame from container to container,
+/// and with two hops the sender receives its own frames. `ECHO` only towards the hub, so that tools on the host see the
+/// frames; elsewhere only other rules would see the echo, and it would fill the backlog and drop bursts (a J1939
+/// transfer is enough). The kernel has a separate receive list for error frames, so their rules cost other frames
+/// nothing.
 fn rules_between(
     bus: &Bus,
     hub: Option<&HubEnd>,
@@ -50,7 +50,8 @@ fn rules_between(
     let is_hub = |end: &IfName| hub.is_some_and(|hub| hub.name == *end);
     let echo = if is_hub(destination) { RuleFlags::ECHO } else { RuleFlags::empty() };
     let frames = echo | RuleFlags::IIF_TX_OK;
-    // For whoever asks for them. A controller tells those of its wire; sent to one, they would go out as data frames.
+    // For those who subscribe to them. A controller reports the errors of its own bus; sent to one, they would go out
+    // as data frames.
     let on_wire = hub.map_or(matches!(bus.hub, Hub::Adapter(_)), |hub| hub.is_wire);
     let errors = !on_wire || is_hub(source);
     [

@@ -1,4 +1,4 @@
-//! A step of a plan: one difference between what is wanted and what is there, and the action that removes it.
+//! A step of a plan: a difference between the desired and the actual state, and the action that removes it.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
@@ -8,42 +8,42 @@ use crate::{
     names::{EndpointId, IfName, NetworkId},
 };
 
-/// One difference, and how it goes away.
+/// A difference, and how to remove it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// The network it serves; `None` for a leftover of a network that is not known.
+    /// The network; `None` for a leftover of an unknown network.
     pub network: Option<NetworkId>,
-    /// The endpoint it serves, if only one.
+    /// The endpoint, if it concerns only one.
     pub endpoint: Option<EndpointId>,
-    /// What is wrong.
+    /// The reason.
     pub reason: Reason,
-    /// What to do.
+    /// The action.
     pub action: Action,
 }
 
-/// What a step does.
+/// The action of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Make the hub.
+    /// Create the hub.
     CreateHub {
         /// Its name.
         name: IfName,
         /// In bytes.
         mtu: u32,
-        /// Whose it is.
+        /// The alias.
         alias: String,
     },
-    /// Make a pair.
+    /// Create a pair.
     CreatePair {
         /// The host end's name.
         host: IfName,
         /// The container end's name.
         end: IfName,
-        /// Where the container end is born; `None`: on the host, for Docker to move.
+        /// The sandbox in which the container end is created; `None`: on the host, for Docker to move.
         sandbox: Option<PathBuf>,
         /// In bytes.
         mtu: u32,
-        /// Whose it is.
+        /// The alias.
         alias: String,
     },
     /// Change a link.
@@ -52,18 +52,18 @@ pub enum Action {
         sandbox: Option<PathBuf>,
         /// Which.
         index: u32,
-        /// Its present name, for messages.
+        /// Its current name, for messages.
         name: String,
-        /// How.
+        /// The change.
         change: LinkChange,
     },
-    /// Set up an adapter.
+    /// Configure an adapter.
     Configure {
         /// Which.
         index: u32,
         /// Its name, for messages.
         name: String,
-        /// How.
+        /// The change.
         change: ControllerChange,
         /// Whether it is up afterwards.
         up: bool,
@@ -87,22 +87,22 @@ pub enum Action {
         sandbox: Option<PathBuf>,
         /// Which.
         index: u32,
-        /// Its present name, for messages.
+        /// Its current name, for messages.
         name: String,
     },
     /// Remove duplicate and leftover rules.
     DeleteRules(Vec<Rule>),
-    /// Add missing rules. By name, because an end may be made by a step before.
+    /// Add missing rules. By name, because an earlier step may create an end.
     AddRules {
-        /// Which.
+        /// The rules.
         rules: Vec<NamedRule>,
-        /// The index of each end that exists already.
+        /// The index of each end that already exists.
         ends: BTreeMap<IfName, u32>,
     },
 }
 
 impl Action {
-    /// The interface that the action is about, for logs.
+    /// The interface concerned, for logs.
     pub fn interface(&self) -> &str {
         match self {
             Self::CreateHub { name, .. } => name.as_str(),
@@ -128,7 +128,7 @@ impl Action {
 }
 
 impl fmt::Display for Action {
-    /// What the action does, in words that follow "cannot".
+    /// The action, in words that follow "cannot".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CreateHub { name, .. } => write!(f, "create the vcan {name}"),

@@ -1,4 +1,4 @@
-//! Reading the state folder: what makes no sense is set aside, what cannot be read stays.
+//! Loads the state folder: what cannot be parsed is renamed, what cannot be read stays.
 
 use std::{
     fs, io,
@@ -11,21 +11,22 @@ use serde::de::DeserializeOwned;
 use super::{Document, EndpointRecord, Store, Unread, VERSION, disk::FRESH};
 use crate::{endpoint::Endpoint, names::NetworkId, network::Network};
 
-/// What a state folder held.
+/// The content of a state folder.
 #[derive(Debug, Default)]
 pub struct Loaded {
     /// The networks.
     pub networks: Vec<Network>,
     /// The endpoints of this boot.
     pub endpoints: Vec<Endpoint>,
-    /// One sentence for each thing that was not as it should be, for the log.
+    /// One sentence per problem, for the log.
     pub warnings: Vec<String>,
-    /// One sentence where the networks could not be read, and may be readable later.
+    /// Why the networks could not be read; they may be readable later.
     pub unread: Option<String>,
 }
 
 impl Store {
-    /// Reads everything, and never fails: what makes no sense is set aside, what cannot be read stays, and both are told.
+    /// Reads everything. Never fails: what cannot be parsed is renamed, what cannot be read stays, and both are
+    /// reported.
     pub fn load(&self) -> Loaded {
         let mut loaded = Loaded::default();
         if self.writes
@@ -90,7 +91,7 @@ impl Store {
         };
         for path in entries.flatten().map(|entry| entry.path()) {
             if path.extension().is_none_or(|end| end != "json") {
-                // A write that a crash cut short; the endpoint's record is beside it, or never was.
+                // A write that was interrupted by a crash; the endpoint's record is next to it, or never existed.
                 if self.writes && path.extension().is_some_and(|end| end == FRESH) {
                     let _ = fs::remove_file(&path);
                 }
@@ -122,8 +123,8 @@ impl Store {
         }
     }
 
-    /// Renames a state file that makes no sense, so that nothing of it is lost, and says so. One that cannot be renamed
-    /// counts as unread: the next save would overwrite it.
+    /// Renames a state file that cannot be parsed, so that nothing is lost, and reports it. If it cannot be renamed, it
+    /// counts as unread, because the next save would overwrite it.
     fn set_aside(&self, why: &str, loaded: &mut Loaded) {
         let path = self.state_file();
         if !self.writes {
@@ -148,15 +149,15 @@ impl Store {
     }
 }
 
-/// Why a record could not be had.
+/// Why a record could not be read.
 pub(super) enum Unreadable {
-    /// The file could not be read, and may be good.
+    /// The file could not be read, but may be intact.
     Io(io::Error),
-    /// What is in it makes no sense.
+    /// Its content cannot be parsed.
     Content(String),
 }
 
-/// `Ok(None)` when there is no file.
+/// `Ok(None)` if there is no file.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Unreadable> {
     match fs::read(path) {
         Ok(bytes) => {

@@ -1,4 +1,4 @@
-//! dockerd with live-restore: containers run on while it is away. Those that end meanwhile are members no more.
+//! dockerd with live-restore: containers keep running while it is away. Those that end meanwhile are no longer members.
 
 use std::{
     fs, process,
@@ -20,7 +20,7 @@ use crate::support::{
 
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 
-/// How long it is watched after the last container came back: longer than it takes to collect an endpoint.
+/// How long to watch after the last container came back: longer than it takes to collect an endpoint.
 const WATCHED: Duration = Duration::from_secs(20);
 
 /// dockerd with live-restore, until dropped.
@@ -54,14 +54,13 @@ impl Drop for LiveRestore {
             Some(text) => fs::write(DAEMON_JSON, text),
             None => fs::remove_file(DAEMON_JSON),
         };
-        // Whatever became of the test, the next one needs a dockerd.
+        // Whatever happens in the test, the next one needs a running dockerd.
         let _ = attempt("systemctl", &["start", "docker.socket", "docker"]);
         let _ = attempt("systemctl", &["reload", "docker"]);
     }
 }
 
-/// dockerd goes away, and what is done then; it is back when this returns. `meanwhile` is called all the time that it
-/// takes to start.
+/// Stops dockerd, runs something, and starts it again. `meanwhile` is called repeatedly while it starts.
 #[track_caller]
 fn while_dockerd_is_away(happens: impl FnOnce(), mut meanwhile: impl FnMut()) {
     run("systemctl", &["stop", "docker.socket", "docker"]);
@@ -78,7 +77,7 @@ fn while_dockerd_is_away(happens: impl FnOnce(), mut meanwhile: impl FnMut()) {
     back.unwrap_or_else(|err| panic!("dockerd does not start: {err}"));
 }
 
-/// The first process of a container ends, and nobody tells Docker.
+/// The first process of a container ends without Docker noticing.
 #[track_caller]
 fn kill_first_process(container: &Container) {
     run("kill", &["-KILL", &container.pid.to_string()]);
@@ -91,7 +90,7 @@ fn kill_first_process(container: &Container) {
     });
 }
 
-/// What canhub shows of the members of a bus: each row of status by its endpoint, with the container's name.
+/// What canhub shows of the members of a bus: the rows of the status by endpoint, with the container's name.
 fn rows(bus: &Network) -> Vec<(String, String)> {
     let said = canhub::ask("/v1/status");
     let status: Value = serde_json::from_str(&said).unwrap_or_else(|err| panic!("{err}: {said}"));
@@ -102,7 +101,7 @@ fn rows(bus: &Network) -> Vec<(String, String)> {
     members.iter().map(|member| (text(&member["container"]), text(&member["endpoint"]))).collect()
 }
 
-/// The series of received frames that a container has in the metrics.
+/// The series of received frames of a container in the metrics.
 fn series(container: &str) -> usize {
     let metrics = canhub::ask("/metrics");
     let is_one = |line: &&str| {
@@ -113,7 +112,7 @@ fn series(container: &str) -> usize {
     metrics.lines().filter(is_one).count()
 }
 
-/// The heals of the members of a bus, whoever they are.
+/// The heals of all members of a bus.
 fn heals(bus: &Network) -> Vec<Value> {
     let told = says("events --json");
     let events =
@@ -121,7 +120,7 @@ fn heals(bus: &Network) -> Vec<Value> {
     events.filter(|event: &Value| event["event"] == "healed" && event["network"] == *bus.id).collect()
 }
 
-/// At no time a container has two rows or two series, and nothing of this bus is healed.
+/// At no time does a container have two rows or two series, and nothing on this bus is healed.
 #[track_caller]
 fn assert_no_ghost(bus: &Network, containers: &[&Container]) {
     let rows = rows(bus);

@@ -54,7 +54,7 @@ impl FakeKernel {
         self.add_sandbox(path);
     }
 
-    /// From now on namespaces do not tell which they are, as before Linux 5.14.
+    /// From now on namespaces have no cookies, as before Linux 5.14.
     pub fn withhold_cookies(&self) {
         self.world.lock().tells_cookies = false;
     }

@@ -18,10 +18,10 @@ pub(super) struct World {
     pub(super) links: BTreeMap<Port, Link>,
     /// The location of the other end of each vxcan.
     pub(super) pairs: BTreeMap<Port, Port>,
-    /// Each sandbox and which namespace it is.
+    /// The namespace at the path of each sandbox.
     pub(super) sandboxes: BTreeMap<PathBuf, Cookie>,
     pub(super) next_cookie: u64,
-    /// Whether namespaces tell their cookies; not before Linux 5.14.
+    /// Whether namespaces have cookies, as since Linux 5.14.
     pub(super) tells_cookies: bool,
     pub(super) rules: Vec<Standing>,
     /// `max_hops` of can-gw: how many rules a frame may pass before it crosses a pair.

@@ -1,4 +1,4 @@
-//! Property tests: whatever happened to a host, one plan gives what is wanted.
+//! Property tests: whatever happened to a host, one plan restores the desired state.
 
 use proptest::prelude::*;
 
@@ -145,7 +145,7 @@ proptest! {
         for (serial, fault) in faults.iter().enumerate() {
             inject(&kernel, &mut model, fault, serial);
         }
-        // The witnesses: foreign links and foreign rules stand as they were.
+        // Foreign links and rules are unchanged.
         let rule = Rule { source: foreign[0], destination: foreign[1], ..RULE };
         kernel.add_rules(&[rule]).unwrap();
         let witnesses: Vec<_> = kernel.links().unwrap().into_iter().filter(|link| !is_ours(link)).collect();

@@ -1,4 +1,4 @@
-//! Hubs: adapters and other interfaces that canhub did not make.
+//! Hubs: adapters and other interfaces that canhub did not create.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Ends that were moved away, and what stays of their pairs.
+//! Ends that were moved away, and the remnants of their pairs.
 
 use super::*;
 

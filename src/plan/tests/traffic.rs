@@ -8,8 +8,8 @@ use crate::kernel::{
     fake::{Deliveries, Frame},
 };
 
-/// That each frame of each member, of the host and of the wire is heard by all, once, and goes out on the
-/// wire once. Error frames of members do so where there is no wire.
+/// Asserts that everyone receives each frame of each member, of the host and of the adapter exactly once, and that it
+/// leaves through the adapter once. For error frames of members only without an adapter.
 ///
 /// Everyone: also other listeners next to the sender, which the kernel takes care of.
 pub fn assert_each_frame_reaches_everybody_once(kernel: &FakeKernel, bus: &Bus, have: &Have) {

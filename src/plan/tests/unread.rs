@@ -20,7 +20,7 @@ fn an_unreadable_sandbox_is_left_alone() {
     );
     assert!(problem.text.contains(broken.to_str().unwrap()), "{}", problem.text);
 
-    // The host end can be seen, and the others are healed.
+    // The host end is visible, and the others are healed.
     kernel.change_link(None, host_end(&kernel, &model, 16).index, &down).unwrap();
     kernel.delete_link(None, host_end(&kernel, &model, 17).index).unwrap();
     let steps = heal(&kernel, &model);
@@ -28,7 +28,7 @@ fn an_unreadable_sandbox_is_left_alone() {
     assert_eq!(reasons, ["the link was down", "the pair was missing", "rules were missing"]);
     assert_eq!(plan_all(&kernel, &model).steps, []);
 
-    // Where the pair is gone, none is made in a place that cannot be seen, nor on the host.
+    // If the pair is gone, none is created in a sandbox that cannot be read, nor on the host.
     kernel.delete_link(None, host_end(&kernel, &model, 16).index).unwrap();
     assert_eq!(plan_all(&kernel, &model).steps, []);
     kernel.break_sandbox(&broken, None);

@@ -1,4 +1,4 @@
-//! Containers that ended while dockerd was away, with live-restore: dead members are no members.
+//! Containers that ended while dockerd was away with live-restore: dead members do not count as members.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ fn sandbox(number: u8) -> String {
     format!("/run/netns/{number}")
 }
 
-/// Which members a status of this depth shows.
+/// The members in a status of this depth.
 fn members(rig: &Rig, depth: Depth) -> Vec<EndpointId> {
     let members = |bus: BusStatus| bus.members.into_iter().map(|MemberStatus { endpoint, .. }| endpoint);
     rig.manager.survey(depth).unwrap().0.into_iter().flat_map(members).collect()
@@ -22,7 +22,7 @@ fn told(rig: &Rig, kind: Kind) -> usize {
     rig.told().iter().filter(|event| event.kind == kind).count()
 }
 
-/// The first container of two has ended in one of the ways that dockerd leaves behind.
+/// The first of two containers has ended, in one of the ways in which dockerd leaves it.
 fn after(ends: impl Fn(&FakeKernel)) -> Rig {
     let rig = Rig::new(&[]);
     assert_eq!(rig.look(), LookResult::default());
@@ -38,7 +38,7 @@ fn unmounts(kernel: &FakeKernel) {
     kernel.end_sandbox(Path::new(&sandbox(1)));
 }
 
-/// Something else still holds the old namespace, so the pair stands.
+/// Something else still holds the old namespace, so the pair still exists.
 fn remounts_while_held(kernel: &FakeKernel) {
     let path = sandbox(1);
     let end = kernel.sandbox_links(Path::new(&path)).unwrap().unwrap().remove(0);
@@ -55,7 +55,7 @@ fn a_dead_member_is_neither_healed_nor_shown_and_is_collected_within_seconds() {
         (remounts_while_held, "another namespace at the path while the pair stands"),
     ] {
         let rig = after(ends);
-        // Before the loop has looked: whoever asks looks by himself.
+        // Even before the loop's next pass: every query checks for itself.
         assert_eq!(members(&rig, Depth::Everything), [endpoint(2)], "{what}");
         assert!(rig.manager.status().unwrap().buses[0].steps.is_empty(), "{what}");
         let look = rig.look();
@@ -93,7 +93,7 @@ fn a_member_that_lives_is_healed_in_its_own_namespace() {
     }
 }
 
-/// Its path was hidden for a moment, not the namespace.
+/// Its path was hidden for a moment, but the namespace still exists.
 #[test]
 fn a_member_whose_pair_stands_is_not_dead_while_its_path_is_gone() {
     let rig = after(|kernel| {
@@ -110,7 +110,7 @@ fn a_member_whose_pair_stands_is_not_dead_while_its_path_is_gone() {
     assert_eq!(told(&rig, Kind::EndpointCollected), 0);
 }
 
-/// An endpoint that joins anew is alive, whatever was known of it.
+/// An endpoint that joins again is alive, whatever was known before.
 #[test]
 fn an_endpoint_that_joins_again_is_a_member_again() {
     let rig = after(remounts);
@@ -122,7 +122,7 @@ fn an_endpoint_that_joins_again_is_a_member_again() {
     assert_eq!(rig.look().healed, 2);
 }
 
-/// The rules of who joins next lead to those that live.
+/// The rules of the next member only lead to living ones.
 #[test]
 fn who_joins_beside_a_dead_member_gets_no_rules_to_what_is_left_of_it() {
     let rig = after(remounts_while_held);
@@ -136,7 +136,7 @@ fn who_joins_beside_a_dead_member_gets_no_rules_to_what_is_left_of_it() {
     assert!(!rig.kernel.rules().unwrap().iter().any(leads));
 }
 
-/// Before Linux 5.14 nobody can tell the two namespaces apart.
+/// Before Linux 5.14 the two namespaces cannot be told apart.
 #[test]
 fn without_cookies_a_namespace_at_the_path_is_taken_for_the_containers() {
     let rig = Rig::new(&[]);
