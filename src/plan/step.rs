@@ -50,7 +50,7 @@ pub enum Action {
     Change {
         /// `None`: on the host.
         sandbox: Option<PathBuf>,
-        /// Which.
+        /// Its index.
         index: u32,
         /// Its current name, for messages.
         name: String,
@@ -59,7 +59,7 @@ pub enum Action {
     },
     /// Configure an adapter.
     Configure {
-        /// Which.
+        /// Its index.
         index: u32,
         /// Its name, for messages.
         name: String,
@@ -85,7 +85,7 @@ pub enum Action {
     Delete {
         /// `None`: on the host.
         sandbox: Option<PathBuf>,
-        /// Which.
+        /// Its index.
         index: u32,
         /// Its current name, for messages.
         name: String,
