@@ -64,7 +64,8 @@ pub fn apply(kernel: &dyn Kernel, steps: &[Step], mut done: impl FnMut(StepResul
     for step in steps {
         let Some(step) = within_reach(step, &made) else { continue };
         let started = Instant::now();
-        let result = carry_out(kernel, &step.action, &mut made).map_err(Error::kernel(step.action.clone()));
+        let result = carry_out(kernel, &step.action, &mut made);
+        let result = result.map_err(|err| Error::kernel(step.action.clone())(err));
         done(StepResult { step: &step, result, took: started.elapsed() });
     }
 }

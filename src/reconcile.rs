@@ -1,10 +1,12 @@
 //! The loop that keeps everything in the desired state: events wake it, dumps decide, one plan for everything.
 //!
 //! Rules have no events, so an audit runs every `--audit-interval` even without events. The cost of a pass grows with
-//! the host, and so does the pause after it: a storm of events cannot make canhub use up a CPU.
+//! the host, so passes get a share of a CPU (`pace.rs`): a storm of events cannot make canhub use up a CPU, and the
+//! first faults after a quiet time are healed immediately.
 
 mod adapters;
 mod memory;
+mod pace;
 mod problems;
 #[cfg(test)]
 mod tests;
@@ -18,19 +20,20 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
 pub use memory::Memory;
+use pace::Pace;
 
 use crate::{
     apply::{Repair, StepResult},
     clock::rfc3339,
     error::Error,
-    manager::{Handle, Manager},
+    manager::{Handle, Manager, Signals},
     model::Model,
     plan::{Action, Scope},
     status::StartupValidation,
 };
 
-/// Each pass is followed by a pause of this multiple of its duration.
-const REST_FACTOR: u32 = 4;
+/// While containers start or stop one after another, no pass runs for at most this long.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
 /// The desired state may change while the kernel is being read. In this attempt it may not, because the lock is held.
 const LOOKS: usize = 3;
 /// How soon to run again if something is waiting.
@@ -50,13 +53,26 @@ pub struct LookResult {
 /// Runs forever, on each signal and at every audit. `alive` is called after each successful pass.
 pub async fn run(manager: Handle, audit_interval: Duration, alive: impl Fn()) {
     let memory = Arc::new(Memory::default());
+    let mut pace = Pace::default();
     loop {
         let started = Instant::now();
         let next = round(&manager, &memory, audit_interval, &alive).await;
-        sleep(started.elapsed() * REST_FACTOR).await;
+        sleep(pace.rest_after(started..Instant::now())).await;
         // Either it was woken or the time is up; both mean to run.
         let _ = timeout(next, manager.signals().look_wanted()).await;
-        sleep(manager.signals().settles_in()).await;
+        settle(manager.signals()).await;
+    }
+}
+
+/// Each call of Docker's may put the look off again.
+async fn settle(signals: &Signals) {
+    let until = Instant::now() + SETTLE_MAX;
+    loop {
+        let left = signals.settles_in().min(until.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            return;
+        }
+        sleep(left).await;
     }
 }
 
@@ -76,7 +92,10 @@ async fn round(
     match look {
         Ok(Ok(outcome)) => {
             alive();
-            if outcome.failed > 0 || outcome.pending { audit_interval.min(SOON) } else { audit_interval }
+            match outcome.failed > 0 || outcome.pending {
+                true => audit_interval.min(memory.next_due().map_or(SOON, |due| due.min(SOON))),
+                false => audit_interval,
+            }
         }
         Ok(Err(err)) => {
             warn!(%err, "could not read kernel state; retrying");

@@ -174,8 +174,16 @@ impl Store {
         let path = self.endpoint_file(&endpoint.id);
         let record = EndpointRecord { version: VERSION, boot: self.boot.clone(), endpoint: endpoint.clone() };
         let write = || -> io::Result<()> {
-            fs::create_dir_all(self.endpoint_dir())?;
-            replace(&*self.disk, &path, &serde_json::to_vec(&record)?, Durability::Crash)
+            let content = serde_json::to_vec(&record)?;
+            let replace = || replace(&*self.disk, &path, &content, Durability::Crash);
+            match replace() {
+                // The folder was made at start-up; somebody removed it.
+                Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                    fs::create_dir_all(self.endpoint_dir())?;
+                    replace()
+                }
+                written => written,
+            }
         };
         let written = write();
         self.saved(path, written)

@@ -55,11 +55,12 @@ impl Wire {
         wire
     }
 
-    /// The time from the fault until the first frame arrives that was sent after it.
-    pub fn silence_after(&self, harm: impl FnOnce()) -> Duration {
+    /// How long after the harm the first frame arrives that was sent after it, where this repairs it, or somebody else.
+    pub fn silence_after(&self, harm: impl FnOnce(), repair: impl FnOnce()) -> Duration {
         harm();
         let broken = Instant::now();
         let round = self.round.fetch_add(1, Ordering::SeqCst) + 1;
+        repair();
         self.wait_for(round).saturating_duration_since(broken)
     }
 

@@ -1,7 +1,7 @@
 //! canhub as dockerd sees it: a separate process behind its socket.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     fs::{self, File},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -21,6 +21,8 @@ pub struct Daemon {
     log: PathBuf,
     /// The single connection that dockerd keeps.
     client: RefCell<Client>,
+    /// The number of its network.
+    network: Cell<u32>,
 }
 
 impl Daemon {
@@ -45,21 +47,26 @@ impl Daemon {
         let took = started.elapsed();
         let mut client = Client::connect(&socket);
         client.call_raw("Plugin.Activate", b"").ok();
-        (Self { child, log, client: RefCell::new(client) }, took)
+        (Self { child, log, client: RefCell::new(client), network: Cell::new(0) }, took)
     }
 
+    /// A network that no other had the id of.
     pub fn create_network(&self, hub: &str) {
-        let body = bodies::create_network(&bodies::network(0), json!({ "hub": hub }));
-        self.call("CreateNetwork", &body);
+        self.network.set(self.network.get() + 1);
+        self.call("CreateNetwork", &bodies::create_network(&self.network(), json!({ "hub": hub })));
     }
 
     pub fn delete_network(&self) {
-        self.call("DeleteNetwork", &bodies::delete_network(&bodies::network(0)));
+        self.call("DeleteNetwork", &bodies::delete_network(&self.network()));
+    }
+
+    fn network(&self) -> String {
+        bodies::network(self.network.get())
     }
 
     /// CreateEndpoint and Join. Returns how long they took together.
     pub fn join(&self, number: u32, sandbox: &str) -> Duration {
-        let (network, endpoint) = (bodies::network(0), bodies::endpoint(number));
+        let (network, endpoint) = (self.network(), bodies::endpoint(number));
         let create = bodies::create_endpoint(&network, &endpoint, json!({}));
         let join = bodies::join(&network, &endpoint, sandbox);
         let started = Instant::now();
@@ -69,7 +76,7 @@ impl Daemon {
     }
 
     pub fn part(&self, number: u32) {
-        let both = bodies::both(&bodies::network(0), &bodies::endpoint(number));
+        let both = bodies::both(&self.network(), &bodies::endpoint(number));
         self.call("Leave", &both);
         self.call("DeleteEndpoint", &both);
     }

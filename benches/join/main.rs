@@ -1,8 +1,8 @@
-//! Measures how long the start of a container waits for its bus: canhub, and a baseline that forks `ip` and `cangw`.
+//! How long a container's start and end wait for its bus: canhub beside the floor, and beside what forks `ip` and `cangw`.
 //!
-//! `make bench`, or as root on a kernel with vxcan and can-gw: `join --canhub target/release/canhub`. Both are measured
-//! in one run on the same bus, so the ratios are valid even if the times are not: a User Mode Linux guest takes about
-//! 40 µs per system call. Slow results are not an error; the goals are printed next to the figures.
+//! `make bench`, or as root on a kernel with vxcan and can-gw: `join --canhub target/release/canhub`. All are
+//! measured in one run on the same bus, so the ratios hold where the times do not: a User Mode Linux
+//! guest pays some 40 µs a system call. Slow is not an error; the goals stand beside the figures.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot measure panics")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures are for people")]
@@ -17,18 +17,34 @@ mod baseline;
 mod daemon;
 mod figures;
 mod first;
+#[path = "../floor/mod.rs"]
+#[allow(dead_code, reason = "the other bench repairs more than pairs")]
+mod floor;
 
-use std::{path::PathBuf, process::exit, thread, time::Duration};
+use std::{
+    path::PathBuf,
+    process::exit,
+    thread,
+    time::{Duration, Instant},
+};
 
 use baseline::{Sandbox, run};
-use daemon::Daemon;
-use figures::{Figures, Row, Times, median};
+use daemon::{Daemon, host_end};
+use figures::{Figures, Row, Teardown, Times, median};
+use floor::{Bare, Pair};
 
 /// The hub of the measured bus.
 const HUB: &str = "benchhub";
-/// Existing members of the bus; number of joins to measure for canhub and the baseline; the goal for the ratio.
-const SIZES: [(u32, usize, usize, Option<u32>); 4] =
-    [(1, 15, 5, Some(20)), (8, 15, 5, None), (32, 11, 3, Some(200)), (100, 9, 1, None)];
+/// Members that a bus has already; joins to measure of canhub and the floor, and of the baseline; whether the goal for
+/// the floor holds; the ratio of the baseline to reach.
+const SIZES: [(u32, usize, usize, bool, Option<u32>); 4] = [
+    (1, 15, 5, true, Some(20)),
+    (8, 15, 5, false, None),
+    (32, 15, 3, true, Some(200)),
+    (100, 15, 1, true, None),
+];
+/// Members of a bus that leave one after the other, and how often that is measured.
+const TEARDOWN: (u32, usize) = (64, 3);
 const STARTS: usize = 20;
 /// Numbers of the endpoint that comes and goes start here; those that stay start at 0.
 const GUESTS: u32 = 1000;
@@ -50,8 +66,9 @@ fn main() {
     daemon.create_network(HUB);
     let mut members: Vec<Sandbox> = Vec::new();
     let mut rows = Vec::new();
-    for (size, joins, baseline_joins, goal) in SIZES {
-        eprintln!("a bus of {size}: {joins} joins of canhub, {baseline_joins} of the baseline");
+    let bare = Bare::open();
+    for (size, joins, baseline_joins, near_the_floor, goal) in SIZES {
+        eprintln!("a bus of {size}: {joins} joins of canhub and the floor, {baseline_joins} of the baseline");
         while members.len() < size as usize {
             let number = members.len() as u32;
             let sandbox = Sandbox::new(number);
@@ -59,15 +76,25 @@ fn main() {
             members.push(sandbox);
         }
         let canhub = Times::of((0..joins).map(|_| one_of_canhubs(&daemon)).collect());
-        let ends: Vec<String> = (0..size).map(daemon::host_end).chain([HUB.to_owned()]).collect();
-        // Otherwise its loop would process each of the baseline's links, on the same CPU.
+        let floor = Times::of((0..joins).map(|_| one_of_the_floor(&daemon, &bare)).collect());
+        let ends: Vec<String> = (0..size).map(host_end).chain([HUB.to_owned()]).collect();
+        // Its loop would look at each of the baseline's links, on the same processor.
         daemon.signal("-STOP");
         let forked = Times::of((0..baseline_joins).map(|_| one_of_the_baselines(&ends)).collect());
         daemon.signal("-CONT");
         thread::sleep(SETTLE);
-        rows.push(Row { size, canhub, forked, goal });
+        rows.push(Row { size, canhub, floor, forked, near_the_floor, goal });
     }
-    let figures = Figures { rows, start, resident: daemon.resident_kib(), members: members.len() };
+    let (resident, all) = (daemon.resident_kib(), members.len());
+    let (size, rounds) = TEARDOWN;
+    eprintln!("{size} members leave, {rounds} times");
+    for number in size..all as u32 {
+        daemon.part(number);
+    }
+    members.truncate(size as usize);
+    let (canhub, floor) = (0..rounds).map(|_| one_teardown(&daemon, &bare, &members)).unzip();
+    let teardown = Teardown { size, canhub: Times::of(canhub), floor: Times::of(floor) };
+    let figures = Figures { rows, teardown, start, resident, members: all };
     daemon.delete_network();
     print!("{figures}");
     println!("{}", figures.json());
@@ -80,6 +107,52 @@ fn one_of_canhubs(daemon: &Daemon) -> Duration {
     assert!(sandbox.has("can0"), "the member has no can0");
     daemon.part(GUESTS);
     took
+}
+
+/// canhub joins first, so that the floor knows what to make.
+fn one_of_the_floor(daemon: &Daemon, bare: &Bare) -> Duration {
+    let sandbox = Sandbox::new(GUESTS);
+    daemon.join(GUESTS, &sandbox.path);
+    let pair = Pair::capture(&[(host_end(GUESTS), sandbox.path.clone().into())]).remove(0);
+    // Its loop would look at each of the floor's links, on the same processor.
+    daemon.signal("-STOP");
+    pair.delete(bare);
+    thread::sleep(SETTLE);
+    let home = floor::home();
+    let started = Instant::now();
+    pair.make(bare, &home);
+    let took = started.elapsed();
+    assert!(sandbox.has("can0"), "the member has no can0");
+    daemon.signal("-CONT");
+    daemon.part(GUESTS);
+    took
+}
+
+/// All leave, canhub's way and then the floor's; they are back on the bus afterwards.
+fn one_teardown(daemon: &Daemon, bare: &Bare, members: &[Sandbox]) -> (Duration, Duration) {
+    let numbers = || 0..members.len() as u32;
+    let ends: Vec<_> = members
+        .iter()
+        .zip(numbers())
+        .map(|(at, number)| (host_end(number), at.path.clone().into()))
+        .collect();
+    let pairs = Pair::capture(&ends);
+    let home = floor::home();
+    thread::sleep(SETTLE);
+    let started = Instant::now();
+    numbers().for_each(|number| daemon.part(number));
+    let canhubs = started.elapsed();
+    thread::sleep(SETTLE);
+    daemon.signal("-STOP");
+    pairs.iter().for_each(|pair| pair.make(bare, &home));
+    let started = Instant::now();
+    pairs.iter().for_each(|pair| pair.delete(bare));
+    let floor = started.elapsed();
+    daemon.signal("-CONT");
+    for (number, sandbox) in numbers().zip(members) {
+        daemon.join(number, &sandbox.path);
+    }
+    (canhubs, floor)
 }
 
 fn one_of_the_baselines(ends: &[String]) -> Duration {

@@ -3,9 +3,7 @@
 //! The payload is a 4-byte `struct rtcanmsg`, not the 12-byte `struct rtmsg` that netlink-packet-route writes, and its
 //! attributes have their own numbers. No crate supports them.
 
-use rtnetlink::packet_core::{
-    DefaultNla, Emitable, NetlinkSerializable, NlasIterator, parse_u8, parse_u16, parse_u32,
-};
+use rtnetlink::packet_core::{NetlinkSerializable, NlasIterator, parse_u8, parse_u16, parse_u32};
 
 use super::{Filter, Rule, RuleFlags, RuleStatus};
 
@@ -15,6 +13,7 @@ const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
 const RTCANMSG_LEN: usize = 4;
+const NLA_HEADER_LEN: usize = 4;
 
 const CGW_HANDLED: u16 = 7;
 const CGW_DROPPED: u16 = 8;
@@ -45,20 +44,22 @@ impl Request {
         }
     }
 
-    fn attributes(&self) -> Vec<DefaultNla> {
-        let Some(rule) = self.rule() else { return Vec::new() };
-        let mut attributes = vec![word(CGW_SRC_IF, &[rule.source]), word(CGW_DST_IF, &[rule.destination])];
+    /// The attributes' kinds and values, without an allocation: a Join on a large bus writes hundreds of rules.
+    fn attributes(&self, mut write: impl FnMut(u16, &[u8])) {
+        let Some(rule) = self.rule() else { return };
+        write(CGW_SRC_IF, &rule.source.to_ne_bytes());
+        write(CGW_DST_IF, &rule.destination.to_ne_bytes());
         // The kernel reports a filter of 0/0 as no filter, so none is written.
         if rule.filter != Filter::default() {
-            attributes.push(word(CGW_FILTER, &[rule.filter.id, rule.filter.mask]));
+            let mut filter = [0; 8];
+            filter[..4].copy_from_slice(&rule.filter.id.to_ne_bytes());
+            filter[4..].copy_from_slice(&rule.filter.mask.to_ne_bytes());
+            write(CGW_FILTER, &filter);
         }
-        attributes.extend(rule.max_hops.map(|hops| DefaultNla::new(CGW_LIM_HOPS, vec![hops])));
-        attributes
+        if let Some(hops) = rule.max_hops {
+            write(CGW_LIM_HOPS, &[hops]);
+        }
     }
-}
-
-fn word(kind: u16, values: &[u32]) -> DefaultNla {
-    DefaultNla::new(kind, values.iter().flat_map(|value| value.to_ne_bytes()).collect())
 }
 
 impl NetlinkSerializable for Request {
@@ -71,7 +72,9 @@ impl NetlinkSerializable for Request {
     }
 
     fn buffer_len(&self) -> usize {
-        RTCANMSG_LEN + self.attributes().as_slice().buffer_len()
+        let mut length = RTCANMSG_LEN;
+        self.attributes(|_, value| length += NLA_HEADER_LEN + value.len().next_multiple_of(4));
+        length
     }
 
     fn serialize(&self, buffer: &mut [u8]) {
@@ -79,7 +82,15 @@ impl NetlinkSerializable for Request {
         buffer[0] = AF_CAN;
         buffer[1] = CGW_TYPE_CAN_CAN;
         buffer[2..4].copy_from_slice(&flags.to_ne_bytes());
-        self.attributes().as_slice().emit(&mut buffer[RTCANMSG_LEN..]);
+        let mut at = RTCANMSG_LEN;
+        self.attributes(|kind, value| {
+            let length = NLA_HEADER_LEN + value.len();
+            buffer[at..at + 2].copy_from_slice(&(length as u16).to_ne_bytes());
+            buffer[at + 2..at + 4].copy_from_slice(&kind.to_ne_bytes());
+            buffer[at + 4..at + length].copy_from_slice(value);
+            buffer[at + length..at + length.next_multiple_of(4)].fill(0);
+            at += length.next_multiple_of(4);
+        });
     }
 }
 
@@ -174,15 +185,10 @@ mod tests {
     #[test]
     fn counters_and_modifications_are_parsed() {
         let mut payload = vec![29, 1, 4, 0];
-        for nla in [
-            word(CGW_SRC_IF, &[1]),
-            word(CGW_DST_IF, &[2]),
-            word(CGW_HANDLED, &[70]),
-            word(CGW_DROPPED, &[3]),
-        ] {
-            let mut buffer = vec![0; nla.buffer_len()];
-            nla.emit(&mut buffer);
-            payload.extend(buffer);
+        for (kind, value) in [(CGW_SRC_IF, 1_u32), (CGW_DST_IF, 2), (CGW_HANDLED, 70), (CGW_DROPPED, 3)] {
+            payload.extend(8_u16.to_ne_bytes());
+            payload.extend(kind.to_ne_bytes());
+            payload.extend(value.to_ne_bytes());
         }
         let status = parse_rule(RTM_NEWROUTE, &payload).unwrap();
         assert_eq!((status.handled, status.dropped, status.modifies), (70, 3, false));

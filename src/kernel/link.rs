@@ -39,6 +39,13 @@ pub(super) fn list() -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetLink(LinkMessageBuilder::<LinkUnspec>::new().append_extra_attribute(mask).build())
 }
 
+/// Asks for the link of that name.
+pub(super) fn get(name: &IfName) -> RouteNetlinkMessage {
+    let mask = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
+    let link = LinkMessageBuilder::<LinkUnspec>::new().name(name.as_str()).append_extra_attribute(mask);
+    RouteNetlinkMessage::GetLink(link.build())
+}
+
 /// `ip link add NAME index INDEX mtu MTU up type vcan`.
 pub(super) fn new_vcan(name: &IfName, index: u32, mtu: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::NewLink(LinkVcan::new(name.as_str()).index(index).mtu(mtu).up().build())

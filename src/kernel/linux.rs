@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE, NetlinkSerializable};
 
 use super::{
     ControllerChange, Gauge, Identity, Inside, Kernel, KernelError, Link, LinkChange, Pace, PairSpec,
@@ -16,57 +17,75 @@ use super::{
     link::{self, PairIndices},
     mark::Mark,
     module, namespace, netns, qdisc,
-    socket::RouteSocket,
+    socket::{RouteSocket, Sockets},
 };
 use crate::names::IfName;
 
 /// How many indices to try if one is taken.
 const INDEX_TRIES: u32 = 4;
 
-/// The kernel this process runs on, in the namespace it was started in.
+/// The kernel this process runs on, in the namespace it was started in: no thread that uses it may be in another one.
 #[derive(Debug, Clone, Default)]
 pub struct Linux {
     mark: Mark,
+    sockets: Arc<Sockets>,
 }
 
 impl Linux {
     /// The kernel as seen by the canhub of this driver name: links of a canhub with another name are foreign.
     pub fn new(instance: &str) -> Self {
-        Self { mark: Mark::new(instance) }
+        Self { mark: Mark::new(instance), ..Self::default() }
     }
-}
 
-fn probe_gateway() -> Result<()> {
-    match RouteSocket::open()?.change(cangw::Request::Probe, 0) {
-        // can-gw's answer to a rule without interfaces.
-        Err(err) if err.refusal() == Refusal::Gone => Ok(()),
-        Err(err) => Err(err),
-        Ok(()) => Err(KernelError::Unexpected("a rule without interfaces was accepted".into())),
+    fn probe_gateway(&self) -> Result<()> {
+        match self.sockets.with(|socket| socket.change(cangw::Request::Probe, 0)) {
+            // can-gw's answer to a rule without interfaces.
+            Err(err) if err.refusal() == Refusal::Gone => Ok(()),
+            Err(err) => Err(err),
+            Ok(()) => Err(KernelError::Unexpected("a rule without interfaces was accepted".into())),
+        }
+    }
+
+    /// Changes links of the host or of a sandbox, and returns the first refusal.
+    fn change(&self, sandbox: Option<&Path>, messages: Vec<RouteNetlinkMessage>) -> Result<()> {
+        match sandbox {
+            None => self.sockets.with(|socket| change_all(socket, messages)),
+            Some(path) => change_inside(netns::open(path)?.ok_or(Errno::ENOENT)?, messages),
+        }
+    }
+
+    fn create(&self, link: RouteNetlinkMessage) -> Result<()> {
+        self.sockets.with(|socket| socket.change(link, NLM_F_CREATE | NLM_F_EXCL))
     }
 }
 
 impl Kernel for Linux {
     fn ensure_gateway(&self) -> Result<()> {
-        match probe_gateway() {
+        match self.probe_gateway() {
             Err(err) if err.refusal() == Refusal::NotSupported => {
                 module::request("can-gw");
-                probe_gateway()
+                self.probe_gateway()
             }
             probed => probed,
         }
     }
 
     fn links(&self) -> Result<Vec<Link>> {
-        Ok(self.mark.read(RouteSocket::open()?.dump(link::list(), link::parse)?))
+        Ok(self.mark.read(self.sockets.with(|socket| socket.dump(link::list(), link::parse))?))
+    }
+
+    fn link_named(&self, name: &IfName) -> Result<Option<Link>> {
+        let found = self.sockets.with(|socket| socket.get_one(link::get(name), link::parse))?;
+        Ok(self.mark.read(found.into_iter().collect()).pop())
     }
 
     fn rules(&self) -> Result<Vec<RuleStatus>> {
-        RouteSocket::open()?.dump(cangw::Request::List, cangw::parse_rule)
+        self.sockets.with(|socket| socket.dump(cangw::Request::List, cangw::parse_rule))
     }
 
     fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>> {
         let Some(namespace) = netns::open(sandbox)? else { return Ok(None) };
-        let links = netns::run_in(&namespace, links_inside)?;
+        let links = netns::run_in(namespace, links_inside)?;
         Ok(Some(self.mark.read(links)))
     }
 
@@ -92,10 +111,11 @@ impl Kernel for Linux {
     fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32> {
         let index = with_free_index(|attempt| {
             let index = link::hub_index(name, attempt);
-            create(link::new_vcan(name, index, mtu)).map(|()| index)
+            self.create(link::new_vcan(name, index, mtu)).map(|()| index)
         })?;
         let marked = LinkChange { alias: Some(self.mark.write(alias)), ..LinkChange::default() };
-        undo_on_error(change_in_place(index, &marked), || self.delete_link(None, index))?;
+        let set_up = self.change(None, link::set(index, &marked));
+        undo_on_error(set_up, || self.delete_link(None, index))?;
         Ok(index)
     }
 
@@ -107,17 +127,17 @@ impl Kernel for Linux {
         let fd = namespace.as_ref().map(|namespace| namespace.as_fd().as_raw_fd());
         let indices = with_free_index(|attempt| {
             let indices = PairIndices::for_name(pair.host, attempt);
-            create(link::new_pair(pair, indices, fd)).map(|()| indices)
+            self.create(link::new_pair(pair, indices, fd)).map(|()| indices)
         })?;
         let ready =
             LinkChange { alias: Some(self.mark.write(pair.alias)), up: Some(true), ..LinkChange::default() };
         // The end brought up last can send at once; the other one only after the kernel's linkwatch has run. A
         // container's first instruction may be a send, so its end comes last. On the host, Docker brings it up.
         let set_up = || {
-            change_in_place(indices.host, &ready)?;
-            match &namespace {
-                Some(namespace) => netns::run_in(namespace, || change_in_place(indices.end, &ready)),
-                None => change_in_place(indices.end, &LinkChange { up: None, ..ready.clone() }),
+            self.change(None, link::set(indices.host, &ready))?;
+            match namespace {
+                Some(namespace) => change_inside(namespace, link::set(indices.end, &ready)),
+                None => self.change(None, link::set(indices.end, &LinkChange { up: None, ..ready })),
             }
         };
         undo_on_error(set_up(), || self.delete_link(None, indices.host))?;
@@ -126,19 +146,14 @@ impl Kernel for Linux {
 
     fn change_link(&self, sandbox: Option<&Path>, index: u32, change: &LinkChange) -> Result<()> {
         let alias = change.alias.as_deref().map(|alias| self.mark.write(alias));
-        let change = LinkChange { alias, ..change.clone() };
-        within(sandbox, || change_in_place(index, &change))
+        self.change(sandbox, link::set(index, &LinkChange { alias, ..change.clone() }))
     }
 
     fn configure(&self, index: u32, change: &ControllerChange, up: bool) -> Result<()> {
-        let mut socket = RouteSocket::open()?;
-        let is_up = socket.dump(link::list(), link::parse)?.iter().any(|link| link.index == index && link.up);
-        let messages = controller::configure(index, change, is_up, up);
+        let is_up = self.links()?.iter().any(|link| link.index == index && link.up);
         // The first refusal has the reason; even then the link is brought up, if allowed.
-        match socket.changes(messages, 0)?.into_iter().next() {
-            None => Ok(()),
-            Some((_, err)) => Err(err),
-        }
+        let messages = controller::configure(index, change, is_up, up);
+        self.sockets.with(|socket| change_all(socket, messages))
     }
 
     fn pace(&self, sandbox: &Path, index: u32, pace: Option<Pace>) -> Result<()> {
@@ -146,7 +161,8 @@ impl Kernel for Linux {
             Some(pace) => (qdisc::Request::Set(index, pace), NLM_F_CREATE | NLM_F_REPLACE),
             None => (qdisc::Request::Remove(index), 0),
         };
-        within(Some(sandbox), || match RouteSocket::open()?.change(request, flags) {
+        let sandbox = netns::open(sandbox)?.ok_or(Errno::ENOENT)?;
+        match netns::run_in(sandbox, move || RouteSocket::open()?.change(request, flags)) {
             // "Specified qdisc kind is unknown": neither built in nor found by modprobe.
             Err(KernelError::Refused { errno, words }) if is_missing(&errno) && pace.is_some() => {
                 Err(KernelError::Refused { errno: Errno::EOPNOTSUPP.into(), words })
@@ -154,14 +170,15 @@ impl Kernel for Linux {
             // Another qdisc than canhub's, or none: `Invalid handle`.
             Err(err) if pace.is_none() && (err.refusal() == Refusal::Gone || is_no_match(&err)) => Ok(()),
             changed => changed,
-        })
+        }
     }
 
     fn gauge(&self, adapter: u32, ends: &[u32]) -> Result<Gauge> {
-        let mut socket = RouteSocket::open()?;
-        let queues = socket.get([qdisc::Request::Get(adapter)], NLM_F_ECHO, qdisc::parse)?;
         let links = || std::iter::once(adapter).chain(ends.iter().copied());
-        let counts = socket.get(links().map(qdisc::Counted), 0, qdisc::parse_counts)?;
+        let (queues, counts) = self.sockets.with(|socket| {
+            let queues = socket.get([qdisc::Request::Get(adapter)], NLM_F_ECHO, qdisc::parse)?;
+            Ok((queues, socket.get(links().map(qdisc::Counted), 0, qdisc::parse_counts)?))
+        })?;
         let count = |index: u32| counts.iter().find(|(counted, ..)| *counted == index);
         let (_, queue) = queues.iter().find(|(index, _)| *index == adapter).ok_or(Errno::ENODEV)?;
         let &(_, _, sent) = count(adapter).ok_or(Errno::ENODEV)?;
@@ -170,7 +187,7 @@ impl Kernel for Linux {
     }
 
     fn delete_link(&self, sandbox: Option<&Path>, index: u32) -> Result<()> {
-        match within(sandbox, || RouteSocket::open()?.change(link::delete(index), 0)) {
+        match self.change(sandbox, vec![link::delete(index)]) {
             Err(err) if err.refusal() == Refusal::Gone => Ok(()),
             deleted => deleted,
         }
@@ -181,11 +198,12 @@ impl Kernel for Linux {
             return Ok(());
         }
         let messages = || rules.iter().copied().map(cangw::Request::Add);
-        let mut refused = RouteSocket::open()?.changes(messages(), 0)?;
+        let add = || self.sockets.with(|socket| socket.changes(messages(), 0));
+        let mut refused = add()?;
         // Without can-gw all are refused, so repeating the request adds none twice.
         if refused.len() == rules.len() && refused[0].1.refusal() == Refusal::NotSupported {
             self.ensure_gateway()?;
-            refused = RouteSocket::open()?.changes(messages(), 0)?;
+            refused = add()?;
         }
         refused.pop().map_or(Ok(()), |(_, err)| Err(err))
     }
@@ -193,7 +211,8 @@ impl Kernel for Linux {
     fn delete_rules(&self, rules: &[Rule]) -> Result<()> {
         // Both indices zero is the kernel's "flush everything", including foreign rules.
         let named = rules.iter().copied().filter(|rule| rule.source != 0 && rule.destination != 0);
-        let refused = RouteSocket::open()?.changes(named.map(cangw::Request::Delete), 0)?;
+        let messages = named.map(cangw::Request::Delete);
+        let refused = self.sockets.with(|socket| socket.changes(messages, 0))?;
         let is_gone = |err: &KernelError| {
             // gw.c returns EINVAL if no rule is equal, ENODEV if an interface is gone.
             is_no_match(err) || matches!(err.refusal(), Refusal::Gone | Refusal::NotSupported)
@@ -202,11 +221,8 @@ impl Kernel for Linux {
     }
 }
 
-fn within<T: Send>(sandbox: Option<&Path>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    match sandbox {
-        None => work(),
-        Some(path) => netns::run_in(netns::open(path)?.ok_or(Errno::ENOENT)?, work),
-    }
+fn change_inside(sandbox: OwnedFd, messages: Vec<RouteNetlinkMessage>) -> Result<()> {
+    netns::run_in(sandbox, || change_all(&mut RouteSocket::open()?, messages))
 }
 
 /// All links of the current thread's namespace, with their qdiscs.
@@ -225,15 +241,14 @@ fn is_missing(errno: &std::io::Error) -> bool {
     errno.raw_os_error() == Some(Errno::ENOENT as i32)
 }
 
-fn change_in_place(index: u32, change: &LinkChange) -> Result<()> {
-    match RouteSocket::open()?.changes(link::set(index, change), 0)?.into_iter().next() {
+fn change_all<M: NetlinkSerializable>(
+    socket: &mut RouteSocket,
+    messages: impl IntoIterator<Item = M>,
+) -> Result<()> {
+    match socket.changes(messages, 0)?.into_iter().next() {
         None => Ok(()),
         Some((_, err)) => Err(err),
     }
-}
-
-fn create(link: RouteNetlinkMessage) -> Result<()> {
-    RouteSocket::open()?.change(link, NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// `EEXIST` means that the name or the index is taken; only the index can be chosen again.

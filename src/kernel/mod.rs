@@ -200,6 +200,11 @@ pub trait Kernel: Send + Sync + 'static {
     /// All links of the host's namespace.
     fn links(&self) -> Result<Vec<Link>>;
 
+    /// The host's link of that name. The cost does not grow with the number of links.
+    fn link_named(&self, name: &IfName) -> Result<Option<Link>> {
+        Ok(self.links()?.into_iter().find(|link| link.name == name.as_str()))
+    }
+
     /// All can-gw rules of the host's namespace. Empty if can-gw is not loaded.
     fn rules(&self) -> Result<Vec<RuleStatus>>;
 

@@ -1,13 +1,14 @@
 //! Work inside another network namespace.
 //!
-//! A netlink socket always belongs to the namespace of the thread that created it. So a short-lived thread enters the
-//! namespace, does its work and ends; no runtime thread ever changes its namespace.
+//! A netlink socket always belongs to the namespace of the thread that created it. So a separate thread enters the
+//! namespace, does its work and leaves it again; no runtime thread ever changes its namespace.
 
 use std::{
     collections::BTreeSet,
     fs::{self, File},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
+    sync::mpsc::{Receiver, Sender, channel},
     thread,
 };
 
@@ -15,6 +16,7 @@ use nix::{
     sched::{CloneFlags, setns},
     sys::statfs::{NSFS_MAGIC, fstatfs},
 };
+use parking_lot::Mutex;
 
 use super::{KernelError, Result};
 
@@ -32,16 +34,62 @@ pub(super) fn open(path: &Path) -> Result<Option<OwnedFd>> {
     Ok(is_namespace.then(|| file.into()))
 }
 
-/// Runs `work` on a new thread that has entered `namespace`.
+/// What a thread is to do inside of a namespace. It takes whether that could be entered, and gives what to do once the
+/// thread has left it.
+type Job = (OwnedFd, Box<dyn FnOnce(Result<()>) -> Report + Send>);
+type Report = Box<dyn FnOnce() + Send>;
+
+/// The thread that waits for its next job. Every Join has one, and starting a thread takes some fifteen system calls.
+static WAITING: Mutex<Option<Sender<Job>>> = Mutex::new(None);
+
+/// Runs `work` on a thread that has entered `namespace`.
 ///
 /// # Errors
-/// Those of `work`, of entering the namespace, and of starting the thread.
-pub(super) fn run_in<T: Send>(namespace: impl AsFd, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let namespace = namespace.as_fd();
-    on_a_thread(move || {
-        enter(namespace)?;
-        work()
-    })
+/// Those of `work`, of entering, and of starting a thread.
+pub(super) fn run_in<T: Send + 'static>(
+    namespace: OwnedFd,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (report, reported) = channel();
+    let job: Job = (
+        namespace,
+        Box::new(move |entered| {
+            let done = entered.and_then(|()| work());
+            Box::new(move || drop(report.send(done)))
+        }),
+    );
+    let waiting = WAITING.lock().take();
+    let panicked = || KernelError::Unexpected("the thread inside the namespace panicked".into());
+    waiting.map_or_else(start, Ok)?.send(job).map_err(|_| panicked())?;
+    reported.recv().map_err(|_| panicked())?
+}
+
+fn start() -> Result<Sender<Job>> {
+    let home = File::open("/proc/thread-self/ns/net")?;
+    let (jobs, next) = channel();
+    let me = jobs.clone();
+    thread::Builder::new().name("canhub-netns".into()).spawn(move || serve(&home, &me, &next))?;
+    Ok(jobs)
+}
+
+/// Does jobs until another thread waits for them too. It waits at home: a thread inside of a namespace keeps that,
+/// and the interfaces in it, from ending with the container.
+fn serve(home: &File, me: &Sender<Job>, jobs: &Receiver<Job>) {
+    for (namespace, job) in jobs {
+        let report = job(enter(namespace.as_fd()));
+        drop(namespace);
+        let is_home = enter(home.as_fd()).is_ok();
+        let waits = is_home && {
+            let mut waiting = WAITING.lock();
+            let is_first = waiting.is_none();
+            waiting.get_or_insert_with(|| me.clone());
+            is_first
+        };
+        report();
+        if !waits {
+            return;
+        }
+    }
 }
 
 /// Runs `work` in the namespace at each path, one after another on one new thread. Each has its own result; `None` if
@@ -83,4 +131,46 @@ fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
 /// The ID of this boot; sandboxes and endpoints of another boot no longer exist.
 pub fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own_namespace() -> OwnedFd {
+        File::open("/proc/thread-self/ns/net").unwrap().into()
+    }
+
+    /// Entering takes CAP_SYS_ADMIN, even into one's own.
+    fn may_enter() -> bool {
+        run_in(own_namespace(), || Ok(())).is_ok()
+    }
+
+    #[test]
+    fn a_thread_that_panicked_is_an_error_and_the_next_job_has_another() {
+        if may_enter() {
+            let panics = || -> Result<()> { panic!("on purpose") };
+            assert!(run_in(own_namespace(), panics).unwrap_err().to_string().contains("panicked"));
+            assert_eq!(run_in(own_namespace(), || Ok(7)).unwrap(), 7);
+        } else {
+            let err = run_in(own_namespace(), || Ok(())).unwrap_err();
+            assert_eq!(err.refusal(), crate::kernel::Refusal::NotPermitted, "{err}");
+        }
+    }
+
+    #[test]
+    fn jobs_at_the_same_time_do_not_wait_for_each_other() {
+        let (first, second) = (channel(), channel::<()>());
+        let slow = thread::spawn(move || {
+            run_in(own_namespace(), move || {
+                first.0.send(()).unwrap();
+                Ok(second.1.recv().is_err())
+            })
+        });
+        if first.1.recv().is_ok() {
+            assert!(run_in(own_namespace(), || Ok(())).is_ok());
+            drop(second.0);
+            assert!(slow.join().unwrap().unwrap());
+        }
+    }
 }

@@ -1,40 +1,78 @@
 //! A synchronous `NETLINK_ROUTE` socket: batches of changes, and dumps that tolerate interruption.
 //!
 //! Synchronous like the kernel: `rtnetlink_rcv` runs inside `sendmsg(2)`, so the response is in the socket before the
-//! call returns. A receive that would block therefore means that the response was lost, which is an error. Each task
-//! opens a socket and closes it afterwards, so a stale response can never be mistaken for a current one.
+//! call returns. A receive that would block therefore means that the response was lost, which is an error. Sockets of
+//! the host are reused ([`Sockets`]). A stale response can never be mistaken for a current one: each request has a
+//! sequence number that its socket has never used, and a socket on which anything failed is closed.
 
 use std::{io, ops::ControlFlow};
 
-use nix::errno::Errno;
+use nix::{errno::Errno, libc::MSG_DONTWAIT};
+use parking_lot::Mutex;
 use rtnetlink::{
     packet_core::{
-        NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkHeader,
-        NetlinkMessage, NetlinkPayload, NetlinkSerializable, NlasIterator, parse_string,
+        NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkSerializable,
+        NlasIterator, parse_string,
     },
     sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE},
 };
 
-use super::{KernelError, Result};
+use super::{KernelError, Refusal, Result};
 
 /// The maximum size of one send in bytes, well under the default `net.core.wmem_default`.
 const BATCH_BYTES: usize = 32 * 1024;
-/// And the maximum number of messages: each response takes up to 1 KiB of the receive buffer (an skb's true size, 896
-/// bytes measured), and one that does not fit causes `ENOBUFS`. The default `net.core.rmem_default` holds about 230.
-const BATCH_MESSAGES: usize = 64;
+/// The space that a response takes in the receive buffer (an skb's true size, 896 bytes measured). A batch has only as
+/// many messages as the buffer holds responses, because one that does not fit causes `ENOBUFS`.
+const RESPONSE_SPACE: usize = 1024;
+/// The requested size of the receive buffer. The kernel doubles it, up to twice `net.core.rmem_max` (212,992 by default).
+/// A Join on a bus with 100 members takes about 400 messages.
+const RECEIVE_BUFFER: usize = 512 * 1024;
+/// How many objects to ask for in one send: with counters, each takes up to 2 KiB of the receive buffer.
+const GET_MESSAGES: usize = 64;
 /// How often to retry a dump that is interrupted.
 const DUMP_TRIES: usize = 10;
 /// The kernel fills at most 32 KiB per dump datagram (`netlink_dump` in `net/netlink/af_netlink.c`).
-const RECEIVE_BYTES: usize = 64 * 1024;
+const DUMP_BYTES: usize = 64 * 1024;
+/// An answer to a change is under 1 KiB.
+const ANSWER_BYTES: usize = 4 * 1024;
+/// A Join and the reconcile loop use one each; more are rarely busy at the same time.
+const SOCKETS_KEPT: usize = 2;
 const HEADER_BYTES: usize = 16;
 /// include/uapi/linux/netlink.h.
 const NLM_F_ACK_TLVS: u16 = 0x200;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
 /// A socket in the namespace of the thread that opened it.
+#[derive(Debug)]
 pub(super) struct RouteSocket {
     socket: Socket,
     buffer: Vec<u8>,
+    /// What is being sent; kept for its allocation.
+    batch: Vec<u8>,
+    /// The sequence number of the next request.
+    next: u32,
+    /// So many messages make a batch, once the socket is set up for more than one.
+    batch_messages: Option<usize>,
+}
+
+/// Sockets in the namespace of the host that wait for their next use: opening one takes six system calls.
+#[derive(Debug, Default)]
+pub(super) struct Sockets(Mutex<Vec<RouteSocket>>);
+
+impl Sockets {
+    /// Works with a socket. It is kept only if nothing failed: then all of its answers have been read.
+    ///
+    /// Never to be called on a thread that has entered another namespace.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut RouteSocket) -> Result<T>) -> Result<T> {
+        let kept = self.0.lock().pop();
+        let mut socket = kept.map_or_else(RouteSocket::open, Ok)?;
+        let done = work(&mut socket)?;
+        let mut kept = self.0.lock();
+        if kept.len() < SOCKETS_KEPT {
+            kept.push(socket);
+        }
+        Ok(done)
+    }
 }
 
 /// What has been read of a dump so far.
@@ -42,6 +80,8 @@ struct Dump<T> {
     found: Vec<T>,
     /// The kernel's list changed meanwhile, so entries may be missing or duplicated.
     interrupted: bool,
+    /// The sequence number of the request; what answers another one is no part of it.
+    sequence: u32,
 }
 
 impl<T> Dump<T> {
@@ -54,6 +94,9 @@ impl<T> Dump<T> {
         reply: &Reply<'_>,
         parse: impl Fn(u16, &[u8]) -> Option<T>,
     ) -> Result<ControlFlow<()>> {
+        if reply.sequence != self.sequence {
+            return Ok(ControlFlow::Continue(()));
+        }
         self.interrupted |= reply.flags & NLM_F_DUMP_INTR != 0;
         match reply.kind {
             NLMSG_DONE | NLMSG_ERROR => reply.verdict().map(|()| ControlFlow::Break(())),
@@ -75,14 +118,10 @@ pub(super) struct Reply<'a> {
 
 impl RouteSocket {
     pub(super) fn open() -> Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.set_non_blocking(true)?;
-        // Responses without a copy of the request, so that those to a full batch of refused requests fit into the
-        // buffer.
-        socket.set_cap_ack(true)?;
+        // The kernel gives it an address with the first message.
+        let socket = Socket::new(NETLINK_ROUTE)?;
         socket.set_ext_ack(true)?;
-        Ok(Self { socket, buffer: Vec::with_capacity(RECEIVE_BYTES) })
+        Ok(Self { socket, buffer: Vec::new(), batch: Vec::new(), next: 1, batch_messages: None })
     }
 
     /// Sends one change and returns the kernel's answer.
@@ -102,36 +141,60 @@ impl RouteSocket {
         flags: u16,
     ) -> Result<Vec<(usize, KernelError)>> {
         let mut refused = Vec::new();
-        let mut batch = Vec::new();
-        let (mut count, mut sequence) = (0, 0);
+        let first = self.next;
+        let mut count = 0;
+        self.batch.clear();
         let mut messages = messages.into_iter().peekable();
         while let Some(message) = messages.next() {
-            (count, sequence) = (count + 1, sequence + 1);
-            let closes = count == BATCH_MESSAGES || batch.len() >= BATCH_BYTES || messages.peek().is_none();
-            // A refusal is always answered; the ACK of the last message confirms that all are done, and the others need
-            // none.
+            count += 1;
+            let is_last = messages.peek().is_none();
+            let most = if is_last { count } else { self.batch_messages()? };
+            let closes = is_last || count == most || self.batch.len() >= BATCH_BYTES;
+            // A refusal is always answered; the last message's ACK says that all are done, and the others need none.
             let ack = if closes { NLM_F_ACK } else { 0 };
-            batch.extend_from_slice(&encode(message, flags | NLM_F_REQUEST | ack, sequence));
+            let sequence = self.sequence();
+            encode(&mut self.batch, &message, flags | NLM_F_REQUEST | ack, sequence);
             if closes {
-                self.settle(&std::mem::take(&mut batch), sequence, &mut refused)?;
+                self.settle(first, sequence, &mut refused)?;
                 count = 0;
             }
         }
         Ok(refused)
     }
 
+    /// Sets the socket up for batches, so that a full batch of refusals fits its buffer, and says how many make one.
+    fn batch_messages(&mut self) -> Result<usize> {
+        if let Some(messages) = self.batch_messages {
+            return Ok(messages);
+        }
+        // Answers come without a copy of the request.
+        self.socket.set_cap_ack(true)?;
+        self.socket.set_rx_buf_sz(RECEIVE_BUFFER as i32)?;
+        let messages = (self.socket.get_rx_buf_sz()? / RESPONSE_SPACE).max(1);
+        self.batch_messages = Some(messages);
+        Ok(messages)
+    }
+
+    fn sequence(&mut self) -> u32 {
+        let sequence = self.next;
+        // Never 0, which is what the kernel's own events have.
+        self.next = sequence.checked_add(1).unwrap_or(1);
+        sequence
+    }
+
     /// Dumps all objects of a kind. `parse` gets the type and payload of each message.
     ///
     /// # Errors
     /// `EINTR` if the kernel's list changed during every attempt.
-    pub(super) fn dump<M, T>(&mut self, request: M, parse: impl Fn(u16, &[u8]) -> Option<T>) -> Result<Vec<T>>
-    where
-        M: NetlinkSerializable + Clone,
-    {
+    pub(super) fn dump<T>(
+        &mut self,
+        request: impl NetlinkSerializable,
+        parse: impl Fn(u16, &[u8]) -> Option<T>,
+    ) -> Result<Vec<T>> {
         for _ in 0..DUMP_TRIES {
-            self.send(&encode(request.clone(), NLM_F_REQUEST | NLM_F_DUMP, 1))?;
-            let mut dump = Dump { found: Vec::new(), interrupted: false };
-            self.receive(|reply| dump.take(&reply, &parse))?;
+            let sequence = self.ask(&request, NLM_F_DUMP)?;
+            let mut dump = Dump { found: Vec::new(), interrupted: false, sequence };
+            self.receive(DUMP_BYTES, |reply| dump.take(&reply, &parse))?;
             if !dump.interrupted {
                 return Ok(dump.found);
             }
@@ -147,45 +210,92 @@ impl RouteSocket {
         flags: u16,
         parse: impl Fn(u16, &[u8]) -> Option<T>,
     ) -> Result<Vec<T>> {
-        let (mut found, mut batch) = (Vec::new(), Vec::new());
-        let mut requests = (1..).zip(requests).peekable();
-        while let Some((sequence, request)) = requests.next() {
-            let closes = (sequence as usize).is_multiple_of(BATCH_MESSAGES) || requests.peek().is_none();
+        let mut found = Vec::new();
+        let mut count = 0;
+        self.batch.clear();
+        let mut requests = requests.into_iter().peekable();
+        while let Some(request) = requests.next() {
+            count += 1;
+            let closes = count == GET_MESSAGES || requests.peek().is_none();
             let ack = if closes { NLM_F_ACK } else { 0 };
-            batch.extend_from_slice(&encode(request, flags | NLM_F_REQUEST | ack, sequence));
+            let sequence = self.sequence();
+            encode(&mut self.batch, &request, flags | NLM_F_REQUEST | ack, sequence);
             if closes {
-                self.send(&std::mem::take(&mut batch))?;
-                self.receive(|reply| {
+                self.send()?;
+                self.batch.clear();
+                self.receive(DUMP_BYTES, |reply| {
                     found.extend(parse(reply.kind, reply.payload));
                     let ends = reply.kind == NLMSG_ERROR && reply.sequence == sequence;
                     Ok(if ends { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
                 })?;
+                count = 0;
             }
         }
         Ok(found)
     }
 
-    fn settle(&mut self, batch: &[u8], last: u32, refused: &mut Vec<(usize, KernelError)>) -> Result<()> {
-        self.send(batch)?;
-        self.receive(|reply| {
+    /// Reads one object, or `None` where there is none.
+    pub(super) fn get_one<T>(
+        &mut self,
+        request: impl NetlinkSerializable,
+        parse: impl Fn(u16, &[u8]) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let sequence = self.ask(&request, 0)?;
+        let mut found = None;
+        let read = self.receive(DUMP_BYTES, |reply| {
+            match reply.kind {
+                _ if reply.sequence != sequence => return Ok(ControlFlow::Continue(())),
+                NLMSG_ERROR => reply.verdict()?,
+                kind => found = parse(kind, reply.payload),
+            }
+            Ok(ControlFlow::Break(()))
+        });
+        match read {
+            Err(err) if err.refusal() == Refusal::Gone => Ok(None),
+            read => read.map(|()| found),
+        }
+    }
+
+    fn ask(&mut self, request: &impl NetlinkSerializable, flags: u16) -> Result<u32> {
+        let sequence = self.sequence();
+        self.batch.clear();
+        encode(&mut self.batch, request, NLM_F_REQUEST | flags, sequence);
+        self.send()?;
+        Ok(sequence)
+    }
+
+    /// Sends the batch of the messages up to `last`. Positions count from `first`.
+    fn settle(&mut self, first: u32, last: u32, refused: &mut Vec<(usize, KernelError)>) -> Result<()> {
+        self.send()?;
+        self.batch.clear();
+        self.receive(ANSWER_BYTES, |reply| {
+            let position = reply.sequence.wrapping_sub(first);
+            if position > last.wrapping_sub(first) {
+                return Ok(ControlFlow::Continue(()));
+            }
             if reply.kind == NLMSG_ERROR
                 && let Err(err) = reply.verdict()
             {
-                refused.push((reply.sequence.saturating_sub(1) as usize, err));
+                refused.push((position as usize, err));
             }
             Ok(if reply.sequence == last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })
     }
 
-    fn send(&self, bytes: &[u8]) -> Result<()> {
-        let sent = self.socket.send_to(bytes, &SocketAddr::new(0, 0), 0)?;
-        if sent == bytes.len() { Ok(()) } else { Err(KernelError::Unexpected("a batch was cut".into())) }
+    fn send(&self) -> Result<()> {
+        let sent = self.socket.send_to(&self.batch, &SocketAddr::new(0, 0), 0)?;
+        if sent == self.batch.len() { Ok(()) } else { Err(KernelError::Unexpected("a batch was cut".into())) }
     }
 
-    fn receive(&mut self, mut each: impl FnMut(Reply<'_>) -> Result<ControlFlow<()>>) -> Result<()> {
+    fn receive(
+        &mut self,
+        bytes: usize,
+        mut each: impl FnMut(Reply<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
         loop {
             self.buffer.clear();
-            match self.socket.recv(&mut self.buffer, 0) {
+            self.buffer.reserve(bytes);
+            match self.socket.recv(&mut self.buffer, MSG_DONTWAIT) {
                 Ok(_) => {}
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
                 Err(err) => return Err(err.into()),
@@ -199,16 +309,18 @@ impl RouteSocket {
     }
 }
 
-fn encode<M: NetlinkSerializable>(message: M, flags: u16, sequence: u32) -> Vec<u8> {
-    let mut header = NetlinkHeader::default();
-    header.flags = flags;
-    header.sequence_number = sequence;
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
-    message.finalize();
-    // Attributes are already padded to four bytes, so messages can follow each other directly.
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    bytes
+/// Appends a message: attributes are padded to four bytes already, so messages may stand back to back.
+fn encode(batch: &mut Vec<u8>, message: &impl NetlinkSerializable, flags: u16, sequence: u32) {
+    let at = batch.len();
+    let length = HEADER_BYTES + message.buffer_len();
+    batch.extend((length as u32).to_ne_bytes());
+    batch.extend(message.message_type().to_ne_bytes());
+    batch.extend(flags.to_ne_bytes());
+    batch.extend(sequence.to_ne_bytes());
+    // The port is the kernel's to fill in.
+    batch.extend([0; 4]);
+    batch.resize(at + length, 0);
+    message.serialize(&mut batch[at + HEADER_BYTES..]);
 }
 
 /// The messages of a datagram.
@@ -265,6 +377,10 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
+    use rtnetlink::packet_core::{NetlinkHeader, NetlinkMessage, NetlinkPayload};
+
     use super::*;
 
     fn message(kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
@@ -275,7 +391,7 @@ mod tests {
 
     /// Reads a dump from a single datagram.
     fn read(datagram: &[u8]) -> Result<(Vec<u16>, bool)> {
-        let mut dump = Dump { found: Vec::new(), interrupted: false };
+        let mut dump = Dump { found: Vec::new(), interrupted: false, sequence: 0 };
         for reply in replies(datagram) {
             if dump.take(&reply, |kind, _| Some(kind))?.is_break() {
                 break;
@@ -294,6 +410,52 @@ mod tests {
             matches!(&err, KernelError::Refused { errno, .. } if errno.raw_os_error() == Some(105)),
             "{err}"
         );
+    }
+
+    #[test]
+    fn the_answer_to_another_request_is_no_part_of_a_dump() {
+        let mut dump = Dump { found: Vec::new(), interrupted: false, sequence: 8 };
+        let old = |kind: u16, flags: u16| Reply { kind, flags, sequence: 7, payload: &[0; 4] };
+        for (kind, flags) in [(24, NLM_F_DUMP_INTR), (NLMSG_DONE, 0), (NLMSG_ERROR, 0)] {
+            assert!(dump.take(&old(kind, flags), |kind, _| Some(kind)).unwrap().is_continue());
+        }
+        assert!(dump.take(&Reply { sequence: 8, ..old(24, 0) }, |kind, _| Some(kind)).unwrap().is_continue());
+        assert!(
+            dump.take(&Reply { sequence: 8, ..old(NLMSG_DONE, 0) }, |kind, _| Some(kind)).unwrap().is_break()
+        );
+        assert_eq!((dump.found, dump.interrupted), (vec![24], false));
+    }
+
+    #[test]
+    fn a_message_is_what_the_crates_own_encoder_writes() {
+        let message = crate::kernel::link::delete(7);
+        let mut header = NetlinkHeader::default();
+        (header.flags, header.sequence_number) = (5, 9);
+        let mut expected = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message.clone()));
+        expected.finalize();
+        let mut bytes = vec![0; expected.buffer_len()];
+        expected.serialize(&mut bytes);
+        let mut batch = Vec::new();
+        encode(&mut batch, &message, 5, 9);
+        assert_eq!(batch, bytes);
+    }
+
+    #[test]
+    fn a_socket_is_used_again_unless_something_failed_and_never_repeats_a_number() {
+        let sockets = Sockets::default();
+        let list = |socket: &mut RouteSocket| socket.dump(crate::kernel::link::list(), |kind, _| Some(kind));
+        let first =
+            sockets.with(|socket| list(socket).map(|_| (socket.socket.as_raw_fd(), socket.next))).unwrap();
+        let second =
+            sockets.with(|socket| list(socket).map(|_| (socket.socket.as_raw_fd(), socket.next))).unwrap();
+        assert_eq!(first.0, second.0);
+        assert!(second.1 > first.1);
+        // Its answer lies unread in it.
+        let failed = sockets.with(|socket| {
+            socket.ask(&crate::kernel::link::list(), NLM_F_DUMP)?;
+            Err::<(), _>(Errno::EIO.into())
+        });
+        assert!(failed.is_err() && sockets.0.lock().is_empty());
     }
 
     #[test]

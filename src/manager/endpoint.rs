@@ -10,14 +10,18 @@ use crate::{
     endpoint::{Endpoint, Stage},
     error::Error,
     events::{Event, Kind},
+    kernel::{KernelError, Link},
     model::Model,
     names::{EndpointId, NetworkId},
     options::{EndpointOptions, RawOptions, within_bitrate},
-    plan::Have,
+    plan::{Have, owner},
 };
 
 /// How long the loop waits after an endpoint is deleted.
 const SETTLE_LEFT: Duration = Duration::from_millis(100);
+/// How long the loop waits once a call of Docker's begins: a pass would delay its response, and events of what the call
+/// itself changes are no news.
+pub(super) const SETTLE_CALL: Duration = Duration::from_millis(100);
 
 impl Manager {
     /// CreateEndpoint: stores what only this call contains. Nothing is created yet.
@@ -31,6 +35,7 @@ impl Manager {
         options: &RawOptions,
     ) -> Result<(), Error> {
         let asked = EndpointOptions::parse(options).map_err(Error::Refused)?;
+        self.signals.settle_at_least(SETTLE_CALL);
         let mut model = self.model.lock();
         self.know_network(&mut model, &network)?;
         if let Some(other) =
@@ -54,6 +59,7 @@ impl Manager {
     /// Leave: the container needs nothing any more. The pair stays until DeleteEndpoint, because dockerd 28.0–29.6
     /// crashed ("close of closed channel") if it did not find the interface at that point.
     pub fn leave(&self, id: &EndpointId) {
+        self.signals.settle_at_least(SETTLE_CALL);
         let mut model = self.model.lock();
         if let Some(endpoint) = model.endpoint(id).cloned() {
             self.keep_endpoint(&mut model, Endpoint { stage: Stage::Left, ..endpoint });
@@ -63,6 +69,7 @@ impl Manager {
     /// DeleteEndpoint: when this returns, the pair and its rules are gone. An unknown endpoint is not an error.
     pub fn delete_endpoint(&self, id: &EndpointId) {
         let started = Instant::now();
+        self.signals.settle_at_least(SETTLE_CALL);
         let mut model = self.model.lock();
         self.count_before_leave(&model);
         self.delete_pair(id);
@@ -77,18 +84,28 @@ impl Manager {
 
     /// Deleting one end deletes the other, wherever it is, and the rules of both.
     pub(super) fn delete_pair(&self, id: &EndpointId) {
-        let deleted =
-            self.kernel.links().and_then(|links| match (Have { links, ..Have::default() }).host_end(id) {
-                Some(host) => self.kernel.delete_link(None, host.index),
-                None => Ok(()),
-            });
+        let deleted = self.find_host_end(id).and_then(|host| match host {
+            Some(index) => self.kernel.delete_link(None, index),
+            None => Ok(()),
+        });
         if let Err(err) = deleted {
             warn!(endpoint = id.short(), interface = %id.host_end(), %err, "could not delete the pair; will retry");
             self.signals.want_look();
         }
     }
 
-    /// Stores an endpoint in the model and, if possible, on disk. The alias of the pair holds the same information.
+    /// It nearly always has its own name; then no other link has to be read.
+    fn find_host_end(&self, id: &EndpointId) -> Result<Option<u32>, KernelError> {
+        let host_end =
+            |links: Vec<Link>| Have { links, ..Have::default() }.host_end(id).map(|link| link.index);
+        let named = self.kernel.link_named(&id.host_end())?.filter(|link| owner(link).as_ref() == Some(id));
+        match named.and_then(|link| host_end(vec![link])) {
+            Some(index) => Ok(Some(index)),
+            None => Ok(host_end(self.kernel.links()?)),
+        }
+    }
+
+    /// Keeps an endpoint in the model and, if the disk allows, over a crash. Its alias holds the same.
     pub(super) fn keep_endpoint(&self, model: &mut Model, endpoint: Endpoint) {
         if let Err(err) = self.store.save_endpoint(&endpoint) {
             warn!(endpoint = endpoint.id.short(), %err, "the endpoint's record could not be saved; it will be lost if canhub restarts");

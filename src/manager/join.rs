@@ -7,7 +7,7 @@ use std::{
 
 use tracing::warn;
 
-use super::{Manager, blocked, took_us, unknown_network};
+use super::{Manager, blocked, endpoint::SETTLE_CALL, took_us, unknown_network};
 use crate::{
     endpoint::{Endpoint, Stage},
     error::{Error, Listed},
@@ -54,6 +54,7 @@ impl Manager {
 
     fn try_join(&self, network: NetworkId, id: EndpointId, sandbox: PathBuf) -> Result<Joined, Error> {
         let started = Instant::now();
+        self.signals.settle_at_least(SETTLE_CALL);
         let mut model = self.model.lock();
         self.know_network(&mut model, &network)?;
         let (ifname, rate) = match model.endpoint(&id) {

@@ -73,6 +73,12 @@ impl Signals {
         self.settled.lock().saturating_duration_since(Instant::now())
     }
 
+    /// As [`Self::settle_for`], but never shortens the wait.
+    pub(super) fn settle_at_least(&self, time: Duration) {
+        let mut settled = self.settled.lock();
+        *settled = (*settled).max(Instant::now() + time);
+    }
+
     pub(super) fn settle_for(&self, time: Duration) {
         *self.settled.lock() = Instant::now() + time;
     }

@@ -155,7 +155,8 @@ fn is_remnant(link: &Link, member: &Member, have: &Have) -> bool {
         }
 }
 
-fn owner(link: &Link) -> Option<EndpointId> {
+/// The endpoint that a link of ours belongs to, by its alias.
+pub fn owner(link: &Link) -> Option<EndpointId> {
     alias(link).and_then(|alias| alias.endpoint).map(|endpoint| endpoint.id)
 }
 

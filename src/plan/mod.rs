@@ -19,6 +19,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 pub use have::{Have, Rules, Sandbox, is_ours};
 pub use hub::{carriers, unread_adapter};
+pub use links::owner;
 pub use pace::{ceiling, share};
 pub use reason::Reason;
 pub use rules::NamedRule;

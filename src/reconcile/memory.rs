@@ -8,6 +8,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tracing::debug;
 
 use crate::{
     apply::StepResult,
@@ -31,6 +32,10 @@ const SANDBOX_GRACE: Duration = Duration::from_secs(120);
 const DEAD_GRACE: Duration = Duration::from_secs(10);
 /// The first pause after a failure; it doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The first pause after a step whose link or name changed after the kernel was read; it doubles each time.
+const RACE_PAUSE: Duration = Duration::from_millis(1);
+/// So many of those in a row are not a failure: the kernel may still be removing what the step replaces.
+const RACES: u32 = 6;
 /// The maximum pause.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// A fault that recurs within this time counts as the same fault.
@@ -60,6 +65,8 @@ struct Inner {
     sandboxes: BTreeMap<EndpointId, Instant>,
     /// Faults that could not be healed, or that recur.
     faults: BTreeMap<FaultKey, Fault>,
+    /// When the first fault that the last pass left unhealed may be healed.
+    next_due: Option<Instant>,
     /// Problems that have been reported.
     problems: Problems,
     /// Consecutive passes that could not read everything.
@@ -79,6 +86,8 @@ struct Fault {
     healed: u32,
     /// How often healing has failed since it last succeeded.
     failed: u32,
+    /// How often the link or name had changed after the kernel was read, since healing last succeeded.
+    raced: u32,
     /// When it was last present, healed or waiting.
     last: Instant,
     /// Not to be healed before this time.
@@ -105,6 +114,7 @@ impl Memory {
         }
         let mut inner = self.inner.lock();
         let now = self.now();
+        inner.next_due = None;
         inner.keep_leftovers(&plan.steps, now);
         let mut pending = false;
         // Endpoints whose broken pair still exists: the name of a new one would be taken.
@@ -170,6 +180,11 @@ impl Memory {
         !self.asked_for && self.inner.lock().problems.tell(events, model, problems, self.now())
     }
 
+    /// How soon a fault that the last pass left unhealed may be healed; `None`: it left none.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        self.inner.lock().next_due.map(|due| due.saturating_duration_since(self.now()))
+    }
+
     /// Whether something that could not be read should be retried before the next audit. What stays unreadable is left
     /// to the audits, so that it does not cost a pass every second.
     pub(super) fn retries_soon(&self, have: &Have) -> bool {
@@ -210,14 +225,20 @@ impl Memory {
         let now = self.now();
         let step = done.step;
         let about = |kind| Event::of_step(kind, model, step);
-        let first =
-            || Fault { over: about(Kind::HealedForGood), healed: 0, failed: 0, last: now, until: now };
+        let first = || Fault {
+            over: about(Kind::HealedForGood),
+            healed: 0,
+            failed: 0,
+            raced: 0,
+            last: now,
+            until: now,
+        };
         let fault = inner.faults.entry(FaultKey::of(step)).or_insert_with(first);
         fault.last = now;
         match &done.result {
             Ok(()) => {
                 fault.healed += 1;
-                fault.failed = 0;
+                (fault.failed, fault.raced) = (0, 0);
                 let pause = pause(fault.healed.saturating_sub(AT_ONCE), SOON_AGAIN);
                 fault.until = now + pause;
                 let (times, healed) = (fault.healed, Event::healed(model, done));
@@ -230,13 +251,22 @@ impl Memory {
                     events.tell(Event { times: Some(times), ..about(Kind::KeepsComingBack) });
                 }
             }
+            Err(err) if err.is_race() && fault.raced < RACES => {
+                fault.raced += 1;
+                fault.until = now + pause(fault.raced, RACE_PAUSE);
+                let until = fault.until;
+                inner.is_due(until);
+                debug!(%err, interface = step.action.interface(), "the link changed after it was read; reading it again");
+            }
             Err(err) => {
                 fault.failed += 1;
                 fault.until = now + pause(fault.failed, FIRST_PAUSE);
+                let (failures, until) = (fault.failed, fault.until);
+                inner.is_due(until);
                 // Reported at first and then less and less often: at 1, 2, 4, 8 consecutive failures.
-                let (times, err) = (Some(fault.failed), Some(err.to_string()));
+                let (times, err) = (Some(failures), Some(err.to_string()));
                 let failed = Event { times, err, ..about(Kind::HealFailed) };
-                match fault.failed.is_power_of_two() {
+                match failures.is_power_of_two() {
                     true => events.tell(failed),
                     false => events.count(&failed),
                 }
@@ -279,7 +309,15 @@ impl Inner {
     fn fault_waits(&mut self, step: &Step, now: Instant) -> bool {
         let Some(fault) = self.faults.get_mut(&FaultKey::of(step)) else { return false };
         fault.last = now;
-        now < fault.until
+        let (until, waits) = (fault.until, now < fault.until);
+        if waits {
+            self.is_due(until);
+        }
+        waits
+    }
+
+    fn is_due(&mut self, at: Instant) {
+        self.next_due = Some(self.next_due.map_or(at, |due| due.min(at)));
     }
 
     /// A fault that has stayed away is over; a recurring one gets a summary.

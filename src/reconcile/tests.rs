@@ -278,3 +278,29 @@ fn nothing_that_exists_is_lost_by_a_crash_or_a_lost_state_folder() {
         assert_eq!(rig.kernel.links().unwrap().len(), 1, "only eth0 is left");
     }
 }
+
+#[test]
+fn a_step_that_met_another_state_than_the_look_is_tried_again_within_milliseconds_and_is_no_failure() {
+    let rig = Rig::new(&[]);
+    const EEXIST: i32 = 17;
+    let failures = || rig.told().iter().filter(|event| event.kind == Kind::HealFailed).count();
+    rig.kernel.delete_link(None, rig.host_end(1).unwrap()).unwrap();
+    let mut waited = Duration::ZERO;
+    for _ in 0..6 {
+        // Links, two sandboxes and rules are read; then the kernel still has what the step replaces.
+        rig.kernel.fail_after(4, EEXIST);
+        assert_eq!(rig.look().failed, 1);
+        let due = rig.memory.next_due().unwrap();
+        waited += due;
+        *rig.memory.ahead.lock() += due;
+    }
+    assert!(waited < Duration::from_millis(100), "{waited:?}");
+    assert_eq!(failures(), 0);
+    rig.kernel.fail_after(4, EEXIST);
+    assert_eq!(rig.look().failed, 1);
+    assert_eq!(failures(), 1, "it is one by now");
+    assert!(rig.memory.next_due().unwrap() > Duration::from_millis(80));
+    rig.later(1);
+    assert_eq!(rig.look(), LookResult { healed: 2, failed: 0, pending: false });
+    assert_eq!(rig.memory.next_due(), None);
+}

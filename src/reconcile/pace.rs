@@ -1,0 +1,89 @@
+//! How much of a processor the loop may take.
+
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+/// Over time, looks take one part in so many of a processor, however many events there are.
+const SHARE: u32 = 5;
+/// What is saved up while nothing happens, as the time in which it is earned: a fifth of it, 200 ms, may be spent on
+/// looks in a row. One takes 1 to 10 ms on a host with a few dozen containers, so the first faults after a quiet
+/// second are healed at once.
+const SAVED: Duration = Duration::from_secs(1);
+
+/// The time of a processor that the loop has earned and spent.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// Until when all looks so far are paid for by not looking.
+    paid_until: Option<Instant>,
+}
+
+impl Pace {
+    /// Takes in a look, and returns how long to rest after it.
+    pub(super) fn rest_after(&mut self, look: Range<Instant>) -> Duration {
+        let saved = look.start.checked_sub(SAVED).unwrap_or(look.start);
+        let since = self.paid_until.map_or(saved, |until| until.max(saved));
+        let until = since + (look.end - look.start) * SHARE;
+        self.paid_until = Some(until);
+        until.saturating_duration_since(look.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks of this length, each as soon as it may begin after a pause; returns the rests.
+    fn looks(
+        pace: &mut Pace,
+        now: &mut Instant,
+        length: Duration,
+        pause: Duration,
+        count: usize,
+    ) -> Vec<Duration> {
+        let look = |_| {
+            let begun = *now;
+            *now += length;
+            let rest = pace.rest_after(begun..*now);
+            *now += rest + pause;
+            rest
+        };
+        (0..count).map(look).collect()
+    }
+
+    #[test]
+    fn the_first_looks_after_a_quiet_time_follow_each_other_at_once() {
+        let (mut pace, mut now) = (Pace::default(), Instant::now() + Duration::from_secs(60));
+        for _ in 0..3 {
+            let rests = looks(&mut pace, &mut now, Duration::from_millis(10), Duration::ZERO, 25);
+            assert!(rests.iter().all(Duration::is_zero), "{rests:?}");
+            now += Duration::from_secs(2);
+        }
+    }
+
+    #[test]
+    fn a_storm_of_events_gets_a_fifth_of_a_processor() {
+        for length in [1, 10, 300, 5000].map(Duration::from_millis) {
+            let (mut pace, mut now) = (Pace::default(), Instant::now() + Duration::from_secs(60));
+            let begun = now;
+            looks(&mut pace, &mut now, length, Duration::ZERO, 2000);
+            let share = (length * 2000).as_secs_f64() / (now - begun).as_secs_f64();
+            assert!((0.19..=0.24).contains(&share), "{length:?}: {share}");
+        }
+    }
+
+    #[test]
+    fn a_look_that_takes_long_is_followed_by_a_rest() {
+        let (mut pace, mut now) = (Pace::default(), Instant::now() + Duration::from_secs(60));
+        let rests = looks(&mut pace, &mut now, Duration::from_secs(2), Duration::ZERO, 2);
+        assert_eq!(rests, [Duration::from_secs(7), Duration::from_secs(8)]);
+    }
+
+    #[test]
+    fn faults_now_and_then_never_wait() {
+        let (mut pace, mut now) = (Pace::default(), Instant::now() + Duration::from_secs(60));
+        let rests = looks(&mut pace, &mut now, Duration::from_millis(20), Duration::from_millis(80), 1000);
+        assert!(rests.iter().all(Duration::is_zero), "{rests:?}");
+    }
+}
