@@ -70,10 +70,10 @@ pub fn apply(kernel: &dyn Kernel, steps: &[Step], mut done: impl FnMut(StepResul
     }
 }
 
-/// What the steps so far have made.
+/// What the steps so far have created.
 #[derive(Default)]
 struct Made {
-    /// The index of each hub and host end, by its name.
+    /// The index of each hub and host end, by name.
     ends: BTreeMap<IfName, u32>,
     /// The index of each container end, by the name of its host end.
     beyond: BTreeMap<IfName, u32>,
@@ -82,7 +82,7 @@ struct Made {
 fn within_reach<'a>(step: &'a Step, made: &Made) -> Option<Cow<'a, Step>> {
     let (rules, ends) = match &step.action {
         Action::AddRules { rules, ends } => (rules, ends),
-        // The pair could not be made, which is the failure of the step before.
+        // The pair could not be created, and the earlier step has reported that.
         Action::Pace { index: None, host, .. } if !made.beyond.contains_key(host) => return None,
         _ => return Some(Cow::Borrowed(step)),
     };

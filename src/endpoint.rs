@@ -20,7 +20,7 @@ pub struct Endpoint {
     pub network: NetworkId,
     /// The interface name in the container.
     pub ifname: Naming,
-    /// How fast the container may send, where that is not as its network says.
+    /// The rate for this container, if it differs from the network's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
     /// Its lifecycle stage.

@@ -52,7 +52,7 @@ impl Error {
         move |source| Self::Kernel { operation, source }
     }
 
-    /// Whether the kernel has no module that would do it.
+    /// Whether the kernel lacks the module.
     pub fn lacks_module(&self) -> bool {
         matches!(self, Self::Kernel { source, .. } if source.refusal() == Refusal::NotSupported)
     }

@@ -73,7 +73,7 @@ pub struct Manager {
     frames: FrameCounts,
     /// Containers that Docker failed to start because canhub was not running.
     late: Mutex<Vec<String>>,
-    /// When the kernel last turned out to lack the qdisc for pacing.
+    /// When the kernel was last found to lack the qdisc for pacing.
     unpaced: Mutex<Option<Instant>>,
 }
 
@@ -118,7 +118,7 @@ impl Manager {
         self.startup.validation()
     }
 
-    /// Tries pacing again, although the kernel lacked the qdisc for it.
+    /// Retries pacing, although the kernel lacked the qdisc for it.
     pub(crate) fn pace_again(&self) {
         *self.unpaced.lock() = None;
     }

@@ -26,7 +26,7 @@ pub struct Model {
     awaited: BTreeSet<EndpointId>,
     /// Endpoints whose containers ended without notice from Docker; they are collected soon.
     dead: BTreeSet<EndpointId>,
-    /// Shares of overloaded wires, in bit/s.
+    /// Shares of overloaded adapters, in bit/s.
     shares: BTreeMap<EndpointId, u32>,
     generation: u64,
 }
@@ -140,12 +140,12 @@ impl Model {
         self.dead.contains(id)
     }
 
-    /// Sets the shares of overloaded wires, in bit/s. Endpoints without a share send as fast as they may.
+    /// Sets the shares of overloaded adapters, in bit/s. Endpoints without a share send at their full rate.
     pub fn set_shares(&mut self, shares: BTreeMap<EndpointId, u32>) {
         self.shares = shares;
     }
 
-    /// The shares of overloaded wires, in bit/s.
+    /// The shares of overloaded adapters, in bit/s.
     pub fn shares(&self) -> &BTreeMap<EndpointId, u32> {
         &self.shares
     }

@@ -158,7 +158,7 @@ impl Network {
                 alias.push_str(&sandbox);
             }
         }
-        // It fits unless all names have their full length; then the network's rate stands in for it.
+        // It fits unless all names have their full length; otherwise the network's rate is used instead.
         if let Some(rate) = endpoint.rate.map(|rate| format!(" rate={rate}"))
             && alias.len() + rate.len() <= ALIAS_MAX
         {
@@ -195,7 +195,7 @@ pub struct AliasEndpoint {
     pub ifname: Naming,
     /// The container's sandbox, if it fitted.
     pub sandbox: Option<PathBuf>,
-    /// How fast the container may send, if that was asked for and fitted.
+    /// The requested rate of the container, if it fitted.
     pub rate: Option<Rate>,
 }
 

@@ -57,16 +57,16 @@ pub struct NetworkOptions {
     pub settings: Settings,
     /// Whether containers may start while the adapter is missing (`on`), or are refused (`fail`).
     pub adapter_wait: bool,
-    /// How fast containers may send; `None`: as fast as the wire, if there is one.
+    /// The rate of containers; `None`: the bitrate of the adapter, if there is one.
     pub rate: Option<Rate>,
 }
 
-/// The options of an endpoint: for one container, what the network says for all.
+/// The options of an endpoint, which override the network's for one container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EndpointOptions {
     /// The interface name in the container.
     pub ifname: Option<Naming>,
-    /// How fast the container may send.
+    /// The rate of the container.
     pub rate: Option<Rate>,
 }
 

@@ -1,20 +1,20 @@
-//! Pacing: what `rate` asks for, and how long a frame is on a wire.
+//! Pacing: the option `rate`, and how long a frame takes on a CAN bus.
 //!
-//! can-gw cannot make a writer wait: what a wire does not take in time is lost behind the writer's back. So the container
-//! end has a bucket of its own (`src/kernel/qdisc.rs`) that lets frames out no faster than the wire takes them; then a
-//! writer blocks or gets `EAGAIN`, as on the wire itself. The bucket cannot tell how long a frame really is, only
-//! whether it is classic or FD, so it takes each for the longest with an 11-bit identifier.
+//! can-gw cannot block a writer: frames that an adapter cannot send in time would be lost without an error. So the
+//! container end has a token bucket (`src/kernel/qdisc.rs`) that lets frames out no faster than the bus can carry them;
+//! a writer then blocks or gets `EAGAIN`, as on hardware. The bucket does not know the real length of a frame, only
+//! whether it is classic or FD, so it assumes the longest one with an 11-bit identifier.
 //!
-//! **Classic, 8 bytes:** 1 start bit, 11 identifier, 3 control, 4 length, 64 data and 15 CRC bits, which bit stuffing
-//! makes longer by at most a quarter of all but the first (98 bits: 24); then 10 bits to the end of the frame and 3
-//! to the next one: 135 bits (ISO 11898-1:2015, 10.4 and 10.5).
+//! **Classic, 8 bytes:** 1 start bit, 11 identifier, 3 control, 4 length, 64 data and 15 CRC bits, to which bit
+//! stuffing adds at most a quarter of all but the first (98 bits: 24); then 10 bits to the end of the frame and 3 to
+//! the next one: 135 bits (ISO 11898-1:2015, 10.4 and 10.5).
 //!
-//! **FD, 64 bytes, with the bit rate switched:** at the bitrate 17 bits up to and with BRS, 4 stuffed, and 13 after the
-//! CRC: 34. At the data bitrate ESI, 4 length and 512 data bits, 129 stuffed at most, and the CRC of 25 bits with
-//! its 7 fixed stuff bits: 678.
+//! **FD, 64 bytes, with bit rate switching:** at the bitrate 17 bits up to and including BRS, 4 stuff bits, and 13
+//! after the CRC: 34. At the data bitrate ESI, 4 length and 512 data bits, at most 129 stuff bits, and the CRC of 25
+//! bits with its 7 fixed stuff bits: 678.
 //!
-//! Frames can be longer (29-bit identifiers, no bit rate switch), and others use the wire, too: what is too much waits in
-//! the adapter's queue.
+//! Frames can be longer (29-bit identifiers, no bit rate switching), and other nodes use the bus too: the excess waits
+//! in the adapter's queue.
 
 use std::{fmt, str::FromStr};
 
@@ -28,9 +28,10 @@ use crate::{
 const CLASSIC_BITS: u64 = 135;
 const FD_BITS: u64 = 34;
 const FD_DATA_BITS: u64 = 678;
-/// Classic frames that may leave at once: enough for a timer that is some frames late, and few for the adapter's queue.
+/// The burst in classic frames: enough for a timer that is a few frames late, and small compared to the adapter's
+/// queue.
 const BURST_FRAMES: u32 = 8;
-/// In bit/s. Below, a frame takes longer than any program waits; above, the kernel itself is slower.
+/// In bit/s. With less, a frame takes longer than any program waits; with more, the kernel itself is slower.
 const RATES: std::ops::RangeInclusive<u32> = 1_000..=100_000_000;
 
 /// The value of the option `rate`.
@@ -38,21 +39,21 @@ const RATES: std::ops::RangeInclusive<u32> = 1_000..=100_000_000;
 pub enum Rate {
     /// The container is not paced.
     Off,
-    /// Paced as on a wire with this bitrate, in bit/s.
+    /// Paced as on a bus with this bitrate, in bit/s.
     Bits(u32),
 }
 
-/// The bitrates of a wire.
+/// The bitrates of a bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wire {
-    /// In bit/s.
+    /// Of classic frames and of the arbitration phase, in bit/s.
     pub bitrate: u32,
-    /// That of the data phase of FD frames, in bit/s, where there is one.
+    /// Of the data phase of FD frames in bit/s, if there is one.
     pub dbitrate: Option<u32>,
 }
 
 impl Wire {
-    /// The wire of an adapter: as it is to be set up, or else as it is. `None` where neither tells a bitrate.
+    /// The bitrates of an adapter: as requested, or else the current ones. `None` if neither is known.
     pub fn of(settings: &Settings, adapter: Option<&Link>) -> Option<Self> {
         let controller = adapter.and_then(|link| link.controller.as_deref());
         let is = |timing: Option<Timing>| timing.map(|timing| timing.bitrate);
@@ -60,17 +61,17 @@ impl Wire {
         Some(Self { bitrate, dbitrate: settings.dbitrate.or_else(|| is(controller?.data_timing)) })
     }
 
-    /// The pace of a container on this wire at `rate` bit/s, whose interface has this MTU.
+    /// The pace of a container on this bus at `rate` bit/s, whose interface has this MTU.
     pub fn pace(self, rate: u32, mtu: u32) -> Pace {
         let bitrate = u64::from(self.bitrate);
-        // A data phase is never slower than the arbitration.
+        // A data phase is never slower than the arbitration phase.
         let dbitrate = self.dbitrate.map_or(bitrate, u64::from).max(bitrate).max(1);
         let fd = FD_BITS + (FD_DATA_BITS * bitrate).div_ceil(dbitrate);
         let bytes = |bits: u64| u16::try_from(bits.div_ceil(8)).unwrap_or(u16::MAX);
         let (classic, fd) = (bytes(CLASSIC_BITS), bytes(fd));
         // The table ends with FD frames; an XL frame counts as several of them (`__qdisc_calculate_pkt_len`).
         let largest = u32::from(fd.max(classic)) * mtu.div_ceil(CANFD_MTU + 1);
-        // The kernel logs a warning for a bucket that is smaller than the MTU.
+        // The kernel logs a warning if a bucket is smaller than the MTU.
         let burst = (BURST_FRAMES * u32::from(classic)).max(largest).max(mtu);
         Pace { rate: rate / 8 * 8, classic, fd, burst }
     }
@@ -88,7 +89,7 @@ impl fmt::Display for Rate {
 impl FromStr for Rate {
     type Err = String;
 
-    /// `off`, or bits per second, also as `500k` and `1M`.
+    /// `off`, or bits per second, also in the form `500k` or `1M`.
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.to_ascii_lowercase();
         if text == "off" {
@@ -99,7 +100,7 @@ impl FromStr for Rate {
             [.., b'm'] => (&text[..text.len() - 1], 1_000_000),
             _ => (&*text, 1),
         };
-        // `parse` would take a plus sign.
+        // `parse` would accept a plus sign.
         let digits = number.bytes().all(|byte| byte.is_ascii_digit());
         let rate = number.parse::<u32>().ok().filter(|_| digits).and_then(|number| number.checked_mul(unit));
         rate.filter(|rate| RATES.contains(rate)).map(Self::Bits).ok_or_else(|| {
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn a_frame_is_taken_for_its_time_on_the_wire() {
         let pace = |bitrate, dbitrate| Wire { bitrate, dbitrate }.pace(bitrate, CANFD_MTU);
-        // 3,676 frames per second; a wire carries at most 500,000 / 111 and at least 500,000 / 135 = 3,703 of 8 bytes.
+        // 3,676 frames per second; a bus carries at most 500,000 / 111 and at least 500,000 / 135 = 3,703 of 8 bytes.
         assert_eq!(pace(500_000, None), Pace { rate: 500_000, classic: 17, fd: 89, burst: 136 });
         assert_eq!(pace(500_000, Some(2_000_000)).fd, 26);
         assert_eq!(pace(500_000, Some(5_000_000)).fd, 13);

@@ -64,7 +64,7 @@ pub async fn run(manager: Handle, audit_interval: Duration, alive: impl Fn()) {
     }
 }
 
-/// Each call of Docker's may put the look off again.
+/// Each call from Docker may delay the pass further.
 async fn settle(signals: &Signals) {
     let until = Instant::now() + SETTLE_MAX;
     loop {
@@ -166,7 +166,7 @@ impl Manager {
             let mut outcome =
                 LookResult { pending: held_back || unsettled || retry || dying, ..LookResult::default() };
             self.carry_out(&mut model, &plan.steps, |model, done| {
-                // The next pass finds it to be a problem, which has a message of its own.
+                // The next pass reports it as a problem, with a message of its own.
                 if matches!(done.step.action, Action::Pace { .. })
                     && done.result.as_ref().is_err_and(Error::lacks_module)
                 {

@@ -177,7 +177,7 @@ impl Store {
             let content = serde_json::to_vec(&record)?;
             let replace = || replace(&*self.disk, &path, &content, Durability::Crash);
             match replace() {
-                // The folder was made at start-up; somebody removed it.
+                // The folder was created at start-up, and someone removed it.
                 Err(err) if err.kind() == io::ErrorKind::NotFound => {
                     fs::create_dir_all(self.endpoint_dir())?;
                     replace()

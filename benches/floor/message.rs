@@ -28,7 +28,7 @@ const VXCAN_INFO_PEER: u16 = 1;
 pub struct Batch {
     bytes: Vec<u8>,
     last: usize,
-    /// Where the descriptor of the sandbox goes.
+    /// The position of the sandbox's descriptor.
     namespace: Option<usize>,
 }
 
@@ -41,7 +41,7 @@ impl Batch {
         self.bytes.is_empty()
     }
 
-    /// With the descriptor of the sandbox filled in.
+    /// The message with this descriptor of the sandbox.
     pub fn within(&self, sandbox: &File) -> Self {
         let mut batch = self.clone();
         let at = self.namespace.unwrap();
@@ -75,7 +75,7 @@ impl Batch {
         batch
     }
 
-    /// Up, with this alias.
+    /// Brings it up, with this alias.
     pub fn set_link(self, index: u32, alias: Option<&str>) -> Self {
         let payload = Payload::link(index, true);
         let payload = match alias {

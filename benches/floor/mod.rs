@@ -1,7 +1,7 @@
-//! The floor: what the kernel itself needs for what canhub makes, asked by a bare loop.
+//! The floor: the time that the kernel itself needs for what canhub creates, measured with a bare loop.
 //!
-//! Raw netlink messages, built before the clock starts, on a socket that is open already: no HTTP, no plan, no dump.
-//! They are made from what stands in the kernel after canhub's own Join, so the floor always makes what canhub makes.
+//! Raw netlink messages, built before the clock starts, on a socket that is already open: no HTTP, no plan, no dump.
+//! They are derived from the kernel's state after canhub's own Join, so the floor always creates the same as canhub.
 
 mod message;
 
@@ -29,7 +29,7 @@ impl Bare {
         Self(socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute).unwrap())
     }
 
-    /// One system call to send, and one to hear that all is done.
+    /// One system call to send, and one to receive the confirmation.
     fn send(&self, batch: &Batch) {
         if batch.is_empty() {
             return;
@@ -38,7 +38,7 @@ impl Bare {
         sendto(fd, batch.bytes(), &NetlinkAddr::new(0, 0), MsgFlags::empty()).unwrap();
         let mut answer = [0; 4096];
         let length = recv(fd, &mut answer, MsgFlags::empty()).unwrap();
-        // Only a refusal is answered before the last message's ACK.
+        // Only refusals are answered before the ACK of the last message.
         let errno = answer[16..20].try_into().map(i32::from_ne_bytes).unwrap();
         assert_eq!((errno, length >= 36), (0, true), "the kernel refused a message of the floor");
     }
@@ -48,7 +48,7 @@ impl Bare {
 pub struct Bring(Batch);
 
 impl Bring {
-    /// Brings a link up that is down.
+    /// Brings up a link that is down.
     pub fn up(index: u32) -> Self {
         Self(Batch::default().set_link(index, None))
     }
@@ -62,7 +62,7 @@ impl Bring {
     }
 }
 
-/// A hub with the rules that begin or end at it.
+/// A hub with the rules that start or end at it.
 pub struct Hub {
     create: Batch,
     set_up: Batch,
@@ -99,7 +99,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Of those that stand, and their rules with each other and with the hub: each pair's with those before it.
+    /// Pairs that exist, and their rules with each other and with the hub: each pair's with those before it.
     pub fn capture(hosts: &[(String, PathBuf)]) -> Vec<Self> {
         let (links, rules) = look();
         let indices: Vec<u32> = hosts.iter().map(|(host, _)| named(&links, host).index).collect();
@@ -124,7 +124,7 @@ impl Pair {
         hosts.iter().enumerate().map(each).collect()
     }
 
-    /// No message gets into a sandbox without a socket that was opened in there, so that is part of the floor.
+    /// Messages can only get into a sandbox through a socket opened in it, so that is part of the floor.
     pub fn make(&self, host: &Bare, home: &File) {
         let sandbox = File::open(&self.sandbox).unwrap();
         host.send(&self.create.within(&sandbox));
@@ -138,7 +138,7 @@ impl Pair {
     }
 }
 
-/// The namespace of this thread, to come back to.
+/// The namespace of this thread, to return to.
 pub fn home() -> File {
     File::open("/proc/thread-self/ns/net").unwrap()
 }

@@ -1,4 +1,4 @@
-//! What came out, for people and for programs.
+//! The results, for people and programs.
 
 use std::{fmt, time::Duration};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 const MEDIAN_GOAL: Duration = Duration::from_millis(50);
 const WORST_GOAL: Duration = Duration::from_millis(100);
 
-/// A fault, and how long the bus was silent after it each time.
+/// A fault, and the duration of each interruption of the bus.
 pub struct Row {
     fault: &'static str,
     pub canhub: Vec<Duration>,

@@ -1,8 +1,9 @@
 //! Measures how long a bus is interrupted by a fault: from the fault to the first frame that arrives again.
 //!
-//! `make bench`, or as root on a kernel with vxcan and can-gw: `heal --canhub target/release/canhub`. Beside it stands
-//! the floor: the same fault, and then the bare messages that repair it, while canhub is stopped. Only faults that
-//! have a link event; rules have none and wait for the audit. Slow is not an error; the goals stand beside the figures.
+//! `make bench`, or as root on a kernel with vxcan and can-gw: `heal --canhub target/release/canhub`. For comparison it
+//! measures the floor: the same fault, repaired with bare messages while canhub is stopped. Only covers faults with a
+//! link event; rules have none and wait for the audit. Slow results are not an error; the goals are printed next to the
+//! figures.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot measure panics")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures are for people")]
@@ -44,8 +45,8 @@ use floor::{Bare, Bring, Hub, Pair};
 use wire::Wire;
 
 const HUB: &str = "benchhub";
-/// canhub heals a fault that recurs at once so often; after that the pauses are meant to grow. So each network
-/// sees each fault that often, and the next one is another network with other members.
+/// canhub heals a recurring fault immediately this often; after that the pauses grow. So each network sees each fault
+/// this often, and then another network with other members is used.
 const AT_ONCE: usize = 5;
 const NETWORKS: usize = 4;
 /// After a Join the loop leaves the host alone for a second.
@@ -53,7 +54,7 @@ const SETTLE: Duration = Duration::from_millis(1500);
 /// Pause between two faults, so that each counts as a separate one.
 const BETWEEN: Duration = Duration::from_millis(300);
 
-/// A fault: its name, where its link is, and whether it is deleted or only brought down.
+/// A fault: its name, the location of the link, and whether it is deleted or only brought down.
 type Fault = (&'static str, Place, Harm);
 
 #[derive(Clone, Copy)]
@@ -86,7 +87,7 @@ fn main() {
     };
     let folder = tempfile::tempdir().unwrap();
     let (daemon, _) = Daemon::start(&canhub, folder.path(), "bench");
-    // A member for each fault: two faults of one link would be one fault that recurs.
+    // One member per fault: two faults of one link would count as a recurring fault.
     let sandboxes: Vec<Sandbox> = (0..FAULTS.len() as u32).map(Sandbox::new).collect();
     let mut rows: Vec<Row> = FAULTS.iter().map(|(name, ..)| Row::new(name)).collect();
     for network in 0..NETWORKS {
@@ -141,7 +142,7 @@ enum Repair {
 }
 
 impl<'a> Victim<'a> {
-    /// As it stands now.
+    /// The current state.
     fn new(place: Place, harm: Harm, number: u32, sandbox: &'a Path) -> Self {
         let name = match place {
             Place::Hub => HUB.to_owned(),
@@ -158,7 +159,7 @@ impl<'a> Victim<'a> {
         Self { place, harm, name, sandbox, repair, bare: Bare::open(), home: floor::home() }
     }
 
-    /// Breaks it over netlink, so that no start of a process is measured.
+    /// Breaks it over netlink, so that no process start is measured.
     fn harm(&self) {
         let kernel = Linux::default();
         let index = index(self.place, &self.name, self.sandbox);

@@ -55,7 +55,8 @@ impl Wire {
         wire
     }
 
-    /// How long after the harm the first frame arrives that was sent after it, where this repairs it, or somebody else.
+    /// The time from the fault until the first frame arrives that was sent after it, repaired by this closure or by
+    /// canhub.
     pub fn silence_after(&self, harm: impl FnOnce(), repair: impl FnOnce()) -> Duration {
         harm();
         let broken = Instant::now();

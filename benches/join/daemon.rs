@@ -50,7 +50,7 @@ impl Daemon {
         (Self { child, log, client: RefCell::new(client), network: Cell::new(0) }, took)
     }
 
-    /// A network that no other had the id of.
+    /// A network with an ID that no other had.
     pub fn create_network(&self, hub: &str) {
         self.network.set(self.network.get() + 1);
         self.call("CreateNetwork", &bodies::create_network(&self.network(), json!({ "hub": hub })));

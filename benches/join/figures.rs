@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// The goal for memory use with 100 members.
 const RESIDENT_GOAL_KIB: u64 = 8 * 1024;
-/// canhub takes at most so many times what the kernel itself needs, by the best of each.
+/// canhub takes at most this multiple of what the kernel itself needs, comparing the best of each.
 const FLOOR_GOAL: f64 = 2.0;
 
 pub struct Row {
@@ -14,20 +14,20 @@ pub struct Row {
     pub canhub: Times,
     pub floor: Times,
     pub forked: Times,
-    /// Whether [`FLOOR_GOAL`] is to be met.
+    /// Whether [`FLOOR_GOAL`] must be met.
     pub near_the_floor: bool,
-    /// So many times faster than the baseline.
+    /// How many times faster than the baseline.
     pub goal: Option<u32>,
 }
 
-/// Members that leave one after the other.
+/// Members that leave one after another.
 pub struct Teardown {
     pub size: u32,
     pub canhub: Times,
     pub floor: Times,
 }
 
-/// What one kind of join took.
+/// The durations of one kind of join.
 pub struct Times {
     pub median: Duration,
     /// The fastest one: on a single CPU, udev processes each new link at the same time.
@@ -55,7 +55,7 @@ impl Times {
     }
 }
 
-/// How often the second fits into the first: of the medians, and of the best.
+/// How often the second fits into the first: by medians, and by the best.
 fn ratios(long: &Times, short: &Times) -> [f64; 2] {
     let ratio = |long: Duration, short: Duration| long.as_secs_f64() / short.as_secs_f64();
     [ratio(long.median, short.median), ratio(long.best, short.best)]

@@ -1,8 +1,9 @@
-//! How long a container's start and end wait for its bus: canhub beside the floor, and beside what forks `ip` and `cangw`.
+//! Measures how long the start and the end of a container wait for its bus: canhub, the floor, and a baseline that
+//! forks `ip` and `cangw`.
 //!
-//! `make bench`, or as root on a kernel with vxcan and can-gw: `join --canhub target/release/canhub`. All are
-//! measured in one run on the same bus, so the ratios hold where the times do not: a User Mode Linux
-//! guest pays some 40 µs a system call. Slow is not an error; the goals stand beside the figures.
+//! `make bench`, or as root on a kernel with vxcan and can-gw: `join --canhub target/release/canhub`. All are measured
+//! in one run on the same bus, so the ratios are valid even if the times are not: a User Mode Linux guest takes about
+//! 40 µs per system call. Slow results are not an error; the goals are printed next to the figures.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot measure panics")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures are for people")]
@@ -35,15 +36,15 @@ use floor::{Bare, Pair};
 
 /// The hub of the measured bus.
 const HUB: &str = "benchhub";
-/// Members that a bus has already; joins to measure of canhub and the floor, and of the baseline; whether the goal for
-/// the floor holds; the ratio of the baseline to reach.
+/// Existing members of the bus; number of joins to measure for canhub and the floor, and for the baseline; whether the
+/// goal for the floor applies; the goal for the ratio to the baseline.
 const SIZES: [(u32, usize, usize, bool, Option<u32>); 4] = [
     (1, 15, 5, true, Some(20)),
     (8, 15, 5, false, None),
     (32, 15, 3, true, Some(200)),
     (100, 15, 1, true, None),
 ];
-/// Members of a bus that leave one after the other, and how often that is measured.
+/// Members of a bus that leave one after another, and how often that is measured.
 const TEARDOWN: (u32, usize) = (64, 3);
 const STARTS: usize = 20;
 /// Numbers of the endpoint that comes and goes start here; those that stay start at 0.
@@ -78,7 +79,7 @@ fn main() {
         let canhub = Times::of((0..joins).map(|_| one_of_canhubs(&daemon)).collect());
         let floor = Times::of((0..joins).map(|_| one_of_the_floor(&daemon, &bare)).collect());
         let ends: Vec<String> = (0..size).map(host_end).chain([HUB.to_owned()]).collect();
-        // Its loop would look at each of the baseline's links, on the same processor.
+        // Otherwise its loop would process each of the baseline's links, on the same CPU.
         daemon.signal("-STOP");
         let forked = Times::of((0..baseline_joins).map(|_| one_of_the_baselines(&ends)).collect());
         daemon.signal("-CONT");
@@ -109,12 +110,12 @@ fn one_of_canhubs(daemon: &Daemon) -> Duration {
     took
 }
 
-/// canhub joins first, so that the floor knows what to make.
+/// canhub joins first, so that the floor knows what to create.
 fn one_of_the_floor(daemon: &Daemon, bare: &Bare) -> Duration {
     let sandbox = Sandbox::new(GUESTS);
     daemon.join(GUESTS, &sandbox.path);
     let pair = Pair::capture(&[(host_end(GUESTS), sandbox.path.clone().into())]).remove(0);
-    // Its loop would look at each of the floor's links, on the same processor.
+    // Otherwise its loop would process each of the floor's links, on the same CPU.
     daemon.signal("-STOP");
     pair.delete(bare);
     thread::sleep(SETTLE);
@@ -128,7 +129,7 @@ fn one_of_the_floor(daemon: &Daemon, bare: &Bare) -> Duration {
     took
 }
 
-/// All leave, canhub's way and then the floor's; they are back on the bus afterwards.
+/// All members leave, first with canhub and then with the floor; afterwards they are back on the bus.
 fn one_teardown(daemon: &Daemon, bare: &Bare, members: &[Sandbox]) -> (Duration, Duration) {
     let numbers = || 0..members.len() as u32;
     let ends: Vec<_> = members

@@ -44,7 +44,7 @@ impl Request {
         }
     }
 
-    /// The attributes' kinds and values, without an allocation: a Join on a large bus writes hundreds of rules.
+    /// The kinds and values of the attributes, without an allocation: a Join on a large bus writes hundreds of rules.
     fn attributes(&self, mut write: impl FnMut(u16, &[u8])) {
         let Some(rule) = self.rule() else { return };
         write(CGW_SRC_IF, &rule.source.to_ne_bytes());

@@ -39,7 +39,7 @@ pub(super) fn list() -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetLink(LinkMessageBuilder::<LinkUnspec>::new().append_extra_attribute(mask).build())
 }
 
-/// Asks for the link of that name.
+/// Requests the link of this name.
 pub(super) fn get(name: &IfName) -> RouteNetlinkMessage {
     let mask = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
     let link = LinkMessageBuilder::<LinkUnspec>::new().name(name.as_str()).append_extra_attribute(mask);
@@ -69,9 +69,9 @@ fn hash(name: &IfName, attempt: u32) -> u32 {
 /// in containers, so that the index of a container end never equals the target of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PairIndices {
-    /// Of the host end.
+    /// The host end's.
     pub host: u32,
-    /// Of the container end, in its namespace.
+    /// The container end's, in its namespace.
     pub end: u32,
 }
 

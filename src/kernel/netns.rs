@@ -34,18 +34,18 @@ pub(super) fn open(path: &Path) -> Result<Option<OwnedFd>> {
     Ok(is_namespace.then(|| file.into()))
 }
 
-/// What a thread is to do inside of a namespace. It takes whether that could be entered, and gives what to do once the
-/// thread has left it.
+/// The work of a thread inside a namespace. It is told whether the namespace could be entered, and returns what to do
+/// after the thread has left it.
 type Job = (OwnedFd, Box<dyn FnOnce(Result<()>) -> Report + Send>);
 type Report = Box<dyn FnOnce() + Send>;
 
-/// The thread that waits for its next job. Every Join has one, and starting a thread takes some fifteen system calls.
+/// The thread that waits for its next job. Every Join has one, and starting a thread takes about fifteen system calls.
 static WAITING: Mutex<Option<Sender<Job>>> = Mutex::new(None);
 
 /// Runs `work` on a thread that has entered `namespace`.
 ///
 /// # Errors
-/// Those of `work`, of entering, and of starting a thread.
+/// Those of `work`, of entering the namespace, and of starting the thread.
 pub(super) fn run_in<T: Send + 'static>(
     namespace: OwnedFd,
     work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -72,8 +72,8 @@ fn start() -> Result<Sender<Job>> {
     Ok(jobs)
 }
 
-/// Does jobs until another thread waits for them too. It waits at home: a thread inside of a namespace keeps that,
-/// and the interfaces in it, from ending with the container.
+/// Runs jobs until another thread is waiting for them too. It waits in its own namespace: a thread inside a container's
+/// namespace would keep that and its interfaces alive after the container has ended.
 fn serve(home: &File, me: &Sender<Job>, jobs: &Receiver<Job>) {
     for (namespace, job) in jobs {
         let report = job(enter(namespace.as_fd()));
@@ -141,7 +141,7 @@ mod tests {
         File::open("/proc/thread-self/ns/net").unwrap().into()
     }
 
-    /// Entering takes CAP_SYS_ADMIN, even into one's own.
+    /// Entering needs CAP_SYS_ADMIN, even for its own namespace.
     fn may_enter() -> bool {
         run_in(own_namespace(), || Ok(())).is_ok()
     }

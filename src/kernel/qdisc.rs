@@ -1,11 +1,12 @@
 //! Queueing disciplines: the token bucket (`sch_tbf`) that paces a container end, and how full a queue is.
 //!
-//! Encoding is our own, as for can-gw: of the few attributes needed, netlink-packet-route knows the half.
+//! Encoded by hand, as for can-gw: netlink-packet-route supports only half of the few attributes needed.
 //!
-//! The kernel takes a frame for as long as its `skb` is, 16 bytes for any classic frame and 72 for any FD frame, and no
-//! wire does. A size table (`TCA_STAB`) puts other sizes in their place, so one bucket reckons both kinds. The kernel
-//! does not list the table again, only its `struct tc_sizespec`, whose fields `mpu` and `mtu` it keeps and never uses
-//! (`__qdisc_calculate_pkt_len` in `net/sched/sch_api.c`): the two sizes stand there too, to be read back.
+//! The kernel takes the size of a frame's `skb` for its length, 16 bytes for any classic frame and 72 for any FD frame,
+//! which is not its length on a CAN bus. A size table (`TCA_STAB`) replaces these sizes, so one bucket handles both
+//! kinds. The kernel does not report the table, only its `struct tc_sizespec`, whose fields `mpu` and `mtu` it stores
+//! but never uses (`__qdisc_calculate_pkt_len` in `net/sched/sch_api.c`): canhub stores the two sizes there, to read
+//! them back.
 
 use rtnetlink::packet_core::{
     DefaultNla, Emitable, NetlinkSerializable, NlasIterator, parse_string, parse_u32, parse_u64,
@@ -22,7 +23,7 @@ const TCMSG_LEN: usize = 20;
 const IF_STATS_MSG_LEN: usize = 12;
 
 const TC_H_ROOT: u32 = 0xffff_ffff;
-/// The handle of canhub's qdiscs, `ca0:` in the words of `tc`. The kernel chooses its own from `8000:` on.
+/// The handle of canhub's qdiscs, `ca0:` in `tc`. The kernel assigns its own handles from `8000:` on.
 const HANDLE: u32 = 0x0ca0_0000;
 
 const TCA_KIND: u16 = 1;
@@ -37,50 +38,51 @@ const TCA_STATS_QUEUE: u16 = 3;
 const IFLA_STATS_LINK_64: u16 = 1;
 
 const TBF: &str = "tbf";
-/// `TC_LINKLAYER_ETHERNET`: bytes are bytes, so no rate table is asked for.
+/// `TC_LINKLAYER_ETHERNET`: sizes in bytes, so no rate table is needed.
 const LINKLAYER_ETHERNET: u8 = 1;
-/// A tick of `psched`, in which a bucket's size is told, has 2⁶ ns.
+/// A tick of `psched`, the unit of a bucket's size, is 2⁶ ns.
 const TICK_SHIFT: u32 = 6;
 const BITS: u32 = 8;
 
-/// Classic frames that a bucket's queue holds. A socket makes its writer wait after some 290 (`net.core.wmem_default`),
-/// so only what has no socket, frames that a container's own can-gw rules forward, ever fills it.
+/// The limit of a bucket's queue in classic frames. A socket blocks its writer after about 290
+/// (`net.core.wmem_default`), so only frames without a socket, forwarded by a container's own can-gw rules, can ever
+/// fill it.
 const QUEUE_FRAMES: u32 = 16 * 1024;
 
-/// How fast an end may send, and how many bytes the bucket takes a frame for.
+/// How fast an end may send, and the frame sizes that the bucket assumes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// In bit/s, a multiple of eight.
     pub rate: u32,
-    /// Of a classic frame, in bytes.
+    /// The size of a classic frame, in bytes.
     pub classic: u16,
-    /// Of an FD frame, in bytes.
+    /// The size of an FD frame, in bytes.
     pub fd: u16,
-    /// What may leave at once after a silence, in bytes. A frame that is larger never leaves.
+    /// The burst size in bytes: what may be sent at once after a pause. A larger frame is never sent.
     pub burst: u32,
 }
 
-/// The queueing discipline at the root of a link, where it is none of the kernel's defaults.
+/// The root queueing discipline of a link, unless it is one of the kernel's defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Qdisc {
     /// `tbf`, `netem`, …
     pub kind: String,
-    /// The pace, where it is one of canhub's, unchanged.
+    /// The pace, if it is an unmodified qdisc of canhub.
     pub pace: Option<Pace>,
     /// Frames that wait in it.
     pub queued: u32,
-    /// Frames that it did not take; wraps at 2³².
+    /// Frames that it dropped; wraps at 2³².
     pub drops: u64,
 }
 
-/// The counters of an adapter and of the ends that send to it.
+/// The counters of an adapter and of the ends that send through it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gauge {
     /// Frames that wait in the adapter's queue.
     pub queued: u32,
     /// Frames that the adapter has sent.
     pub sent: u64,
-    /// Frames that came from each of the ends asked for; `None` for one that is gone.
+    /// Frames received from each of the requested ends; `None` for one that no longer exists.
     pub from: Vec<Option<u64>>,
 }
 
@@ -89,7 +91,7 @@ impl Pace {
         QUEUE_FRAMES * u32::from(self.classic)
     }
 
-    /// The size of each `skb` up to an FD frame. What is between the two is no frame.
+    /// The size of each `skb` up to an FD frame. Sizes in between do not occur.
     fn sizes(self) -> Vec<u8> {
         let size = |length: u32| if length <= CAN_MTU { self.classic } else { self.fd };
         (0..=CANFD_MTU).flat_map(|length| size(length).to_ne_bytes()).collect()
@@ -99,7 +101,7 @@ impl Pace {
         // struct tc_ratespec: cell_log, linklayer, overhead, cell_align, mpu, rate in bytes per second.
         let rate =
             [&[0, LINKLAYER_ETHERNET, 0, 0, 0, 0, 0, 0][..], &(self.rate / BITS).to_ne_bytes()].concat();
-        // struct tc_tbf_qopt: rate, peak rate, limit, buffer, mtu. The size of the bucket comes in bytes instead.
+        // struct tc_tbf_qopt: rate, peak rate, limit, buffer, mtu. The bucket size in bytes is a separate attribute.
         let parameters = [&rate[..], &[0; 12], &self.limit().to_ne_bytes(), &[0; 8]].concat();
         let burst = DefaultNla::new(TCA_TBF_BURST, self.burst.to_ne_bytes().to_vec());
         nested(TCA_OPTIONS, &[DefaultNla::new(TCA_TBF_PARMS, parameters), burst])
@@ -123,13 +125,13 @@ fn nested(kind: u16, inner: &[DefaultNla]) -> DefaultNla {
 /// A request about the root qdisc of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Request {
-    /// Set this pace, whatever stood there.
+    /// Set this pace, replacing any other qdisc.
     Set(u32, Pace),
-    /// Back to the default, if it is canhub's.
+    /// Restore the default, if the qdisc is canhub's.
     Remove(u32),
-    /// That of one link. The answer comes to who asks with `NLM_F_ECHO`.
+    /// Read that of one link. With `NLM_F_ECHO` the response goes to the requester.
     Get(u32),
-    /// Those of all links of the namespace.
+    /// Read those of all links of the namespace.
     List,
 }
 
@@ -171,7 +173,7 @@ impl NetlinkSerializable for Request {
     }
 }
 
-/// Asks for the frames that one link counted (`RTM_GETSTATS`).
+/// Requests the frame counters of one link (`RTM_GETSTATS`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counted(pub(super) u32);
 
@@ -192,7 +194,7 @@ impl NetlinkSerializable for Counted {
     }
 }
 
-/// The frames that a link received and sent, from an answer to [`Counted`].
+/// The frames that a link has received and sent, from a response to [`Counted`].
 pub(super) fn parse_counts(message_type: u16, payload: &[u8]) -> Option<(u32, u64, u64)> {
     if message_type != RTM_NEWSTATS {
         return None;
@@ -206,7 +208,7 @@ pub(super) fn parse_counts(message_type: u16, payload: &[u8]) -> Option<(u32, u6
     Some((index, word(0)?, word(8)?))
 }
 
-/// Reads one message about a root qdisc: of which link, and what. `None` for anything else.
+/// Parses a message about a root qdisc: its link, and the qdisc. `None` for anything else.
 pub(super) fn parse(message_type: u16, payload: &[u8]) -> Option<(u32, Qdisc)> {
     let word = |at: usize| parse_u32(payload.get(at..at + 4)?).ok();
     let (index, handle, parent) = (word(4)?, word(8)?, word(12)?);
@@ -238,16 +240,16 @@ fn attribute<T>(nest: &[u8], kind: u16, parse: impl Fn(&[u8]) -> Option<T>) -> O
     parse(inner.find(|nla| nla.kind() == kind)?.value())
 }
 
-/// Rate in bit/s, limit and size of the bucket in bytes.
+/// Rate in bit/s, limit and bucket size in bytes.
 fn parse_bucket(parameters: &[u8]) -> Option<(u32, u32, u32)> {
     let word = |at: usize| parse_u32(parameters.get(at..at + 4)?).ok();
     let (rate, limit, ticks) = (word(8)?, word(24)?, word(28)?);
-    // The kernel keeps the size as the time that it takes.
+    // The kernel stores the size as a duration.
     let burst = ((u64::from(ticks) << TICK_SHIFT) as f64 * f64::from(rate) / 1e9).round();
     Some((rate.checked_mul(BITS)?, limit, burst as u32))
 }
 
-/// The sizes of a classic and of an FD frame, where all else is as canhub sets it.
+/// The sizes of a classic and of an FD frame, if everything else is as canhub sets it.
 fn parse_sizes(base: &[u8]) -> Option<(u16, u16)> {
     let word = |at: usize| parse_u32(base.get(at..at + 4)?).ok();
     let plain = [word(0)?, word(4)?, word(8)?, word(20)?] == [0, 0, 0, CANFD_MTU + 1];
@@ -255,23 +257,23 @@ fn parse_sizes(base: &[u8]) -> Option<(u16, u16)> {
     Some((size(12)?, size(16)?)).filter(|_| plain)
 }
 
-/// Frames that wait, and frames that were dropped.
+/// Frames in the queue, and dropped frames.
 fn parse_queue(stats: &[u8]) -> Option<(u32, u64)> {
     let word = |at: usize| parse_u32(stats.get(at..at + 4)?).ok();
     Some((word(0)?, u64::from(word(8)?)))
 }
 
 impl Qdisc {
-    /// One of which only the kind is known; `None` for those that the kernel gives to links by itself.
+    /// One of which only the kind is known; `None` for the kernel's defaults.
     pub(super) fn of_kind(kind: &str) -> Option<Self> {
         let default = matches!(kind, "noqueue" | "noop" | "pfifo_fast" | "");
         (!default).then(|| Self { kind: kind.to_owned(), pace: None, queued: 0, drops: 0 })
     }
 }
 
-/// Completes links of this socket's namespace by what their list does not tell of their qdiscs.
+/// Adds the qdisc details that the list of links lacks.
 ///
-/// It costs a second dump only where a bucket stands: links that nobody paces have their default.
+/// This costs a second dump only if there is a bucket: links without a pace have their default.
 pub(super) fn complete(socket: &mut RouteSocket, mut links: Vec<Link>) -> Result<Vec<Link>> {
     let is_bucket = |link: &Link| link.qdisc.as_ref().is_some_and(|qdisc| qdisc.kind == TBF);
     if links.iter().any(is_bucket) {
@@ -295,7 +297,7 @@ mod tests {
         bytes
     }
 
-    /// As the kernel tells of a qdisc that was set: no size table, and the bucket as a time.
+    /// As the kernel reports a qdisc after it was set: without the size table, and with the bucket as a duration.
     fn told(pace: Pace, change: impl Fn(&mut Vec<u8>, &mut Vec<u8>)) -> Vec<u8> {
         let ticks = (u64::from(pace.burst) * 1_000_000_000 / u64::from(pace.rate / 8)) >> TICK_SHIFT;
         let rate = [&[0, 1, 0, 0, 0, 0, 0, 0][..], &(pace.rate / 8).to_ne_bytes()].concat();
@@ -346,7 +348,7 @@ mod tests {
         assert_eq!(parse(RTM_NEWQDISC, &of_a_class), None);
     }
 
-    // What `tc qdisc replace dev … root handle ca0: stab … tbf …` puts on its socket, but for the table's content.
+    // The bytes that `tc qdisc replace dev … root handle ca0: stab … tbf …` sends, except for the content of the table.
     #[test]
     #[cfg(target_endian = "little")]
     fn a_pace_is_written_as_tc_writes_it() {
@@ -389,7 +391,7 @@ mod tests {
             parse(RTM_NEWQDISC, &root);
         }
 
-        // Lengths and kinds that are nearly right reach further than noise does.
+        // Almost valid lengths and kinds reach further than random bytes.
         #[test]
         fn random_attributes_are_never_a_panic(
             attributes in proptest::collection::vec((0..80_u16, 0..10_u16, proptest::num::u8::ANY), 0..12),

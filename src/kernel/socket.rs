@@ -47,22 +47,22 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 pub(super) struct RouteSocket {
     socket: Socket,
     buffer: Vec<u8>,
-    /// What is being sent; kept for its allocation.
+    /// The send buffer, kept for its allocation.
     batch: Vec<u8>,
     /// The sequence number of the next request.
     next: u32,
-    /// So many messages make a batch, once the socket is set up for more than one.
+    /// The maximum number of messages per batch, once the socket is set up for batches.
     batch_messages: Option<usize>,
 }
 
-/// Sockets in the namespace of the host that wait for their next use: opening one takes six system calls.
+/// Idle sockets in the host's namespace: opening one takes six system calls.
 #[derive(Debug, Default)]
 pub(super) struct Sockets(Mutex<Vec<RouteSocket>>);
 
 impl Sockets {
-    /// Works with a socket. It is kept only if nothing failed: then all of its answers have been read.
+    /// Runs work with a socket. The socket is kept only if nothing failed: then all of its responses have been read.
     ///
-    /// Never to be called on a thread that has entered another namespace.
+    /// Must not be called on a thread that has entered another namespace.
     pub(super) fn with<T>(&self, work: impl FnOnce(&mut RouteSocket) -> Result<T>) -> Result<T> {
         let kept = self.0.lock().pop();
         let mut socket = kept.map_or_else(RouteSocket::open, Ok)?;
@@ -80,7 +80,7 @@ struct Dump<T> {
     found: Vec<T>,
     /// The kernel's list changed meanwhile, so entries may be missing or duplicated.
     interrupted: bool,
-    /// The sequence number of the request; what answers another one is no part of it.
+    /// The sequence number of the request; responses to other requests are ignored.
     sequence: u32,
 }
 
@@ -118,7 +118,7 @@ pub(super) struct Reply<'a> {
 
 impl RouteSocket {
     pub(super) fn open() -> Result<Self> {
-        // The kernel gives it an address with the first message.
+        // The kernel assigns an address with the first message.
         let socket = Socket::new(NETLINK_ROUTE)?;
         socket.set_ext_ack(true)?;
         Ok(Self { socket, buffer: Vec::new(), batch: Vec::new(), next: 1, batch_messages: None })
@@ -150,7 +150,8 @@ impl RouteSocket {
             let is_last = messages.peek().is_none();
             let most = if is_last { count } else { self.batch_messages()? };
             let closes = is_last || count == most || self.batch.len() >= BATCH_BYTES;
-            // A refusal is always answered; the last message's ACK says that all are done, and the others need none.
+            // A refusal is always answered; the ACK of the last message confirms that all are done, and the others need
+            // none.
             let ack = if closes { NLM_F_ACK } else { 0 };
             let sequence = self.sequence();
             encode(&mut self.batch, &message, flags | NLM_F_REQUEST | ack, sequence);
@@ -162,12 +163,12 @@ impl RouteSocket {
         Ok(refused)
     }
 
-    /// Sets the socket up for batches, so that a full batch of refusals fits its buffer, and says how many make one.
+    /// Sets the socket up for batches, so that a full batch of refusals fits into its buffer. Returns the batch size.
     fn batch_messages(&mut self) -> Result<usize> {
         if let Some(messages) = self.batch_messages {
             return Ok(messages);
         }
-        // Answers come without a copy of the request.
+        // Responses without a copy of the request.
         self.socket.set_cap_ack(true)?;
         self.socket.set_rx_buf_sz(RECEIVE_BUFFER as i32)?;
         let messages = (self.socket.get_rx_buf_sz()? / RESPONSE_SPACE).max(1);
@@ -177,7 +178,7 @@ impl RouteSocket {
 
     fn sequence(&mut self) -> u32 {
         let sequence = self.next;
-        // Never 0, which is what the kernel's own events have.
+        // Never 0, which the kernel uses for its own events.
         self.next = sequence.checked_add(1).unwrap_or(1);
         sequence
     }
@@ -202,8 +203,8 @@ impl RouteSocket {
         Err(Errno::EINTR.into())
     }
 
-    /// Asks for single objects in one send. `parse` sees the type and payload of each answer; what is refused, because
-    /// it is gone, has none.
+    /// Requests single objects in one send. `parse` gets the type and payload of each response; an object that no
+    /// longer exists has none.
     pub(super) fn get<M: NetlinkSerializable, T>(
         &mut self,
         requests: impl IntoIterator<Item = M>,
@@ -234,7 +235,7 @@ impl RouteSocket {
         Ok(found)
     }
 
-    /// Reads one object, or `None` where there is none.
+    /// Reads one object, or `None` if it does not exist.
     pub(super) fn get_one<T>(
         &mut self,
         request: impl NetlinkSerializable,
@@ -309,7 +310,7 @@ impl RouteSocket {
     }
 }
 
-/// Appends a message: attributes are padded to four bytes already, so messages may stand back to back.
+/// Appends a message: attributes are already padded to four bytes, so messages can follow each other directly.
 fn encode(batch: &mut Vec<u8>, message: &impl NetlinkSerializable, flags: u16, sequence: u32) {
     let at = batch.len();
     let length = HEADER_BYTES + message.buffer_len();
@@ -317,7 +318,7 @@ fn encode(batch: &mut Vec<u8>, message: &impl NetlinkSerializable, flags: u16, s
     batch.extend(message.message_type().to_ne_bytes());
     batch.extend(flags.to_ne_bytes());
     batch.extend(sequence.to_ne_bytes());
-    // The port is the kernel's to fill in.
+    // The kernel fills in the port.
     batch.extend([0; 4]);
     batch.resize(at + length, 0);
     message.serialize(&mut batch[at + HEADER_BYTES..]);
@@ -450,7 +451,7 @@ mod tests {
             sockets.with(|socket| list(socket).map(|_| (socket.socket.as_raw_fd(), socket.next))).unwrap();
         assert_eq!(first.0, second.0);
         assert!(second.1 > first.1);
-        // Its answer lies unread in it.
+        // Its response is in the buffer, unread.
         let failed = sockets.with(|socket| {
             socket.ask(&crate::kernel::link::list(), NLM_F_DUMP)?;
             Err::<(), _>(Errno::EIO.into())

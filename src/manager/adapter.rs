@@ -13,7 +13,7 @@ use crate::{
     plan::{Action, Have, Step, carriers, unread_adapter},
 };
 
-/// The key of the queue's length.
+/// The key of the queue length.
 const TXQUEUELEN: &str = "txqueuelen";
 
 impl Manager {
@@ -26,7 +26,7 @@ impl Manager {
             };
             let link = have.links.iter().find(|link| link.index == *index);
             let (Some(link), Some(network)) = (link, model.network(id)) else { continue };
-            // The queue is lengthened without being asked for.
+            // The queue is also lengthened without being requested.
             let txqueuelen = network.options.settings.txqueuelen.or(change.txqueuelen);
             let settings = Settings { txqueuelen, ..network.options.settings.clone() };
             let mut found =
@@ -64,7 +64,7 @@ impl Manager {
         for link in links {
             let change = settings.change_for(link).unwrap_or_default();
             let (index, name) = (link.index, link.name.clone());
-            // Where canhub was not asked to bring it up, it does not take it down either.
+            // If canhub was not asked to bring it up, it does not take it down either.
             let up = if network.options.settings.configures() { found.up } else { link.up };
             let action = Action::Configure { index, name, change: change.clone(), up };
             let down = LinkChange { up: Some(false), ..LinkChange::default() };

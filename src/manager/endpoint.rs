@@ -19,8 +19,8 @@ use crate::{
 
 /// How long the loop waits after an endpoint is deleted.
 const SETTLE_LEFT: Duration = Duration::from_millis(100);
-/// How long the loop waits once a call of Docker's begins: a pass would delay its response, and events of what the call
-/// itself changes are no news.
+/// How long the loop waits once a call from Docker starts: a pass would delay its response, and events caused by the
+/// call are no news.
 pub(super) const SETTLE_CALL: Duration = Duration::from_millis(100);
 
 impl Manager {

@@ -126,7 +126,7 @@ impl Manager {
                 let of_the_hub =
                     done.step.endpoint.is_none() && !matches!(done.step.action, Action::AddRules { .. });
                 match done.result {
-                    // A container that is not paced works; the loop tries again, or tells why it cannot.
+                    // A container works without its pace; the loop retries, or reports why it cannot.
                     Err(_) if matches!(done.step.action, Action::Pace { .. }) => self.signals.want_look(),
                     Ok(()) if of_the_hub => self.events.tell(Event::healed(model, &done)),
                     Ok(()) => {}

@@ -17,7 +17,7 @@ use crate::{
 /// How often to read the can-gw rules until two readings agree.
 const RULE_READS: usize = 5;
 
-/// Where the kernel had no qdisc that paces, it is asked again after this time: somebody may have installed one.
+/// If the kernel had no qdisc for pacing, it is checked again after this time: someone may have installed it.
 const UNPACED_PAUSE: Duration = Duration::from_secs(300);
 
 impl Manager {

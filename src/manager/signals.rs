@@ -73,7 +73,7 @@ impl Signals {
         self.settled.lock().saturating_duration_since(Instant::now())
     }
 
-    /// As [`Self::settle_for`], but never shortens the wait.
+    /// Like [`Self::settle_for`], but never shortens the wait.
     pub(super) fn settle_at_least(&self, time: Duration) {
         let mut settled = self.settled.lock();
         *settled = (*settled).max(Instant::now() + time);

@@ -26,7 +26,7 @@ pub struct Have {
     pub identities: BTreeMap<String, Result<Identity, String>>,
     /// The sandboxes that were read.
     pub sandboxes: BTreeMap<PathBuf, Sandbox>,
-    /// The kernel has no qdisc that paces.
+    /// The kernel lacks the qdisc for pacing.
     pub cannot_pace: bool,
 }
 

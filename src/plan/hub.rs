@@ -12,9 +12,9 @@ use crate::{
     pace::Rate,
 };
 
-/// The least number of frames that an adapter's queue holds if containers are paced. Each is paced as if it were alone, so
-/// what several of them send at once, or what the wire does not take because others use it, waits here until it is noticed
-/// and they are slowed down: four containers at 1 Mbit/s send some 29,000 frames per second, of which 7,400 leave.
+/// The minimum length of an adapter's queue in frames if containers are paced. Each one is paced as if it were alone.
+/// What several of them send at once, or what cannot be sent because other nodes use the bus, waits here until canhub
+/// notices and slows them down: four containers at 1 Mbit/s send about 29,000 frames per second, of which 7,400 leave.
 const ADAPTER_QUEUE: u32 = 4096;
 
 /// The hub as an end of rules.

@@ -155,7 +155,7 @@ fn is_remnant(link: &Link, member: &Member, have: &Have) -> bool {
         }
 }
 
-/// The endpoint that a link of ours belongs to, by its alias.
+/// The endpoint that a link of canhub belongs to, by its alias.
 pub fn owner(link: &Link) -> Option<EndpointId> {
     alias(link).and_then(|alias| alias.endpoint).map(|endpoint| endpoint.id)
 }

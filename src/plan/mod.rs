@@ -72,9 +72,9 @@ pub struct Member {
     pub namespace: Option<Cookie>,
     /// Docker has yet to move the container end and bring it up; until then it is Docker's.
     pub awaited: bool,
-    /// How fast this container may send, if its endpoint says so.
+    /// The rate of this container, if its endpoint requests one.
     pub rate: Option<Rate>,
-    /// Its share of an overloaded wire, in bit/s.
+    /// Its share of an overloaded adapter, in bit/s.
     pub share: Option<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! Planning the pace of container ends: which is wanted, and when the qdisc that keeps it is wrong.
+//! Plans the pace of container ends: the desired one, and when the qdisc is wrong.
 
 use super::{Action, Blocks, Bus, Have, Member, Plan, Problem, Reason, Step, carriers};
 use crate::{
@@ -8,18 +8,18 @@ use crate::{
     pace::{Rate, Wire},
 };
 
-/// What is known of the wire of a bus.
+/// What is known about the adapter of a bus.
 pub(super) struct BusWire<'a> {
-    /// The adapter, where it is there.
+    /// The adapter, if it is present.
     adapter: Option<&'a Link>,
     wire: Option<Wire>,
-    /// Whether a wire may come that is not known yet: the adapter is away, or has no bitrate.
+    /// Whether its bitrate is still unknown: it is missing, or has no bitrate yet.
     awaited: bool,
 }
 
-/// What an end is to have.
+/// The desired pace of an end.
 enum Wanted {
-    /// What it has: nobody knows the wire.
+    /// Unchanged: the bitrate is unknown.
     AsItIs,
     /// No pace.
     Nothing,
@@ -27,7 +27,7 @@ enum Wanted {
 }
 
 impl<'a> BusWire<'a> {
-    /// Looks at what carries a bus.
+    /// Finds out what carries a bus.
     pub(super) fn of(bus: &Bus, have: &'a Have) -> Self {
         let adapter = match &bus.hub {
             Hub::Adapter(adapter) => match carriers(adapter, have)[..] {
@@ -53,27 +53,27 @@ impl<'a> BusWire<'a> {
             (None, None) if self.awaited => return Wanted::AsItIs,
             (None, None) => return Wanted::Nothing,
         };
-        // Without a wire, an FD frame has no faster part.
+        // Without an adapter, an FD frame has no faster data phase.
         let wire = self.wire.unwrap_or(Wire { bitrate: rate, dbitrate: None });
         let rate = member.share.map_or(rate, |share| share.min(rate));
         Wanted::At(wire.pace(rate, bus.mtu()))
     }
 
-    /// A rate that the wire does not have.
+    /// A rate that the adapter does not have.
     fn refusal(&self, rate: Option<Rate>) -> Option<String> {
         let (Some(Rate::Bits(rate)), Some(wire), Some(link)) = (rate, self.wire, self.adapter) else {
             return None;
         };
         (rate > wire.bitrate).then(|| {
             format!(
-                "rate={rate} is more than the {} bit/s of adapter {}: give a lower rate, or leave rate out for that of the wire",
+                "rate={rate} is higher than the {} bit/s of adapter {}: set a lower rate, or remove it to use the bitrate of the adapter",
                 wire.bitrate, link.name
             )
         })
     }
 }
 
-/// What is wrong with the pace of a bus as a whole.
+/// Problems with the pace of a bus as a whole.
 pub(super) fn plan_wire(bus: &Bus, wire: &BusWire<'_>, have: &Have) -> Plan {
     let mut plan = Plan::default();
     if let Some(text) = wire.refusal(bus.options.rate) {
@@ -81,14 +81,14 @@ pub(super) fn plan_wire(bus: &Bus, wire: &BusWire<'_>, have: &Have) -> Plan {
     }
     if have.cannot_pace && bus.members.iter().any(|member| matches!(wire.wanted(bus, member), Wanted::At(_)))
     {
-        let text = "the kernel module sch_tbf is missing, so containers are not paced, and frames that they send faster than the wire are lost: `modprobe sch_tbf`, install the package that contains it (Debian: linux-image, Ubuntu: linux-modules-extra-$(uname -r)), or create the network with -o rate=off";
+        let text = "the kernel module sch_tbf is missing, so containers are not paced, and frames are lost if they send faster than the adapter: `modprobe sch_tbf`, install the package that contains it (Debian: linux-image, Ubuntu: linux-modules-extra-$(uname -r)), or create the network with -o rate=off";
         let problem = bus.problem(None, Blocks::Nothing, text.into());
         plan.problems.push(Problem { fix: Some("modprobe sch_tbf".into()), ..problem });
     }
     plan
 }
 
-/// Plans the pace of a container end that stands in its sandbox.
+/// Plans the pace of a container end that exists in its sandbox.
 pub(super) fn plan_end(bus: &Bus, member: &Member, wire: &BusWire<'_>, end: &Link, have: &Have) -> Plan {
     let (pace, reason) = match (wire.wanted(bus, member), end.qdisc.as_ref()) {
         (Wanted::At(pace), None) => (Some(pace), Reason::QdiscMissing),
@@ -107,7 +107,7 @@ pub(super) fn plan_end(bus: &Bus, member: &Member, wire: &BusWire<'_>, end: &Lin
     Plan::from(step).and(plan_problem(bus, member, wire))
 }
 
-/// Plans the pace of a container end that a step before makes under this name.
+/// Plans the pace of a container end that an earlier step creates with this name.
 pub(super) fn plan_new_end(
     bus: &Bus,
     member: &Member,
@@ -140,7 +140,7 @@ fn step(
     bus.step(Some(&member.endpoint), reason, Action::Pace { sandbox, host, index, name, pace })
 }
 
-/// The step that gives a container end its share of the wire, at this rate in bit/s, between two looks.
+/// The step that gives a container end its share of the adapter between two passes, at this rate in bit/s.
 pub fn share(bus: &Bus, member: &Member, have: &Have, index: u32, name: &str) -> Option<Step> {
     match BusWire::of(bus, have).wanted(bus, member) {
         Wanted::At(pace) => {
@@ -150,8 +150,7 @@ pub fn share(bus: &Bus, member: &Member, have: &Have, index: u32, name: &str) ->
     }
 }
 
-/// The rate in bit/s that a container end may have at most: that of the wire, or less if asked for. `None`: it is not
-/// paced.
+/// The maximum rate of a container end in bit/s: that of the adapter, or less if requested. `None`: it is not paced.
 pub fn ceiling(bus: &Bus, member: &Member, have: &Have) -> Option<u32> {
     let unshared = Member { share: None, ..member.clone() };
     match BusWire::of(bus, have).wanted(bus, &unshared) {

@@ -74,9 +74,9 @@ pub enum Action {
         sandbox: PathBuf,
         /// The host end of its pair.
         host: IfName,
-        /// Which; `None`: the end of the pair that a preceding step makes.
+        /// Its index; `None`: the end of the pair that an earlier step creates.
         index: Option<u32>,
-        /// Its name then, for messages.
+        /// Its name at that point, for messages.
         name: String,
         /// `None`: no longer paced.
         pace: Option<Pace>,

@@ -32,9 +32,9 @@ const SANDBOX_GRACE: Duration = Duration::from_secs(120);
 const DEAD_GRACE: Duration = Duration::from_secs(10);
 /// The first pause after a failure; it doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The first pause after a step whose link or name changed after the kernel was read; it doubles each time.
+/// The first pause after a step whose target changed after the kernel was read; it doubles each time.
 const RACE_PAUSE: Duration = Duration::from_millis(1);
-/// So many of those in a row are not a failure: the kernel may still be removing what the step replaces.
+/// This many of them in a row are not a failure: the kernel may still be removing what the step replaces.
 const RACES: u32 = 6;
 /// The maximum pause.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -86,7 +86,7 @@ struct Fault {
     healed: u32,
     /// How often healing has failed since it last succeeded.
     failed: u32,
-    /// How often the link or name had changed after the kernel was read, since healing last succeeded.
+    /// How often the target had changed after the kernel was read, since healing last succeeded.
     raced: u32,
     /// When it was last present, healed or waiting.
     last: Instant,

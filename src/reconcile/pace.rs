@@ -1,26 +1,26 @@
-//! How much of a processor the loop may take.
+//! Limits the CPU time of the loop.
 
 use std::{
     ops::Range,
     time::{Duration, Instant},
 };
 
-/// Over time, looks take one part in so many of a processor, however many events there are.
+/// In the long run, passes use at most one part in this many of a CPU, however many events there are.
 const SHARE: u32 = 5;
-/// What is saved up while nothing happens, as the time in which it is earned: a fifth of it, 200 ms, may be spent on
-/// looks in a row. One takes 1 to 10 ms on a host with a few dozen containers, so the first faults after a quiet
-/// second are healed at once.
+/// What can be saved up while nothing happens, expressed as the time in which it is earned: a fifth of it, 200 ms, can
+/// be spent on consecutive passes. A pass takes 1 to 10 ms on a host with a few dozen containers, so the first faults
+/// after a quiet second are healed immediately.
 const SAVED: Duration = Duration::from_secs(1);
 
-/// The time of a processor that the loop has earned and spent.
+/// The CPU time that the loop has earned and spent.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// Until when all looks so far are paid for by not looking.
+    /// The time at which all passes so far are paid off by idling.
     paid_until: Option<Instant>,
 }
 
 impl Pace {
-    /// Takes in a look, and returns how long to rest after it.
+    /// Accounts for a pass, and returns how long to rest afterwards.
     pub(super) fn rest_after(&mut self, look: Range<Instant>) -> Duration {
         let saved = look.start.checked_sub(SAVED).unwrap_or(look.start);
         let since = self.paid_until.map_or(saved, |until| until.max(saved));
@@ -34,7 +34,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// Looks of this length, each as soon as it may begin after a pause; returns the rests.
+    /// Passes of this length, each as soon as allowed; returns the rests.
     fn looks(
         pace: &mut Pace,
         now: &mut Instant,

@@ -244,7 +244,7 @@ fn a_classic_bus_carries_no_fd_frames() {
     rig.assert_frames(&hub(&network), &[&first, &second], [true, false]);
 }
 
-/// A pace is in force before the program starts; the one of the container's own connection wins, and both survive.
+/// A pace is set before the program starts; the endpoint's own takes precedence, and both survive a restart.
 #[test]
 fn a_container_is_paced_as_its_network_or_its_own_option_says() {
     let mut rig = Rig::new();
@@ -267,7 +267,7 @@ fn a_container_is_paced_as_its_network_or_its_own_option_says() {
     assert_eq!(rates(&rig), [Some(500_000), Some(125_000), None]);
 }
 
-/// A kernel without `sch_tbf` keeps no container from starting: its bus says what is missing.
+/// Without `sch_tbf` containers start all the same, and their bus reports what is missing.
 #[test]
 fn without_the_module_that_paces_containers_start_all_the_same() {
     let rig = Rig::new();
@@ -284,7 +284,7 @@ fn without_the_module_that_paces_containers_start_all_the_same() {
     assert_eq!(rig.manager.status().unwrap().buses[0].problems, [""; 0]);
 }
 
-/// Bad rates are refused in one sentence each, by CreateNetwork and by CreateEndpoint.
+/// Invalid rates are refused in one sentence each, by CreateNetwork and by CreateEndpoint.
 #[test]
 fn a_rate_that_cannot_be_kept_is_refused() {
     let rig = Rig::new();

@@ -202,8 +202,8 @@ pub fn a_link_that_is_up_can_be_changed(host: &dyn Host) {
     kernel.delete_link(None, hub).unwrap();
 }
 
-/// A pace comes back as it was set, is changed in place, and takes the place of another qdisc at once; the default comes
-/// back, and what is not canhub's stays.
+/// A pace is reported as it was set, can be changed in place, and replaces any other qdisc; the default can be restored,
+/// and foreign qdiscs stay.
 pub fn a_pace_is_set_changed_and_taken_away(host: &dyn Host) {
     let kernel = host.kernel();
     let sandbox = host.add_sandbox("ck-pace");
@@ -226,8 +226,7 @@ pub fn a_pace_is_set_changed_and_taken_away(host: &dyn Host) {
     assert_eq!(gone.unwrap_err().refusal(), Refusal::Gone);
 }
 
-/// The counters of an adapter and of ends are read; of an end that is gone there are none, and without the adapter
-/// there is nothing to tell.
+/// The counters of an adapter and of ends can be read; a deleted end has none, and without the adapter there is an error.
 pub fn a_queue_and_its_senders_are_counted(host: &dyn Host) {
     let kernel = host.kernel();
     let hub = kernel.create_vcan(&name("ckg0"), 72, "canhub test").unwrap();

@@ -120,7 +120,7 @@ fn who(member: &MemberStatus) -> String {
     }
 }
 
-/// 80 columns including the indent. A bus with paced members shows their paces, in bit/s, and less of their names.
+/// 80 columns including the indent. For a bus with paced members it shows their pace in bit/s, and less of their names.
 fn row([who, interface, inward, out, lost, heals]: [&str; 6], pace: Option<&str>) -> String {
     let frames = format!("{inward:>8} {out:>8} {lost:>8} {heals:>6}");
     let line = match pace {

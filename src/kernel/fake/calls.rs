@@ -163,7 +163,7 @@ impl Kernel for FakeKernel {
             match pace {
                 Some(pace) if pace.rate == 0 || pace.burst == 0 => return Err(Errno::EINVAL.into()),
                 Some(pace) => {
-                    // Changed in place, it keeps what it counted.
+                    // Changed in place, so its counters are kept.
                     let old = link.qdisc.take().filter(|_| ours);
                     let new = Qdisc { kind: "tbf".into(), pace: None, queued: 0, drops: 0 };
                     link.qdisc = Some(Qdisc { pace: Some(pace), ..old.unwrap_or(new) });

@@ -1,4 +1,4 @@
-//! The pace of container ends: which it is, and what heals it.
+//! The pace of container ends: the desired one, and how it is healed.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::{
     pace::Rate,
 };
 
-/// An adapter that is up with this bitrate, on its operator's word.
+/// An adapter that its operator has brought up with this bitrate.
 fn plug(kernel: &FakeKernel, bitrate: Option<u32>) -> u32 {
     let index = kernel.plug(Identity::default(), Controller::default());
     if let Some(bitrate) = bitrate {
@@ -22,7 +22,7 @@ fn set_bitrate(kernel: &FakeKernel, index: u32, bitrate: u32) {
     kernel.configure(index, &change, true).unwrap();
 }
 
-/// A host with one bus and a container with each of these rates on it.
+/// A host with one bus and one container for each of these rates.
 fn bus(options: &[(&str, &str)], rates: &[Option<Rate>]) -> (FakeKernel, Model) {
     let (kernel, mut model) = (FakeKernel::new(), Model::default());
     let network = network(1, options);
@@ -51,7 +51,7 @@ fn containers_keep_the_pace_of_the_wire_or_the_one_that_was_asked_for() {
     let asked = [None, Some(Rate::Off), Some(Rate::Bits(125_000)), Some(Rate::Bits(1_000_000))];
     for (options, bitrate, expected) in [
         (&[("adapter", "can0")][..], Some(500_000), [Some(500_000), None, Some(125_000), Some(500_000)]),
-        // As it is to be set up, also before it is.
+        // As requested, even before it is configured.
         (
             &[("adapter", "can0"), ("bitrate", "250000")],
             Some(500_000),
@@ -63,7 +63,7 @@ fn containers_keep_the_pace_of_the_wire_or_the_one_that_was_asked_for() {
             [Some(100_000), None, Some(125_000), Some(500_000)],
         ),
         (&[("adapter", "can0"), ("rate", "off")], Some(500_000), [None, None, Some(125_000), Some(500_000)]),
-        // Down and without a bitrate: only who asked is paced.
+        // Down and without a bitrate: only explicit rates are paced.
         (&[("adapter", "can0")], None, [None, None, Some(125_000), Some(1_000_000)]),
         (&[], Some(500_000), [None, None, Some(125_000), Some(1_000_000)]),
         (&[("rate", "10k")], Some(500_000), [Some(10_000), None, Some(125_000), Some(1_000_000)]),
@@ -95,7 +95,7 @@ fn a_pace_that_somebody_changed_is_set_again_with_its_reason() {
     assert_eq!(pace(&kernel, 16), wanted);
 
     set_bitrate(&kernel, adapter, 125_000);
-    assert_eq!(heals(&kernel, &model), [Reason::QdiscRate.as_str(); 2], "the rate follows the wire");
+    assert_eq!(heals(&kernel, &model), [Reason::QdiscRate.as_str(); 2], "the rate follows the adapter");
     assert_eq!(rates(&kernel, 2), [Some(125_000); 2]);
 }
 
@@ -121,7 +121,7 @@ fn a_qdisc_of_the_containers_own_stays_where_nobody_is_paced() {
     heals(&kernel, &model);
     kernel.set_qdisc(&sandbox(16), end(&kernel, 16).index, Some("netem"));
     assert_eq!(heals(&kernel, &model), [""; 0]);
-    // As after a lost record whose options Docker tells later.
+    // Like after a lost record, whose options come from Docker later.
     let paced = network(1, &[("rate", "125k")]);
     model.put_network(paced);
     let reasons = heals(&kernel, &model);
@@ -182,7 +182,7 @@ fn more_than_the_wire_has_is_refused_and_later_told() {
     assert!(
         problems.iter().any(|problem| problem.blocks == Blocks::Nothing && words(problem, "rate=700000"))
     );
-    assert_eq!(rates(&kernel, 1), [Some(500_000)], "the wire's is what there is");
+    assert_eq!(rates(&kernel, 1), [Some(500_000)], "the maximum is that of the adapter");
     set_bitrate(&kernel, index, 800_000);
     heal(&kernel, &model);
     assert_eq!((rates(&kernel, 1), plan_all(&kernel, &model).problems), (vec![Some(700_000)], vec![]));
