@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_taken_for_its_time_on_the_wire() {
+    fn frame_sizes_correspond_to_their_time_on_the_bus() {
         let pace = |bitrate, dbitrate| Wire { bitrate, dbitrate }.pace(bitrate, CANFD_MTU);
         // 3,676 frames per second; a bus carries at most 500,000 / 111 and at least 500,000 / 135 = 3,703 of 8 bytes.
         assert_eq!(pace(500_000, None), Pace { rate: 500_000, classic: 17, fd: 89, burst: 136 });

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_panicked_is_an_error_and_the_next_job_has_another() {
+    fn a_panic_is_an_error_and_the_next_job_gets_a_new_thread() {
         if may_enter() {
             let panics = || -> Result<()> { panic!("on purpose") };
             assert!(run_in(own_namespace(), panics).unwrap_err().to_string().contains("panicked"));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_at_the_same_time_do_not_wait_for_each_other() {
+    fn concurrent_jobs_do_not_wait_for_each_other() {
         let (first, second) = (channel(), channel::<()>());
         let slow = thread::spawn(move || {
             run_in(own_namespace(), move || {

@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_changed_is_no_pace_of_canhubs() {
+    fn a_modified_qdisc_is_not_a_pace_of_canhub() {
         let no_limit = told(PACE, |bucket, _| bucket[24] ^= 1);
         let other_table = told(PACE, |_, sizes| sizes[0] = 1);
         let mut other_handle = told(PACE, |_, _| {});
@@ -351,7 +351,7 @@ mod tests {
     // The bytes that `tc qdisc replace dev … root handle ca0: stab … tbf …` sends, except for the content of the table.
     #[test]
     #[cfg(target_endian = "little")]
-    fn a_pace_is_written_as_tc_writes_it() {
+    fn a_pace_is_encoded_like_tc_does() {
         let message = bytes(Request::Set(7, PACE));
         assert_eq!(message[..20], [0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0xa0, 0x0c, 255, 255, 255, 255, 0, 0, 0, 0]);
         assert_eq!(message[20..28], [8, 0, 1, 0, b't', b'b', b'f', 0]);
@@ -384,7 +384,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn random_bytes_are_never_a_panic(payload in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+        fn random_bytes_never_panic(payload in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
             parse(RTM_NEWQDISC, &payload);
             parse_counts(RTM_NEWSTATS, &payload);
             let root = [&[0; 12][..], &TC_H_ROOT.to_ne_bytes(), &[0; 4], &payload].concat();
@@ -393,7 +393,7 @@ mod tests {
 
         // Almost valid lengths and kinds reach further than random bytes.
         #[test]
-        fn random_attributes_are_never_a_panic(
+        fn random_attributes_never_panic(
             attributes in proptest::collection::vec((0..80_u16, 0..10_u16, proptest::num::u8::ANY), 0..12),
         ) {
             let mut payload = [&[0; 12][..], &TC_H_ROOT.to_ne_bytes(), &[0; 4]].concat();

@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_to_another_request_is_no_part_of_a_dump() {
+    fn responses_to_other_requests_are_not_part_of_a_dump() {
         let mut dump = Dump { found: Vec::new(), interrupted: false, sequence: 8 };
         let old = |kind: u16, flags: u16| Reply { kind, flags, sequence: 7, payload: &[0; 4] };
         for (kind, flags) in [(24, NLM_F_DUMP_INTR), (NLMSG_DONE, 0), (NLMSG_ERROR, 0)] {
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_what_the_crates_own_encoder_writes() {
+    fn a_message_matches_the_crates_own_encoder() {
         let message = crate::kernel::link::delete(7);
         let mut header = NetlinkHeader::default();
         (header.flags, header.sequence_number) = (5, 9);
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_used_again_unless_something_failed_and_never_repeats_a_number() {
+    fn a_socket_is_reused_unless_something_failed_and_never_repeats_a_sequence_number() {
         let sockets = Sockets::default();
         let list = |socket: &mut RouteSocket| socket.dump(crate::kernel::link::list(), |kind, _| Some(kind));
         let first =

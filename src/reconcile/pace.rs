@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_looks_after_a_quiet_time_follow_each_other_at_once() {
+    fn the_first_passes_after_a_quiet_time_run_without_pauses() {
         let (mut pace, mut now) = (Pace::default(), Instant::now() + Duration::from_secs(60));
         for _ in 0..3 {
             let rests = looks(&mut pace, &mut now, Duration::from_millis(10), Duration::ZERO, 25);
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_of_events_gets_a_fifth_of_a_processor() {
+    fn a_storm_of_events_uses_a_fifth_of_a_cpu() {
         for length in [1, 10, 300, 5000].map(Duration::from_millis) {
             let (mut pace, mut now) = (Pace::default(), Instant::now() + Duration::from_secs(60));
             let begun = now;
@@ -74,14 +74,14 @@ mod tests {
     }
 
     #[test]
-    fn a_look_that_takes_long_is_followed_by_a_rest() {
+    fn a_long_pass_is_followed_by_a_rest() {
         let (mut pace, mut now) = (Pace::default(), Instant::now() + Duration::from_secs(60));
         let rests = looks(&mut pace, &mut now, Duration::from_secs(2), Duration::ZERO, 2);
         assert_eq!(rests, [Duration::from_secs(7), Duration::from_secs(8)]);
     }
 
     #[test]
-    fn faults_now_and_then_never_wait() {
+    fn occasional_faults_never_wait() {
         let (mut pace, mut now) = (Pace::default(), Instant::now() + Duration::from_secs(60));
         let rests = looks(&mut pace, &mut now, Duration::from_millis(20), Duration::from_millis(80), 1000);
         assert!(rests.iter().all(Duration::is_zero), "{rests:?}");

@@ -280,7 +280,7 @@ fn nothing_that_exists_is_lost_by_a_crash_or_a_lost_state_folder() {
 }
 
 #[test]
-fn a_step_that_met_another_state_than_the_look_is_tried_again_within_milliseconds_and_is_no_failure() {
+fn a_step_that_lost_a_race_is_retried_within_milliseconds_and_is_not_a_failure() {
     let rig = Rig::new(&[]);
     const EEXIST: i32 = 17;
     let failures = || rig.told().iter().filter(|event| event.kind == Kind::HealFailed).count();

@@ -246,7 +246,7 @@ fn a_classic_bus_carries_no_fd_frames() {
 
 /// A pace is set before the program starts; the endpoint's own takes precedence, and both survive a restart.
 #[test]
-fn a_container_is_paced_as_its_network_or_its_own_option_says() {
+fn the_pace_comes_from_the_network_or_the_endpoint() {
     let mut rig = Rig::new();
     let network = rig.network(1, json!({ "rate": "500k" }));
     for (number, options) in [(1, json!({})), (2, json!({ "Rate": "125000" })), (3, json!({ "rate": "off" }))]
@@ -269,7 +269,7 @@ fn a_container_is_paced_as_its_network_or_its_own_option_says() {
 
 /// Without `sch_tbf` containers start all the same, and their bus reports what is missing.
 #[test]
-fn without_the_module_that_paces_containers_start_all_the_same() {
+fn without_sch_tbf_containers_start_anyway() {
     let rig = Rig::new();
     rig.kernel.withhold_tbf(true);
     let network = rig.network(1, json!({ "rate": "500k" }));
@@ -286,7 +286,7 @@ fn without_the_module_that_paces_containers_start_all_the_same() {
 
 /// Invalid rates are refused in one sentence each, by CreateNetwork and by CreateEndpoint.
 #[test]
-fn a_rate_that_cannot_be_kept_is_refused() {
+fn an_invalid_rate_is_refused() {
     let rig = Rig::new();
     for rate in ["0", "-5000", "fast", "1.5M"] {
         let refused = rig

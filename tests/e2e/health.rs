@@ -82,10 +82,8 @@ fn a_working_host_is_healthy_and_a_missing_adapter_is_reported() {
 
 /// What a fleet's monitoring asks, against what the engine itself says.
 #[test]
-fn health_has_the_engines_version_and_counts_the_containers_that_run_on_buses() {
-    if !canhub::is_service(
-        "health::health_has_the_engines_version_and_counts_the_containers_that_run_on_buses",
-    ) {
+fn health_has_the_engine_version_and_counts_running_containers_on_buses() {
+    if !canhub::is_service("health::health_has_the_engine_version_and_counts_running_containers_on_buses") {
         return;
     }
     let scene = Scene::new();

@@ -188,8 +188,10 @@ fn a_container_that_ended_while_dockerd_was_away_is_neither_healed_nor_shown_nor
 }
 
 #[test]
-fn a_container_that_lived_while_dockerd_was_away_is_healed_before_and_after() {
-    if !is_service("live_restore::a_container_that_lived_while_dockerd_was_away_is_healed_before_and_after") {
+fn a_container_that_survived_while_dockerd_was_away_is_healed_before_and_after() {
+    if !is_service(
+        "live_restore::a_container_that_survived_while_dockerd_was_away_is_healed_before_and_after",
+    ) {
         return;
     }
     let scene = Scene::new();

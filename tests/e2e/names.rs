@@ -63,7 +63,7 @@ fn a_renamed_container_has_its_new_name_in_status_json_metrics_and_log() {
 }
 
 #[test]
-fn a_container_on_two_networks_with_one_prefix_is_refused_and_both_are_named() {
+fn a_container_on_two_networks_with_the_same_prefix_is_refused_and_both_are_named() {
     let scene = Scene::new();
     let buses = ["1", "2"]
         .map(|id| scene.network(&["vxcan.dev=vcan-same", &format!("vxcan.id={id}"), "vxcan.peer=p"]));
@@ -94,7 +94,7 @@ fn until_status_names(names: &[&str]) {
 }
 
 #[test]
-fn with_distinct_prefixes_each_bus_keeps_its_interface_over_restarts() {
+fn with_distinct_prefixes_each_bus_keeps_its_interface_across_restarts() {
     let scene = Scene::new();
     let [left, right] = [("1", "p"), ("2", "q")].map(|(id, peer)| {
         let options = ["vxcan.dev=vcan-two".into(), format!("vxcan.id={id}"), format!("vxcan.peer={peer}")];

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bus_with_paced_members_shows_their_paces() {
+    fn paced_members_show_their_pace() {
         let mut members =
             vec![member(Some("door"), Traffic::default()), member(Some("lock"), Traffic::default())];
         members[0].rate = Some(500_000);

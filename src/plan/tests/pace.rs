@@ -47,7 +47,7 @@ fn rates(kernel: &FakeKernel, members: usize) -> Vec<Option<u32>> {
 }
 
 #[test]
-fn containers_keep_the_pace_of_the_wire_or_the_one_that_was_asked_for() {
+fn containers_get_the_pace_of_the_adapter_or_the_requested_one() {
     let asked = [None, Some(Rate::Off), Some(Rate::Bits(125_000)), Some(Rate::Bits(1_000_000))];
     for (options, bitrate, expected) in [
         (&[("adapter", "can0")][..], Some(500_000), [Some(500_000), None, Some(125_000), Some(500_000)]),
@@ -77,7 +77,7 @@ fn containers_keep_the_pace_of_the_wire_or_the_one_that_was_asked_for() {
 }
 
 #[test]
-fn a_pace_that_somebody_changed_is_set_again_with_its_reason() {
+fn a_changed_pace_is_restored_with_its_reason() {
     let (kernel, model) = bus(&[("adapter", "can0")], &[None, None]);
     let adapter = plug(&kernel, Some(500_000));
     heals(&kernel, &model);
@@ -100,7 +100,7 @@ fn a_pace_that_somebody_changed_is_set_again_with_its_reason() {
 }
 
 #[test]
-fn without_its_adapter_a_bus_keeps_its_pace_and_then_follows_the_next() {
+fn without_its_adapter_a_bus_keeps_its_pace_and_follows_the_next_adapter() {
     let (kernel, model) = bus(&[("adapter", "can0")], &[None]);
     let adapter = plug(&kernel, Some(500_000));
     heals(&kernel, &model);
@@ -116,7 +116,7 @@ fn without_its_adapter_a_bus_keeps_its_pace_and_then_follows_the_next() {
 }
 
 #[test]
-fn a_qdisc_of_the_containers_own_stays_where_nobody_is_paced() {
+fn a_foreign_qdisc_stays_if_there_is_no_pace() {
     let (kernel, mut model) = bus(&[], &[None]);
     heals(&kernel, &model);
     kernel.set_qdisc(&sandbox(16), end(&kernel, 16).index, Some("netem"));
@@ -133,7 +133,7 @@ fn a_qdisc_of_the_containers_own_stays_where_nobody_is_paced() {
 }
 
 #[test]
-fn an_end_that_docker_moves_is_paced_once_it_is_inside() {
+fn an_end_that_docker_moves_is_paced_once_it_is_in_the_container() {
     let (kernel, model) = bus(&[("rate", "125k")], &[None]);
     kernel.end_sandbox(&sandbox(16));
     let id = model.endpoints().next().unwrap().id.clone();
@@ -152,7 +152,7 @@ fn an_end_that_docker_moves_is_paced_once_it_is_inside() {
 }
 
 #[test]
-fn a_share_of_the_wire_is_what_is_wanted() {
+fn a_share_of_the_adapter_overrides_the_rate() {
     let (kernel, mut model) = bus(&[("adapter", "can0")], &[None, Some(Rate::Bits(100_000))]);
     plug(&kernel, Some(500_000));
     heals(&kernel, &model);
@@ -166,7 +166,7 @@ fn a_share_of_the_wire_is_what_is_wanted() {
 }
 
 #[test]
-fn more_than_the_wire_has_is_refused_and_later_told() {
+fn a_rate_above_the_bitrate_is_refused_and_later_a_problem() {
     let (kernel, model) = bus(&[("adapter", "can0"), ("rate", "600k")], &[Some(Rate::Bits(700_000))]);
     let index = plug(&kernel, Some(500_000));
     let want = model.want();
@@ -189,7 +189,7 @@ fn more_than_the_wire_has_is_refused_and_later_told() {
 }
 
 #[test]
-fn without_the_module_it_is_a_problem_and_no_step() {
+fn a_missing_module_is_a_problem_and_not_a_step() {
     let (kernel, model) = bus(&[("rate", "125k")], &[None, None]);
     let want = model.want();
     let have = Have { cannot_pace: true, ..look(&kernel, &want) };
@@ -201,7 +201,7 @@ fn without_the_module_it_is_a_problem_and_no_step() {
 }
 
 #[test]
-fn the_queue_of_an_adapter_is_long_unless_somebody_chose_its_length() {
+fn the_queue_of_an_adapter_is_lengthened_unless_its_length_is_set() {
     for (options, expected) in [
         (&[("adapter", "can0")][..], 4096),
         (&[("adapter", "can0"), ("bitrate", "500000")], 4096),

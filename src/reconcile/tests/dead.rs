@@ -76,7 +76,7 @@ fn a_dead_member_is_neither_healed_nor_shown_and_is_collected_within_seconds() {
 }
 
 #[test]
-fn a_canhub_that_was_restarted_meanwhile_knows_a_dead_member_too() {
+fn a_restarted_canhub_recognizes_a_dead_member() {
     let rig = after(remounts);
     let rig = rig.restarted();
     assert_eq!(rig.look().healed, 0);
@@ -84,7 +84,7 @@ fn a_canhub_that_was_restarted_meanwhile_knows_a_dead_member_too() {
 }
 
 #[test]
-fn a_member_that_lives_is_healed_in_its_own_namespace() {
+fn a_living_member_is_healed_in_its_own_namespace() {
     let rig = after(|_| ());
     for rig in [&rig, &rig.restarted()] {
         rig.kernel.delete_link(None, rig.host_end(1).unwrap()).unwrap();
@@ -95,7 +95,7 @@ fn a_member_that_lives_is_healed_in_its_own_namespace() {
 
 /// Its path was hidden for a moment, but the namespace still exists.
 #[test]
-fn a_member_whose_pair_stands_is_not_dead_while_its_path_is_gone() {
+fn a_member_with_a_pair_is_not_dead_while_its_path_is_missing() {
     let rig = after(|kernel| {
         let path = sandbox(1);
         let end = kernel.sandbox_links(Path::new(&path)).unwrap().unwrap().remove(0);
@@ -124,7 +124,7 @@ fn an_endpoint_that_joins_again_is_a_member_again() {
 
 /// The rules of the next member only lead to living ones.
 #[test]
-fn who_joins_beside_a_dead_member_gets_no_rules_to_what_is_left_of_it() {
+fn a_new_member_gets_no_rules_to_remnants_of_a_dead_one() {
     let rig = after(remounts_while_held);
     rig.look();
     let dead = rig.host_end(1).unwrap();
@@ -138,7 +138,7 @@ fn who_joins_beside_a_dead_member_gets_no_rules_to_what_is_left_of_it() {
 
 /// Before Linux 5.14 the two namespaces cannot be told apart.
 #[test]
-fn without_cookies_a_namespace_at_the_path_is_taken_for_the_containers() {
+fn without_cookies_the_namespace_at_the_path_is_assumed_to_be_the_containers() {
     let rig = Rig::new(&[]);
     rig.kernel.withhold_cookies();
     assert_eq!(rig.look(), LookResult::default());
