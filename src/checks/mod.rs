@@ -8,6 +8,7 @@ mod bus;
 pub mod buses;
 pub mod docker;
 pub mod driver;
+mod engines;
 mod files;
 mod finding;
 pub mod foreign_rules;

@@ -83,7 +83,7 @@ pub(crate) async fn engine(socket: &Path) -> io::Result<Engine> {
 }
 
 /// The engine's ID. It is stored in the data folder, so it survives restarts and upgrades.
-pub(super) async fn engine_id(socket: &Path) -> io::Result<String> {
+pub(crate) async fn engine_id(socket: &Path) -> io::Result<String> {
     client::get::<Info>(socket, "/info").await.map(|info| info.id)
 }
 

@@ -17,6 +17,7 @@ use crate::{
     error::{Error, Listed},
     kernel::{Kernel, Linux, boot_id},
     manager::Manager,
+    network::Network,
     state::Store,
     status::Status,
 };
@@ -48,7 +49,7 @@ impl Doctor {
         let state_dir = self.state_dir();
         let admin = self.admin.path();
         let running = asked.is_ok();
-        let (system, backlog, records, rustycan, units, in_docker, of_driver, of_buses, sockets) = tokio::join!(
+        let (system, backlog, records, rustycan, units, in_docker, of_driver, of_buses, sockets, others) = tokio::join!(
             reading(Group::System, "kernel", files, move |files| {
                 [system::look(&files, forwards), system::privileges(&files)].concat()
             }),
@@ -66,16 +67,25 @@ impl Doctor {
             driver.look(files),
             self.of_buses(files, first),
             leftovers::sockets(&self.socket, &admin),
+            async { docker.of_other_engines(&self.recorded().await, &self.socket).await },
         );
         let is_managed = of_driver.iter().any(|finding| finding.check == MANAGED);
         let units = if is_managed { Vec::new() } else { units };
         let daemon = vec![asked.unwrap_or_else(|failed| unreachable(failed, &of_driver))];
-        let mut findings =
-            [system, backlog, of_driver, in_docker, units, daemon, records, of_buses, sockets, rustycan]
-                .concat();
+        let mut findings = [
+            system, backlog, of_driver, in_docker, units, daemon, records, of_buses, sockets, rustycan,
+            others,
+        ]
+        .concat();
         // The sort is stable, so this order remains within each group.
         findings.sort_by_key(|finding| finding.group);
         findings
+    }
+
+    /// The recorded networks; none if they cannot be read, which the check of the records reports.
+    async fn recorded(&self) -> Vec<Network> {
+        let store = Store::observing(self.state_dir(), boot_id());
+        blocking(move || store.load().networks).await.unwrap_or_default()
     }
 
     /// The status of the buses from the daemon or, if it does not answer, from its records and the kernel.

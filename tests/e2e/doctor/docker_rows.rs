@@ -186,4 +186,30 @@ pub const ROWS: &[Row] = &[
             machine.does("systemctl stop docker.socket docker", "systemctl start docker.socket docker");
         },
     },
+    Row {
+        name: "a network that another engine created",
+        check: "other-engine",
+        level: "warning",
+        words: &["e2e-wiped", "vcan-wiped", "another Docker Engine", "data folder was deleted"],
+        fix: "/NetworkDriver.DeleteNetwork",
+        also: &[],
+        by: By::Typing,
+        broken: |machine| {
+            let id = "ab".repeat(32);
+            let record = format!(
+                r#".networks["{id}"] = {{"options": {{"hub": "vcan-wiped"}}, "name": "e2e-wiped", "engine": "wiped"}}"#
+            );
+            let state = "/var/lib/canhub/state.json";
+            machine.does(
+                &format!(
+                    "systemctl stop canhub.socket canhub && jq '{record}' {state} > /run/e2e.json && \
+                     cat /run/e2e.json > {state} && systemctl start canhub.socket canhub && ip link show vcan-wiped"
+                ),
+                &format!(
+                    "curl --silent --show-error --unix-socket /run/docker/plugins/canhub.sock \
+                     --data '{{\"NetworkID\":\"{id}\"}}' http://localhost/NetworkDriver.DeleteNetwork"
+                ),
+            );
+        },
+    },
 ];

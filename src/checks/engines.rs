@@ -1,0 +1,87 @@
+//! Networks that another Docker Engine created: no answer of this one can say that they are gone.
+
+use std::{collections::BTreeSet, path::Path};
+
+use super::{
+    Finding, Group,
+    docker::{Docker, limited},
+    networks::quoted,
+};
+use crate::{docker::facts, network::Network};
+
+const CHECK: &str = "other-engine";
+
+impl Docker {
+    /// Networks in canhub's records that another engine created. Without an answer from Docker there are no findings:
+    /// another check reports that.
+    pub async fn of_other_engines(&self, known: &[Network], driver: &Path) -> Vec<Finding> {
+        let (engine, listed) =
+            tokio::join!(limited(facts::engine_id(&self.socket)), limited(facts::networks(&self.socket)));
+        match (engine, listed) {
+            (Ok(engine), Ok(listed)) => {
+                let listed = listed.iter().map(|network| network.id.as_str()).collect();
+                of_others(known, &engine, &listed, driver)
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// A wiped data folder gives Docker a new engine ID, and a second engine may use the same canhub. Only a person knows
+/// which of the two it is, so canhub keeps these networks.
+fn of_others(known: &[Network], engine: &str, listed: &BTreeSet<&str>, driver: &Path) -> Vec<Finding> {
+    let is_of_another = |network: &&Network| {
+        network.engine.as_deref().is_some_and(|other| other != engine)
+            && !listed.contains(network.id.as_ref())
+    };
+    let finding = |network: &Network| {
+        let name = network.name.as_deref().unwrap_or(network.id.short());
+        let sentence = format!(
+            "network {name} ({}) was created by another Docker Engine than the one that is running; canhub keeps it until it is removed: do so if Docker's data folder was deleted",
+            network.hub()
+        );
+        // What Docker would send, if it still knew the network.
+        let call = format!(
+            "curl --silent --show-error --fail --unix-socket {} --data '{{\"NetworkID\":\"{}\"}}' http://localhost/NetworkDriver.DeleteNetwork",
+            quoted(&driver.display().to_string()),
+            network.id
+        );
+        Finding::warning(Group::Leftovers, CHECK, sentence).about(name).by(call)
+    };
+    known.iter().filter(is_of_another).map(finding).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(digits: &str, engine: Option<&str>) -> Network {
+        let raw = [("hub".to_owned(), format!("vcan-{digits}"))].into();
+        let network = Network::new(digits.repeat(32).try_into().unwrap(), raw).unwrap();
+        Network { engine: engine.map(str::to_owned), name: Some(format!("bus-{digits}")), ..network }
+    }
+
+    #[test]
+    fn only_networks_that_another_engine_created_and_this_one_does_not_list_are_reported() {
+        let known = [
+            network("a1", Some("this")),
+            network("b2", Some("wiped")),
+            network("c3", Some("wiped")),
+            // No engine has listed it yet.
+            network("d4", None),
+        ];
+        // Its ID changed, and its networks did not.
+        let listed = "c3".repeat(32);
+        let findings = of_others(&known, "this", &[listed.as_str()].into(), Path::new("/run/canhub.sock"));
+        let [finding] = &findings[..] else { panic!("{findings:?}") };
+        assert_eq!(finding.subject.as_deref(), Some("bus-b2"));
+        assert!(finding.sentence.contains("bus-b2 (vcan-b2)"), "{}", finding.sentence);
+        assert_eq!(
+            finding.fix,
+            Some(format!(
+                "curl --silent --show-error --fail --unix-socket /run/canhub.sock --data '{{\"NetworkID\":\"{}\"}}' http://localhost/NetworkDriver.DeleteNetwork",
+                "b2".repeat(32)
+            ))
+        );
+    }
+}
