@@ -10,10 +10,7 @@ use std::{
 
 use canhub::kernel::{Kernel, Linux};
 
-use crate::support::{
-    host::link,
-    shell::{eventually, sh},
-};
+use crate::support::shell::{eventually, sh};
 
 struct RealHost(Linux);
 
@@ -35,16 +32,16 @@ impl cases::Host for RealHost {
 
     fn end_sandbox(&self, path: &Path) {
         let name = path.file_name().unwrap().to_str().unwrap();
-        let pairs = sh(&format!(
-            "ip -oneline link show type vxcan | sed -n 's/^[0-9]*: \\([^:@]*\\).* link-netns {name} .*/\\1/p'"
+        // From inside, because `ip` does not always know the name of the namespace that a link leads to.
+        let host_ends = sh(&format!(
+            "ip -netns {name} -oneline link show type vxcan | sed -n 's/^[0-9]*: [^@:]*@if\\([0-9]*\\):.*/\\1/p'"
         ));
         ip(&["netns", "del", name]);
         // A namespace's links are deleted a moment after it, by a kernel worker, and the other ends with them.
         eventually(&format!("what led into {name} is gone"), || {
-            match pairs.lines().filter_map(link).next() {
-                None => Ok(()),
-                Some(left) => Err(format!("{left:?}")),
-            }
+            let links = sh("ip -oneline link show");
+            let is_left = |index: &str| links.lines().any(|link| link.starts_with(&format!("{index}:")));
+            if host_ends.lines().any(is_left) { Err(links) } else { Ok(()) }
         });
     }
 }

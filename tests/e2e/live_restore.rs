@@ -15,7 +15,7 @@ use crate::support::{
     member::Member,
     report::Kind,
     scene::Scene,
-    shell::{attempt, eventually, run, within},
+    shell::{PATIENCE, attempt, eventually, run, within},
 };
 
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
@@ -26,37 +26,47 @@ const WATCHED: Duration = Duration::from_secs(20);
 /// dockerd with live-restore, until dropped.
 struct LiveRestore {
     before: Option<String>,
+    settings: Value,
 }
 
 impl LiveRestore {
     #[track_caller]
     fn on() -> Self {
         let before = fs::read_to_string(DAEMON_JSON).ok();
-        let mut settings: Value = before.as_deref().map_or(Value::Null, |text| {
+        let settings: Value = before.as_deref().map_or(Value::Null, |text| {
             serde_json::from_str(text).unwrap_or_else(|err| panic!("{DAEMON_JSON}: {err}: {text}"))
         });
-        settings["live-restore"] = true.into();
-        let restored = Self { before };
         fs::create_dir_all("/etc/docker").expect("root may write /etc");
-        fs::write(DAEMON_JSON, settings.to_string()).expect("root may write /etc");
-        run("systemctl", &["reload", "docker"]);
-        eventually("dockerd has taken it in", || {
-            let enabled = try_docker(&["info", "--format", "{{.LiveRestoreEnabled}}"])?;
-            if enabled == "true" { Ok(()) } else { Err(enabled) }
-        });
+        let restored = Self { before, settings };
+        restored.switch(true).unwrap_or_else(|err| panic!("live-restore is not on: {err}"));
         restored
+    }
+
+    fn switch(&self, on: bool) -> Result<(), String> {
+        let mut settings = self.settings.clone();
+        settings["live-restore"] = on.into();
+        fs::write(DAEMON_JSON, settings.to_string()).map_err(|err| err.to_string())?;
+        attempt("systemctl", &["reload", "docker"])?;
+        within(PATIENCE, || {
+            let enabled = try_docker(&["info", "--format", "{{.LiveRestoreEnabled}}"])?;
+            if enabled == on.to_string() { Ok(()) } else { Err(enabled) }
+        })
     }
 }
 
 impl Drop for LiveRestore {
     fn drop(&mut self) {
+        // Whatever happens in the test, the next one needs a running dockerd.
+        let _ = attempt("systemctl", &["start", "docker.socket", "docker"]);
+        // A reload does not reset a setting that the file no longer has.
+        let off = self.switch(false);
         let _ = match &self.before {
             Some(text) => fs::write(DAEMON_JSON, text),
             None => fs::remove_file(DAEMON_JSON),
         };
-        // Whatever happens in the test, the next one needs a running dockerd.
-        let _ = attempt("systemctl", &["start", "docker.socket", "docker"]);
-        let _ = attempt("systemctl", &["reload", "docker"]);
+        if !std::thread::panicking() {
+            off.unwrap_or_else(|err| panic!("live-restore is still on: {err}"));
+        }
     }
 }
 

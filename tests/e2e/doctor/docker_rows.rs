@@ -163,7 +163,13 @@ pub const ROWS: &[Row] = &[
         by: By::Typing,
         broken: |machine| {
             let old = std::fs::read_to_string(DAEMON_JSON).expect("the guest has one");
-            machine.undo(&format!("printf %s '{old}' > {DAEMON_JSON}; systemctl reload docker"));
+            // A reload does not reset a setting that the file no longer has.
+            machine.undo(&format!(
+                "jq '. + {{\"live-restore\": false}}' {DAEMON_JSON} > /run/e2e.json && cat /run/e2e.json > {DAEMON_JSON} && \
+                 systemctl reload docker && \
+                 until docker info --format '{{{{.LiveRestoreEnabled}}}}' | grep -q false; do sleep 0.2; done; \
+                 printf %s '{old}' > {DAEMON_JSON}"
+            ));
             machine.does(
                 &format!("jq '. + {{\"live-restore\": true}}' {DAEMON_JSON} > /run/e2e.json && cat /run/e2e.json > {DAEMON_JSON} && systemctl reload docker"),
                 "true",
