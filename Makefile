@@ -57,6 +57,7 @@ install: ## install to PREFIX, with systemd units, man pages and completions
 	sed 's|@BINDIR@|$(PREFIX)/bin|' plugin/systemd/canhub.service.in | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.service
 	sed 's|@BINDIR@|$(PREFIX)/bin|' plugin/systemd/canhub-boot-check.service.in | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-boot-check.service
 	install -D -m 644 plugin/modules-load.conf $(DESTDIR)$(PREFIX)/lib/modules-load.d/canhub.conf
+	install -D -m 644 plugin/sysctl.conf $(DESTDIR)$(PREFIX)/lib/sysctl.d/10-canhub.conf
 	@# canhub generates its own man pages and completions, unless it was cross-compiled and cannot run here.
 	@install -d $(dir $(addprefix $(DESTDIR)$(PREFIX)/share/,man/man1/ $(COMPLETIONS)))
 	@$(OUT)/canhub man $(DESTDIR)$(PREFIX)/share/man/man1 \
@@ -64,7 +65,9 @@ install: ## install to PREFIX, with systemd units, man pages and completions
 	    && $(OUT)/canhub completions zsh > $(DESTDIR)$(PREFIX)/share/$(word 2,$(COMPLETIONS)) \
 	    && $(OUT)/canhub completions fish > $(DESTDIR)$(PREFIX)/share/$(word 3,$(COMPLETIONS)) \
 	    || echo "skipping man pages and completions: $(OUT)/canhub does not run on this machine"
-	@echo "Installed. To start canhub now and at every boot, before Docker:"
+	@echo "Installed. To make room for bursts of frames now, as it is done at every boot:"
+	@echo "  sysctl --system --pattern 'net.core.(netdev_max_backlog|rmem_max)'"
+	@echo "To start canhub now and at every boot, before Docker:"
 	@echo "  systemctl daemon-reload && systemctl enable --now canhub.socket canhub.service"
 
 uninstall: ## remove what `make install` installed; keeps /var/lib/canhub
@@ -74,7 +77,7 @@ uninstall: ## remove what `make install` installed; keeps /var/lib/canhub
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-boot-check.service
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/canhub.1 $(DESTDIR)$(PREFIX)/share/man/man1/canhub-*.1
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/,$(COMPLETIONS))
-	rm -f $(DESTDIR)$(PREFIX)/lib/modules-load.d/canhub.conf
+	rm -f $(DESTDIR)$(PREFIX)/lib/modules-load.d/canhub.conf $(DESTDIR)$(PREFIX)/lib/sysctl.d/10-canhub.conf
 
 bench: ## measure Joins against a plugin that forks `ip` and `cangw`, and the time to heal
 	@tests/bench

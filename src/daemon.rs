@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     admin::Admin,
-    checks::Files,
+    checks::{Files, backlog},
     docker,
     driver::server,
     health::{self, Health, Watch},
@@ -173,6 +173,11 @@ fn spawn_tasks(config: Config, server: &Server, started: Instant) -> Tasks {
     let manager = || server.manager.clone();
     let (policy, complaint) = health::policy::load(config.health_policy.as_deref());
     if let Some(why) = &complaint {
+        warn!("{why}");
+    }
+    // Managed plugins have no access to Docker's API.
+    let managed = config.docker_socket.is_none();
+    if let Some(why) = backlog::at_start(&Files::default(), managed) {
         warn!("{why}");
     }
     let health = Arc::new(Health::new(policy, complaint));

@@ -37,6 +37,8 @@ pub enum Remedy {
     LoadModule(String),
     /// Load the modules at boot.
     LoadAtBoot,
+    /// Let this many frames wait for a CPU.
+    RaiseBacklog(u32),
     /// Remove this stale socket.
     RemoveSocket(PathBuf),
     /// Import the networks from this file of rustycan4docker.

@@ -4,6 +4,7 @@
 //! the problem or a hint for a person, and whether `canhub doctor --fix` can fix it. Files are read under a root
 //! ([`Files`]), so that tests can build a machine in a folder.
 
+pub mod backlog;
 mod bus;
 pub mod buses;
 pub mod docker;

@@ -1,13 +1,9 @@
 //! The kernel: its version, its modules, and limits that affect frames. Also the capabilities of this process.
 
-use std::{thread::sleep, time::Duration};
-
 use super::{Files, Finding, Group, modules};
 
 /// The first version with can-gw rules for CAN FD.
 const OLDEST: (u32, u32) = (5, 4);
-/// The kernel's default.
-const BACKLOG: u32 = 1000;
 /// `CAP_NET_ADMIN` and `CAP_SYS_ADMIN`, as bits of `CapEff`.
 const CAPABILITIES: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
 
@@ -47,46 +43,6 @@ fn max_hops(files: &Files) -> Option<Finding> {
         )
         .hint("remove the option from /etc/modprobe.d (`grep -r max_hops /etc/modprobe.d`) and reboot"),
     })
-}
-
-/// Packets dropped because the backlog was full, sampled twice with this interval.
-pub fn backlog(files: &Files, apart: Duration) -> Vec<Finding> {
-    let Some(limit) =
-        files.text("/proc/sys/net/core/netdev_max_backlog").and_then(|text| text.parse::<u32>().ok())
-    else {
-        return Vec::new();
-    };
-    let before = softnet_drops(files);
-    sleep(apart);
-    let after = softnet_drops(files);
-    let lost = after.saturating_sub(before);
-    let check = "backlog";
-    let larger = |size: u32| format!("sysctl -w net.core.netdev_max_backlog={size}");
-    vec![if limit < BACKLOG {
-        let sentence = format!(
-            "net.core.netdev_max_backlog is only {limit} (default {BACKLOG}): the kernel drops bursts of more than {limit} frames (times the number of receivers), and no sender is told"
-        );
-        Finding::warning(Group::System, check, sentence).by(larger(BACKLOG))
-    } else if lost > 0 {
-        let sentence = format!(
-            "the kernel dropped {lost} packets in the last second because its backlog was full (net.core.netdev_max_backlog={limit}): bursts of frames are lost, and no sender is told"
-        );
-        Finding::warning(Group::System, check, sentence)
-            .by(larger(limit.saturating_mul(10).min(20_000).max(limit)))
-    } else if after > 0 {
-        let sentence =
-            format!("kernel backlog of {limit} packets; {after} were dropped since boot, none now");
-        Finding::pass(Group::System, check, sentence)
-    } else {
-        Finding::pass(Group::System, check, format!("kernel backlog of {limit} packets; none dropped"))
-    }]
-}
-
-/// The second column of each CPU's line, in hexadecimal.
-fn softnet_drops(files: &Files) -> u64 {
-    let text = files.text("/proc/net/softnet_stat").unwrap_or_default();
-    let column = |line: &str| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok();
-    text.lines().filter_map(column).sum()
 }
 
 /// The name of the check of the capabilities.
@@ -150,36 +106,6 @@ mod tests {
         let odd = of("2\n");
         assert_eq!((odd.level, odd.is_fixable()), (Level::Warning, false));
         assert!(odd.sentence.contains("max_hops=2"));
-    }
-
-    #[test]
-    fn only_current_drops_are_a_warning() {
-        let dir = tempfile::tempdir().unwrap();
-        let with = |limit: &str, dropped: &str| {
-            files(&dir).with("/proc/sys/net/core/netdev_max_backlog", limit).with(
-                "/proc/net/softnet_stat",
-                &format!("00000a01 {dropped} 00000000\n0000ffff 00000001 00000000\n"),
-            )
-        };
-        let look = |files: &Files| backlog(files, Duration::ZERO).remove(0);
-        let old = look(&with("1000", "0000000f"));
-        assert_eq!(old.level, Level::Pass);
-        assert!(old.sentence.contains("16 were dropped"), "{}", old.sentence);
-        let tiny = look(&with("16", "00000000"));
-        assert_eq!(tiny.level, Level::Warning);
-        assert!(tiny.sentence.contains("only 16") && tiny.fix.is_some_and(|fix| fix.ends_with("=1000")));
-
-        // Frames are lost between the samples.
-        let files = with("1000", "00000000");
-        let path = files.path("/proc/net/softnet_stat");
-        let losing = std::thread::spawn(move || {
-            sleep(Duration::from_millis(100));
-            std::fs::write(path, "00000a01 00000010 00000000\n").unwrap();
-        });
-        let growing = backlog(&files, Duration::from_millis(400)).remove(0);
-        losing.join().unwrap();
-        assert_eq!(growing.level, Level::Warning);
-        assert!(growing.sentence.contains("dropped 15 packets"), "{}", growing.sentence);
     }
 
     #[test]

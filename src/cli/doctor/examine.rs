@@ -8,7 +8,9 @@ use tokio::time::{sleep, timeout};
 use super::Doctor;
 use crate::{
     checks::{
-        Files, Finding, Group, Level, buses,
+        Files, Finding, Group, Level,
+        backlog::{self, BACKLOG, Largest},
+        buses,
         docker::Docker,
         driver::{Driver, MANAGED},
         foreign_rules, leftovers, records, system, units,
@@ -43,17 +45,20 @@ impl Doctor {
     pub(super) async fn examine(&self, files: &Files) -> Vec<Finding> {
         let (asked, first) = self.first_status(files).await;
         let forwards = first.as_ref().is_ok_and(|(_, status)| buses::forwards(status));
+        let largest = first.as_ref().ok().and_then(|(_, status)| Largest::of(status));
         let docker = Docker { socket: self.docker_socket.clone(), driver: self.driver() };
         let driver =
             Driver { socket: self.socket.clone(), name: self.driver(), docker: self.docker_socket.clone() };
         let state_dir = self.state_dir();
         let admin = self.admin.path();
         let running = asked.is_ok();
-        let (system, backlog, records, rustycan, units, in_docker, of_driver, of_buses, sockets, others) = tokio::join!(
+        let (system, of_backlog, records, rustycan, units, in_docker, of_driver, of_buses, sockets, others) = tokio::join!(
             reading(Group::System, "kernel", files, move |files| {
                 [system::look(&files, forwards), system::privileges(&files)].concat()
             }),
-            reading(Group::System, "backlog", files, |files| system::backlog(&files, SAMPLE)),
+            reading(Group::System, BACKLOG, files, move |files| {
+                backlog::look(&files, SAMPLE, largest.as_ref())
+            }),
             reading(Group::Buses, "records", files, {
                 let folder = state_dir.clone();
                 move |_| records::look(&folder)
@@ -73,7 +78,7 @@ impl Doctor {
         let units = if is_managed { Vec::new() } else { units };
         let daemon = vec![asked.unwrap_or_else(|failed| unreachable(failed, &of_driver))];
         let mut findings = [
-            system, backlog, of_driver, in_docker, units, daemon, records, of_buses, sockets, rustycan,
+            system, of_backlog, of_driver, in_docker, units, daemon, records, of_buses, sockets, rustycan,
             others,
         ]
         .concat();

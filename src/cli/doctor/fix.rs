@@ -16,7 +16,7 @@ use crate::{
     admin::HEAL_TIME_LIMIT,
     apply::Repair,
     checks::{
-        Files, Finding, Level, Remedy,
+        Files, Finding, Level, Remedy, backlog,
         modules::{self, AT_BOOT_FILE, AT_BOOT_TEXT, Presence},
         system::PRIVILEGES,
         units::{self, ORDER_FILE, ORDER_TEXT},
@@ -38,6 +38,7 @@ fn describe(remedy: &Remedy) -> String {
     match remedy {
         Remedy::LoadModule(module) => format!("load the kernel module {module}"),
         Remedy::LoadAtBoot => format!("write {AT_BOOT_FILE} to load the modules at boot"),
+        Remedy::RaiseBacklog(size) => format!("raise net.core.netdev_max_backlog to {size}"),
         Remedy::RemoveSocket(path) => format!("remove the stale socket {}", path.display()),
         Remedy::Import(path) => format!("import the networks in {}", path.display()),
         Remedy::Heal => "heal the buses and repair the records".into(),
@@ -77,6 +78,12 @@ impl Doctor {
                 Remedy::RemoveSocket(path) => {
                     let removed = remove_stale(&path).await.map_err(|err| err.to_string());
                     done.push(RemedyResult::new(action, removed));
+                }
+                Remedy::RaiseBacklog(size) => {
+                    let raised = backlog::raise(files, size);
+                    let kept = raised.is_ok().then(|| backlog::after_reboot(files, size));
+                    let result = RemedyResult::new(action, raised);
+                    done.push(RemedyResult { text: kept.or(result.text), ..result });
                 }
                 other => {
                     let (files, state_dir) = (files.clone(), self.state_dir());
@@ -165,7 +172,7 @@ fn apply_remedy(remedy: &Remedy, files: &Files, state_dir: &Path) -> Result<(), 
             systemctl(&["daemon-reload"])
         }
         Remedy::Enable => systemctl(&[&["enable", "--quiet"], units::to_enable(files)].concat()),
-        Remedy::Heal | Remedy::RemoveSocket(_) => Ok(()),
+        Remedy::Heal | Remedy::RaiseBacklog(_) | Remedy::RemoveSocket(_) => Ok(()),
     }
 }
 

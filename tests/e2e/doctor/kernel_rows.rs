@@ -64,17 +64,17 @@ pub const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "the kernel's backlog is tiny",
+        name: "the kernel's backlog is too small for the largest bus",
         check: "backlog",
         level: "warning",
-        words: &["netdev_max_backlog is only 10"],
-        fix: "sysctl -w net.core.netdev_max_backlog=1000",
+        words: &["500 is too small for bus", "250 frames are certain to reach its 2 containers"],
+        fix: "sysctl -w net.core.netdev_max_backlog=20000",
         also: &[],
-        by: By::Typing,
+        by: By::Doctor,
         broken: |machine| {
             machine.does(
-                "sysctl -qw net.core.netdev_max_backlog=10",
-                "sysctl -qw net.core.netdev_max_backlog=1000",
+                "sysctl -qw net.core.netdev_max_backlog=500",
+                "sysctl -qw net.core.netdev_max_backlog=20000",
             );
         },
     },

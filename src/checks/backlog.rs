@@ -1,0 +1,281 @@
+//! The kernel's backlog: the queue of each CPU that frames wait in, and whether the largest bus fits.
+
+use std::{thread::sleep, time::Duration};
+
+use super::{Files, Finding, Group, Remedy};
+use crate::status::Status;
+
+/// The name of the check.
+pub const BACKLOG: &str = "backlog";
+/// The limit.
+pub const FILE: &str = "/proc/sys/net/core/netdev_max_backlog";
+/// The kernel's default, which is enough for three containers on a bus.
+const DEFAULT: u32 = 1000;
+/// What `plugin/sysctl.conf` sets: enough for a bus of 64 containers.
+pub const RECOMMENDED: u32 = 20_000;
+/// The longest burst of one sender: a J1939 transfer sends 255 frames in one softirq.
+const BURST: u32 = 255;
+/// Where settings for the boot are read from.
+const AT_BOOT: [&str; 5] =
+    ["/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d"];
+const KEY: &str = "net.core.netdev_max_backlog";
+
+/// The bus whose frames go to most receivers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Largest {
+    name: String,
+    /// A frame of one goes to the others and to the host.
+    containers: u32,
+}
+
+impl Largest {
+    /// The largest bus; `None` if no container is on one.
+    pub fn of(status: &Status) -> Option<Self> {
+        let size = |bus: &crate::status::BusStatus| u32::try_from(bus.joined().count()).unwrap_or(u32::MAX);
+        let largest = status.buses.iter().max_by_key(|bus| size(bus))?;
+        let containers = size(largest);
+        (containers > 0).then(|| Self { name: largest.network_name.clone(), containers })
+    }
+}
+
+/// The limit now.
+pub fn limit(files: &Files) -> Option<u32> {
+    files.text(FILE)?.parse().ok()
+}
+
+/// How many frames in a row get through to so many receivers for certain.
+fn guaranteed(limit: u32, receivers: u32) -> u32 {
+    limit.saturating_add(1) / receivers.max(1)
+}
+
+/// How many containers a bus may have until a burst loses frames.
+fn fits(limit: u32) -> u32 {
+    guaranteed(limit, BURST)
+}
+
+/// What is enough for a bus with so many receivers.
+fn enough(receivers: u32) -> u32 {
+    BURST.saturating_mul(receivers).next_multiple_of(1000).max(RECOMMENDED)
+}
+
+/// The backlog and its drops, sampled twice with this interval.
+pub fn look(files: &Files, apart: Duration, largest: Option<&Largest>) -> Vec<Finding> {
+    let Some(limit) = limit(files) else { return Vec::new() };
+    let before = softnet_drops(files);
+    sleep(apart);
+    let after = softnet_drops(files);
+    let lost = after.saturating_sub(before);
+    let size = enough(largest.map_or(1, |largest| largest.containers));
+    let raised = |sentence: String| {
+        let size = if size > limit { size } else { limit.saturating_mul(2) };
+        let finding = Finding::warning(Group::System, BACKLOG, sentence)
+            .by(format!("sysctl -w {KEY}={size}"))
+            .by_doctor(Remedy::RaiseBacklog(size));
+        match kept_at_boot(files, size) {
+            None => finding.hint(to_keep(size)),
+            Some(_) => finding,
+        }
+    };
+    let small = largest.filter(|largest| guaranteed(limit, largest.containers) < BURST);
+    vec![if lost > 0 {
+        raised(format!(
+            "the kernel dropped {lost} packets in the last second because its backlog was full ({KEY}={limit}): bursts of frames are lost, and no sender is told"
+        ))
+    } else if let Some(Largest { name, containers }) = small {
+        raised(format!(
+            "{KEY}={limit} is too small for bus {name}: of a burst, only {} frames are certain to reach its {containers} containers and the host, and a J1939 transfer sends {BURST}; the kernel drops the rest, and no sender is told",
+            guaranteed(limit, *containers)
+        ))
+    } else if limit < DEFAULT {
+        raised(format!(
+            "{KEY} is only {limit} (default {DEFAULT}): enough for {} containers on a bus; on a larger one the kernel drops frames of a burst, and no sender is told",
+            fits(limit)
+        ))
+    } else {
+        let dropped = match after {
+            0 => "none dropped".to_owned(),
+            after => format!("{after} were dropped since boot, none now"),
+        };
+        let sentence = format!(
+            "kernel backlog of {limit} packets, enough for {} containers on a bus; {dropped}",
+            fits(limit)
+        );
+        Finding::pass(Group::System, BACKLOG, sentence)
+    }]
+}
+
+/// What to log at start: neither the service's sandbox nor a managed plugin can raise the limit.
+pub fn at_start(files: &Files, managed: bool) -> Option<String> {
+    let limit = limit(files).filter(|limit| *limit < RECOMMENDED)?;
+    let who = match managed {
+        true => format!(
+            "a managed plugin cannot raise it, so on the host run: sysctl -w {KEY}={RECOMMENDED}; {}",
+            to_keep(RECOMMENDED)
+        ),
+        false => "`canhub doctor --fix` raises it".to_owned(),
+    };
+    Some(format!(
+        "{KEY}={limit} is enough for {} containers on a bus; on a larger one bursts lose frames: {who}",
+        fits(limit)
+    ))
+}
+
+/// Raises the limit, and never lowers it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn raise(files: &Files, size: u32) -> Result<(), String> {
+    if limit(files).is_some_and(|limit| limit >= size) {
+        return Ok(());
+    }
+    std::fs::write(files.path(FILE), format!("{size}\n")).map_err(|err| format!("cannot write {FILE}: {err}"))
+}
+
+/// Whether it stays so after a reboot, or how to make it so.
+pub fn after_reboot(files: &Files, size: u32) -> String {
+    match kept_at_boot(files, size) {
+        Some(file) => format!("{file} sets it at boot"),
+        None => to_keep(size),
+    }
+}
+
+fn to_keep(size: u32) -> String {
+    format!("to keep it over a reboot, `echo {KEY}={size} > /etc/sysctl.d/60-canhub.conf`")
+}
+
+/// The file that sets at least this much at boot. A file replaces those of its name in later folders, and of all names the
+/// last one wins.
+fn kept_at_boot(files: &Files, size: u32) -> Option<String> {
+    let mut seen = std::collections::BTreeMap::new();
+    for folder in AT_BOOT {
+        for name in files.names(folder).into_iter().filter(|name| name.ends_with(".conf")) {
+            seen.entry(name.clone()).or_insert_with(|| format!("{folder}/{name}"));
+        }
+    }
+    let set = |path: &String| -> Option<u32> {
+        let text = files.text(path)?;
+        let mut values = text.lines().filter_map(|line| {
+            let (key, value) = line.trim().trim_start_matches('-').split_once('=')?;
+            (key.trim().replace('/', ".") == KEY).then(|| value.trim().parse().ok()).flatten()
+        });
+        values.next_back()
+    };
+    let (path, value) =
+        seen.into_values().filter_map(|path| set(&path).map(|value| (path, value))).next_back()?;
+    (value >= size).then_some(path)
+}
+
+/// The second column of each CPU's line, in hexadecimal.
+fn softnet_drops(files: &Files) -> u64 {
+    let text = files.text("/proc/net/softnet_stat").unwrap_or_default();
+    let column = |line: &str| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok();
+    text.lines().filter_map(column).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::Level;
+
+    fn with(dir: &tempfile::TempDir, limit: u32, dropped: &str) -> Files {
+        Files::under(dir.path()).with(FILE, &format!("{limit}\n")).with(
+            "/proc/net/softnet_stat",
+            &format!("00000a01 {dropped} 00000000\n0000ffff 00000001 00000000\n"),
+        )
+    }
+
+    fn bus(containers: u32) -> Option<Largest> {
+        (containers > 0).then(|| Largest { name: "body".into(), containers })
+    }
+
+    fn found(files: &Files, containers: u32) -> Finding {
+        look(files, Duration::ZERO, bus(containers).as_ref()).remove(0)
+    }
+
+    #[test]
+    fn the_largest_bus_decides_what_is_enough() {
+        let dir = tempfile::tempdir().unwrap();
+        // Measured: a J1939 transfer passes with three containers and fails with four.
+        for (limit, containers, level) in [
+            (1000, 0, Level::Pass),
+            (1000, 3, Level::Pass),
+            (1000, 4, Level::Warning),
+            (10, 0, Level::Warning),
+            (20_000, 64, Level::Pass),
+            (20_000, 78, Level::Pass),
+            (20_000, 79, Level::Warning),
+        ] {
+            let finding = found(&with(&dir, limit, "00000000"), containers);
+            assert_eq!(finding.level, level, "{limit} and {containers}: {finding:?}");
+        }
+        let small = found(&with(&dir, 1000, "00000000"), 4);
+        assert!(
+            small.sentence.contains("only 250 frames are certain to reach its 4 containers"),
+            "{small:?}"
+        );
+        assert_eq!(small.remedy, Some(Remedy::RaiseBacklog(20_000)));
+        assert_eq!(found(&with(&dir, 1000, "00000000"), 100).remedy, Some(Remedy::RaiseBacklog(26_000)));
+        let plain = found(&with(&dir, 1000, "0000000f"), 3);
+        assert!(
+            plain
+                .sentence
+                .ends_with("enough for 3 containers on a bus; 16 were dropped since boot, none now")
+        );
+    }
+
+    #[test]
+    fn drops_of_now_are_a_warning_whatever_the_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        for (limit, size) in [(1000, 20_000), (30_000, 60_000)] {
+            let files = with(&dir, limit, "00000000");
+            let path = files.path("/proc/net/softnet_stat");
+            let losing = std::thread::spawn(move || {
+                sleep(Duration::from_millis(100));
+                std::fs::write(path, "00000a01 00000010 00000000\n").unwrap();
+            });
+            let growing = look(&files, Duration::from_millis(400), None).remove(0);
+            losing.join().unwrap();
+            assert!(growing.sentence.contains("dropped 15 packets"), "{}", growing.sentence);
+            assert_eq!(growing.remedy, Some(Remedy::RaiseBacklog(size)));
+        }
+    }
+
+    #[test]
+    fn it_is_raised_and_never_lowered() {
+        let dir = tempfile::tempdir().unwrap();
+        for (limit, after) in [(1000, 20_000), (50_000, 50_000)] {
+            let files = with(&dir, limit, "0");
+            raise(&files, 20_000).unwrap();
+            assert_eq!(super::limit(&files), Some(after));
+        }
+    }
+
+    #[test]
+    fn the_file_that_make_install_brings_keeps_it_over_a_reboot() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = with(&dir, 1000, "0");
+        assert!(after_reboot(&files, 20_000).contains("> /etc/sysctl.d/60-canhub.conf"));
+        let files =
+            files.with("/usr/local/lib/sysctl.d/10-canhub.conf", include_str!("../../plugin/sysctl.conf"));
+        assert_eq!(after_reboot(&files, 20_000), "/usr/local/lib/sysctl.d/10-canhub.conf sets it at boot");
+        assert!(found(&files, 4).hint.is_none());
+        // The administrator's own file comes later.
+        let files = files.with("/etc/sysctl.d/50-own.conf", "net.core.netdev_max_backlog=5000");
+        assert!(after_reboot(&files, 20_000).starts_with("to keep it"));
+        // Under the same name it replaces the file.
+        let files = Files::under(dir.path())
+            .with("/etc/sysctl.d/50-own.conf", "")
+            .with("/etc/sysctl.d/10-canhub.conf", "");
+        assert!(after_reboot(&files, 20_000).starts_with("to keep it"));
+    }
+
+    #[test]
+    fn a_small_limit_is_told_at_start_with_who_can_raise_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let small = with(&dir, 1000, "0");
+        let told = at_start(&small, true).unwrap();
+        assert!(told.contains("enough for 3 containers") && told.contains("managed plugin cannot"), "{told}");
+        assert!(at_start(&small, false).unwrap().contains("doctor --fix"));
+        assert_eq!(at_start(&with(&dir, 20_000, "0"), true), None);
+    }
+}
