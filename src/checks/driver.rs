@@ -76,7 +76,7 @@ fn of_failure(socket: &Path, err: &io::Error) -> Option<Finding> {
     match err.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => None,
         io::ErrorKind::PermissionDenied => {
-            let sentence = format!("cannot ask the driver on {socket}: permission denied");
+            let sentence = format!("cannot query the driver on {socket}: permission denied");
             Some(Finding::warning(GROUP, CHECK, sentence).hint("run `sudo canhub doctor`"))
         }
         io::ErrorKind::TimedOut => {

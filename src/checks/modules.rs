@@ -93,7 +93,7 @@ fn unlisted(files: &Files, release: &str, modules: &[&str]) -> Option<Finding> {
                 false => ("", format!("try `modprobe --all {}`", modules.join(" "))),
             };
             let sentence = format!(
-                "cannot tell whether this kernel ({release}) has {names}: there is no /lib/modules/{release}{why}"
+                "cannot tell whether this kernel ({release}) has {names}: /lib/modules/{release} does not exist{why}"
             );
             Finding::warning(Group::System, "modules", sentence).hint(fix)
         }
