@@ -3,6 +3,7 @@
 mod faults;
 mod hubs;
 mod moved;
+mod owners;
 mod pace;
 mod traffic;
 mod unread;
@@ -146,6 +147,55 @@ fn a_join_plans_its_own_endpoint_and_the_rules_to_the_others() {
 }
 
 #[test]
+fn a_join_repairs_no_other_member() {
+    let (kernel, mut model) = world(1, 2);
+    heals(&kernel, &model);
+    kernel.delete_link(None, host_end(&kernel, &model, 16).index).unwrap();
+    let down = LinkChange { up: Some(false), ..LinkChange::default() };
+    kernel.change_link(None, host_end(&kernel, &model, 17).index, &down).unwrap();
+    let joining = endpoint(99, model.networks().next().unwrap());
+    kernel.add_sandbox(sandbox(99));
+    model.put_endpoint(joining.clone());
+    let want = model.want();
+    let steps = plan(&want, &look(&kernel, &want), Scope::Join(&joining.id)).steps;
+    let reasons: Vec<&str> = steps.iter().map(|step| step.reason.as_str()).collect();
+    assert_eq!(reasons, ["the pair was missing", "rules were missing"], "Docker waits for this one only");
+    assert_eq!(steps[0].endpoint.as_ref(), Some(&joining.id));
+    let Action::AddRules { rules, .. } = &steps[1].action else { panic!("{steps:?}") };
+    let (own, gone) = (joining.id.host_end(), model.endpoints().next().unwrap().id.host_end());
+    assert!(rules.iter().all(|rule| rule.source == own || rule.destination == own), "{rules:?}");
+    assert!(rules.iter().all(|rule| rule.source != gone && rule.destination != gone), "it has no end");
+}
+
+#[test]
+fn a_classic_bus_forwards_no_fd_frames_and_has_their_mtu() {
+    let (kernel, mut model) = world(0, 0);
+    let bus = network(1, &[("frames", "classic")]);
+    kernel.add_sandbox(sandbox(16));
+    model.put_endpoint(endpoint(16, &bus));
+    model.put_network(bus);
+    heals(&kernel, &model);
+    let rules = kernel.rules().unwrap();
+    assert!(!rules.is_empty());
+    assert!(rules.iter().all(|status| !status.rule.flags.contains(crate::kernel::RuleFlags::FD)));
+    assert_eq!(kernel.sandbox_links(&sandbox(16)).unwrap().unwrap()[0].mtu, 16);
+}
+
+#[test]
+fn a_link_that_is_up_with_the_wrong_mtu_is_healed_too() {
+    let (kernel, model) = world(1, 1);
+    heals(&kernel, &model);
+    let end = host_end(&kernel, &model, 16).index;
+    for change in [
+        LinkChange { mtu: Some(16), ..LinkChange::default() },
+        LinkChange { up: Some(true), ..LinkChange::default() },
+    ] {
+        kernel.change_link(None, end, &change).unwrap();
+    }
+    assert_eq!(heals(&kernel, &model), ["the link had the wrong MTU"]);
+}
+
+#[test]
 fn without_a_sandbox_only_a_join_creates_the_pair_for_docker_to_move() {
     let (kernel, mut model) = world(1, 1);
     heals(&kernel, &model);
@@ -158,15 +208,28 @@ fn without_a_sandbox_only_a_join_creates_the_pair_for_docker_to_move() {
     let steps = plan(&want, &look(&kernel, &want), Scope::Join(&joining.id)).steps;
     apply(&kernel, &steps, |done| done.result.unwrap());
     assert_eq!(plan_all(&kernel, &model).steps, [], "it waits for Docker");
+    let has_arrived = || {
+        let want = model.want();
+        let member = want.buses[0].members.iter().find(|member| member.endpoint == joining.id).unwrap();
+        member.has_arrived(&look(&kernel, &want))
+    };
+    assert!(!has_arrived());
 
     let end = kernel.links().unwrap().into_iter().find(|link| link.name.starts_with("cp")).unwrap();
     kernel.add_sandbox(sandbox(99));
     kernel.move_link(end.index, None, Some(&sandbox(99)), &end.name);
     assert_eq!(plan_all(&kernel, &model).steps, [], "Docker still looks it up by that name");
-    kernel.move_link(end.index, Some(&sandbox(99)), Some(&sandbox(99)), "can1_0");
-    assert_eq!(plan_all(&kernel, &model).steps, [], "Docker has yet to bring it up");
+    assert!(!has_arrived());
     let up = LinkChange { up: Some(true), ..LinkChange::default() };
     kernel.change_link(Some(&sandbox(99)), end.index, &up).unwrap();
+    assert!(!has_arrived(), "Docker has yet to rename it");
+    let down = LinkChange { up: Some(false), ..LinkChange::default() };
+    kernel.change_link(Some(&sandbox(99)), end.index, &down).unwrap();
+    kernel.move_link(end.index, Some(&sandbox(99)), Some(&sandbox(99)), "can1_0");
+    assert_eq!(plan_all(&kernel, &model).steps, [], "Docker has yet to bring it up");
+    assert!(!has_arrived());
+    kernel.change_link(Some(&sandbox(99)), end.index, &up).unwrap();
+    assert!(has_arrived());
     assert_eq!(heals(&kernel, &model), ["the link had the wrong name"]);
     assert_eq!(kernel.sandbox_links(&sandbox(99)).unwrap().unwrap()[0].name, "can0");
 }
@@ -255,6 +318,7 @@ fn unneeded_links_are_leftovers_and_tolerated_ones_are_not() {
     let steps = plan_all(&kernel, &model).steps;
     assert!(matches!(&steps[..], [Step { reason: Reason::Leftover, .. }]), "{steps:?}");
     let network = model.networks().next().unwrap().id.clone();
+    assert_eq!(steps[0].network.as_ref(), Some(&network), "it is listed with its bus");
     model.remove_network(&network);
     heals(&kernel, &model);
     assert_eq!(kernel.links().unwrap().len(), 1, "eth0 stays");

@@ -68,3 +68,52 @@ fn an_end_of_another_bus_without_alias_is_not_a_remnant() {
     heals(&kernel, &model);
     assert_eq!((named("can0").index, named("can1").up), (other, true));
 }
+
+#[test]
+fn an_end_whose_name_is_taken_is_not_renamed_until_it_is_free() {
+    let (kernel, model) = world(1, 1);
+    heals(&kernel, &model);
+    let end = host_end(&kernel, &model, 16);
+    let rename = |name: &str| LinkChange { name: name.parse().ok(), ..LinkChange::default() };
+    kernel.change_link(None, end.index, &rename("mine")).unwrap();
+    let taken = kernel.add_foreign(&end.name, LinkKind::Vcan);
+    assert_eq!(heals(&kernel, &model), ["the link was down"], "the kernel would refuse the name");
+    kernel.delete_link(None, taken).unwrap();
+    assert_eq!(heals(&kernel, &model), ["the link had the wrong name"]);
+}
+
+#[test]
+fn a_container_end_gets_its_name_back_beside_other_links_unless_one_of_them_has_it() {
+    let (kernel, model) = world(1, 1);
+    heals(&kernel, &model);
+    let beside = |name: &str| {
+        let other = kernel.add_foreign("other", LinkKind::Vcan);
+        kernel.move_link(other, None, Some(&sandbox(16)), name);
+        other
+    };
+    let rename = |name: &str| {
+        let inside = inside(&kernel, 16);
+        let end = inside.iter().find(|link| is_ours(link)).unwrap().index;
+        let change = LinkChange { name: name.parse().ok(), ..LinkChange::default() };
+        kernel.change_link(Some(&sandbox(16)), end, &change).unwrap();
+    };
+    beside("eth0");
+    rename("mine");
+    assert_eq!(heals_within(&kernel, &model), ["the link had the wrong name"]);
+    rename("mine");
+    let taken = beside("can0");
+    assert_eq!(heals_within(&kernel, &model), ["the link was down"], "the kernel would refuse the name");
+    kernel.delete_link(Some(&sandbox(16)), taken).unwrap();
+    assert_eq!(heals_within(&kernel, &model), ["the link had the wrong name"]);
+}
+
+fn inside(kernel: &FakeKernel, number: u8) -> Vec<crate::kernel::Link> {
+    kernel.sandbox_links(&sandbox(number)).unwrap().unwrap()
+}
+
+/// As `heals`, where the container has links of its own.
+fn heals_within(kernel: &FakeKernel, model: &Model) -> Vec<&'static str> {
+    let steps = heal(kernel, model);
+    assert_eq!(plan_all(kernel, model).steps, [], "a second plan is empty");
+    steps.into_iter().map(|step| step.reason.as_str()).collect()
+}

@@ -55,3 +55,17 @@ fn with_unreadable_rules_links_are_healed_and_only_new_ends_get_rules() {
     apply(&kernel, &plan.steps, |done| done.result.unwrap());
     heals(&kernel, &model);
 }
+
+#[test]
+fn a_plan_acts_on_rules_if_it_deletes_some_or_adds_some_between_existing_ends() {
+    let (kernel, model) = world(1, 2);
+    assert!(!plan_all(&kernel, &model).acts_on_rules(), "the ends are created first, so no rule can exist");
+    heals(&kernel, &model);
+    assert!(!plan_all(&kernel, &model).acts_on_rules());
+    let one = [kernel.rules().unwrap()[0].rule];
+    kernel.delete_rules(&one).unwrap();
+    assert!(plan_all(&kernel, &model).acts_on_rules(), "one is missing, or the dump missed it");
+    heals(&kernel, &model);
+    kernel.add_rules(&one).unwrap();
+    assert!(plan_all(&kernel, &model).acts_on_rules(), "one is there twice, or the dump had it twice");
+}
