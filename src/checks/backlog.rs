@@ -1,4 +1,4 @@
-//! The kernel's backlog: the queue of each CPU that frames wait in, and whether the largest bus fits.
+//! The kernel's backlog: the queue of each CPU in which frames wait, and whether it is long enough for the largest bus.
 
 use std::{thread::sleep, time::Duration};
 
@@ -20,11 +20,11 @@ const AT_BOOT: [&str; 5] =
     ["/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d"];
 const KEY: &str = "net.core.netdev_max_backlog";
 
-/// The bus whose frames go to most receivers.
+/// The bus with the most receivers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Largest {
     name: String,
-    /// A frame of one goes to the others and to the host.
+    /// A frame of one member goes to the others and to the host.
     containers: u32,
 }
 
@@ -43,17 +43,17 @@ pub fn limit(files: &Files) -> Option<u32> {
     files.text(FILE)?.parse().ok()
 }
 
-/// How many frames in a row get through to so many receivers for certain.
+/// The longest burst that is certain to reach this many receivers, in frames.
 fn guaranteed(limit: u32, receivers: u32) -> u32 {
     limit.saturating_add(1) / receivers.max(1)
 }
 
-/// How many containers a bus may have until a burst loses frames.
+/// The maximum number of containers on a bus on which no burst loses frames.
 fn fits(limit: u32) -> u32 {
     guaranteed(limit, BURST)
 }
 
-/// What is enough for a bus with so many receivers.
+/// The limit that is enough for a bus with this many receivers.
 fn enough(receivers: u32) -> u32 {
     BURST.saturating_mul(receivers).next_multiple_of(1000).max(RECOMMENDED)
 }
@@ -79,16 +79,16 @@ pub fn look(files: &Files, apart: Duration, largest: Option<&Largest>) -> Vec<Fi
     let small = largest.filter(|largest| guaranteed(limit, largest.containers) < BURST);
     vec![if lost > 0 {
         raised(format!(
-            "the kernel dropped {lost} packets in the last second because its backlog was full ({KEY}={limit}): bursts of frames are lost, and no sender is told"
+            "the kernel dropped {lost} packets in the last second because its backlog was full ({KEY}={limit}): bursts of frames are lost without an error to the sender"
         ))
     } else if let Some(Largest { name, containers }) = small {
         raised(format!(
-            "{KEY}={limit} is too small for bus {name}: of a burst, only {} frames are certain to reach its {containers} containers and the host, and a J1939 transfer sends {BURST}; the kernel drops the rest, and no sender is told",
+            "{KEY}={limit} is too small for bus {name}: of a burst, only {} frames are certain to reach its {containers} containers and the host, and a J1939 transfer sends {BURST}; the kernel drops the rest without an error to the sender",
             guaranteed(limit, *containers)
         ))
     } else if limit < DEFAULT {
         raised(format!(
-            "{KEY} is only {limit} (default {DEFAULT}): enough for {} containers on a bus; on a larger one the kernel drops frames of a burst, and no sender is told",
+            "{KEY} is only {limit} (default {DEFAULT}): enough for {} containers on a bus; on a larger one the kernel drops frames of a burst without an error to the sender",
             fits(limit)
         ))
     } else {
@@ -104,7 +104,7 @@ pub fn look(files: &Files, apart: Duration, largest: Option<&Largest>) -> Vec<Fi
     }]
 }
 
-/// What to log at start: neither the service's sandbox nor a managed plugin can raise the limit.
+/// The warning at start-up: neither the sandboxed service nor a managed plugin can raise the limit.
 pub fn at_start(files: &Files, managed: bool) -> Option<String> {
     let limit = limit(files).filter(|limit| *limit < RECOMMENDED)?;
     let who = match managed {
@@ -123,7 +123,7 @@ pub fn at_start(files: &Files, managed: bool) -> Option<String> {
 /// Raises the limit, and never lowers it.
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel's error.
 pub fn raise(files: &Files, size: u32) -> Result<(), String> {
     if limit(files).is_some_and(|limit| limit >= size) {
         return Ok(());
@@ -131,7 +131,7 @@ pub fn raise(files: &Files, size: u32) -> Result<(), String> {
     std::fs::write(files.path(FILE), format!("{size}\n")).map_err(|err| format!("cannot write {FILE}: {err}"))
 }
 
-/// Whether it stays so after a reboot, or how to make it so.
+/// Whether the limit is also set at boot, or how to do that.
 pub fn after_reboot(files: &Files, size: u32) -> String {
     match kept_at_boot(files, size) {
         Some(file) => format!("{file} sets it at boot"),
@@ -140,7 +140,7 @@ pub fn after_reboot(files: &Files, size: u32) -> String {
 }
 
 fn to_keep(size: u32) -> String {
-    format!("to keep it over a reboot, `echo {KEY}={size} > /etc/sysctl.d/60-canhub.conf`")
+    format!("to keep it across reboots, `echo {KEY}={size} > /etc/sysctl.d/60-canhub.conf`")
 }
 
 /// The file that sets at least this much at boot. A file replaces those of its name in later folders, and of all names the

@@ -1,4 +1,4 @@
-//! Networks that another Docker Engine created: no answer of this one can say that they are gone.
+//! Networks that another Docker Engine created: this one cannot tell whether they still exist.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -37,10 +37,10 @@ fn of_others(known: &[Network], engine: &str, listed: &BTreeSet<&str>, driver: &
     let finding = |network: &Network| {
         let name = network.name.as_deref().unwrap_or(network.id.short());
         let sentence = format!(
-            "network {name} ({}) was created by another Docker Engine than the one that is running; canhub keeps it until it is removed: do so if Docker's data folder was deleted",
+            "network {name} ({}) was created by another Docker Engine than the one that is running; canhub keeps it until it is removed: remove it if Docker's data folder was deleted",
             network.hub()
         );
-        // What Docker would send, if it still knew the network.
+        // What Docker would send if it still knew the network.
         let call = format!(
             "curl --silent --show-error --fail --unix-socket {} --data '{{\"NetworkID\":\"{}\"}}' http://localhost/NetworkDriver.DeleteNetwork",
             quoted(&driver.display().to_string()),

@@ -37,7 +37,7 @@ pub enum Remedy {
     LoadModule(String),
     /// Load the modules at boot.
     LoadAtBoot,
-    /// Let this many frames wait for a CPU.
+    /// Raise the backlog to this many frames.
     RaiseBacklog(u32),
     /// Remove this stale socket.
     RemoveSocket(PathBuf),
