@@ -243,7 +243,7 @@ async fn wake_on_link_events(manager: Handle) {
             }
             manager.signals().want_look();
         };
-        if let Err(err) = kernel::watch(changed).await {
+        if let Err(err) = kernel::watch(changed, || manager.signals().settles_in()).await {
             warn!(%err, "lost the subscription to the kernel's link events; resubscribing, audits continue");
         }
         // Events between two subscriptions are lost.

@@ -75,6 +75,15 @@ impl Daemon {
         started.elapsed()
     }
 
+    /// Two calls that change nothing: what CreateEndpoint and Join take before they do anything.
+    pub fn two_empty_calls(&self) -> Duration {
+        let body = bodies::both(&self.network(), &bodies::endpoint(0));
+        let started = Instant::now();
+        self.call("EndpointOperInfo", &body);
+        self.call("EndpointOperInfo", &body);
+        started.elapsed()
+    }
+
     pub fn part(&self, number: u32) {
         let both = bodies::both(&self.network(), &bodies::endpoint(number));
         self.call("Leave", &both);

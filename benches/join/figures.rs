@@ -37,6 +37,8 @@ pub struct Times {
 pub struct Figures {
     pub rows: Vec<Row>,
     pub teardown: Teardown,
+    /// Two calls that change nothing.
+    pub empty: Times,
     pub start: Duration,
     pub resident: u64,
     pub members: usize,
@@ -101,6 +103,7 @@ impl Figures {
                 "times_the_floor": rounded(ratios(&teardown.canhub, &teardown.floor)),
                 "times_the_floor_goal": FLOOR_GOAL,
             },
+            "empty_calls_us": micros(&self.empty),
             "start_us": self.start.as_micros() as u64,
             "resident_kib": self.resident,
             "resident_goal_kib": RESIDENT_GOAL_KIB,
@@ -155,6 +158,7 @@ impl fmt::Display for Figures {
             both(floor),
             times_the_floor(canhub, floor, true)
         )?;
+        writeln!(f, "Two calls that change nothing, over the same socket: {}", both(&self.empty))?;
         writeln!(f)?;
         writeln!(f, "from the start of the process to its bound socket: {} ms", millis(self.start))?;
         let (resident, goal) = (self.resident as f64 / 1024.0, RESIDENT_GOAL_KIB / 1024);

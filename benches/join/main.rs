@@ -47,6 +47,9 @@ const SIZES: [(u32, usize, usize, bool, Option<u32>); 4] = [
 /// Members of a bus that leave one after another, and how often that is measured.
 const TEARDOWN: (u32, usize) = (64, 3);
 const STARTS: usize = 20;
+const EMPTY_CALLS: usize = 20;
+/// canhub runs no pass any more after a Join.
+const REST: Duration = Duration::from_secs(4);
 /// Numbers of the endpoint that comes and goes start here; those that stay start at 0.
 const GUESTS: u32 = 1000;
 /// Docker leaves more time than this between the calls for two containers.
@@ -86,7 +89,10 @@ fn main() {
         thread::sleep(SETTLE);
         rows.push(Row { size, canhub, floor, forked, near_the_floor, goal });
     }
+    // A pass over 100 members takes memory for a moment.
+    thread::sleep(REST);
     let (resident, all) = (daemon.resident_kib(), members.len());
+    let empty = Times::of((0..EMPTY_CALLS).map(|_| daemon.two_empty_calls()).collect());
     let (size, rounds) = TEARDOWN;
     eprintln!("{size} members leave, {rounds} times");
     for number in size..all as u32 {
@@ -95,7 +101,7 @@ fn main() {
     members.truncate(size as usize);
     let (canhub, floor) = (0..rounds).map(|_| one_teardown(&daemon, &bare, &members)).unzip();
     let teardown = Teardown { size, canhub: Times::of(canhub), floor: Times::of(floor) };
-    let figures = Figures { rows, teardown, start, resident, members: all };
+    let figures = Figures { rows, teardown, empty, start, resident, members: all };
     daemon.delete_network();
     print!("{figures}");
     println!("{}", figures.json());

@@ -1,6 +1,6 @@
 //! Link events of the host's namespace. They wake the reconcile loop; their content is never used.
 
-use std::os::fd::AsRawFd;
+use std::{os::fd::AsRawFd, time::Duration};
 
 use nix::{
     errno::Errno,
@@ -8,6 +8,7 @@ use nix::{
         AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
     },
 };
+use tokio::time::sleep;
 
 use super::{Result, socket::replies};
 use crate::system;
@@ -29,32 +30,47 @@ pub enum LinkEvent {
     Overrun,
 }
 
+/// How long events are left unread at most.
+const UNREAD_MAX: Duration = Duration::from_millis(100);
+
 /// Calls `wake` whenever the host's CAN links may have changed.
 ///
-/// Only the type in the header is used, so a new attribute of a future kernel cannot break it.
+/// Only the type in the header is used, so a new attribute of a future kernel cannot break it. `settles_in` says for how
+/// long nobody acts on events: a call of Docker's creates or deletes links at that moment, and reading each event then
+/// would take CPU time from it. The events are read together afterwards.
 ///
 /// # Errors
 /// Returns only if the socket cannot be opened or fails.
-pub async fn watch(wake: impl Fn(LinkEvent)) -> Result<()> {
+pub async fn watch(wake: impl Fn(LinkEvent), settles_in: impl Fn() -> Duration) -> Result<()> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkRoute)?;
     bind(socket.as_raw_fd(), &NetlinkAddr::new(0, RTMGRP_LINK))?;
-    let socket = system::readable(socket)?;
+    let mut socket = system::readable(socket)?;
     let mut buffer = vec![0; RECEIVE_BYTES];
     loop {
-        let mut ready = socket.readable().await?;
-        let received = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty());
-        match received {
-            Ok(length) => {
-                if replies(&buffer[..length]).any(|event| is_can_link(event.kind, event.payload)) {
-                    wake(LinkEvent::Changed);
-                }
-            }
-            Err(Errno::EAGAIN) => ready.clear_ready(),
-            Err(Errno::EINTR) => {}
-            Err(Errno::ENOBUFS) => wake(LinkEvent::Overrun),
-            Err(err) => return Err(err.into()),
+        drop(socket.readable().await?);
+        let wait = settles_in().min(UNREAD_MAX);
+        if !wait.is_zero() {
+            // Not registered meanwhile, so that no event wakes the runtime.
+            let unregistered = socket.into_inner();
+            sleep(wait).await;
+            socket = system::readable(unregistered)?;
         }
+        let mut ready = socket.readable().await?;
+        loop {
+            match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Ok(length) => {
+                    if replies(&buffer[..length]).any(|event| is_can_link(event.kind, event.payload)) {
+                        wake(LinkEvent::Changed);
+                    }
+                }
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR) => {}
+                Err(Errno::ENOBUFS) => wake(LinkEvent::Overrun),
+                Err(err) => return Err(err.into()),
+            }
+        }
+        ready.clear_ready();
     }
 }
 

@@ -105,7 +105,7 @@ impl Manager {
         }
     }
 
-    /// Keeps an endpoint in the model and, if the disk allows, over a crash. Its alias holds the same.
+    /// Stores an endpoint in the model and, if possible, on disk. The alias of the pair holds the same information.
     pub(super) fn keep_endpoint(&self, model: &mut Model, endpoint: Endpoint) {
         if let Err(err) = self.store.save_endpoint(&endpoint) {
             warn!(endpoint = endpoint.id.short(), %err, "the endpoint's record could not be saved; it will be lost if canhub restarts");
