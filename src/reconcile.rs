@@ -30,6 +30,7 @@ use crate::{
     model::Model,
     plan::{Action, Scope},
     status::StartupValidation,
+    system::cpu_time,
 };
 
 /// While containers start or stop one after another, no pass runs for at most this long.
@@ -55,9 +56,9 @@ pub async fn run(manager: Handle, audit_interval: Duration, alive: impl Fn()) {
     let memory = Arc::new(Memory::default());
     let mut pace = Pace::default();
     loop {
-        let started = Instant::now();
+        let (started, cpu) = (Instant::now(), cpu_time());
         let next = round(&manager, &memory, audit_interval, &alive).await;
-        sleep(pace.rest_after(started..Instant::now())).await;
+        sleep(pace.rest_after(started..Instant::now(), cpu_time().saturating_sub(cpu))).await;
         // Either it was woken or the time is up; both mean to run.
         let _ = timeout(next, manager.signals().look_wanted()).await;
         settle(manager.signals()).await;

@@ -8,6 +8,7 @@ use std::{
         fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::net,
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -51,6 +52,18 @@ pub(crate) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
         getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, (&raw mut cookie).cast(), &raw mut length)
     };
     if refused == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The CPU time that this process has used so far.
+pub(crate) fn cpu_time() -> Duration {
+    let mut time = nix::libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: clock_gettime(2) writes to the timespec, which outlives the call. It cannot fail: this clock exists since
+    // Linux 2.6.12.
+    unsafe { nix::libc::clock_gettime(nix::libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or_default(),
+        u32::try_from(time.tv_nsec).unwrap_or_default(),
+    )
 }
 
 /// Tells the C library's allocator that this daemon is small: one arena for all threads, and freed memory is returned.

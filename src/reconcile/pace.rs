@@ -20,11 +20,13 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Accounts for a pass, and returns how long to rest afterwards.
-    pub(super) fn rest_after(&mut self, look: Range<Instant>) -> Duration {
+    /// Accounts for a pass that used this much CPU time, and returns how long to rest afterwards.
+    ///
+    /// On a busy machine a pass takes many times its CPU time, and that is no reason to heal later.
+    pub(super) fn rest_after(&mut self, look: Range<Instant>, cpu: Duration) -> Duration {
         let saved = look.start.checked_sub(SAVED).unwrap_or(look.start);
         let since = self.paid_until.map_or(saved, |until| until.max(saved));
-        let until = since + (look.end - look.start) * SHARE;
+        let until = since + cpu * SHARE;
         self.paid_until = Some(until);
         until.saturating_duration_since(look.end)
     }
@@ -45,7 +47,7 @@ mod tests {
         let look = |_| {
             let begun = *now;
             *now += length;
-            let rest = pace.rest_after(begun..*now);
+            let rest = pace.rest_after(begun..*now, length);
             *now += rest + pause;
             rest
         };
@@ -85,5 +87,15 @@ mod tests {
         let (mut pace, mut now) = (Pace::default(), Instant::now() + Duration::from_secs(60));
         let rests = looks(&mut pace, &mut now, Duration::from_millis(20), Duration::from_millis(80), 1000);
         assert!(rests.iter().all(Duration::is_zero), "{rests:?}");
+    }
+
+    #[test]
+    fn a_pass_that_had_to_wait_for_the_cpu_is_charged_only_for_what_it_used() {
+        let (mut pace, mut now) = (Pace::default(), Instant::now() + Duration::from_secs(60));
+        for _ in 0..100 {
+            let end = now + Duration::from_secs(1);
+            assert_eq!(pace.rest_after(now..end, Duration::from_millis(20)), Duration::ZERO);
+            now = end;
+        }
     }
 }
