@@ -206,6 +206,7 @@ fn spawn_tasks(config: Config, server: &Server, started: Instant) -> Tasks {
         tasks.spawn("Docker queries", docker::run(manager(), socket, driver, config.restart_late));
     }
     tasks.spawn("reconcile loop", reconcile::run(manager(), audit_interval, alive));
+    tasks.spawn("wire shares", reconcile::share_wires(manager()));
     tasks.spawn("readiness", notify_ready(is_validated, started));
     tasks
 }

@@ -14,6 +14,7 @@
 //! | `look` | reads the kernel, and plans |
 //! | `adopt`, `records` | start-up, and records that could not be read or saved |
 //! | `learn`, `collect` | what Docker tells in the background |
+//! | `shares` | slows down containers that exceed an adapter's wire |
 //! | `survey`, `frames` | what status and metrics show |
 
 mod adapter;
@@ -28,6 +29,7 @@ mod look;
 mod namespaces;
 mod network;
 mod records;
+mod shares;
 mod signals;
 mod startup;
 mod survey;
@@ -41,6 +43,7 @@ pub use handle::Handle;
 pub use join::Joined;
 pub use learn::{DockerNetwork, DockerView};
 pub use records::RecordsState;
+pub(crate) use shares::Shares;
 pub use signals::Signals;
 pub use survey::Depth;
 

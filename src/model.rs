@@ -28,6 +28,8 @@ pub struct Model {
     dead: BTreeSet<EndpointId>,
     /// Shares of overloaded adapters, in bit/s.
     shares: BTreeMap<EndpointId, u32>,
+    /// Incremented whenever the shares change.
+    shares_version: u64,
     generation: u64,
 }
 
@@ -143,6 +145,12 @@ impl Model {
     /// Sets the shares of overloaded adapters, in bit/s. Endpoints without a share send at their full rate.
     pub fn set_shares(&mut self, shares: BTreeMap<EndpointId, u32>) {
         self.shares = shares;
+        self.shares_version += 1;
+    }
+
+    /// Incremented whenever the shares change.
+    pub fn shares_version(&self) -> u64 {
+        self.shares_version
     }
 
     /// The shares of overloaded adapters, in bit/s.
@@ -197,7 +205,7 @@ impl Model {
     /// The complete desired state.
     pub fn want(&self) -> Want {
         let mut members: BTreeMap<&NetworkId, Vec<&Endpoint>> = BTreeMap::new();
-        let mut want = Want::default();
+        let mut want = Want { shares: self.shares_version, ..Want::default() };
         for endpoint in self.endpoints.values() {
             match endpoint.stage {
                 Stage::Joined { .. } if self.networks.contains_key(&endpoint.network) => {

@@ -13,8 +13,8 @@
 //! after the CRC: 34. At the data bitrate ESI, 4 length and 512 data bits, at most 129 stuff bits, and the CRC of 25
 //! bits with its 7 fixed stuff bits: 678.
 //!
-//! Frames can be longer (29-bit identifiers, no bit rate switching), and other nodes use the bus too: the excess waits
-//! in the adapter's queue.
+//! Frames can be longer (29-bit identifiers, no bit rate switching), and other nodes use the bus too: for that,
+//! [`crate::shares`] watches the adapter's queue.
 
 use std::{fmt, str::FromStr};
 
@@ -28,9 +28,8 @@ use crate::{
 const CLASSIC_BITS: u64 = 135;
 const FD_BITS: u64 = 34;
 const FD_DATA_BITS: u64 = 678;
-/// The burst in classic frames: enough for a timer that is a few frames late, and small compared to the adapter's
-/// queue.
-const BURST_FRAMES: u32 = 8;
+/// The burst in ms: enough for a timer that is late, and few frames compared to the adapter's queue.
+const BURST_MS: u32 = 2;
 /// In bit/s. With less, a frame takes longer than any program waits; with more, the kernel itself is slower.
 const RATES: std::ops::RangeInclusive<u32> = 1_000..=100_000_000;
 
@@ -72,7 +71,7 @@ impl Wire {
         // The table ends with FD frames; an XL frame counts as several of them (`__qdisc_calculate_pkt_len`).
         let largest = u32::from(fd.max(classic)) * mtu.div_ceil(CANFD_MTU + 1);
         // The kernel logs a warning if a bucket is smaller than the MTU.
-        let burst = (BURST_FRAMES * u32::from(classic)).max(largest).max(mtu);
+        let burst = (rate / 8 / 1000 * BURST_MS).max(largest).max(mtu);
         Pace { rate: rate / 8 * 8, classic, fd, burst }
     }
 }
@@ -166,7 +165,7 @@ mod tests {
     fn frame_sizes_correspond_to_their_time_on_the_bus() {
         let pace = |bitrate, dbitrate| Wire { bitrate, dbitrate }.pace(bitrate, CANFD_MTU);
         // 3,676 frames per second; a bus carries at most 500,000 / 111 and at least 500,000 / 135 = 3,703 of 8 bytes.
-        assert_eq!(pace(500_000, None), Pace { rate: 500_000, classic: 17, fd: 89, burst: 136 });
+        assert_eq!(pace(500_000, None), Pace { rate: 500_000, classic: 17, fd: 89, burst: 124 });
         assert_eq!(pace(500_000, Some(2_000_000)).fd, 26);
         assert_eq!(pace(500_000, Some(5_000_000)).fd, 13);
         assert_eq!(pace(1_000_000, Some(500_000)).fd, 89);

@@ -8,6 +8,7 @@ mod adapters;
 mod memory;
 mod pace;
 mod problems;
+mod shares;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use tracing::{error, warn};
 
 pub use memory::Memory;
 use pace::Pace;
+pub use shares::share_wires;
 
 use crate::{
     apply::{Repair, StepResult},
@@ -159,6 +161,7 @@ impl Manager {
             }
             self.note_namespaces(&mut model, &want, &have);
             memory.look_at_adapters(self.events(), &model, &want, &have);
+            self.leave_shares(model.shares_version(), &want, &mut plan);
             let held_back = memory.hold_back(self, &model, &mut plan);
             let unsettled = memory.tell(self.events(), &model, &plan.problems);
             let retry = memory.retries_soon(&have);

@@ -12,6 +12,7 @@ pub struct Signals {
     look_wanted: Notify,
     relearn_wanted: Notify,
     audit_done: Notify,
+    member_joined: Notify,
     /// When the last audit finished.
     audited: Mutex<Option<Instant>>,
     /// The earliest time for the reconcile loop to run.
@@ -24,6 +25,7 @@ impl Default for Signals {
             look_wanted: Notify::new(),
             relearn_wanted: Notify::new(),
             audit_done: Notify::new(),
+            member_joined: Notify::new(),
             audited: Mutex::default(),
             settled: Mutex::new(Instant::now()),
         }
@@ -39,6 +41,16 @@ impl Signals {
     /// Resolves when something may need healing.
     pub async fn look_wanted(&self) {
         self.look_wanted.notified().await;
+    }
+
+    /// Reports that a container joined a bus.
+    pub(super) fn joined(&self) {
+        self.member_joined.notify_one();
+    }
+
+    /// Resolves when a container has joined a bus.
+    pub async fn member_joined(&self) {
+        self.member_joined.notified().await;
     }
 
     /// Reports that Docker's API may have more about a network or an endpoint.

@@ -66,7 +66,7 @@ impl Manager {
                 Depth::Frames => self.look_at_rules(&want)?,
                 Depth::Everything => self.look(&want)?,
             };
-            let plan = match depth {
+            let mut plan = match depth {
                 Depth::Frames => Plan::default(),
                 Depth::Everything => self.plan(&want, &mut have, Scope::Everything),
             };
@@ -77,6 +77,7 @@ impl Manager {
             if looks < LOOKS && self.model().generation() != generation {
                 continue;
             }
+            self.leave_shares(self.model().shares_version(), &want, &mut plan);
             let totals = self.frames.lock();
             // Both are ordered by network ID.
             buses.iter_mut().zip(want.hubs()).for_each(|(bus, hub)| fill(bus, hub, &have, &totals));

@@ -13,8 +13,9 @@ use crate::{
 };
 
 /// The minimum length of an adapter's queue in frames if containers are paced. Each one is paced as if it were alone.
-/// What several of them send at once, or what cannot be sent because other nodes use the bus, waits here until canhub
-/// notices and slows them down: four containers at 1 Mbit/s send about 29,000 frames per second, of which 7,400 leave.
+/// What several of them send at once, or what cannot be sent because other nodes use the bus, waits here until
+/// [`crate::shares`] slows them down: four containers at 1 Mbit/s send about 29,000 frames per second, of which 7,400
+/// leave.
 const ADAPTER_QUEUE: u32 = 4096;
 
 /// The hub as an end of rules.

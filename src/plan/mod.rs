@@ -40,6 +40,8 @@ pub struct Want {
     pub buses: Vec<Bus>,
     /// Endpoints that Docker has created but not joined, or left but not deleted: their links may stay.
     pub tolerated: BTreeSet<EndpointId>,
+    /// Which shares of wires the members have: a number that changes with them.
+    pub shares: u64,
 }
 
 /// The desired state of one bus.

@@ -140,11 +140,12 @@ fn step(
     bus.step(Some(&member.endpoint), reason, Action::Pace { sandbox, host, index, name, pace })
 }
 
-/// The step that gives a container end its share of the adapter between two passes, at this rate in bit/s.
-pub fn share(bus: &Bus, member: &Member, have: &Have, index: u32, name: &str) -> Option<Step> {
+/// The step that gives a container end its share of the adapter between two passes.
+pub fn share(bus: &Bus, member: &Member, have: &Have, index: u32) -> Option<Step> {
     match BusWire::of(bus, have).wanted(bus, member) {
         Wanted::At(pace) => {
-            Some(step(bus, member, Reason::QdiscRate, Some(index), name.to_owned(), Some(pace)))
+            let name = member.ifname.to_string();
+            Some(step(bus, member, Reason::QdiscRate, Some(index), name, Some(pace)))
         }
         Wanted::Nothing | Wanted::AsItIs => None,
     }

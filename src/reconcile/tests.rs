@@ -14,6 +14,7 @@ use crate::{
 mod adapters;
 mod dead;
 mod partial;
+mod shares;
 
 struct Rig {
     kernel: Arc<FakeKernel>,
