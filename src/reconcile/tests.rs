@@ -1,6 +1,6 @@
 //! The loop against the kernel in memory, through the same manager that Docker uses.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use super::*;
 use crate::{
@@ -207,6 +207,33 @@ fn an_end_that_is_moved_away_repeatedly_is_recreated_with_pauses_and_without_fai
 }
 
 #[test]
+fn a_container_end_that_is_moved_away_repeatedly_is_recreated_with_pauses_and_without_failures() {
+    let rig = Rig::new(&[]);
+    rig.kernel.add_sandbox("/elsewhere");
+    let steal = |number: u32| {
+        let sandbox = Path::new("/run/netns/1");
+        let end = rig.kernel.sandbox_links(sandbox).unwrap().unwrap()[0].index;
+        rig.kernel.move_link(end, Some(sandbox), Some("/elsewhere".as_ref()), &format!("stolen{number}"));
+    };
+    steal(0);
+    let at_once = LookResult { healed: 3, failed: 0, pending: false };
+    assert_eq!(rig.look(), at_once, "what is left of the pair is deleted, and the new one gets its rules");
+    for number in 1..6 {
+        steal(number);
+        rig.time_to_heal();
+        rig.look();
+    }
+    steal(6);
+    let broken = rig.host_end(1);
+    assert_eq!(rig.look(), LookResult { healed: 0, failed: 0, pending: true });
+    assert_eq!(rig.host_end(1), broken, "no new pair is tried while the name of the old one is taken");
+    assert!(rig.time_to_heal() >= Duration::from_secs(1));
+    while rig.host_end(1).is_none() {
+        rig.time_to_heal();
+    }
+}
+
+#[test]
 fn rules_to_a_hub_that_could_not_be_created_are_not_healed_yet() {
     let rig = Rig::new(&[]);
     let hub = rig.hub();
@@ -244,6 +271,28 @@ fn a_leftover_has_a_grace_period() {
     let links = rig.kernel.links().unwrap();
     assert_eq!(rig.look(), LookResult { healed: 0, failed: 0, pending: true });
     assert_eq!(rig.kernel.links().unwrap(), links);
+}
+
+#[test]
+fn leftovers_are_removed_when_each_has_had_its_grace_period() {
+    let rig = Rig::new(&[]);
+    let leftover = |number: u8| {
+        let alias = format!("canhub net={} name=can0 frames=fd", format!("b{number}").repeat(32));
+        rig.kernel.create_vcan(&format!("bus{number}").parse().unwrap(), 72, &alias).unwrap()
+    };
+    let stands = |index| rig.kernel.links().unwrap().iter().any(|link| link.index == index);
+    let waits = LookResult { healed: 0, failed: 0, pending: true };
+    let old = [1, 2].map(leftover);
+    assert_eq!(rig.look(), waits, "both wait");
+    rig.later(9);
+    let young = leftover(3);
+    assert_eq!(rig.look(), waits);
+    rig.later(1);
+    assert_eq!(rig.look(), LookResult { healed: 2, failed: 0, pending: true });
+    assert_eq!((old.map(stands), stands(young)), ([false; 2], true));
+    rig.later(9);
+    assert_eq!(rig.look().healed, 1);
+    assert!(!stands(young));
 }
 
 #[test]

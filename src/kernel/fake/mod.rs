@@ -93,13 +93,21 @@ impl FakeKernel {
         index
     }
 
+    /// Whether drivers count how often their controllers go bus-off; not all do.
+    pub fn count_bus_offs(&self, count: bool) {
+        self.world.lock().counts_bus_offs = count;
+    }
+
     /// Changes the state of a controller on the host, as its bus would.
     pub fn set_state(&self, index: u32, state: BusState) {
-        if let Some(link) = self.world.lock().links.get_mut(&(None, index))
+        let mut world = self.world.lock();
+        let world = &mut *world;
+        if let Some(link) = world.links.get_mut(&(None, index))
             && let Some(controller) = &mut link.controller
         {
             // `can_update_state_error_stats`.
-            controller.history.bus_off += u32::from(state == BusState::BusOff && controller.state != state);
+            let counts = world.counts_bus_offs && state == BusState::BusOff && controller.state != state;
+            controller.history.bus_off += u32::from(counts);
             controller.state = state;
         }
     }

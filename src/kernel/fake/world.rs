@@ -28,6 +28,8 @@ pub(super) struct World {
     pub(super) max_hops: u8,
     /// Where hardware is plugged in, by the index of its interface.
     pub(super) identities: BTreeMap<u32, Identity>,
+    /// Whether drivers count how often their controllers go bus-off.
+    pub(super) counts_bus_offs: bool,
     pub(super) next_index: u32,
     /// How many calls succeed, and the error of the next one.
     pub(super) fail: Option<(u32, Errno)>,
@@ -56,6 +58,7 @@ impl Default for World {
             rules: Vec::new(),
             max_hops: 1,
             identities: BTreeMap::new(),
+            counts_bus_offs: true,
             next_index: 0,
             fail: None,
             unreadable: Unreadable::default(),

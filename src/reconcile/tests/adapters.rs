@@ -227,6 +227,57 @@ fn bus_off_is_reported_once_a_minute_with_its_count() {
 }
 
 #[test]
+fn an_adapter_swapped_between_two_passes_has_appeared() {
+    let rig = Rig::new(&[("adapter", "can0"), ("bitrate", "500000")]);
+    let index = rig.plug("1");
+    rig.look();
+    rig.kernel.delete_link(None, index).unwrap();
+    rig.plug("1");
+    rig.look();
+    let told = rig.told();
+    let appeared: Vec<&Event> = told.iter().filter(|event| event.kind == Kind::AdapterAppeared).collect();
+    assert_eq!(appeared.len(), 1, "nobody saw it vanish");
+    assert!(appeared[0].took_us.is_some() && appeared[0].did.is_some(), "{:?}", appeared[0]);
+}
+
+#[test]
+fn an_adapter_that_is_bus_off_at_the_first_pass_is_reported() {
+    let rig = Rig::new(&[("adapter", "can0"), ("bitrate", "500000"), ("restart-ms", "100")]);
+    let index = rig.plug("1");
+    rig.look();
+    rig.kernel.set_state(index, BusState::BusOff);
+    let again = rig.restarted();
+    let told = || again.told().iter().filter(|event| event.kind == Kind::BusOff).count();
+    again.look();
+    assert_eq!(told(), 1);
+    again.later(60);
+    again.look();
+    assert_eq!(told(), 1, "it is the same bus-off");
+}
+
+#[test]
+fn a_bus_off_that_the_driver_does_not_count_is_reported_once() {
+    let rig = Rig::new(&[("adapter", "can0")]);
+    let index = rig.plug("1");
+    rig.kernel.count_bus_offs(false);
+    let up = LinkChange { up: Some(true), ..LinkChange::default() };
+    rig.kernel.change_link(None, index, &up).unwrap();
+    rig.look();
+    let told = || rig.told().iter().filter(|event| event.kind == Kind::BusOff).count();
+    for times in 1..=2 {
+        rig.kernel.set_state(index, BusState::BusOff);
+        for _ in 0..3 {
+            rig.look();
+            assert_eq!(told(), times);
+            rig.later(60);
+        }
+        rig.kernel.set_state(index, BusState::ErrorActive);
+        rig.look();
+        assert_eq!(told(), times);
+    }
+}
+
+#[test]
 fn unsupported_settings_fail_the_create_but_not_joins() {
     let rig = Rig::new(&[("adapter", "can0"), ("bitrate", "500000"), ("one-shot", "on")]);
     rig.plug("1");
