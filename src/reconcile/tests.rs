@@ -254,8 +254,57 @@ fn a_failed_step_is_retried_after_a_pause() {
     rig.kernel.fail_after(4, 105);
     assert_eq!(rig.look(), LookResult { healed: 0, failed: 1, pending: false });
     assert_eq!(rig.look(), LookResult { healed: 0, failed: 0, pending: true });
+    let failed = rig.told().into_iter().find(|event| event.kind == Kind::HealFailed).unwrap();
+    assert_eq!((failed.times, failed.reason.as_deref()), (Some(1), Some("the link was down")));
+    assert!(
+        failed.err.is_some_and(|err| err.contains("set up the interface")),
+        "it says what failed and why"
+    );
     *rig.memory.ahead.lock() += Duration::from_millis(250);
     assert_eq!(rig.look().healed, 1);
+}
+
+#[test]
+fn a_recurring_fault_that_stays_away_gets_one_summary_and_any_other_none() {
+    let rig = Rig::new(&[]);
+    let told = |kind| -> Vec<Option<u32>> {
+        rig.told().iter().filter(|event| event.kind == kind).map(|event| event.times).collect()
+    };
+    for _ in 0..6 {
+        rig.take_down(1);
+        rig.look();
+    }
+    rig.take_down(2);
+    rig.look();
+    assert_eq!(told(Kind::KeepsComingBack), [Some(5)]);
+    rig.later(59);
+    rig.look();
+    assert_eq!(told(Kind::HealedForGood), [], "it may come back");
+    rig.later(2);
+    for _ in 0..2 {
+        rig.look();
+        assert_eq!(told(Kind::HealedForGood), [Some(6)], "that of the second member was healed once");
+    }
+    for _ in 0..2 {
+        rig.take_down(1);
+        rig.look();
+    }
+    assert_eq!(told(Kind::KeepsComingBack), [Some(5)], "it is counted from one again");
+}
+
+#[test]
+fn a_problem_of_a_deleted_network_is_over_at_once_and_not_reported_as_solved() {
+    let rig = Rig::new(&[("adapter", "can7")]);
+    let index = rig.kernel.add_foreign("can7", LinkKind::Can);
+    let down = LinkChange { up: Some(false), ..LinkChange::default() };
+    rig.kernel.change_link(None, index, &down).unwrap();
+    rig.look();
+    rig.manager.delete_endpoint(&endpoint(1));
+    rig.manager.delete_endpoint(&endpoint(2));
+    rig.manager.delete_network(&network());
+    assert!(!rig.look().pending);
+    let told = |kind| rig.told().iter().filter(|event| event.kind == kind).count();
+    assert_eq!((told(Kind::Problem), told(Kind::ProblemOver)), (1, 0));
 }
 
 #[test]

@@ -29,6 +29,37 @@ fn saved_records_are_loaded() {
 }
 
 #[test]
+fn all_that_is_known_of_a_network_is_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [("bitrate".to_owned(), "500000".to_owned())].into();
+    let known = Network {
+        provisional: true,
+        name: Some("body".into()),
+        engine: Some("engine-1".into()),
+        found: Some(Found { settings, up: true }),
+        ..network()
+    };
+    Store::new(dir.path(), "boot").save_networks([&known]).unwrap();
+    assert_eq!(Store::new(dir.path(), "boot").load().networks, [known]);
+}
+
+#[test]
+fn a_peek_loads_everything_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path(), "boot-1");
+    store.save_networks([&network()]).unwrap();
+    store.save_endpoint(&endpoint()).unwrap();
+    let loaded = store.peek();
+    assert_eq!((loaded.networks, loaded.endpoints), (vec![network()], vec![endpoint()]));
+
+    fs::write(store.state_file(), "garbage").unwrap();
+    let other_boot = Store::new(dir.path(), "boot-2").peek();
+    assert_eq!((other_boot.warnings.len(), other_boot.endpoints.len()), (1, 0));
+    assert_eq!(fs::read_to_string(store.state_file()).unwrap(), "garbage");
+    assert_eq!(store.peek().endpoints, [endpoint()], "its file is still there");
+}
+
+#[test]
 fn endpoints_end_with_the_boot_and_networks_do_not() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::new(dir.path(), "boot-1");
@@ -132,14 +163,30 @@ fn an_unreadable_endpoint_record_stays_and_an_incomplete_one_is_removed() {
     let store = Store::new(dir.path(), "boot-1");
     store.save_endpoint(&endpoint()).unwrap();
     let folder = dir.path().join("endpoints");
-    let (unreadable, cut_short) = (folder.join("x.json"), folder.join("y.new"));
+    let (unreadable, cut_short, foreign) =
+        (folder.join("x.json"), folder.join("y.new"), folder.join("z.txt"));
     fs::create_dir(&unreadable).unwrap();
     fs::copy(folder.join(format!("{}.json", endpoint().id)), &cut_short).unwrap();
+    fs::write(&foreign, "mine").unwrap();
+    Store::observing(dir.path(), "boot-1").load();
+    assert!(cut_short.exists(), "who only observes removes nothing");
     let loaded = store.load();
     assert_eq!(loaded.endpoints, [endpoint()], "the incomplete one does not count");
     let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
     assert!(warning.contains("cannot read the endpoint record") && warning.contains("x.json"), "{warning}");
     assert!(unreadable.exists() && !cut_short.exists());
+    assert!(foreign.exists(), "it is no record of canhub's");
+}
+
+#[test]
+fn an_endpoint_folder_that_cannot_be_listed_is_reported_and_a_missing_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let observer = Store::observing(dir.path(), "boot");
+    assert_eq!(observer.load().warnings, [""; 0]);
+    // Root may list any folder, so it is a link to itself.
+    std::os::unix::fs::symlink("endpoints", dir.path().join("endpoints")).unwrap();
+    let warnings = observer.load().warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("cannot read the endpoint records"), "{warnings:?}");
 }
 
 #[test]

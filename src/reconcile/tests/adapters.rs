@@ -199,6 +199,8 @@ fn an_adapter_that_returns_is_one_line_and_not_a_recurring_fault() {
     assert_eq!((count(Kind::Healed), count(Kind::KeepsComingBack)), (0, 0));
     let appeared = told.iter().find(|event| event.kind == Kind::AdapterAppeared).unwrap();
     assert_eq!(appeared.interface.as_deref(), Some("can0"));
+    let vanished = told.iter().find(|event| event.kind == Kind::AdapterVanished).unwrap();
+    assert_eq!(vanished.interface.as_deref(), Some("can0"));
     let did = appeared.did.as_deref().unwrap();
     assert!(did.contains("configure the adapter can0") && did.contains("can-gw rules"), "{did}");
     assert_eq!(rig.manager.events().heals_of_network(&network()), 20);
