@@ -75,7 +75,7 @@ impl Daemon {
         started.elapsed()
     }
 
-    /// Two calls that change nothing: what CreateEndpoint and Join take before they do anything.
+    /// Two calls without effect: the overhead of CreateEndpoint and Join.
     pub fn two_empty_calls(&self) -> Duration {
         let body = bodies::both(&self.network(), &bodies::endpoint(0));
         let started = Instant::now();

@@ -48,7 +48,7 @@ const SIZES: [(u32, usize, usize, bool, Option<u32>); 4] = [
 const TEARDOWN: (u32, usize) = (64, 3);
 const STARTS: usize = 20;
 const EMPTY_CALLS: usize = 20;
-/// canhub runs no pass any more after a Join.
+/// After this time canhub makes no more passes because of a Join.
 const REST: Duration = Duration::from_secs(4);
 /// Numbers of the endpoint that comes and goes start here; those that stay start at 0.
 const GUESTS: u32 = 1000;

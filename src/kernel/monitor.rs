@@ -30,13 +30,13 @@ pub enum LinkEvent {
     Overrun,
 }
 
-/// How long events are left unread at most.
+/// The maximum time for which events are left unread.
 const UNREAD_MAX: Duration = Duration::from_millis(100);
 
 /// Calls `wake` whenever the host's CAN links may have changed.
 ///
-/// Only the type in the header is used, so a new attribute of a future kernel cannot break it. `settles_in` says for how
-/// long nobody acts on events: a call of Docker's creates or deletes links at that moment, and reading each event then
+/// Only the type in the header is used, so a new attribute of a future kernel cannot break it. `settles_in` returns how
+/// long events need no reaction: a call from Docker creates or deletes links at that moment, and reading each event then
 /// would take CPU time from it. The events are read together afterwards.
 ///
 /// # Errors
