@@ -126,6 +126,20 @@ fn a_deleted_pair_comes_back() {
 }
 
 #[test]
+fn the_pair_of_an_endpoint_that_left_stays_until_it_is_deleted_and_is_not_healed() {
+    let rig = Rig::new(&[]);
+    rig.manager.leave(&endpoint(1));
+    rig.later(600);
+    assert_eq!(rig.look(), LookResult::default(), "Docker looks its interface up until DeleteEndpoint");
+    assert!(rig.host_end(1).is_some());
+    rig.kernel.delete_link(None, rig.host_end(1).unwrap()).unwrap();
+    for rig in [&rig, &rig.restarted()] {
+        assert_eq!(rig.look(), LookResult::default());
+        assert_eq!(rig.host_end(1), None, "nobody needs it");
+    }
+}
+
+#[test]
 fn each_heal_is_one_event_and_one_count_until_it_recurs() {
     let rig = Rig::new(&[]);
     let reason = "the link was down";

@@ -236,3 +236,17 @@ fn a_network_whose_record_cannot_be_written_is_refused_and_leaves_no_hub() {
     assert!(why.contains("state.json") && why.contains("--state-dir"), "{why}");
     assert!(rig.link(&hub(&bodies::network(1))).is_none());
 }
+
+/// Interface names hold the start of an id only.
+#[test]
+fn endpoints_that_would_share_an_interface_name_are_refused_and_a_repeated_one_is_not() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({}));
+    let [one, twin] = ["1", "2"].map(|end| format!("{}{end}", "a".repeat(63)));
+    let create =
+        |endpoint: &str| rig.call("CreateEndpoint", &bodies::create_endpoint(&network, endpoint, json!({})));
+    create(&one).ok();
+    create(&one).ok();
+    let why = create(&twin).refused();
+    assert!(why.contains("would share the interface name") && why.contains(&one), "{why}");
+}
