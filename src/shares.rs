@@ -14,9 +14,11 @@ use std::time::Duration;
 
 use crate::kernel::Gauge;
 
-/// The part of the queue's length at which it is to settle: one sixteenth. It keeps the wire busy between two readings,
-/// and the rest holds what comes until the first of them.
-const SETTLED: f64 = 1.0 / 16.0;
+/// Where the queue is to settle, in frames: it keeps the wire busy between two readings. The rest of the queue holds what
+/// comes until the first of them.
+const SETTLED: f64 = 256.0;
+/// The same as a part of a queue that somebody made shorter.
+const SETTLED_PART: f64 = 1.0 / 16.0;
 /// How long the queue may take to get there, in seconds: many readings, so that the limit does not swing.
 const SETTLES_IN: f64 = 0.5;
 /// The limit rises by no more than this factor from one reading to the next.
@@ -25,6 +27,9 @@ const RAISE: f64 = 1.25;
 const WORTH_IT: f64 = 0.04;
 /// Who sends at least this part of what the busiest sends is slowed down with it.
 const MUCH: f64 = 0.25;
+/// What one sent counts less and less for this question; after so many seconds, for a third. On a machine that is short of
+/// processors a sender may have to wait for one.
+const FORGOTTEN_IN: f64 = 0.3;
 /// The limit is at least this part of the highest rate: a sender makes its way, however slow the wire is.
 const LEAST: f64 = 1.0 / 128.0;
 /// A wire that takes nothing for so long, in seconds, is broken rather than busy: nobody acknowledges. The containers
@@ -37,6 +42,8 @@ pub struct Wire {
     /// The common limit in bit/s.
     limit: Option<f64>,
     before: Option<Gauge>,
+    /// What each sent of late, in frames per second.
+    lately: Vec<f64>,
     /// For how long it took nothing, in seconds.
     stalled: f64,
 }
@@ -45,6 +52,7 @@ impl Wire {
     /// The senders are others than before; the limit stays.
     pub fn forget_senders(&mut self) {
         self.before = None;
+        self.lately.clear();
     }
 
     /// Takes in a reading of a wire whose queue holds `length` frames, `elapsed` after the one before. Returns the share
@@ -64,18 +72,21 @@ impl Wire {
         }
         let senders = gauge.from.iter().zip(&before.from);
         let rates: Vec<f64> = senders.map(|(now, before)| grown(*before, *now) / seconds).collect();
+        let fading = (-seconds / FORGOTTEN_IN).exp();
+        self.lately.resize(rates.len(), 0.0);
+        self.lately.iter_mut().zip(&rates).for_each(|(lately, rate)| *lately = rate.max(*lately * fading));
         let took = gauge.sent.saturating_sub(before.sent);
         self.stalled = if gauge.queued > 0 && took == 0 { self.stalled + seconds } else { 0.0 };
         let change = f64::from(gauge.queued) - f64::from(before.queued);
         self.limit =
             self.next_limit(&rates, change / seconds, f64::from(gauge.queued), f64::from(length), ceilings);
         let Some(limit) = self.limit else { return none };
-        let busiest = rates.iter().copied().fold(0.0, f64::max);
+        let busiest = self.lately.iter().copied().fold(0.0, f64::max);
         let share = |(rate, ceiling): (&f64, &u32)| {
-            let slowed = *rate > 0.0 && *rate >= busiest * MUCH && limit < f64::from(*ceiling);
+            let slowed = *rate >= 1.0 && *rate >= busiest * MUCH && limit < f64::from(*ceiling);
             slowed.then_some(limit as u32)
         };
-        rates.iter().zip(ceilings).map(share).collect()
+        self.lately.iter().zip(ceilings).map(share).collect()
     }
 
     /// The limit that follows from what each sent and from the growth of the queue, in frames per second.
@@ -88,7 +99,7 @@ impl Wire {
         ceilings: &[u32],
     ) -> Option<f64> {
         let most = ceilings.iter().copied().max().map(f64::from)?;
-        let settled = length * SETTLED;
+        let settled = SETTLED.min(length * SETTLED_PART);
         if self.stalled >= STALLED || (self.limit.is_none() && queued <= settled) {
             return None;
         }

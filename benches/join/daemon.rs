@@ -52,8 +52,13 @@ impl Daemon {
 
     /// A network with an ID that no other had.
     pub fn create_network(&self, hub: &str) {
+        self.create_network_with(json!({ "hub": hub }));
+    }
+
+    /// The same with any options.
+    pub fn create_network_with(&self, options: serde_json::Value) {
         self.network.set(self.network.get() + 1);
-        self.call("CreateNetwork", &bodies::create_network(&self.network(), json!({ "hub": hub })));
+        self.call("CreateNetwork", &bodies::create_network(&self.network(), options));
     }
 
     pub fn delete_network(&self) {

@@ -17,11 +17,11 @@ use crate::{
     shares::Wire,
 };
 
-/// Between two readings of a wire in use. Four containers at 1 Mbit/s that begin at once fill a quarter of the adapter's
+/// Between two readings of a wire in use. Four containers at 1 Mbit/s that begin at once fill a seventh of the adapter's
 /// queue in this time.
 const BUSY: Duration = Duration::from_millis(50);
-/// Between two readings of a silent wire.
-const SILENT: Duration = Duration::from_millis(100);
+/// Between two readings of a wire that is silent, or whose senders are slowed down already.
+const CALM: Duration = Duration::from_millis(100);
 
 /// The wires that are watched.
 #[derive(Default)]
@@ -71,7 +71,7 @@ impl Manager {
             is_busy |= self.read_wire(wire, &mut wanted);
         }
         self.set_shares(shares, wanted);
-        (!shares.wires.is_empty()).then_some(if is_busy { BUSY } else { SILENT })
+        (!shares.wires.is_empty()).then_some(if is_busy { BUSY } else { CALM })
     }
 
     fn find_wires(&self, shares: &mut Shares, want: Want, generation: u64) {
@@ -128,7 +128,7 @@ impl Manager {
         shares.wires = buses.into_iter().filter_map(watch).collect();
     }
 
-    /// Takes in one reading. Returns whether the wire is in use.
+    /// Takes in one reading. Returns whether the wire is in use and nobody is slowed down.
     fn read_wire(&self, wire: &mut Watched, wanted: &mut BTreeMap<EndpointId, u32>) -> bool {
         let ends: Vec<u32> = wire.senders.iter().map(|sender| sender.host).collect();
         let now = Instant::now();
@@ -147,12 +147,13 @@ impl Manager {
         let is_busy = gauge.queued > 0 || before.is_some_and(|(_, before)| before != gauge);
         let shares = wire.control.read(gauge, elapsed, wire.length, &ceilings);
         let shared = wire.senders.iter().zip(shares).filter_map(|(sender, share)| Some((sender, share?)));
+        let already = wanted.len();
         wanted.extend(shared.map(|(sender, share)| (sender.endpoint.clone(), share)));
-        is_busy
+        is_busy && wanted.len() == already
     }
 
     /// Makes it so. The plan wants the same from then on, so no audit undoes it.
-    fn set_shares(&self, shares: &Shares, wanted: BTreeMap<EndpointId, u32>) {
+    fn set_shares(&self, shares: &mut Shares, wanted: BTreeMap<EndpointId, u32>) {
         let mut model = self.model.lock();
         if *model.shares() == wanted || shares.generation != Some(model.generation()) {
             return;
@@ -174,6 +175,7 @@ impl Manager {
         apply(&*self.kernel, &steps, |done| {
             if let Err(err) = done.result {
                 debug!(%err, "the share of the wire was not set");
+                shares.generation = None;
             }
         });
     }

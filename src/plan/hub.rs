@@ -16,7 +16,7 @@ use crate::{
 /// What several of them send at once, or what cannot be sent because other nodes use the bus, waits here until
 /// [`crate::shares`] slows them down: four containers at 1 Mbit/s send about 29,000 frames per second, of which 7,400
 /// leave.
-const ADAPTER_QUEUE: u32 = 4096;
+const ADAPTER_QUEUE: u32 = 8192;
 
 /// The hub as an end of rules.
 pub(super) struct HubEnd {

@@ -203,8 +203,8 @@ fn a_missing_module_is_a_problem_and_not_a_step() {
 #[test]
 fn the_queue_of_an_adapter_is_lengthened_unless_its_length_is_set() {
     for (options, expected) in [
-        (&[("adapter", "can0")][..], 4096),
-        (&[("adapter", "can0"), ("bitrate", "500000")], 4096),
+        (&[("adapter", "can0")][..], 8192),
+        (&[("adapter", "can0"), ("bitrate", "500000")], 8192),
         (&[("adapter", "can0"), ("txqueuelen", "20")], 20),
         (&[("adapter", "can0"), ("rate", "off")], 10),
     ] {

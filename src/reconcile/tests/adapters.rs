@@ -164,7 +164,7 @@ fn an_adapter_without_settings_is_left_to_its_operator() {
     assert_eq!(rig.look(), LookResult::default());
     let txqueuelen =
         || rig.kernel.links().unwrap().iter().find(|link| link.index == index).unwrap().txqueuelen;
-    assert_eq!(txqueuelen(), 4096);
+    assert_eq!(txqueuelen(), 8192);
     rig.manager.delete_network(&network());
     assert_eq!((rig.controller(index).0, txqueuelen()), (true, 10), "who brought it up may go on using it");
 }

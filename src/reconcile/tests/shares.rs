@@ -40,7 +40,9 @@ fn containers_that_exceed_an_adapter_are_slowed_down_and_no_pass_undoes_it() {
     assert_eq!(rig.manager.status().unwrap().buses[0].steps, [""; 0]);
     assert_eq!(rig.manager.status().unwrap().buses[0].members[0].rate, Some(one));
 
-    read(3000, [0, 1500]);
+    for _ in 0..80 {
+        read(3000, [0, 1500]);
+    }
     assert_eq!(rates(&rig)[0], Some(500_000), "who sends nothing is not slowed down");
     for _ in 0..100 {
         read(0, [40, 0]);
