@@ -11,6 +11,11 @@ pub fn rfc3339(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
 }
 
+/// The time this long ago, in the same format.
+pub fn rfc3339_ago(ago: Duration) -> String {
+    rfc3339(SystemTime::now().checked_sub(ago).unwrap_or(UNIX_EPOCH))
+}
+
 /// A duration in whole microseconds, for logs and responses.
 pub fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)

@@ -185,6 +185,7 @@ impl Manager {
             });
             memory.tell_arrivals(self.events(), &model);
             drop(model);
+            self.tell_losses();
             for endpoint in gone {
                 self.collect_endpoint(&endpoint, "its sandbox no longer exists");
             }

@@ -4,7 +4,11 @@
 
 use std::collections::BTreeMap;
 
+mod loss;
+
 use serde::{Deserialize, Serialize};
+
+pub use loss::{Direction, Loss, LossCause, Lost};
 
 use crate::{
     endpoint::Stage,
@@ -88,6 +92,9 @@ pub struct BusStatus {
     pub blocked: bool,
     /// Repairs since canhub started, including those of members.
     pub heals: u64,
+    /// Frames that were lost, the largest number first. Those of members that have left remain.
+    #[serde(default)]
+    pub losses: Vec<Loss>,
     /// Frames of the host or of the adapter.
     #[serde(flatten)]
     pub traffic: Traffic,
@@ -143,6 +150,12 @@ pub struct Traffic {
     pub frames_in: Count,
     /// Frames from this end.
     pub frames_out: Count,
+    /// Frames to this end that were lost.
+    #[serde(default)]
+    pub lost_in: Lost,
+    /// Frames from this end that were lost before any other member could receive them.
+    #[serde(default)]
+    pub lost_out: Lost,
 }
 
 /// Frames that were forwarded or dropped.

@@ -5,19 +5,24 @@
 //! the differences between dumps instead, for each end of a bus, under a key that outlives links and rules. Only what a
 //! rule counts between the last dump and its deletion is lost.
 
+mod losses;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
     time::{Duration, Instant},
 };
 
+pub use losses::{Ledger, Untold};
+
 use crate::{
-    kernel::{Link, Rule},
+    kernel::{Link, LinkCounters, LinkKind, Rule},
     names::{EndpointId, NetworkId},
     network::Hub,
     plan::{Have, Want, carriers},
-    status::{Count, Traffic},
+    status::{Count, Direction, LossCause, Traffic},
 };
+use losses::Counted;
 
 /// One end of a bus, independent of the current index of its interface.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +51,31 @@ pub struct Totals {
     rules: Vec<Reading>,
     /// When the latest dump was complete.
     read: Option<Instant>,
+    /// When the latest reading of the container ends was complete.
+    sandboxes_read: Option<Instant>,
+    /// The counters of links as last read.
+    links: BTreeMap<Place, Counted>,
+    losses: Ledger,
+}
+
+/// The interfaces of a bus whose counters tell of losses.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Hub(NetworkId),
+    HostEnd(EndpointId),
+    ContainerEnd(EndpointId),
+}
+
+/// The ends of all buses with their networks, by the index of their interface on the host.
+type Ends<'a> = BTreeMap<u32, (End, &'a NetworkId)>;
+
+impl Place {
+    fn end(&self) -> End {
+        match self {
+            Self::Hub(network) => End::Hub(network.clone()),
+            Self::HostEnd(endpoint) | Self::ContainerEnd(endpoint) => End::Member(endpoint.clone()),
+        }
+    }
 }
 
 /// A rule's counters in one dump.
@@ -66,7 +96,19 @@ struct Adapter {
 impl Totals {
     /// What an end has sent and received so far.
     pub fn of(&self, end: &End) -> Traffic {
-        self.ends.get(end).copied().unwrap_or_default()
+        let traffic = self.ends.get(end).copied().unwrap_or_default();
+        let lost = |direction| self.losses.lost(end, direction);
+        Traffic { lost_in: lost(Direction::In), lost_out: lost(Direction::Out), ..traffic }
+    }
+
+    /// What was lost.
+    pub fn losses(&self) -> &Ledger {
+        &self.losses
+    }
+
+    /// The same, to name the ends and to tell of them.
+    pub fn losses_mut(&mut self) -> &mut Ledger {
+        &mut self.losses
     }
 
     /// The faults of a network's adapter so far.
@@ -87,29 +129,96 @@ impl Totals {
         if self.read.is_some_and(|last| read.start < last) {
             return;
         }
-        self.read = Some(read.end);
+        let seen = self.read.replace(read.end).map(|_| read.end);
         let links: BTreeMap<u32, &Link> = have.links.iter().map(|link| (link.index, link)).collect();
-        let mut ends: BTreeMap<u32, End> = BTreeMap::new();
+        let mut ends: Ends<'_> = BTreeMap::new();
         let mut known: BTreeSet<End> = want.tolerated.iter().cloned().map(End::Member).collect();
         for bus in &want.buses {
             if let Some(link) = hub_of(&bus.network, &bus.hub, have) {
-                ends.insert(link.index, End::Hub(bus.network.clone()));
+                ends.insert(link.index, (End::Hub(bus.network.clone()), &bus.network));
                 self.feed_adapter(&bus.network, link);
+                self.feed_hub(&bus.network, link, have.own_hub(&bus.network, &link.name).is_some(), seen);
             }
             known.insert(End::Hub(bus.network.clone()));
             for member in &bus.members {
                 if let Some(link) = have.host_end(&member.endpoint) {
-                    ends.insert(link.index, End::Member(member.endpoint.clone()));
+                    ends.insert(link.index, (End::Member(member.endpoint.clone()), &bus.network));
+                    let place = Place::HostEnd(member.endpoint.clone());
+                    self.feed_end(&bus.network, place, link, [Direction::Out, Direction::In], seen);
                 }
                 known.insert(End::Member(member.endpoint.clone()));
             }
         }
-        self.feed_rules(have, &links, &ends);
+        self.feed_rules(have, &links, &ends, seen);
         self.ends.retain(|end, _| known.contains(end));
+        self.links.retain(|place, _| known.contains(&place.end()));
+        self.losses.retain(&known);
         self.adapters.retain(|network, _| known.contains(&End::Hub(network.clone())));
     }
 
-    fn feed_rules(&mut self, have: &Have, links: &BTreeMap<u32, &Link>, ends: &BTreeMap<u32, End>) {
+    /// Processes a reading of the container ends, taken within the period `read`.
+    pub fn feed_sandboxes(&mut self, want: &Want, have: &Have, read: Range<Instant>) {
+        if self.sandboxes_read.is_some_and(|last| read.start < last) {
+            return;
+        }
+        let seen = self.sandboxes_read.replace(read.end).map(|_| read.end);
+        for bus in &want.buses {
+            for member in &bus.members {
+                if let Some(link) = have.container_end(&member.endpoint, &member.sandbox) {
+                    let place = Place::ContainerEnd(member.endpoint.clone());
+                    self.feed_end(&bus.network, place, link, [Direction::In, Direction::Out], seen);
+                }
+            }
+        }
+    }
+
+    /// One end of a pair: what it could not receive was on its way in the first of these directions, what it could not
+    /// send in the second.
+    fn feed_end(
+        &mut self,
+        network: &NetworkId,
+        place: Place,
+        link: &Link,
+        [received, sent]: [Direction; 2],
+        seen: Option<Instant>,
+    ) {
+        let end = place.end();
+        let (more, qdisc) = self.grown_of(place, link, true);
+        self.losses.add(network, &end, sent, LossCause::Qdisc, qdisc, seen);
+        self.losses.add(network, &end, received, LossCause::Backlog, more.rx_dropped, seen);
+        self.losses.add(network, &end, sent, LossCause::Down, more.tx_dropped, seen);
+    }
+
+    fn feed_hub(&mut self, network: &NetworkId, link: &Link, ours: bool, seen: Option<Instant>) {
+        let end = End::Hub(network.clone());
+        let (more, _) = self.grown_of(Place::Hub(network.clone()), link, ours);
+        let mut lost =
+            |direction, cause, frames| self.losses.add(network, &end, direction, cause, frames, seen);
+        if link.kind == LinkKind::Vcan {
+            lost(Direction::In, LossCause::Backlog, more.rx_dropped);
+        } else {
+            // Not its `tx_errors` and `rx_errors`: these count errors on the wire, after which a frame is sent again.
+            lost(Direction::Out, LossCause::Adapter, more.rx_dropped + more.rx_overruns);
+            lost(Direction::In, LossCause::Adapter, more.tx_dropped);
+        }
+    }
+
+    /// By how much the counters of a link and those of its qdisc grew.
+    fn grown_of(&mut self, place: Place, link: &Link, ours: bool) -> (LinkCounters, u64) {
+        let Some(counters) = link.counters else { return Default::default() };
+        let qdisc = link.qdisc.as_ref().map_or(0, |qdisc| qdisc.drops);
+        let now = Counted { index: link.index, counters, qdisc };
+        let last = self.links.insert(place, now);
+        (now.since(last, ours), now.qdisc_since(last))
+    }
+
+    fn feed_rules(
+        &mut self,
+        have: &Have,
+        links: &BTreeMap<u32, &Link>,
+        ends: &Ends<'_>,
+        seen: Option<Instant>,
+    ) {
         let ours = |rule: &Rule| ends.contains_key(&rule.source) || ends.contains_key(&rule.destination);
         let mut now: Vec<Reading> = have
             .rules
@@ -149,14 +258,14 @@ impl Totals {
         // A bus with 100 members has 20,000 rules, and a vector that grew has up to twice the space.
         now.shrink_to_fit();
         self.rules = now;
-        self.add(&ways, ends);
+        self.add(&ways, ends, seen);
     }
 
     /// Adds the increments of each direction between two ends, in the order of `ways`.
     ///
     /// An outgoing frame is handled by one rule per receiving end, so the destination with the highest count shows the
     /// number of frames.
-    fn add(&mut self, ways: &[(u32, u32, Count)], ends: &BTreeMap<u32, End>) {
+    fn add(&mut self, ways: &[(u32, u32, Count)], ends: &Ends<'_>, seen: Option<Instant>) {
         for from in ways.chunk_by(|one, other| one.0 == other.0) {
             let mut out = Count::default();
             for way in from.chunk_by(|one, other| one.1 == other.1) {
@@ -164,11 +273,12 @@ impl Totals {
                 let dropped: u64 = way.iter().map(|(.., count)| count.dropped).sum();
                 out.handled = out.handled.max(handled);
                 out.dropped += dropped;
-                if let Some(end) = ends.get(&way[0].1) {
+                if let Some((end, network)) = ends.get(&way[0].1) {
                     self.entry(end).frames_in.add(Count { handled, dropped });
+                    self.losses.add(network, end, Direction::In, LossCause::Rule, dropped, seen);
                 }
             }
-            if let Some(end) = ends.get(&from[0].0) {
+            if let Some((end, _)) = ends.get(&from[0].0) {
                 self.entry(end).frames_out.add(out);
             }
         }

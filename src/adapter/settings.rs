@@ -247,6 +247,7 @@ mod tests {
             txqueuelen: 10,
             controller: Some(Box::new(controller)),
             qdisc: None,
+            counters: None,
         }
     }
 

@@ -10,7 +10,8 @@ use crate::{
     error::Error,
     health::{Component, HealthReport},
     manager::{Depth, Manager},
-    status::{BusStatus, Count, Traffic},
+    network::Ownership,
+    status::{BusStatus, Count, Direction, LossCause, Traffic},
 };
 
 /// All metrics as text. May block for as long as the kernel does.
@@ -43,6 +44,11 @@ pub(super) fn text(manager: &Manager, health: &HealthReport) -> Result<String, E
         "frames_dropped",
         "Frames that can-gw could not deliver because the destination was down or refused them",
         frames(&buses, |count| count.dropped),
+    );
+    registry.register(
+        "frames_lost",
+        "Frames that were lost on their way to a member (in) or from it (out), by cause. What a program's own socket loses is not among them",
+        losses(&buses),
     );
     for (name, help, series) in adapters(&buses) {
         registry.register(name, help, series);
@@ -144,25 +150,61 @@ fn with(labels: &Labels, name: &'static str, value: &str) -> Labels {
     [labels.as_slice(), &[(name, value.to_owned())]].concat()
 }
 
-/// Two series per member, and two for the hub, which has no endpoint.
+/// Two series per end.
 fn frames(buses: &[BusStatus], pick: impl Fn(Count) -> u64) -> Series {
-    let mut samples = Vec::new();
-    let mut add = |labels: &Labels, traffic: Traffic| {
-        for (direction, count) in [("in", traffic.frames_in), ("out", traffic.frames_out)] {
-            samples.push((with(labels, "direction", direction), pick(count)));
-        }
+    let series = |(labels, traffic, _): (Labels, Traffic, Possible)| {
+        [("in", traffic.frames_in), ("out", traffic.frames_out)]
+            .map(|(direction, count)| (with(&labels, "direction", direction), pick(count)))
     };
-    for bus in buses {
+    Series { kind: MetricType::Counter, samples: ends(buses).flat_map(series).collect() }
+}
+
+/// One series per end, direction and cause that is possible there.
+fn losses(buses: &[BusStatus]) -> Series {
+    let series = |(labels, traffic, possible): (Labels, Traffic, Possible)| {
+        possible.iter().map(move |(direction, cause)| {
+            let lost = match direction {
+                Direction::In => traffic.lost_in,
+                Direction::Out => traffic.lost_out,
+            };
+            let labels = with(&with(&labels, "direction", direction.as_str()), "cause", cause.as_str());
+            (labels, lost.of(*cause))
+        })
+    };
+    Series { kind: MetricType::Counter, samples: ends(buses).flat_map(series).collect() }
+}
+
+type Possible = &'static [(Direction, LossCause)];
+const OF_MEMBERS: Possible = &[
+    (Direction::In, LossCause::Rule),
+    (Direction::In, LossCause::Down),
+    (Direction::In, LossCause::Backlog),
+    (Direction::Out, LossCause::Down),
+    (Direction::Out, LossCause::Qdisc),
+    (Direction::Out, LossCause::Backlog),
+];
+const OF_HUBS: Possible = &[(Direction::In, LossCause::Rule), (Direction::In, LossCause::Backlog)];
+const OF_ADAPTERS: Possible = &[
+    (Direction::In, LossCause::Rule),
+    (Direction::In, LossCause::Backlog),
+    (Direction::In, LossCause::Adapter),
+    (Direction::Out, LossCause::Adapter),
+];
+
+/// The ends of all buses with how frames can be lost there. A hub has no endpoint.
+fn ends(buses: &[BusStatus]) -> impl Iterator<Item = (Labels, Traffic, Possible)> {
+    buses.iter().flat_map(|bus| {
         let of_bus = labels_of(bus);
-        add(&with(&of_bus, "interface", &bus.hub), bus.traffic);
-        for member in &bus.members {
+        let possible = if bus.owner == Ownership::Owned { OF_HUBS } else { OF_ADAPTERS };
+        let hub = (with(&of_bus, "interface", &bus.hub), bus.traffic, possible);
+        let members = bus.members.iter().map(move |member| {
             let of_member = [
                 ("endpoint", member.endpoint.short().to_owned()),
                 ("container", member.container.clone().unwrap_or_default()),
                 ("interface", member.interface.clone()),
             ];
-            add(&[of_bus.as_slice(), &of_member].concat(), member.traffic);
-        }
-    }
-    Series { kind: MetricType::Counter, samples }
+            ([of_bus.as_slice(), &of_member].concat(), member.traffic, OF_MEMBERS)
+        });
+        std::iter::once(hub).chain(members)
+    })
 }

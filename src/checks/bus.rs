@@ -1,6 +1,6 @@
 //! The state of a bus and its adapter as found by a survey: the same verdict for doctor and health.
 
-use super::{Finding, Group, Level, Remedy};
+use super::{Finding, Group, Level, Remedy, losses};
 use crate::{
     network::Ownership,
     status::{BusStatus, MemberStatus},
@@ -15,7 +15,7 @@ pub fn bus(bus: &BusStatus) -> Finding {
     first.unwrap_or_else(|| match bus.adapter_problems.first() {
         Some(problem) if bus.blocked => about_bus(bus, Level::Error, problem.clone()),
         Some(problem) => about_bus(bus, Level::Warning, problem.clone()),
-        None => sound(bus),
+        None => losses::losing(bus).unwrap_or_else(|| sound(bus)),
     })
 }
 
@@ -179,6 +179,7 @@ mod tests {
             adapter_problems: vec![],
             fixes: BTreeMap::new(),
             blocked: false,
+            losses: Vec::new(),
             heals: 0,
             traffic: Traffic::default(),
             members: vec![],

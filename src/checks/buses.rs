@@ -1,13 +1,9 @@
-//! Each bus: is it in the desired state, how is its adapter, does a member lose frames.
+//! Each bus: is it in the desired state, how is its adapter, has it lost frames.
 //!
-//! Compares two snapshots taken a moment apart: what Docker is just doing looks like a fault in one of them only, and a
-//! counter matters only if it grows.
+//! Compares two snapshots taken a moment apart: what Docker is just doing looks like a fault in one of them only.
 
-use super::{
-    Finding, Group, Level,
-    bus::{self, called},
-};
-use crate::status::{BusStatus, MemberStatus, Status};
+use super::{Finding, Group, Level, bus, losses};
+use crate::status::{BusStatus, Status};
 
 const GROUP: Group = Group::Buses;
 
@@ -44,32 +40,11 @@ pub fn of_bus(before: &BusStatus, now: &BusStatus) -> Vec<Finding> {
     let mut findings: Vec<Finding> = bus::missing(now).into_iter().collect();
     findings.extend(bus::problems(now).into_iter().map(on_bus));
     findings.extend(bus::adapter(now).map(on_bus));
-    findings.extend(now.members.iter().filter_map(|member| losing(name, before, member)));
+    findings.extend(losses::lost(now));
     if findings.iter().all(|finding| finding.level == Level::Pass) {
         findings.insert(0, bus::sound(now));
     }
     findings.into_iter().map(|finding| finding.about(name)).collect()
-}
-
-/// Checks whether frames to a member are being lost.
-fn losing(bus: &str, before: &BusStatus, now: &MemberStatus) -> Option<Finding> {
-    let earlier = before.members.iter().find(|earlier| earlier.endpoint == now.endpoint)?;
-    let lost = now.traffic.frames_in.dropped.saturating_sub(earlier.traffic.frames_in.dropped);
-    if lost == 0 {
-        return None;
-    }
-    let who = called(now);
-    let sentence = format!(
-        "bus {bus}: {lost} frames to {who} were dropped in the last second: its interface {} is down or refuses them",
-        now.interface
-    );
-    let hint = match &now.container {
-        Some(container) => {
-            format!("see `docker exec {container} ip -statistics link show {}`", now.interface)
-        }
-        None => "`cangw -L` shows the rules and their `dropped` counters".to_owned(),
-    };
-    Some(Finding::warning(GROUP, "dropped-frames", sentence).hint(hint))
 }
 
 #[cfg(test)]
@@ -173,14 +148,34 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_are_being_lost_are_a_warning() {
-        let before = bus(json!({}));
-        let mut now = before.clone();
-        now.members[0].traffic.frames_in.dropped = 12;
-        let [finding] = &of_bus(&before, &now)[..] else { panic!("one") };
+    fn lost_frames_are_a_warning_for_as_long_as_they_are_known() {
+        let loss = |frames: u64, direction: &str, cause: &str, ago: Option<u64>| {
+            json!({"endpoint": "b2".repeat(32), "container": "ecu1", "interface": "can0", "direction": direction,
+                "cause": cause, "frames": frames, "last_seen": ago.map(|_| "2026-11-26T12:00:00.000Z"), "last_seen_s": ago})
+        };
+        let losing = bus(
+            json!({"losses": [loss(349, "in", "backlog", Some(12)), loss(77, "out", "backlog", Some(700)), loss(5, "in", "rule", None)]}),
+        );
+        let finding = one(&losing);
         assert_eq!((finding.check.as_str(), finding.level), ("dropped-frames", Level::Warning));
-        assert!(finding.sentence.contains("12 frames to ecu1"), "{}", finding.sentence);
-        assert_eq!(one(&now).level, Level::Pass, "lost earlier");
+        assert_eq!(
+            finding.sentence,
+            "bus garage has lost frames, 431 so far: 5 to ecu1 (the destination was down or its queue was full), 349 to ecu1, 77 from ecu1 (the kernel's backlog was full); last seen at 2026-11-26T12:00:00.000Z, 12 s ago"
+        );
+        assert!(finding.hint.as_ref().is_some_and(|hint| hint.contains("netdev_max_backlog")), "{finding:?}");
+        // Health forgets what stopped.
+        let health = bus::bus(&losing);
+        assert_eq!(health.level, Level::Warning);
+        assert!(
+            health.sentence.starts_with("bus garage loses frames, 349 so far: 349 to ecu1"),
+            "{health:?}"
+        );
+        let quiet =
+            bus(json!({"losses": [loss(349, "in", "backlog", Some(120)), loss(5, "in", "rule", None)]}));
+        assert_eq!(bus::bus(&quiet).level, Level::Pass);
+        assert_eq!(one(&quiet).level, Level::Warning);
+        let earlier = one(&bus(json!({"losses": [loss(5, "in", "rule", None)]})));
+        assert!(earlier.sentence.ends_with("before canhub started"), "{earlier:?}");
     }
 
     #[test]

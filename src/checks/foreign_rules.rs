@@ -134,6 +134,7 @@ mod tests {
             txqueuelen: 1000,
             controller: None,
             qdisc: None,
+            counters: None,
         }
     }
 

@@ -14,6 +14,7 @@ mod files;
 mod finding;
 pub mod foreign_rules;
 pub mod leftovers;
+mod losses;
 pub mod modules;
 mod networks;
 mod packages;

@@ -20,6 +20,10 @@ const SAMPLE: Duration = Duration::from_secs(1);
 const CLEAR: &str = "\x1b[H\x1b[J";
 
 /// Show all buses
+///
+/// LOST counts frames to and from a member that the kernel lost: the destination was down or its queue full, the
+/// backlog was full, or the adapter dropped them. Lines marked ! say which. What a program's own socket loses because
+/// the program reads too slowly is visible only to that program (SO_RXQ_OVFL).
 #[derive(Debug, Args)]
 pub(super) struct StatusCommand {
     /// Refresh every second until Ctrl-C

@@ -37,6 +37,8 @@ pub enum Kind {
     AdapterAppeared,
     /// An adapter went bus-off.
     BusOff,
+    /// Frames from or to an end of a bus were lost; told at most once a minute per end.
+    FramesLost,
     /// CreateNetwork.
     NetworkCreated,
     /// DeleteNetwork.
@@ -70,6 +72,7 @@ impl Kind {
             Self::AdapterVanished => "adapter vanished",
             Self::AdapterAppeared => "healed: the adapter appeared and carries its bus",
             Self::BusOff => "adapter went bus-off after too many errors",
+            Self::FramesLost => "frames lost",
             Self::NetworkCreated => "network created",
             Self::NetworkDeleted => "network deleted",
             Self::Joined => "joined",
@@ -118,6 +121,9 @@ pub struct Event {
     /// The repair.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub did: Option<String>,
+    /// How many frames.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames: Option<u64>,
     /// How many times in a row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
@@ -144,6 +150,7 @@ impl Event {
             to: None,
             reason: None,
             did: None,
+            frames: None,
             times: None,
             took_us: None,
             err: None,
@@ -217,6 +224,7 @@ impl Event {
                     to = self.to.map(HealthStatus::as_str),
                     reason,
                     did = self.did.as_deref().map(field::display),
+                    frames = self.frames,
                     times = self.times,
                     took_us = self.took_us,
                     err = self.err.as_deref().map(field::display),
@@ -229,6 +237,7 @@ impl Event {
             | Kind::KeepsComingBack
             | Kind::Problem
             | Kind::AdapterVanished
+            | Kind::FramesLost
             | Kind::BusOff => line!(warn),
             Kind::StatusChanged if self.to > self.from => line!(warn),
             _ => line!(info),

@@ -262,6 +262,7 @@ async fn until_trouble(trouble: &mut Reader) {
                     | Kind::AdapterVanished
                     | Kind::AdapterAppeared
                     | Kind::BusOff
+                    | Kind::FramesLost
                     | Kind::HealFailed
                     | Kind::KeepsComingBack
                     | Kind::NetworkCreated

@@ -176,6 +176,7 @@ pub(super) fn parse(message_type: u16, payload: &[u8]) -> Option<Link> {
         txqueuelen,
         controller: info.controller.map(Box::new),
         qdisc,
+        counters: None,
     })
 }
 

@@ -12,8 +12,8 @@ use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE, NetlinkSerializable};
 
 use super::{
-    ControllerChange, Gauge, Identity, Inside, Kernel, KernelError, Link, LinkChange, Pace, PairSpec,
-    Refusal, Result, Rule, RuleStatus, cangw, controller, identity,
+    ControllerChange, Gauge, Identity, Inside, Kernel, KernelError, Link, LinkChange, LinkCounters, Pace,
+    PairSpec, Refusal, Result, Rule, RuleStatus, cangw, controller, counters, identity,
     link::{self, PairIndices},
     mark::Mark,
     module, namespace, netns, qdisc,
@@ -77,6 +77,10 @@ impl Kernel for Linux {
     fn link_named(&self, name: &IfName) -> Result<Option<Link>> {
         let found = self.sockets.with(|socket| socket.get_one(link::get(name), link::parse))?;
         Ok(self.mark.read(found.into_iter().collect()).pop())
+    }
+
+    fn counters(&self) -> Result<Vec<(u32, LinkCounters)>> {
+        self.sockets.with(counters::all)
     }
 
     fn rules(&self) -> Result<Vec<RuleStatus>> {
@@ -225,10 +229,11 @@ fn change_inside(sandbox: OwnedFd, messages: Vec<RouteNetlinkMessage>) -> Result
     netns::run_in(sandbox, || change_all(&mut RouteSocket::open()?, messages))
 }
 
-/// All links of the current thread's namespace, with their qdiscs.
+/// All links of the current thread's namespace, with their qdiscs and counters.
 fn links_inside() -> Result<Vec<Link>> {
     let mut socket = RouteSocket::open()?;
-    let links = socket.dump(link::list(), link::parse)?;
+    let mut links = socket.dump(link::list(), link::parse)?;
+    counters::complete(&mut socket, &mut links);
     qdisc::complete(&mut socket, links)
 }
 

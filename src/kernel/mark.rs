@@ -70,6 +70,7 @@ mod tests {
             txqueuelen: 1000,
             controller: None,
             qdisc: None,
+            counters: None,
         };
         let link = mark.read(vec![link]).remove(0);
         (link.kind, link.alias)

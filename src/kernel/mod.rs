@@ -11,6 +11,7 @@
 
 mod cangw;
 mod controller;
+mod counters;
 mod disk;
 pub mod fake;
 mod identity;
@@ -80,6 +81,47 @@ pub struct Link {
     pub controller: Option<Box<Controller>>,
     /// The root qdisc, if it is not one of the kernel's defaults. On the host only its kind is read.
     pub qdisc: Option<Qdisc>,
+    /// Frames that it received, sent and lost, if they were read.
+    pub counters: Option<LinkCounters>,
+}
+
+/// The counters of an interface since it was created (`struct rtnl_link_stats64`), as far as they tell of lost frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LinkCounters {
+    /// Frames received.
+    pub rx_packets: u64,
+    /// Frames sent.
+    pub tx_packets: u64,
+    /// Frames that arrived and were not received: the backlog was full or, on an adapter, the driver had no memory.
+    pub rx_dropped: u64,
+    /// Frames that were not sent: the other end was down or, on an adapter, the driver refused them.
+    pub tx_dropped: u64,
+    /// Frames that a controller overwrote before its driver read them.
+    pub rx_overruns: u64,
+}
+
+impl LinkCounters {
+    fn each(&self) -> [u64; 5] {
+        [self.rx_packets, self.tx_packets, self.rx_dropped, self.tx_dropped, self.rx_overruns]
+    }
+
+    /// Whether these are the counters of a link that was created after `last` was read. A single counter that fell has
+    /// wrapped: on 32-bit machines most of them have 32 bits.
+    pub(crate) fn restarted(&self, last: &Self) -> bool {
+        let pairs = || self.each().into_iter().zip(last.each());
+        pairs().any(|(now, last)| now < last) && pairs().all(|(now, last)| now <= last)
+    }
+
+    /// What was counted since `last`.
+    pub(crate) fn minus(&self, last: &Self) -> Self {
+        Self {
+            rx_packets: self.rx_packets.saturating_sub(last.rx_packets),
+            tx_packets: self.tx_packets.saturating_sub(last.tx_packets),
+            rx_dropped: self.rx_dropped.saturating_sub(last.rx_dropped),
+            tx_dropped: self.tx_dropped.saturating_sub(last.tx_dropped),
+            rx_overruns: self.rx_overruns.saturating_sub(last.rx_overruns),
+        }
+    }
 }
 
 /// The kinds of interfaces that matter to canhub.
@@ -204,6 +246,9 @@ pub trait Kernel: Send + Sync + 'static {
     fn link_named(&self, name: &IfName) -> Result<Option<Link>> {
         Ok(self.links()?.into_iter().find(|link| link.name == name.as_str()))
     }
+
+    /// The counters of the host's links, by index.
+    fn counters(&self) -> Result<Vec<(u32, LinkCounters)>>;
 
     /// All can-gw rules of the host's namespace. Empty if can-gw is not loaded.
     fn rules(&self) -> Result<Vec<RuleStatus>>;

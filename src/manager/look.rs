@@ -3,13 +3,18 @@
 //! Each sandbox and each adapter has its own result: if one cannot be read, it is a problem of its member or bus, and
 //! all others are planned and healed.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use tracing::debug;
 
 use super::Manager;
 use crate::{
     adapter::Adapter,
     error::{Error, Listed},
-    kernel::{Identity, Inside, Kernel, KernelError, LinkKind},
+    kernel::{Identity, Inside, Kernel, KernelError, LinkCounters, LinkKind},
     network::Hub,
     plan::{Have, Plan, Rules, Sandbox, Scope, Want, plan},
 };
@@ -54,10 +59,24 @@ impl Manager {
         let begun = Instant::now();
         let mut have = self.look_at_host(want.hubs())?;
         have.rules = read_rules(&*self.kernel);
+        self.read_counters(&mut have);
         if let Rules::Read(_) = have.rules {
             self.frames.lock().feed(want, &have, begun..Instant::now());
         }
         Ok(have)
+    }
+
+    /// Fills in the counters of the host's links. Without them nothing is planned differently.
+    fn read_counters(&self, have: &mut Have) {
+        match self.kernel.counters() {
+            Ok(counters) => {
+                let counters: BTreeMap<u32, LinkCounters> = counters.into_iter().collect();
+                for link in &mut have.links {
+                    link.counters = counters.get(&link.index).copied();
+                }
+            }
+            Err(err) => debug!(%err, "could not read the counters of the links"),
+        }
     }
 
     /// Reads the host, all rules, and the sandboxes of the desired state.
@@ -66,10 +85,12 @@ impl Manager {
     /// As [`look_at_host`](Self::look_at_host).
     pub(crate) fn look(&self, want: &Want) -> Result<Have, Error> {
         let mut have = self.look_at_rules(want)?;
+        let begun = Instant::now();
         let members = want.buses.iter().flat_map(|bus| &bus.members);
         let paths = members.map(|member| member.sandbox.as_path()).collect();
         let read = self.kernel.look_into(paths).into_iter();
         have.sandboxes = read.map(|(path, inside)| (path, sandbox(inside))).collect();
+        self.frames.lock().feed_sandboxes(want, &have, begun..Instant::now());
         Ok(have)
     }
 

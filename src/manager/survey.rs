@@ -2,7 +2,10 @@
 //!
 //! Reads the kernel without the model's lock, like the reconcile loop, and uses the same planner.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use super::Manager;
 use crate::{
@@ -17,12 +20,12 @@ use crate::{
     traffic::{End, Faults, Totals, hub_of},
 };
 
-/// How much to read.
+/// How much to find out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Links and rules, for the frame counts. Finds neither steps nor problems.
+    /// Only the frame counts. Finds neither steps nor problems.
     Frames,
-    /// Also the sandboxes, for a full plan.
+    /// Also the differences from the desired state, by a full plan.
     Everything,
 }
 
@@ -62,10 +65,7 @@ impl Manager {
                 let model = self.model();
                 (model.want(), model.generation(), self.outline(&model))
             };
-            let mut have = match depth {
-                Depth::Frames => self.look_at_rules(&want)?,
-                Depth::Everything => self.look(&want)?,
-            };
+            let mut have = self.look(&want)?;
             let mut plan = match depth {
                 Depth::Frames => Plan::default(),
                 Depth::Everything => self.plan(&want, &mut have, Scope::Everything),
@@ -78,6 +78,7 @@ impl Manager {
                 continue;
             }
             self.leave_shares(self.model().shares_version(), &want, &mut plan);
+            self.tell_losses();
             let totals = self.frames.lock();
             // Both are ordered by network ID.
             buses.iter_mut().zip(want.hubs()).for_each(|(bus, hub)| fill(bus, hub, &have, &totals));
@@ -119,6 +120,7 @@ impl Manager {
                 adapter_problems: Vec::new(),
                 fixes: BTreeMap::new(),
                 blocked: false,
+                losses: Vec::new(),
                 heals: self.events.heals_of_network(&network.id),
                 traffic: Traffic::default(),
                 members: members.remove(&network.id).unwrap_or_default(),
@@ -134,6 +136,7 @@ fn fill(bus: &mut BusStatus, hub: &Hub, have: &Have, totals: &Totals) {
     let away = |adapter| link.is_none() && unread_adapter(adapter, have).is_none();
     bus.waiting = matches!(hub, Hub::Adapter(adapter) if away(adapter));
     bus.traffic = totals.of(&End::Hub(bus.network.clone()));
+    bus.losses = totals.losses().of_network(&bus.network, Instant::now());
     bus.adapter = link.and_then(|link| adapter(link, totals.faults(&bus.network)));
     for member in &mut bus.members {
         member.traffic = totals.of(&End::Member(member.endpoint.clone()));

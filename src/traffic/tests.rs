@@ -47,6 +47,7 @@ fn link(index: u32, name: &str, kind: LinkKind) -> Link {
         txqueuelen: 1000,
         controller: None,
         qdisc: None,
+        counters: Some(Default::default()),
     }
 }
 

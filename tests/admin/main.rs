@@ -24,6 +24,7 @@ mod events;
 mod gate;
 mod heal;
 mod health;
+mod losses;
 mod metrics;
 mod monitoring;
 mod openapi;

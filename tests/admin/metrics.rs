@@ -45,6 +45,7 @@ fn metrics_are_strictly_valid_openmetrics() {
         ("canhub_members", "gauge"),
         ("canhub_frames_handled", "counter"),
         ("canhub_frames_dropped", "counter"),
+        ("canhub_frames_lost", "counter"),
         ("canhub_health", "gauge"),
         ("canhub_health_component", "gauge"),
     ] {

@@ -139,7 +139,7 @@ fn the_alerts_use_only_existing_metrics() {
         let named: Vec<String> = between(alert, "{{ $labels.", "}}");
         assert_eq!(faults(&told, expr, &named), Vec::<String>::new(), "{expr}");
     }
-    for about in ["Down", "Unhealthy", "Problem", "HealsKeepComing", "FramesDropped", "AuditOld"] {
+    for about in ["Down", "Unhealthy", "Problem", "HealsKeepComing", "FramesLost", "AuditOld"] {
         assert!(alerts.iter().any(|alert| alert.lines().next().unwrap().contains(about)), "{about}");
     }
     for state in ["waiting", "bus-off", "error-passive"] {

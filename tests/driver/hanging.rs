@@ -15,8 +15,8 @@ use std::{
 
 use canhub::{
     kernel::{
-        ControllerChange, Gauge, Identity, Inside, Kernel, Link, LinkChange, Pace, PairIndices, PairSpec,
-        Result, Rule, RuleStatus, fake::FakeKernel,
+        ControllerChange, Gauge, Identity, Inside, Kernel, Link, LinkChange, LinkCounters, Pace, PairIndices,
+        PairSpec, Result, Rule, RuleStatus, fake::FakeKernel,
     },
     names::IfName,
 };
@@ -93,6 +93,10 @@ impl Kernel for Hanging {
 
     fn ensure_gateway(&self) -> Result<()> {
         self.kernel.ensure_gateway()
+    }
+
+    fn counters(&self) -> Result<Vec<(u32, LinkCounters)>> {
+        self.kernel.counters()
     }
 
     fn rules(&self) -> Result<Vec<RuleStatus>> {

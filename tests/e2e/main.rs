@@ -40,6 +40,7 @@ mod kernel;
 mod late;
 mod lifecycle;
 mod live_restore;
+mod losses;
 mod names;
 mod reboot;
 mod restart;

@@ -10,8 +10,11 @@ use crate::{
     clock::roughly,
     endpoint::Stage,
     network::Ownership,
-    status::{AdapterStatus, BusStatus, Count, MemberStatus, Status, Traffic},
+    status::{AdapterStatus, BusStatus, Count, Loss, MemberStatus, Status, Traffic},
 };
+
+/// This many losses per bus are shown.
+const LOSSES: usize = 5;
 
 /// Renders the status; rates are those between the two samples.
 pub(super) fn render(before: &Sample, now: &Sample) -> String {
@@ -74,6 +77,12 @@ fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> Stri
     for problem in &bus.problems {
         text += &wrap("  ! ", problem);
     }
+    for loss in bus.losses.iter().take(LOSSES) {
+        text += &wrap("  ! ", &lost(loss));
+    }
+    if let more @ 1.. = bus.losses.len().saturating_sub(LOSSES) {
+        text += &format!("  ! and {more} more losses: canhub status --json\n");
+    }
     let paced = bus.members.iter().any(|member| member.rate.is_some());
     let row = |columns: [&str; 6], pace: &str| row(columns, paced.then_some(pace));
     text += &row(["CONTAINER", "INTERFACE", "IN/s", "OUT/s", "LOST", "HEALS"], "PACE");
@@ -111,6 +120,16 @@ fn controller(adapter: &AdapterStatus) -> String {
     )
 }
 
+/// Whose frames were lost, why, and when the last one was.
+fn lost(loss: &Loss) -> String {
+    let last = match loss.last_seen_s {
+        Some(ago) => format!("last seen {} ago", roughly(Duration::from_secs(ago))),
+        None => "before canhub started".to_owned(),
+    };
+    let (direction, who, cause) = (loss.direction.preposition(), loss.who(), loss.cause.sentence());
+    format!("{} frames {direction} {who} were lost: {cause}; {last}", loss.frames)
+}
+
 fn who(member: &MemberStatus) -> String {
     let name = member.container.clone().unwrap_or_else(|| format!("endpoint {}", member.endpoint.short()));
     match member.stage {
@@ -140,7 +159,7 @@ fn rates(before: Option<Traffic>, now: Traffic, seconds: f64) -> [String; 3] {
     [
         rate(before.map(|old| old.frames_in), now.frames_in),
         rate(before.map(|old| old.frames_out), now.frames_out),
-        short(now.frames_in.dropped),
+        short(now.lost_in.total() + now.lost_out.total()),
     ]
 }
 
@@ -157,11 +176,14 @@ mod tests {
     use std::{collections::BTreeMap, time::Instant};
 
     use super::*;
+    use crate::status::{Direction, LossCause, Lost};
 
     fn traffic(inward: u64, out: u64, lost: u64) -> Traffic {
         Traffic {
             frames_in: Count { handled: inward, dropped: lost },
             frames_out: Count { handled: out, dropped: 0 },
+            lost_in: Lost { rule: lost, ..Lost::default() },
+            lost_out: Lost::default(),
         }
     }
 
@@ -182,6 +204,7 @@ mod tests {
             fixes: BTreeMap::new(),
             blocked: false,
             heals: 3,
+            losses: vec![],
             traffic: Traffic::default(),
             members,
         }
@@ -245,6 +268,32 @@ mod tests {
         );
         assert!(text.contains("\n  door                  can0              500k "), "{text}");
         assert!(text.contains("\n  lock                  can0               off "), "{text}");
+    }
+
+    #[test]
+    fn a_loss_says_whose_frames_why_and_when() {
+        let loss = |direction, cause, last_seen_s| Loss {
+            endpoint: None,
+            container: Some("door".into()),
+            interface: "can0".into(),
+            direction,
+            cause,
+            frames: 39,
+            last_seen: None,
+            last_seen_s,
+        };
+        let losses = vec![
+            loss(Direction::In, LossCause::Backlog, Some(12)),
+            loss(Direction::Out, LossCause::Down, None),
+        ];
+        let body = BusStatus { losses, ..bus("body", vec![]) };
+        let text = render(&sample(vec![body.clone()], 0), &sample(vec![body], 1));
+        for line in [
+            "  ! 39 frames to door were lost: the kernel's backlog was full; last seen 12 s\n    ago\n",
+            "  ! 39 frames from door were lost: the other end of the pair was down; before\n    canhub started\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 
     #[test]

@@ -14,8 +14,8 @@ use super::{
 use crate::{
     kernel::{
         BusState, CAN_MTU, CANFD_MTU, CANXL_MTU, Controller, ControllerChange, Gauge, Identity, Inside,
-        Kernel, Link, LinkChange, LinkKind, Modes, Pace, PairIndices, PairSpec, Qdisc, Result, Rule,
-        RuleFlags, RuleStatus, Timing,
+        Kernel, Link, LinkChange, LinkCounters, LinkKind, Modes, Pace, PairIndices, PairSpec, Qdisc, Result,
+        Rule, RuleFlags, RuleStatus, Timing,
     },
     names::IfName,
 };
@@ -27,6 +27,10 @@ impl Kernel for FakeKernel {
 
     fn links(&self) -> Result<Vec<Link>> {
         self.change(|world| Ok(world.inside(&None).cloned().collect()))
+    }
+
+    fn counters(&self) -> Result<Vec<(u32, LinkCounters)>> {
+        Ok(self.world.lock().inside(&None).filter_map(|link| Some((link.index, link.counters?))).collect())
     }
 
     fn rules(&self) -> Result<Vec<RuleStatus>> {

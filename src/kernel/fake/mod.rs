@@ -21,7 +21,9 @@ use parking_lot::Mutex;
 
 pub use frames::{Deliveries, Frame};
 
-use super::{BusState, CAN_MTU, CANFD_MTU, Controller, Cookie, Identity, Link, LinkKind, Result, Rule};
+use super::{
+    BusState, CAN_MTU, CANFD_MTU, Controller, Cookie, Identity, Link, LinkCounters, LinkKind, Result, Rule,
+};
 use frames::Journey;
 use world::{Standing, World, new_link};
 
@@ -150,6 +152,13 @@ impl FakeKernel {
     /// Who receives a frame that an adapter receives from its bus. No counter changes.
     pub fn deliveries_from_wire(&self, adapter: u32, frame: Frame) -> Deliveries {
         self.world.lock().received_from_wire(adapter, frame).deliveries
+    }
+
+    /// Sets the counters of a link on the host or in a sandbox.
+    pub fn count(&self, sandbox: Option<&Path>, index: u32, counters: LinkCounters) {
+        if let Some(link) = self.world.lock().links.get_mut(&(sandbox.map(Path::to_owned), index)) {
+            link.counters = Some(counters);
+        }
     }
 
     /// Sends frames from a socket at the far side of a host link; the rules count them.

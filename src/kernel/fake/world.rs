@@ -166,5 +166,6 @@ pub(super) fn new_link(index: u32, name: &str, kind: LinkKind, mtu: u32, alias: 
         txqueuelen: 1000,
         controller: None,
         qdisc: None,
+        counters: Some(Default::default()),
     }
 }

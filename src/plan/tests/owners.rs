@@ -15,6 +15,7 @@ fn link(index: u32, name: &str, kind: LinkKind, alias: Option<String>) -> Link {
         txqueuelen: 1000,
         controller: None,
         qdisc: None,
+        counters: None,
     }
 }
 

@@ -144,6 +144,24 @@ impl Machine {
         ));
     }
 
+    /// What was lost stays known for as long as the network is: it is made anew when the row ends.
+    pub fn forgets_after(&self) {
+        let Network { name, .. } = &self.bus;
+        let ecus: Vec<&str> = self.ecus.iter().map(|ecu| ecu.name.as_str()).collect();
+        let each = |verb: &str| -> String {
+            ecus.iter().map(|ecu| format!("docker network {verb} {name} {ecu} && ")).collect()
+        };
+        let make = format!(
+            "docker network create -d {} --ipam-driver null -o hub={HUB} -o heal=off {name}",
+            canhub::driver()
+        );
+        self.undo(&format!(
+            "{}docker network rm {name} && {make} && {}true",
+            each("disconnect --force"),
+            each("connect")
+        ));
+    }
+
     /// Stops canhub until the row ends.
     pub fn without_canhub(&self) {
         self.undo("systemctl start canhub.socket && systemctl start canhub");

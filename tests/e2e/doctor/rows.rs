@@ -47,11 +47,12 @@ pub const ROWS: &[Row] = &[
         name: "a container's host end is down while frames flow, healing off",
         check: "dropped-frames",
         level: "warning",
-        words: &["frames to", "were dropped"],
+        words: &["has lost frames", "the destination was down", "last seen"],
         fix: "statistics",
         also: &["bus"],
         by: By::Person,
         broken: |machine| {
+            machine.forgets_after();
             machine.heals_after();
             let line = format!("ip link set {} down", machine.host_end());
             machine.does(&line, "true");
