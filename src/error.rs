@@ -31,7 +31,7 @@ pub enum Error {
         source: KernelError,
     },
     /// A record could not be written to the state folder.
-    #[error("cannot write {}: {source}; free some space, fix the permissions, or choose another folder with --state-dir", .path.display())]
+    #[error("cannot write {}: {source}; free some space, fix the permissions, restart canhub if someone deleted the folder, or choose another folder with --state-dir", .path.display())]
     State {
         /// Which file.
         path: PathBuf,

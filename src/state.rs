@@ -131,6 +131,11 @@ impl Store {
         matches!(read::<Document>(&self.state_file()), Ok(Some(document)) if document.version == VERSION)
     }
 
+    /// Whether there is no networks' file: nothing was saved yet, or someone deleted it.
+    pub fn is_missing(&self) -> bool {
+        fs::symlink_metadata(self.state_file()).is_err_and(|err| err.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Writes all networks. They are on disk when this returns.
     ///
     /// # Errors

@@ -13,11 +13,18 @@ use crate::{
 const LITTLE: u64 = 256 << 10;
 const CHECK: &str = "records";
 
-/// Checks the state folder.
-pub fn look(folder: &Path) -> Vec<Finding> {
+/// Checks the state folder. `buses` is how many the running canhub has; 0 if it does not run.
+pub fn look(folder: &Path, buses: usize) -> Vec<Finding> {
     let shown = folder.display().to_string();
     let about = |finding: Finding| vec![finding.about(shown.clone())];
     match fs::read_dir(folder) {
+        // systemd mounts the folder for canhub when it starts, so only a restart brings it back.
+        Err(err) if err.kind() == io::ErrorKind::NotFound && buses > 0 => {
+            let sentence = format!(
+                "someone deleted {shown} while canhub was running: networks cannot be created, and the existing ones do not come back after a reboot"
+            );
+            return about(Finding::error(Group::Buses, CHECK, sentence).by("systemctl restart canhub"));
+        }
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
             return about(Finding::pass(Group::Buses, CHECK, format!("no records yet in {shown}")));
         }
@@ -36,7 +43,15 @@ pub fn look(folder: &Path) -> Vec<Finding> {
         Ok(_) => {}
     }
     let mut findings: Vec<Finding> = no_room(folder).into_iter().collect();
-    let loaded = Store::observing(folder, boot_id()).load();
+    let store = Store::observing(folder, boot_id());
+    if buses > 0 && store.is_missing() {
+        let sentence =
+            format!("someone deleted {shown}/state.json: the networks do not come back after a reboot");
+        findings.push(
+            Finding::error(Group::Buses, CHECK, sentence).by("canhub doctor --fix").by_doctor(Remedy::Heal),
+        );
+    }
+    let loaded = store.load();
     if let Some(why) = loaded.unread {
         let sentence =
             format!("{why}: canhub keeps the file and retries; networks cannot be created until then");
@@ -115,19 +130,28 @@ mod tests {
     #[test]
     fn readable_records_pass_and_garbage_does_not() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(look(&dir.path().join("none"))[0].level, Level::Pass);
-        assert_eq!(look(dir.path())[0].level, Level::Pass);
+        assert_eq!(look(&dir.path().join("none"), 0)[0].level, Level::Pass);
+        assert_eq!(look(dir.path(), 0)[0].level, Level::Pass);
         fs::write(dir.path().join("state.json"), "{\"version\":").unwrap();
-        let [finding] = &look(dir.path())[..] else { panic!("one finding") };
+        let [finding] = &look(dir.path(), 0)[..] else { panic!("one finding") };
         assert_eq!((finding.level, finding.remedy.as_ref()), (Level::Error, Some(&Remedy::Heal)));
         assert!(finding.sentence.contains("state.json") && finding.sentence.contains("EOF"), "{finding:?}");
         assert!(dir.path().join("state.json").exists(), "a check changes nothing");
     }
 
     #[test]
+    fn deleted_records_of_a_running_canhub_are_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        let [finding] = &look(&dir.path().join("none"), 1)[..] else { panic!("one finding") };
+        assert_eq!((finding.level, finding.fix.as_deref()), (Level::Error, Some("systemctl restart canhub")));
+        let [finding] = &look(dir.path(), 1)[..] else { panic!("one finding") };
+        assert_eq!((finding.level, finding.remedy.as_ref()), (Level::Error, Some(&Remedy::Heal)));
+    }
+
+    #[test]
     fn a_file_in_place_of_the_folder_is_an_error() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert_eq!(look(file.path())[0].level, Level::Error);
+        assert_eq!(look(file.path(), 0)[0].level, Level::Error);
     }
 
     #[test]

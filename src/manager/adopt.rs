@@ -16,7 +16,7 @@ use crate::{
 const UNRECORDED: &str = "it exists but has no record";
 
 impl Manager {
-    /// Repairs the records on disk: an unreadable file is renamed and rewritten, and networks that someone has added to
+    /// Repairs the records on disk: an unreadable or deleted file is rewritten, and networks that someone has added to
     /// the file are loaded.
     pub(crate) fn repair_records(&self) -> Vec<Repair> {
         let mut model = self.model.lock();
@@ -49,6 +49,10 @@ impl Manager {
             let endpoints = model.endpoints().try_for_each(|endpoint| self.store.save_endpoint(endpoint));
             let saved = endpoints.and_then(|()| self.store.save_networks(model.networks()));
             all.push(repair(warning, "rewrite the records", saved));
+        }
+        if self.is_file_deleted(&model) {
+            let saved = self.store.save_networks(model.networks());
+            all.push(repair("someone deleted the records", "rewrite the records", saved));
         }
         all
     }

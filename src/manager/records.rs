@@ -19,14 +19,14 @@ pub struct RecordsState {
 }
 
 impl Manager {
-    /// Whether all records are on disk. Retries what could not be read or saved before; otherwise it writes nothing.
-    /// May block for as long as the disk does.
+    /// Whether all records are on disk. Retries what could not be read or saved before, and replaces a deleted state file;
+    /// otherwise it writes nothing. May block for as long as the disk does.
     pub fn records(&self) -> RecordsState {
         if self.store.unread().is_some() {
             self.read_records_again(&mut self.model.lock());
         }
         let unread = self.store.unread().map(|why| (self.store.state_file(), why));
-        if unread.is_none() && !self.store.unsaved().is_empty() {
+        if unread.is_none() && (!self.store.unsaved().is_empty() || self.is_file_deleted(&self.model.lock())) {
             self.save_again();
         }
         let unsaved = self.store.unsaved().first().cloned();
@@ -50,6 +50,11 @@ impl Manager {
         let _ = self.store.save_networks(model.networks());
         self.signals.want_look();
         self.signals.want_relearn();
+    }
+
+    /// Whether the state file is gone although there are networks. Without it, they do not come back after a reboot.
+    pub(super) fn is_file_deleted(&self, model: &Model) -> bool {
+        model.networks().next().is_some() && self.store.is_missing()
     }
 
     fn save_again(&self) {

@@ -472,3 +472,17 @@ fn a_step_that_lost_a_race_is_retried_within_milliseconds_and_is_not_a_failure()
     assert_eq!(rig.look(), LookResult { healed: 2, failed: 0, pending: false });
     assert_eq!(rig.memory.next_due(), None);
 }
+
+/// Otherwise no network would come back after a reboot, and nobody would know.
+#[test]
+fn a_deleted_state_file_is_written_again() {
+    let rig = Rig::new(&[]);
+    let file = rig.dir.path().join("state.json");
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(rig.manager.records().unsaved, None);
+    assert!(file.exists());
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(rig.manager.heal().unwrap()[0].did, "rewrite the records");
+    assert_eq!(rig.restarted().manager.network_ids().len(), 1);
+    assert_eq!(rig.manager.heal().unwrap().len(), 0);
+}

@@ -52,6 +52,10 @@ impl Doctor {
         let state_dir = self.state_dir();
         let admin = self.admin.path();
         let running = asked.is_ok();
+        let buses = match &first {
+            Ok((Source::Daemon, status)) => status.buses.len(),
+            _ => 0,
+        };
         let (system, of_backlog, records, rustycan, units, in_docker, of_driver, of_buses, sockets, others) = tokio::join!(
             reading(Group::System, "kernel", files, move |files| {
                 [system::look(&files, forwards), system::privileges(&files)].concat()
@@ -61,7 +65,7 @@ impl Doctor {
             }),
             reading(Group::Buses, "records", files, {
                 let folder = state_dir.clone();
-                move |_| records::look(&folder)
+                move |_| records::look(&folder, buses)
             }),
             reading(Group::Leftovers, leftovers::RUSTYCAN, files, move |files| {
                 let known = Store::observing(state_dir, boot_id()).load().networks;
