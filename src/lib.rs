@@ -17,7 +17,7 @@
 //! | task | does | woken by |
 //! |---|---|---|
 //! | `reconcile loop` ([`reconcile::run`]) | reads everything and heals | `look_wanted`; at the latest after `--audit-interval` |
-//! | `wire shares` ([`reconcile::share_wires`]) | slows down containers that exceed an adapter's wire ([`shares`]) | `member_joined`; then 10 to 20 times per second while an adapter carries paced containers |
+//! | `wire shares` ([`reconcile::share_wires`]) | slows down containers that exceed an adapter's wire ([`shares`]) | `carried_out`; then 10 to 20 times per second while an adapter carries paced containers |
 //! | `link events` | wakes the reconcile loop on every link event | the kernel |
 //! | `Docker queries` ([`docker::run`]) | learns networks, follows renames, finds late containers and unreachable ports | `relearn_wanted`, Docker's rename events; at the latest after 5 min |
 //! | `health` ([`health::Health::watch`]) | checks the buses, the records and Docker, each at its own pace | `audit_done` while something is wrong, events that health depends on; at the latest after the policy's interval |
@@ -34,7 +34,7 @@
 //! |---|---|---|
 //! | `look_wanted` | link events; the manager, if a call leaves something to heal or remove | `reconcile loop` |
 //! | `relearn_wanted` | the manager, if Docker's API may have more about a network or endpoint; renames of containers | `Docker queries` |
-//! | `member_joined` | the manager, after each Join | `wire shares` |
+//! | `carried_out` | the manager, after each Join or pass that changed something | `wire shares` |
 //! | `audit_done` | the manager, after each audit | `health` |
 //! | `is_validated` | `reconcile loop`, after its first successful pass | `readiness` |
 //! | events ([`events::Reader`]) | everything that happens | `health`; clients of `/v1/events` |

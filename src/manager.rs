@@ -155,6 +155,7 @@ impl Manager {
             }
             done(model, step);
         });
+        self.signals.steps_done();
     }
 }
 

@@ -91,7 +91,6 @@ impl Manager {
         match made {
             Ok(joined) => {
                 self.signals.want_relearn();
-                self.signals.joined();
                 if joined != Joined::Inside {
                     model.await_docker(&id);
                 }

@@ -12,7 +12,7 @@ pub struct Signals {
     look_wanted: Notify,
     relearn_wanted: Notify,
     audit_done: Notify,
-    member_joined: Notify,
+    carried_out: Notify,
     /// When the last audit finished.
     audited: Mutex<Option<Instant>>,
     /// The earliest time for the reconcile loop to run.
@@ -25,7 +25,7 @@ impl Default for Signals {
             look_wanted: Notify::new(),
             relearn_wanted: Notify::new(),
             audit_done: Notify::new(),
-            member_joined: Notify::new(),
+            carried_out: Notify::new(),
             audited: Mutex::default(),
             settled: Mutex::new(Instant::now()),
         }
@@ -43,14 +43,14 @@ impl Signals {
         self.look_wanted.notified().await;
     }
 
-    /// Reports that a container joined a bus.
-    pub(super) fn joined(&self) {
-        self.member_joined.notify_one();
+    /// Reports that steps were carried out: a container joined a bus, or an adapter appeared.
+    pub(super) fn steps_done(&self) {
+        self.carried_out.notify_one();
     }
 
-    /// Resolves when a container has joined a bus.
-    pub async fn member_joined(&self) {
-        self.member_joined.notified().await;
+    /// Resolves when steps have been carried out.
+    pub async fn carried_out(&self) {
+        self.carried_out.notified().await;
     }
 
     /// Reports that Docker's API may have more about a network or an endpoint.

@@ -8,7 +8,7 @@ use tracing::error;
 
 use crate::manager::{Handle, Shares};
 
-/// Without a wire, one is looked for this often if no container joins.
+/// Without a wire, one is looked for this often if nothing changes.
 const NO_WIRE: Duration = Duration::from_secs(60);
 /// After a panic.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ pub async fn share_wires(manager: Handle) {
         };
         match read {
             Ok(Some(pause)) => sleep(pause).await,
-            Ok(None) => drop(timeout(NO_WIRE, manager.signals().member_joined()).await),
+            Ok(None) => drop(timeout(NO_WIRE, manager.signals().carried_out()).await),
             Err(err) => {
                 error!(%err, "the sharing of wires panicked; this is a bug in canhub");
                 sleep(PAUSE).await;

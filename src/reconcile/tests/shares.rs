@@ -3,7 +3,7 @@
 use std::{thread::sleep, time::Duration};
 
 use super::*;
-use crate::manager::Shares;
+use crate::manager::{Handle, Shares};
 
 fn rates(rig: &Rig) -> Vec<Option<u32>> {
     let rate = |number: u8| {
@@ -71,4 +71,25 @@ fn shares_end_with_their_adapter() {
     assert!(rig.manager.model().shares().is_empty());
     rig.look();
     assert_eq!(rates(&rig), [Some(500_000); 2]);
+}
+
+/// The task waits while there is no adapter, and no container joins when one appears.
+#[tokio::test]
+async fn an_adapter_that_appears_is_shared_at_once() {
+    let rig = Rig::new(&[("adapter", "can0"), ("bitrate", "500000")]);
+    let task = tokio::spawn(share_wires(Handle::new(rig.manager.clone())));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let adapter = rig.plug("1");
+    rig.look();
+    let ends = [1, 2].map(|number| rig.host_end(number).unwrap());
+    rig.kernel.set_queued(adapter, 3000);
+    let overload = async {
+        while !rates(&rig).iter().all(|rate| *rate < Some(500_000)) {
+            ends.iter().for_each(|end| rig.kernel.add_sent(*end, 1500));
+            rig.kernel.add_sent(adapter, 40);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(timeout(Duration::from_secs(10), overload).await.is_ok(), "nothing is slowed down");
+    task.abort();
 }
