@@ -26,7 +26,8 @@ impl Manager {
             self.read_records_again(&mut self.model.lock());
         }
         let unread = self.store.unread().map(|why| (self.store.state_file(), why));
-        if unread.is_none() && (!self.store.unsaved().is_empty() || self.is_file_deleted(&self.model.lock())) {
+        if unread.is_none() && (!self.store.unsaved().is_empty() || self.is_file_deleted(&self.model.lock()))
+        {
             self.save_again();
         }
         let unsaved = self.store.unsaved().first().cloned();
