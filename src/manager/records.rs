@@ -26,8 +26,12 @@ impl Manager {
             self.read_records_again(&mut self.model.lock());
         }
         let unread = self.store.unread().map(|why| (self.store.state_file(), why));
-        if unread.is_none() && (!self.store.unsaved().is_empty() || self.is_file_deleted(&self.model.lock()))
-        {
+        // The lock only if something is wrong: it may be held for as long as the kernel hangs.
+        let is_saved = || {
+            self.store.unsaved().is_empty()
+                && !(self.store.is_missing() && self.is_file_deleted(&self.model.lock()))
+        };
+        if unread.is_none() && !is_saved() {
             self.save_again();
         }
         let unsaved = self.store.unsaved().first().cloned();
