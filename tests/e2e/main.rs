@@ -42,6 +42,7 @@ mod lifecycle;
 mod live_restore;
 mod losses;
 mod names;
+mod pacing;
 mod reboot;
 mod restart;
 mod serial;

@@ -9,8 +9,6 @@ use socketcan::{CanAnyFrame, CanFdSocket, CanFrame, EmbeddedFrame, Frame, Standa
 use crate::{line, report::Message, socket};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Consecutive frames between two flow controls.
-const BLOCK: usize = 8;
 /// The frame type, in the first nibble.
 const SINGLE: u8 = 0x00;
 const FIRST: u8 = 0x10;
@@ -37,10 +35,10 @@ impl Peer {
     }
 
     /// Prints `ready`, receives this many messages and reports each.
-    pub fn receive_all(&self, count: usize) -> io::Result<()> {
+    pub fn receive_all(&self, count: usize, block: u8) -> io::Result<()> {
         line("ready")?;
         for _ in 0..count {
-            let message = self.receive()?;
+            let message = self.receive(block)?;
             let report = Message { size: message.len(), intact: message == content(message.len()) };
             line(&serde_json::to_string(&report)?)?;
         }
@@ -60,14 +58,18 @@ impl Peer {
             if flow[0] != FLOW {
                 return Err(io::Error::other(format!("flow control {flow:02x?} does not say go on")));
             }
-            for (number, chunk) in chunks.by_ref().take(BLOCK) {
+            let block = match flow.get(1) {
+                Some(0) | None => usize::MAX,
+                Some(block) => usize::from(*block),
+            };
+            for (number, chunk) in chunks.by_ref().take(block) {
                 self.put(&[&[CONSECUTIVE | ((number + 1) & 0xf) as u8], chunk].concat())?;
             }
         }
         Ok(())
     }
 
-    fn receive(&self) -> io::Result<Vec<u8>> {
+    fn receive(&self, block: u8) -> io::Result<Vec<u8>> {
         let head = self.get_any(&[SINGLE, FIRST])?;
         if head[0] & 0xf0 == SINGLE {
             return Ok(head[1..=usize::from(head[0])].to_vec());
@@ -78,8 +80,8 @@ impl Peer {
             if message.len() >= size {
                 break;
             }
-            if number % BLOCK == 0 {
-                self.put(&[FLOW, BLOCK as u8, 0])?;
+            if number == 0 || (block > 0 && number % usize::from(block) == 0) {
+                self.put(&[FLOW, block, 0])?;
             }
             let frame = self.get(CONSECUTIVE)?;
             if usize::from(frame[0] & 0xf) != (number + 1) & 0xf {

@@ -35,22 +35,37 @@ enum Command {
     Send(send::Send),
     /// Count what is heard until the input ends
     Listen(listen::Listen),
+    /// Send without waiting until the kernel accepts no more; print how many it accepted, and why it then did not
+    Fill {
+        interface: String,
+        #[arg(long)]
+        from: u8,
+    },
     /// Send ISO-TP messages of these sizes
     IsotpSend { interface: String, sends: u16, hears: u16, sizes: Vec<usize> },
     /// Receive so many ISO-TP messages
-    IsotpReceive { interface: String, sends: u16, hears: u16, count: usize },
+    IsotpReceive {
+        interface: String,
+        sends: u16,
+        hears: u16,
+        count: usize,
+        /// Consecutive frames between two flow controls; 0: all without another one
+        #[arg(long, default_value_t = 8)]
+        block: u8,
+    },
 }
 
 fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::First { interface, from } => send::first(&interface, from),
         Command::Send(args) => send::run(&args),
+        Command::Fill { interface, from } => send::fill(&interface, from),
         Command::Listen(args) => listen::run(&args),
         Command::IsotpSend { interface, sends, hears, sizes } => {
             isotp::Peer::open(&interface, sends, hears).and_then(|peer| peer.send_all(&sizes))
         }
-        Command::IsotpReceive { interface, sends, hears, count } => {
-            isotp::Peer::open(&interface, sends, hears).and_then(|peer| peer.receive_all(count))
+        Command::IsotpReceive { interface, sends, hears, count, block } => {
+            isotp::Peer::open(&interface, sends, hears).and_then(|peer| peer.receive_all(count, block))
         }
     };
     match done {

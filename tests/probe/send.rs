@@ -69,6 +69,19 @@ pub fn run(args: &Send) -> io::Result<()> {
     line(&serde_json::to_string(&Sent { sent: sequence * args.kind.len() as u32, own })?)
 }
 
+/// Sends until a socket that does not wait is refused.
+pub fn fill(interface: &str, from: u8) -> io::Result<()> {
+    let socket = socketcan::CanFdSocket::open(interface)?;
+    socket.set_nonblocking(true)?;
+    for sequence in 0.. {
+        let frame = frames::frame(from, Kind::Classic, sequence).ok_or(io::ErrorKind::InvalidInput)?;
+        if let Err(err) = socket.write_frame(&frame) {
+            return line(&format!("{sequence} {}", err.raw_os_error().unwrap_or_default()));
+        }
+    }
+    Ok(())
+}
+
 /// Sends one frame as the very first action. Its number is the time, so that runs differ.
 pub fn first(interface: &str, from: u8) -> io::Result<()> {
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());

@@ -11,7 +11,8 @@ use std::{
     io::{Read, Write},
     os::fd::{AsRawFd, OwnedFd},
     sync::Arc,
-    thread,
+    thread::{self, sleep},
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -40,7 +41,25 @@ pub enum State {
 
 /// A physical bus with termination at both ends and no nodes yet.
 #[derive(Debug, Clone, Default)]
-pub struct Wire(Arc<Mutex<Vec<Node>>>);
+pub struct Wire {
+    nodes: Arc<Mutex<Vec<Node>>>,
+    medium: Option<Arc<Mutex<Medium>>>,
+}
+
+/// A bus that carries frames no faster than a real one. Something acknowledges them all, and notes them.
+#[derive(Debug)]
+struct Medium {
+    /// When the frames so far have been transmitted.
+    free: Instant,
+    /// In addition to the frames, in parts of the bitrate: what other nodes use.
+    others: f64,
+    frames: Vec<Vec<u8>>,
+}
+
+/// A late wake-up may be caught up with for this long, as a controller sends back to back however late its driver is.
+const CATCH_UP: Duration = Duration::from_millis(50);
+/// The bitrates of `S0` to `S8`.
+const BITRATES: [u32; 9] = [10_000, 20_000, 50_000, 100_000, 125_000, 250_000, 500_000, 800_000, 1_000_000];
 
 /// A node on the bus.
 #[derive(Debug)]
@@ -61,7 +80,37 @@ pub struct Adapter {
     line: Option<OwnedFd>,
 }
 
+impl Medium {
+    /// When a frame that is given to the bus now has been transmitted.
+    fn transmit(&mut self, frame: &[u8], rate: Option<u8>) -> Instant {
+        // The longest of 8 bytes with a standard and with an extended identifier.
+        let bits = if frame[0].is_ascii_lowercase() { 135.0 } else { 160.0 };
+        let digit = usize::from(rate.unwrap_or(b'6') - b'0');
+        let time = bits / f64::from(BITRATES[digit]) / (1.0 - self.others);
+        let earliest = Instant::now().checked_sub(CATCH_UP).unwrap_or(self.free);
+        self.free = self.free.max(earliest) + Duration::from_secs_f64(time);
+        self.frames.push(frame.to_vec());
+        self.free
+    }
+}
+
 impl Wire {
+    /// A bus that takes as long for a frame as a real one, of which other nodes use a part.
+    pub fn timed(others: f64) -> Self {
+        let medium = Medium { free: Instant::now(), others, frames: Vec::new() };
+        Self { medium: Some(Arc::new(Mutex::new(medium))), ..Self::default() }
+    }
+
+    /// The frames that a timed bus has transmitted, as lines.
+    pub fn frames(&self) -> Vec<Vec<u8>> {
+        self.medium.as_ref().map(|medium| medium.lock().frames.clone()).unwrap_or_default()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.medium.as_ref().map_or(0, |medium| medium.lock().frames.len())
+    }
+
     /// Plugs in an adapter with this interface name; like any adapter, it is down and has no bitrate.
     #[track_caller]
     pub fn plug(&self, interface: &str) -> Adapter {
@@ -73,7 +122,7 @@ impl Wire {
         let master = File::from(pair.master);
         let reader = master.try_clone().expect("it is open");
         let name = interface.to_owned();
-        self.0.lock().push(Node { name: name.clone(), master, rate: None, open: false });
+        self.nodes.lock().push(Node { name: name.clone(), master, rate: None, open: false });
         let wire = self.clone();
         thread::spawn(move || wire.carry(&name, reader));
 
@@ -87,30 +136,49 @@ impl Wire {
 
     /// Processes what the kernel sends to one adapter, until it is unplugged.
     fn carry(&self, name: &str, mut line: File) {
-        let (mut said, mut buffer) = (Vec::new(), [0; 4096]);
+        // Little at a time: what is read has left the adapter.
+        let (mut said, mut buffer) = (Vec::new(), [0; 512]);
         while let Ok(read @ 1..) = line.read(&mut buffer) {
             said.extend_from_slice(&buffer[..read]);
             while let Some(end) = said.iter().position(|byte| *byte == b'\r') {
                 let command: Vec<u8> = said.drain(..=end).collect();
-                obey(&mut self.0.lock(), name, &command);
+                let mut nodes = self.nodes.lock();
+                let is_frame = matches!(command[0], b't' | b'T' | b'r' | b'R');
+                let node = nodes.iter().find(|node| node.name == name && node.open && is_frame);
+                let timed = self
+                    .medium
+                    .as_ref()
+                    .zip(node)
+                    .map(|(medium, node)| medium.lock().transmit(&command, node.rate));
+                obey(&mut nodes, name, &command, timed.is_some());
+                drop(nodes);
+                // Short sleeps last longer than asked for.
+                let ahead =
+                    timed.map_or(Duration::ZERO, |free| free.saturating_duration_since(Instant::now()));
+                if ahead > Duration::from_millis(2) {
+                    sleep(ahead);
+                }
             }
         }
     }
 }
 
-fn obey(nodes: &mut [Node], name: &str, command: &[u8]) {
+/// `acknowledged`: by something that is no node.
+fn obey(nodes: &mut [Node], name: &str, command: &[u8], acknowledged: bool) {
     let Some(at) = nodes.iter().position(|node| node.name == name) else { return };
     match command {
         [b'S', digit, ..] => nodes[at].rate = Some(*digit),
         [b'O' | b'L', ..] => nodes[at].open = true,
         [b'C', ..] => nodes[at].open = false,
-        [b't' | b'T' | b'r' | b'R', ..] if nodes[at].open => transmit(nodes, at, command),
+        [b't' | b'T' | b'r' | b'R', ..] if nodes[at].open => {
+            transmit(nodes, at, command, acknowledged);
+        }
         _ => {}
     }
 }
 
 /// One node sends; a controller retries until it is bus-off.
-fn transmit(nodes: &mut [Node], from: usize, frame: &[u8]) {
+fn transmit(nodes: &mut [Node], from: usize, frame: &[u8], acknowledged: bool) {
     let rate = nodes[from].rate;
     let mut others: Vec<&mut Node> = Vec::new();
     let mut sender = None;
@@ -134,7 +202,7 @@ fn transmit(nodes: &mut [Node], from: usize, frame: &[u8]) {
             sender.state(state, 0, errors);
         }
         sender.open = false;
-    } else if hear.is_empty() {
+    } else if hear.is_empty() && !acknowledged {
         // Nobody acknowledges. That alone never makes a controller go bus-off.
         sender.error("a");
         sender.state(State::Warning, 0, 96);
@@ -172,7 +240,7 @@ impl Node {
 impl Adapter {
     /// The controller reports its state and its receive and transmit error counters.
     pub fn report(&self, state: State, received: u32, sent: u32) {
-        let mut nodes = self.wire.0.lock();
+        let mut nodes = self.wire.nodes.lock();
         if let Some(node) = nodes.iter_mut().find(|node| node.name == self.interface) {
             node.state(state, received, sent);
             node.open &= state != State::BusOff;
@@ -201,6 +269,6 @@ impl Drop for Adapter {
     fn drop(&mut self) {
         // The kernel hangs up when nobody holds the line any more, which also ends the reader.
         drop(self.line.take());
-        self.wire.0.lock().retain(|node| node.name != self.interface);
+        self.wire.nodes.lock().retain(|node| node.name != self.interface);
     }
 }
