@@ -1,0 +1,72 @@
+//! The loop as it runs, and what it leaves to Docker.
+
+use super::*;
+
+#[test]
+fn the_pair_of_an_endpoint_that_left_stays_until_it_is_deleted_and_is_not_healed() {
+    let rig = Rig::new(&[]);
+    rig.manager.leave(&endpoint(1));
+    rig.later(600);
+    assert_eq!(rig.look(), LookResult::default(), "Docker looks its interface up until DeleteEndpoint");
+    assert!(rig.host_end(1).is_some());
+    rig.kernel.delete_link(None, rig.host_end(1).unwrap()).unwrap();
+    for rig in [&rig, &rig.restarted()] {
+        assert_eq!(rig.look(), LookResult::default());
+        assert_eq!(rig.host_end(1), None, "nobody needs it");
+    }
+}
+
+#[test]
+fn an_end_that_docker_moves_in_is_left_to_docker_until_it_is_up() {
+    let rig = Rig::new(&[]);
+    let sandbox = Path::new("/run/netns/3");
+    rig.manager.create_endpoint(network(), endpoint(3), &RawOptions::new()).unwrap();
+    rig.manager.join(network(), endpoint(3), sandbox.into()).unwrap();
+    assert_eq!(rig.look().healed, 0);
+    let end = rig.link(endpoint(3).container_end().as_str()).unwrap();
+    rig.kernel.add_sandbox(sandbox);
+    rig.kernel.move_link(end, None, Some(sandbox), "can1_0");
+    for _ in 0..2 {
+        assert_eq!(rig.look().healed, 0, "Docker has yet to bring it up");
+    }
+    let up = LinkChange { up: Some(true), ..LinkChange::default() };
+    rig.kernel.change_link(Some(sandbox), end, &up).unwrap();
+    assert_eq!(rig.look().healed, 1, "its name");
+    let down = LinkChange { up: Some(false), ..LinkChange::default() };
+    rig.kernel.change_link(Some(sandbox), end, &down).unwrap();
+    assert_eq!(rig.look().healed, 1, "from now on it is kept up");
+}
+
+#[tokio::test]
+async fn the_loop_heals_at_its_start_when_woken_and_soon_after_a_failure() {
+    const NEVER: Duration = Duration::from_secs(3600);
+    let rig = Rig::new(&[]);
+    let told = |kind| rig.told().iter().filter(|event| event.kind == kind).count();
+    // By its events: reading the kernel here would use up the calls that succeed.
+    let healed = async |times| {
+        for _ in 0..1000 {
+            if told(Kind::Healed) == times {
+                return true;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        false
+    };
+    rig.take_down(1);
+    let checks = async {
+        assert!(healed(1).await, "at its start");
+        rig.take_down(1);
+        rig.manager.signals().want_look();
+        assert!(healed(2).await, "when woken");
+        rig.take_down(1);
+        // Links, two sandboxes and rules are read; then the step fails.
+        rig.kernel.fail_after(4, 105);
+        rig.manager.signals().want_look();
+        assert!(healed(3).await, "soon after a failure, with nothing to wake it");
+        assert_eq!(told(Kind::HealFailed), 1);
+    };
+    tokio::select! {
+        () = run(Handle::new(rig.manager.clone()), NEVER, || {}) => panic!("the loop ended"),
+        () = checks => {}
+    }
+}
