@@ -1,8 +1,8 @@
 //! Lost frames: how many, of which end, in which direction, why and when.
 //!
 //! The kernel never tells a sender. It counts a frame on the interface that would have received it, or on the one that
-//! could not send it, and these counters are in each dump of the links. They start from zero when a link is created, so the
-//! differences are added up here, as for the rules. What a program's own socket loses because the program reads too
+//! could not send it (`src/kernel/counters.rs`). These counters start from zero when a link is created, so the differences
+//! are added up here, as for the rules. What a program's own socket loses because the program reads too
 //! slowly is counted nowhere outside that socket.
 //!
 //! | counter | of | means |
