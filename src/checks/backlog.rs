@@ -3,7 +3,7 @@
 use std::{thread::sleep, time::Duration};
 
 use super::{Files, Finding, Group, Remedy};
-use crate::status::Status;
+use crate::status::{LossCause, Status};
 
 /// The name of the check.
 pub const BACKLOG: &str = "backlog";
@@ -38,6 +38,30 @@ impl Largest {
     }
 }
 
+/// What canhub itself knows of drops since the boot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Witness {
+    /// Frames of buses that were lost because the backlog was full.
+    lost: u64,
+    /// It has been running since the boot, so buses have lost no others.
+    since_boot: bool,
+}
+
+/// canhub starts before Docker, and a boot may take this many seconds.
+const BOOT: u64 = 300;
+
+impl Witness {
+    /// From the daemon's status.
+    pub fn of(status: &Status, files: &Files) -> Self {
+        let losses = status.buses.iter().flat_map(|bus| &bus.losses);
+        let backlog = losses.filter(|loss| loss.cause == LossCause::Backlog).map(|loss| loss.frames);
+        let uptime = files.text("/proc/uptime");
+        let uptime = uptime.and_then(|text| text.split('.').next()?.parse::<u64>().ok());
+        let since_boot = uptime.is_some_and(|uptime| uptime.saturating_sub(status.uptime_s) < BOOT);
+        Self { lost: backlog.sum(), since_boot }
+    }
+}
+
 /// The limit now.
 pub fn limit(files: &Files) -> Option<u32> {
     files.text(FILE)?.parse().ok()
@@ -59,7 +83,7 @@ fn enough(receivers: u32) -> u32 {
 }
 
 /// The backlog and its drops, sampled twice with this interval.
-pub fn look(files: &Files, apart: Duration, largest: Option<&Largest>) -> Vec<Finding> {
+pub fn look(files: &Files, apart: Duration, largest: Option<&Largest>, witness: Witness) -> Vec<Finding> {
     let Some(limit) = limit(files) else { return Vec::new() };
     let before = softnet_drops(files);
     sleep(apart);
@@ -91,10 +115,24 @@ pub fn look(files: &Files, apart: Duration, largest: Option<&Largest>) -> Vec<Fi
             "{KEY} is only {limit} (default {DEFAULT}): enough for {} containers on a bus; on a larger one the kernel drops frames of a burst without an error to the sender",
             fits(limit)
         ))
+    } else if after > 0 && (witness.lost > 0 || !witness.since_boot) {
+        let Witness { lost, since_boot } = witness;
+        let unseen = if since_boot { "" } else { "; canhub has not been running all that time" };
+        let sentence = format!(
+            "the kernel has dropped {after} packets of all interfaces since the boot because its backlog was full, {lost} of them known to be frames of buses{unseen}"
+        );
+        if limit < size {
+            raised(sentence)
+        } else {
+            let hint = format!(
+                "{KEY}={limit} is enough for the buses of this host: it may have been raised since, or other interfaces are busy"
+            );
+            Finding::warning(Group::System, BACKLOG, sentence).hint(hint)
+        }
     } else {
         let dropped = match after {
             0 => "none dropped".to_owned(),
-            after => format!("{after} were dropped since boot, none now"),
+            after => format!("{after} were dropped since boot, none of them frames of a bus"),
         };
         let sentence = format!(
             "kernel backlog of {limit} packets, enough for {} containers on a bus; {dropped}",
@@ -188,8 +226,10 @@ mod tests {
         (containers > 0).then(|| Largest { name: "body".into(), containers })
     }
 
+    const ALL_TIME: Witness = Witness { lost: 0, since_boot: true };
+
     fn found(files: &Files, containers: u32) -> Finding {
-        look(files, Duration::ZERO, bus(containers).as_ref()).remove(0)
+        look(files, Duration::ZERO, bus(containers).as_ref(), ALL_TIME).remove(0)
     }
 
     #[test]
@@ -217,9 +257,8 @@ mod tests {
         assert_eq!(found(&with(&dir, 1000, "00000000"), 100).remedy, Some(Remedy::RaiseBacklog(26_000)));
         let plain = found(&with(&dir, 1000, "0000000f"), 3);
         assert!(
-            plain
-                .sentence
-                .ends_with("enough for 3 containers on a bus; 16 were dropped since boot, none now")
+            plain.sentence.ends_with("16 were dropped since boot, none of them frames of a bus"),
+            "{plain:?}"
         );
     }
 
@@ -233,11 +272,46 @@ mod tests {
                 sleep(Duration::from_millis(100));
                 std::fs::write(path, "00000a01 00000010 00000000\n").unwrap();
             });
-            let growing = look(&files, Duration::from_millis(400), None).remove(0);
+            let growing = look(&files, Duration::from_millis(400), None, ALL_TIME).remove(0);
             losing.join().unwrap();
             assert!(growing.sentence.contains("dropped 15 packets"), "{}", growing.sentence);
             assert_eq!(growing.remedy, Some(Remedy::RaiseBacklog(size)));
         }
+    }
+
+    #[test]
+    fn drops_since_the_boot_are_a_warning_unless_canhub_knows_that_no_bus_lost_any() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |limit, lost, since_boot| {
+            let files = with(&dir, limit, "0000000f");
+            look(&files, Duration::ZERO, None, Witness { lost, since_boot }).remove(0)
+        };
+        assert_eq!(of(1000, 0, true).level, Level::Pass);
+        let lost = of(1000, 12, true);
+        assert!(
+            lost.sentence.contains("dropped 16 packets")
+                && lost.sentence.ends_with("12 of them known to be frames of buses"),
+            "{lost:?}"
+        );
+        assert_eq!(lost.remedy, Some(Remedy::RaiseBacklog(20_000)));
+        let unseen = of(20_000, 0, false);
+        assert!(unseen.sentence.ends_with("not been running all that time"), "{unseen:?}");
+        assert!(unseen.remedy.is_none() && unseen.hint.is_some(), "{unseen:?}");
+    }
+
+    #[test]
+    fn a_canhub_that_started_with_the_machine_has_seen_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let status = |uptime: u64| -> Status {
+            serde_json::from_value(serde_json::json!({
+                "version": "0", "since": "", "uptime_s": uptime, "ready": true, "heal": true, "audit_age_s": 1.0,
+                "buses": [], "leftovers": 0, "late": [],
+            }))
+            .unwrap()
+        };
+        let files = Files::under(dir.path()).with("/proc/uptime", "4000.25 3000.00\n");
+        assert!(Witness::of(&status(3900), &files).since_boot);
+        assert!(!Witness::of(&status(100), &files).since_boot);
     }
 
     #[test]

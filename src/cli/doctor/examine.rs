@@ -9,7 +9,7 @@ use super::Doctor;
 use crate::{
     checks::{
         Files, Finding, Group, Level,
-        backlog::{self, BACKLOG, Largest},
+        backlog::{self, BACKLOG, Largest, Witness},
         buses,
         docker::Docker,
         driver::{Driver, MANAGED},
@@ -45,6 +45,7 @@ impl Doctor {
     pub(super) async fn examine(&self, files: &Files) -> Vec<Finding> {
         let (asked, first) = self.first_status(files).await;
         let forwards = first.as_ref().is_ok_and(|(_, status)| buses::forwards(status));
+        let witness = first.as_ref().map(|(_, status)| Witness::of(status, files)).unwrap_or_default();
         let largest = first.as_ref().ok().and_then(|(_, status)| Largest::of(status));
         let docker = Docker { socket: self.docker_socket.clone(), driver: self.driver() };
         let driver =
@@ -61,7 +62,7 @@ impl Doctor {
                 [system::look(&files, forwards), system::privileges(&files)].concat()
             }),
             reading(Group::System, BACKLOG, files, move |files| {
-                backlog::look(&files, SAMPLE, largest.as_ref())
+                backlog::look(&files, SAMPLE, largest.as_ref(), witness)
             }),
             reading(Group::Buses, "records", files, {
                 let folder = state_dir.clone();
