@@ -271,6 +271,11 @@ fn vxcan_hub(options: &BTreeMap<&str, &str>) -> Result<Option<IfName>, String> {
 }
 
 fn ifname(key: &str, value: &str) -> Result<IfName, String> {
+    if value == "lo" {
+        return Err(format!(
+            "option {key}={value}: the host and every container have an interface lo already; use a name like can0 or vcan-body"
+        ));
+    }
     value.parse().map_err(|why| format!("option {key}={value}: {why}; use a name like can0 or vcan-body"))
 }
 

@@ -53,6 +53,7 @@ fn every_error_names_the_option_the_value_and_what_to_do() {
         (&[("adapter", "can0"), ("bitrat", "1")], &["bitrat=1", "did you mean bitrate?"]),
         (&[("hub", "a-name-of-16-byt")], &["hub=a-name-of-16-byt", "16 bytes", "allows 15"]),
         (&[("ifname", "can/0")], &["ifname=can/0", "'/'"]),
+        (&[("ifname", "lo")], &["ifname=lo", "every container", "can0"]),
         (&[("hub", "a"), ("adapter", "can0")], &["hub=a", "adapter=can0", "mutually exclusive"]),
         (&[("hub", "a"), ("vxcan.id", "1")], &["vxcan.id", "cannot be combined with hub"]),
         (&[("frames", "fdd")], &["frames=fdd", "classic, fd or xl"]),
