@@ -30,7 +30,7 @@ use crate::{
     error::Error,
     manager::{Handle, Manager, Signals},
     model::Model,
-    plan::{Action, Scope},
+    plan::{Action, Reason, Scope},
     status::StartupValidation,
     system::cpu_time,
 };
@@ -170,6 +170,9 @@ impl Manager {
             let mut outcome =
                 LookResult { pending: held_back || unsettled || retry || dying, ..LookResult::default() };
             self.carry_out(&mut model, &plan.steps, |model, done| {
+                if done.step.reason == Reason::EndArrived && done.result.is_ok() {
+                    return;
+                }
                 // The next pass reports it as a problem, with a message of its own.
                 if matches!(done.step.action, Action::Pace { .. })
                     && done.result.as_ref().is_err_and(Error::lacks_module)

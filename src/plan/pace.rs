@@ -91,6 +91,7 @@ pub(super) fn plan_wire(bus: &Bus, wire: &BusWire<'_>, have: &Have) -> Plan {
 /// Plans the pace of a container end that exists in its sandbox.
 pub(super) fn plan_end(bus: &Bus, member: &Member, wire: &BusWire<'_>, end: &Link, have: &Have) -> Plan {
     let (pace, reason) = match (wire.wanted(bus, member), end.qdisc.as_ref()) {
+        (Wanted::At(pace), None) if member.awaited => (Some(pace), Reason::EndArrived),
         (Wanted::At(pace), None) => (Some(pace), Reason::QdiscMissing),
         (Wanted::At(pace), Some(qdisc)) => match qdisc.pace {
             Some(found) if found == pace => return plan_problem(bus, member, wire),

@@ -29,6 +29,8 @@ pub enum Reason {
     AdapterQueue,
     /// A container end is not paced.
     QdiscMissing,
+    /// A container end that Docker has just moved is not paced yet. Not a fault.
+    EndArrived,
     /// A container end has a qdisc that is not canhub's.
     QdiscReplaced,
     /// A container end has the wrong pace.
@@ -59,6 +61,7 @@ impl Reason {
             Self::LinkAlias => "the link's alias was missing",
             Self::AdapterQueue => "the adapter's queue was too short",
             Self::QdiscMissing => "the qdisc was missing",
+            Self::EndArrived => "the container end arrived",
             Self::QdiscReplaced => "the qdisc was replaced",
             Self::QdiscRate => "the qdisc had the wrong rate",
             Self::QdiscUnwanted => "the qdisc was not needed",

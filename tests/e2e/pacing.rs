@@ -149,12 +149,14 @@ fn bursts_of_any_length_arrive_whole_and_take_as_long_as_the_bus() {
 fn rush(paced: &Paced, senders: usize, seconds: u64) -> u64 {
     let members = paced.members();
     let before = paced.lost();
-    let running: Vec<Running> = members[..senders].iter().map(|member| member.start_sending(&[])).collect();
+    let mut running: Vec<Running> =
+        members[..senders].iter().map(|member| member.start_sending(&[])).collect();
     sleep(Duration::from_secs(seconds));
     // Who sends nothing has all of its pace.
     let status = paced.status();
     let idle = status["members"].as_array().expect("there are members").iter();
     let fastest = idle.map(|member| member["rate"].as_u64().unwrap_or_default()).max();
+    running.iter_mut().for_each(Running::stop);
     let sent: Vec<Sent> = running.into_iter().map(Running::end).collect();
     paced.until_silent();
     let carried = paced.carried();

@@ -134,11 +134,12 @@ fn a_foreign_qdisc_stays_if_there_is_no_pace() {
 
 #[test]
 fn an_end_that_docker_moves_is_paced_once_it_is_in_the_container() {
-    let (kernel, model) = bus(&[("rate", "125k")], &[None]);
+    let (kernel, mut model) = bus(&[("rate", "125k")], &[None]);
     kernel.end_sandbox(&sandbox(16));
     let id = model.endpoints().next().unwrap().id.clone();
     let want = model.want();
     let plan = plan(&want, &look(&kernel, &want), Scope::Join(&id));
+    model.await_docker(&id);
     apply(&kernel, &plan.steps, |done| done.result.unwrap());
     assert!(!plan.steps.iter().any(|step| matches!(step.action, Action::Pace { .. })), "{plan:?}");
     assert_eq!(heal(&kernel, &model), []);
@@ -147,7 +148,7 @@ fn an_end_that_docker_moves_is_paced_once_it_is_in_the_container() {
     let beside = kernel.links().unwrap().into_iter().find(|link| link.name == id.container_end().as_str());
     kernel.move_link(beside.unwrap().index, None, Some(&sandbox(16)), id.container_end().as_str());
     let reasons: Vec<_> = heal(&kernel, &model).into_iter().map(|step| step.reason).collect();
-    assert_eq!(reasons, [Reason::QdiscMissing]);
+    assert_eq!(reasons, [Reason::EndArrived]);
     assert_eq!(rates(&kernel, 1), [Some(125_000)]);
 }
 

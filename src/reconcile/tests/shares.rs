@@ -94,3 +94,21 @@ async fn an_adapter_that_appears_is_shared_at_once() {
         slowed = timeout(Duration::from_secs(10), overload) => assert!(slowed.is_ok(), "nothing is slowed down"),
     }
 }
+
+#[test]
+fn a_container_end_that_docker_moves_is_paced_without_being_a_fault() {
+    let rig = Rig::new(&[("rate", "125k")]);
+    let sandbox = "/run/netns/3";
+    rig.manager.create_endpoint(network(), endpoint(3), &RawOptions::new()).unwrap();
+    rig.manager.join(network(), endpoint(3), sandbox.into()).unwrap();
+    rig.kernel.add_sandbox(sandbox);
+    let end = endpoint(3).container_end();
+    let index = rig.link(end.as_str()).unwrap();
+    rig.kernel.move_link(index, None, Some(sandbox.as_ref()), "can0");
+    let up = LinkChange { up: Some(true), ..LinkChange::default() };
+    rig.kernel.change_link(Some(sandbox.as_ref()), index, &up).unwrap();
+    assert_eq!(rig.look(), LookResult::default());
+    let inside = rig.kernel.sandbox_links(sandbox.as_ref()).unwrap().unwrap();
+    assert_eq!(inside[0].qdisc.as_ref().and_then(|qdisc| qdisc.pace).map(|pace| pace.rate), Some(125_000));
+    assert!(!rig.told().iter().any(|event| event.kind == Kind::Healed));
+}
