@@ -28,8 +28,11 @@ use crate::{
 const CLASSIC_BITS: u64 = 135;
 const FD_BITS: u64 = 34;
 const FD_DATA_BITS: u64 = 678;
-/// The burst in ms: enough for a timer that is late, and few frames compared to the adapter's queue.
-const BURST_MS: u32 = 2;
+/// The burst in ms. A timer may be late by so much and the bus is used all the same; later, its time is lost. In frames it is
+/// small compared to the adapter's queue.
+const BURST_MS: u32 = 10;
+/// The burst is at most this part of a queue that somebody made short.
+const BURST_PART: u32 = 4;
 /// In bit/s. With less, a frame takes longer than any program waits; with more, the kernel itself is slower.
 const RATES: std::ops::RangeInclusive<u32> = 1_000..=100_000_000;
 
@@ -60,8 +63,9 @@ impl Wire {
         Some(Self { bitrate, dbitrate: settings.dbitrate.or_else(|| is(controller?.data_timing)) })
     }
 
-    /// The pace of a container on this bus at `rate` bit/s, whose interface has this MTU.
-    pub fn pace(self, rate: u32, mtu: u32) -> Pace {
+    /// The pace of a container on this bus at `rate` bit/s, whose interface has this MTU. `queue`: the length of the adapter's
+    /// queue in frames, if somebody chose it.
+    pub fn pace(self, rate: u32, mtu: u32, queue: Option<u32>) -> Pace {
         let bitrate = u64::from(self.bitrate);
         // A data phase is never slower than the arbitration phase.
         let dbitrate = self.dbitrate.map_or(bitrate, u64::from).max(bitrate).max(1);
@@ -71,7 +75,8 @@ impl Wire {
         // The table ends with FD frames; an XL frame counts as several of them (`__qdisc_calculate_pkt_len`).
         let largest = u32::from(fd.max(classic)) * mtu.div_ceil(CANFD_MTU + 1);
         // The kernel logs a warning if a bucket is smaller than the MTU.
-        let burst = (rate / 8 / 1000 * BURST_MS).max(largest).max(mtu);
+        let fits = queue.map_or(u32::MAX, |frames| (frames / BURST_PART).saturating_mul(u32::from(classic)));
+        let burst = (rate / 8 / 1000 * BURST_MS).min(fits).max(largest).max(mtu);
         Pace { rate: rate / 8 * 8, classic, fd, burst }
     }
 }
@@ -163,14 +168,16 @@ mod tests {
 
     #[test]
     fn frame_sizes_correspond_to_their_time_on_the_bus() {
-        let pace = |bitrate, dbitrate| Wire { bitrate, dbitrate }.pace(bitrate, CANFD_MTU);
+        let pace = |bitrate, dbitrate| Wire { bitrate, dbitrate }.pace(bitrate, CANFD_MTU, None);
         // 3,676 frames per second; a bus carries at most 500,000 / 111 and at least 500,000 / 135 = 3,703 of 8 bytes.
-        assert_eq!(pace(500_000, None), Pace { rate: 500_000, classic: 17, fd: 89, burst: 124 });
+        assert_eq!(pace(500_000, None), Pace { rate: 500_000, classic: 17, fd: 89, burst: 620 });
+        let short = Wire { bitrate: 500_000, dbitrate: None }.pace(500_000, CANFD_MTU, Some(40));
+        assert_eq!(short.burst, 170, "ten frames of forty");
         assert_eq!(pace(500_000, Some(2_000_000)).fd, 26);
         assert_eq!(pace(500_000, Some(5_000_000)).fd, 13);
         assert_eq!(pace(1_000_000, Some(500_000)).fd, 89);
         assert_eq!(pace(83_333, None).rate, 83_328, "whole bytes, as the kernel counts");
         // The kernel counts an XL frame of 2,060 bytes as 28 FD frames and a classic one.
-        assert!(Wire { bitrate: 500_000, dbitrate: None }.pace(500_000, 2060).burst >= 28 * 89 + 17);
+        assert!(Wire { bitrate: 500_000, dbitrate: None }.pace(500_000, 2060, None).burst >= 28 * 89 + 17);
     }
 }

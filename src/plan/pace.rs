@@ -56,7 +56,7 @@ impl<'a> BusWire<'a> {
         // Without an adapter, an FD frame has no faster data phase.
         let wire = self.wire.unwrap_or(Wire { bitrate: rate, dbitrate: None });
         let rate = member.share.map_or(rate, |share| share.min(rate));
-        Wanted::At(wire.pace(rate, bus.mtu()))
+        Wanted::At(wire.pace(rate, bus.mtu(), bus.options.settings.txqueuelen))
     }
 
     /// A rate that the adapter does not have.
