@@ -239,8 +239,10 @@ impl Tasks {
 async fn wake_on_link_events(manager: Handle) {
     loop {
         let changed = |event| {
-            if event == kernel::LinkEvent::Overrun {
-                manager.events().counters().overrun();
+            match event {
+                kernel::LinkEvent::Overrun => manager.events().counters().overrun(),
+                kernel::LinkEvent::Removed { index, sent } => return manager.link_removed(index, sent),
+                kernel::LinkEvent::Changed => {}
             }
             manager.signals().want_look();
         };

@@ -55,6 +55,10 @@ pub struct Totals {
     sandboxes_read: Option<Instant>,
     /// The counters of links as last read.
     links: BTreeMap<Place, Counted>,
+    /// How many frames adapters had sent when they were unplugged, by index.
+    unplugged: BTreeMap<u32, u64>,
+    /// Frames of containers on buses whose adapter is away, until it is known how many of them it had still sent.
+    undecided: BTreeMap<NetworkId, u64>,
     losses: Ledger,
 }
 
@@ -139,20 +143,29 @@ impl Totals {
                 self.feed_adapter(&bus.network, link);
                 self.feed_hub(&bus.network, link, have.own_hub(&bus.network, &link.name).is_some(), seen);
             }
+            let mut sent = 0;
             known.insert(End::Hub(bus.network.clone()));
             for member in &bus.members {
                 if let Some(link) = have.host_end(&member.endpoint) {
                     ends.insert(link.index, (End::Member(member.endpoint.clone()), &bus.network));
                     let place = Place::HostEnd(member.endpoint.clone());
-                    self.feed_end(&bus.network, place, link, [Direction::Out, Direction::In], seen);
+                    sent += self.feed_end(&bus.network, place, link, [Direction::Out, Direction::In], seen);
                 }
                 known.insert(End::Member(member.endpoint.clone()));
+            }
+            if matches!(bus.hub, Hub::Adapter(_)) && hub_of(&bus.network, &bus.hub, have).is_none() {
+                self.feed_away(&bus.network, sent, seen);
+            } else {
+                self.undecided.remove(&bus.network);
             }
         }
         self.feed_rules(have, &links, &ends, seen);
         self.ends.retain(|end, _| known.contains(end));
         self.links.retain(|place, _| known.contains(&place.end()));
         self.losses.retain(&known);
+        self.undecided.retain(|network, _| known.contains(&End::Hub(network.clone())));
+        let hubs: BTreeSet<u32> = self.links.values().map(|last| last.index).collect();
+        self.unplugged.retain(|index, _| hubs.contains(index));
         self.adapters.retain(|network, _| known.contains(&End::Hub(network.clone())));
     }
 
@@ -181,12 +194,39 @@ impl Totals {
         link: &Link,
         [received, sent]: [Direction; 2],
         seen: Option<Instant>,
-    ) {
+    ) -> u64 {
         let end = place.end();
         let (more, qdisc) = self.grown_of(place, link, true);
         self.losses.add(network, &end, sent, LossCause::Qdisc, qdisc, seen);
         self.losses.add(network, &end, received, LossCause::Backlog, more.rx_dropped, seen);
         self.losses.add(network, &end, sent, LossCause::Down, more.tx_dropped, seen);
+        more.rx_packets
+    }
+
+    /// The adapter of a bus is not there, and its containers have sent this many frames since the last dump: those that the
+    /// adapter did not send before it was unplugged are lost. Its rules are gone, so they cannot tell.
+    fn feed_away(&mut self, network: &NetworkId, sent: u64, seen: Option<Instant>) {
+        if seen.is_none() {
+            return;
+        }
+        let undecided = self.undecided.entry(network.clone()).or_default();
+        *undecided += sent;
+        let place = Place::Hub(network.clone());
+        if let Some(last) = self.links.get(&place) {
+            let Some(carried) = self.unplugged.remove(&last.index) else { return };
+            *undecided = undecided.saturating_sub(carried.saturating_sub(last.counters.tx_packets));
+            self.links.remove(&place);
+        }
+        let lost = std::mem::take(undecided);
+        self.losses.add(network, &End::Hub(network.clone()), Direction::In, LossCause::Away, lost, seen);
+    }
+
+    /// A link of the host was removed after it had sent this many frames.
+    pub fn removed(&mut self, index: u32, sent: u64) {
+        let hub = |(place, last): (&Place, &Counted)| matches!(place, Place::Hub(_)) && last.index == index;
+        if self.links.iter().any(hub) {
+            self.unplugged.insert(index, sent);
+        }
     }
 
     fn feed_hub(&mut self, network: &NetworkId, link: &Link, ours: bool, seen: Option<Instant>) {

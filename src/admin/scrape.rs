@@ -188,6 +188,7 @@ const OF_ADAPTERS: Possible = &[
     (Direction::In, LossCause::Rule),
     (Direction::In, LossCause::Backlog),
     (Direction::In, LossCause::Adapter),
+    (Direction::In, LossCause::Away),
     (Direction::Out, LossCause::Adapter),
 ];
 

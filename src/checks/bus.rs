@@ -61,7 +61,11 @@ pub fn adapter(bus: &BusStatus) -> Option<Finding> {
     if bus.waiting {
         let level = if bus.blocked { Level::Error } else { Level::Warning };
         let waiting = || format!("adapter {} not found", bus.hub);
-        return found(ADAPTER_AWAY, level, problem.unwrap_or_else(waiting));
+        let lost = match bus.traffic.lost_in.away {
+            0 => String::new(),
+            lost => format!("; {lost} frames for its wire were lost so far"),
+        };
+        return found(ADAPTER_AWAY, level, problem.unwrap_or_else(waiting) + &lost);
     }
     let interface = bus.interface();
     let state = bus.adapter.as_ref().map_or("up", |adapter| adapter.state.as_str());

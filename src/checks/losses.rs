@@ -17,7 +17,10 @@ const NAMED: usize = 4;
 
 /// The frames that a bus is losing: those whose number grew lately.
 pub fn losing(bus: &BusStatus) -> Option<Finding> {
-    let lately = |loss: &&Loss| loss.last_seen_s.is_some_and(|ago| ago < QUIET.as_secs());
+    // That an adapter is away is its own component's news.
+    let lately = |loss: &&Loss| {
+        loss.cause != LossCause::Away && loss.last_seen_s.is_some_and(|ago| ago < QUIET.as_secs())
+    };
     finding(bus, bus.losses.iter().filter(lately).collect(), "loses")
 }
 
@@ -46,6 +49,7 @@ fn finding(bus: &BusStatus, losses: Vec<&Loss>, verb: &str) -> Option<Finding> {
         LossCause::Rule => format!("`ip -statistics link show {}` and the journal show whether an interface was down; a sender that is faster than the adapter's wire overflows its queue", bus.interface()),
         LossCause::Down => "the journal shows what took the interface down: `journalctl -u canhub -g healed`".to_owned(),
         LossCause::Qdisc => "let the sender wait when a write fails with ENOBUFS, or create the network with a higher rate".to_owned(),
+        LossCause::Away => format!("plug in adapter {}; what containers send meanwhile reaches only each other", bus.hub),
         LossCause::Adapter => format!("see `ip -details -statistics link show {}`", bus.interface()),
     };
     Some(Finding::warning(Group::Buses, CHECK, sentence).about(name).hint(hint))

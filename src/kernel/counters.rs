@@ -12,6 +12,7 @@ const RTM_GETSTATS: u16 = 94;
 /// `struct if_stats_msg`: family and padding, index, filter.
 const IF_STATS_MSG_LEN: usize = 12;
 const IFLA_STATS_LINK_64: u16 = 1;
+const IFLA_STATS64: u16 = 23;
 /// `IFLA_STATS_FILTER_BIT(IFLA_STATS_LINK_64)`.
 const FILTER: u32 = 1;
 
@@ -55,6 +56,12 @@ fn parse(message_type: u16, payload: &[u8]) -> Option<(u32, LinkCounters)> {
     let mut attributes = NlasIterator::new(payload.get(IF_STATS_MSG_LEN..)?).filter_map(|nla| nla.ok());
     let stats = attributes.find(|nla| nla.kind() == IFLA_STATS_LINK_64)?;
     Some((index, counters(stats.value())))
+}
+
+/// The counters among the attributes of a link event.
+pub(super) fn of_link(attributes: &[u8]) -> Option<LinkCounters> {
+    let mut attributes = NlasIterator::new(attributes).filter_map(|nla| nla.ok());
+    Some(counters(attributes.find(|nla| nla.kind() == IFLA_STATS64)?.value()))
 }
 
 /// `struct rtnl_link_stats64`; older kernels have fewer fields at its end.

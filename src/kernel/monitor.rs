@@ -1,4 +1,5 @@
-//! Link events of the host's namespace. They wake the reconcile loop; their content is never used.
+//! Link events of the host's namespace. They wake the reconcile loop; of their content only the last counters of a link that
+//! was removed are used, which nobody can read any more.
 
 use std::{os::fd::AsRawFd, time::Duration};
 
@@ -10,7 +11,7 @@ use nix::{
 };
 use tokio::time::sleep;
 
-use super::{Result, socket::replies};
+use super::{Result, counters, socket::replies};
 use crate::system;
 
 const RTMGRP_LINK: u32 = 1;
@@ -18,6 +19,7 @@ const RTMGRP_LINK: u32 = 1;
 const RECEIVE_BYTES: usize = 64 * 1024;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
+const IFINFOMSG_LEN: usize = 16;
 /// `ARPHRD_CAN`, the hardware type in `struct ifinfomsg`.
 const ARPHRD_CAN: u16 = 280;
 
@@ -26,6 +28,13 @@ const ARPHRD_CAN: u16 = 280;
 pub enum LinkEvent {
     /// A CAN link was added, changed or removed.
     Changed,
+    /// A CAN link with this index was removed after it had sent this many frames.
+    Removed {
+        /// Its index.
+        index: u32,
+        /// `tx_packets`.
+        sent: u64,
+    },
     /// The kernel dropped events because they were not read fast enough (`ENOBUFS`).
     Overrun,
 }
@@ -60,7 +69,14 @@ pub async fn watch(wake: impl Fn(LinkEvent), settles_in: impl Fn() -> Duration) 
         loop {
             match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
                 Ok(length) => {
-                    if replies(&buffer[..length]).any(|event| is_can_link(event.kind, event.payload)) {
+                    let mut changed = false;
+                    for event in replies(&buffer[..length]) {
+                        changed |= is_can_link(event.kind, event.payload);
+                        if let Some(removed) = removed(event.kind, event.payload) {
+                            wake(removed);
+                        }
+                    }
+                    if changed {
                         wake(LinkEvent::Changed);
                     }
                 }
@@ -77,4 +93,34 @@ pub async fn watch(wake: impl Fn(LinkEvent), settles_in: impl Fn() -> Duration) 
 fn is_can_link(kind: u16, ifinfomsg: &[u8]) -> bool {
     let hardware_type = ifinfomsg.get(2..4).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes);
     matches!(kind, RTM_NEWLINK | RTM_DELLINK) && hardware_type == Some(ARPHRD_CAN)
+}
+
+/// The last counters of a CAN link that was removed, or moved to another namespace.
+fn removed(kind: u16, ifinfomsg: &[u8]) -> Option<LinkEvent> {
+    if kind != RTM_DELLINK || !is_can_link(kind, ifinfomsg) {
+        return None;
+    }
+    let index = ifinfomsg.get(4..8)?.try_into().ok().map(u32::from_ne_bytes)?;
+    let sent = counters::of_link(ifinfomsg.get(IFINFOMSG_LEN..)?)?.tx_packets;
+    Some(LinkEvent::Removed { index, sent })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_was_removed_tells_how_many_frames_it_sent() {
+        let mut message = vec![0; IFINFOMSG_LEN];
+        message[2..4].copy_from_slice(&ARPHRD_CAN.to_ne_bytes());
+        message[4..8].copy_from_slice(&7_u32.to_ne_bytes());
+        let bare = message.clone();
+        // IFLA_STATS64 with received and sent frames.
+        message.extend([20, 0, 23, 0].into_iter().chain(3_u64.to_ne_bytes()).chain(585_u64.to_ne_bytes()));
+        assert_eq!(removed(RTM_DELLINK, &message), Some(LinkEvent::Removed { index: 7, sent: 585 }));
+        assert_eq!(removed(RTM_NEWLINK, &message), None);
+        assert_eq!(removed(RTM_DELLINK, &bare), None);
+        message[2] = 1;
+        assert_eq!(removed(RTM_DELLINK, &message), None, "Ethernet");
+    }
 }

@@ -19,6 +19,11 @@ pub(super) type FrameCounts = Mutex<Totals>;
 const COUNT_PAUSE: Duration = Duration::from_secs(1);
 
 impl Manager {
+    /// A CAN link of the host is gone, and had sent this many frames.
+    pub fn link_removed(&self, index: u32, sent: u64) {
+        self.frames.lock().removed(index, sent);
+    }
+
     /// Tells of frames that were lost since they were last told, of each end at most once a minute. Not to be called while
     /// the model is locked.
     pub(crate) fn tell_losses(&self) {

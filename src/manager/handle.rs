@@ -49,6 +49,11 @@ impl Handle {
         self.0.set_late(containers);
     }
 
+    /// A CAN link of the host was removed after it had sent this many frames.
+    pub fn link_removed(&self, index: u32, sent: u64) {
+        self.0.link_removed(index, sent);
+    }
+
     /// The signals between tasks.
     pub fn signals(&self) -> &Signals {
         self.0.signals()

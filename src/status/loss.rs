@@ -18,6 +18,8 @@ pub struct Lost {
     pub backlog: u64,
     /// The adapter or its driver dropped them.
     pub adapter: u64,
+    /// The adapter was not there.
+    pub away: u64,
 }
 
 impl Lost {
@@ -34,6 +36,7 @@ impl Lost {
             LossCause::Qdisc => &mut self.qdisc,
             LossCause::Backlog => &mut self.backlog,
             LossCause::Adapter => &mut self.adapter,
+            LossCause::Away => &mut self.away,
         }
     }
 
@@ -57,11 +60,14 @@ pub enum LossCause {
     Backlog,
     /// The adapter or its driver dropped them.
     Adapter,
+    /// The adapter was not there.
+    Away,
 }
 
 impl LossCause {
     /// All causes, in order.
-    pub const ALL: [Self; 5] = [Self::Rule, Self::Down, Self::Qdisc, Self::Backlog, Self::Adapter];
+    pub const ALL: [Self; 6] =
+        [Self::Rule, Self::Down, Self::Qdisc, Self::Backlog, Self::Adapter, Self::Away];
 
     /// As in JSON and metrics.
     pub fn as_str(self) -> &'static str {
@@ -71,6 +77,7 @@ impl LossCause {
             Self::Qdisc => "qdisc",
             Self::Backlog => "backlog",
             Self::Adapter => "adapter",
+            Self::Away => "away",
         }
     }
 
@@ -82,6 +89,7 @@ impl LossCause {
             Self::Qdisc => "the queue of the container's interface was full",
             Self::Backlog => "the kernel's backlog was full",
             Self::Adapter => "the adapter or its driver dropped them",
+            Self::Away => "the adapter was not there",
         }
     }
 }

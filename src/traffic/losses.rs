@@ -13,6 +13,7 @@
 //! | `tx_dropped` | container end | from the container: the host end was down |
 //! | `tx_dropped` | host end | to the container: the container end was down |
 //! | `tx_dropped` | adapter | to the wire: its driver dropped them |
+//! | `tx_packets` of an adapter that was unplugged, `rx_packets` of host ends | bus | to the wire: it was not there |
 //! | `rx_dropped`, overruns | adapter | from the wire: its driver or controller dropped them |
 //! | `dropped` | rule | to its destination, which was down or whose queue was full |
 

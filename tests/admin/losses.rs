@@ -6,7 +6,7 @@ use canhub::{
     driver::server,
     events::KEPT,
     health::Health,
-    kernel::{Kernel, LinkChange, LinkCounters, fake::Frame},
+    kernel::{Controller, Identity, Kernel, LinkChange, LinkCounters, fake::Frame},
     reconcile::Memory,
 };
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ fn member(rig: &Rig, endpoint: &str) -> Value {
 }
 
 fn lost(rule: u64, down: u64, backlog: u64) -> Value {
-    json!({ "rule": rule, "down": down, "qdisc": 0, "backlog": backlog, "adapter": 0 })
+    json!({ "rule": rule, "down": down, "qdisc": 0, "backlog": backlog, "adapter": 0, "away": 0 })
 }
 
 /// The events of lost frames: the endpoint and the number.
@@ -137,4 +137,48 @@ fn a_bus_that_loses_frames_is_degraded_and_says_how_many() {
     let bus = components.iter().find(|component| component["component"] == bus.as_str()).unwrap();
     assert!(bus["reason"].as_str().unwrap().contains(&format!("349 from {}", &one[..12])), "{bus}");
     assert!(bus["hint"].as_str().unwrap().contains("netdev_max_backlog"), "{bus}");
+}
+
+#[test]
+fn frames_for_an_adapter_that_is_unplugged_are_lost_unless_it_had_sent_them() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({ "adapter": "can0" }));
+    let one = rig.member(&network, 1);
+    let plug = || rig.kernel.plug(Identity::default(), Controller::default());
+    let adapter = plug();
+    let sent = |rx_packets: u64| {
+        let counters = LinkCounters { rx_packets, ..LinkCounters::default() };
+        rig.kernel.count(None, end(&rig, &one), counters);
+    };
+    let away = || rig.status()["buses"][0]["lost_in"]["away"].clone();
+    sent(100);
+    rig.kernel.count(None, adapter, LinkCounters { tx_packets: 80, ..LinkCounters::default() });
+    assert_eq!(away(), 0);
+
+    // It sends 30 more before it is gone; the container sends 50.
+    sent(150);
+    rig.kernel.delete_link(None, adapter).unwrap();
+    assert_eq!(away(), 0, "how many it had sent is not known yet");
+    rig.manager.link_removed(adapter, 110);
+    assert_eq!(away(), 20);
+    sent(157);
+    assert_eq!(away(), 27);
+    let bus = rig.status()["buses"][0].clone();
+    assert_eq!((&bus["losses"][0]["endpoint"], &bus["losses"][0]["cause"]), (&Value::Null, &json!("away")));
+
+    plug();
+    sent(200);
+    assert_eq!(away(), 27, "it carries them again");
+}
+
+#[test]
+fn frames_from_before_canhub_started_are_not_lost_because_an_adapter_is_away() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({ "adapter": "can0" }));
+    let one = rig.member(&network, 1);
+    rig.kernel.count(None, end(&rig, &one), LinkCounters { rx_packets: 9, ..LinkCounters::default() });
+    let away = || rig.status()["buses"][0]["lost_in"]["away"].clone();
+    assert_eq!(away(), 0);
+    rig.kernel.count(None, end(&rig, &one), LinkCounters { rx_packets: 12, ..LinkCounters::default() });
+    assert_eq!(away(), 3);
 }

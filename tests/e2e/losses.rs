@@ -162,3 +162,47 @@ fn frames_for_a_wire_that_goes_down_in_mid_burst_are_counted_as_they_are_missing
     drop(scene);
     drop((left, right));
 }
+
+#[test]
+fn frames_for_an_adapter_that_is_unplugged_in_mid_burst_are_counted() {
+    let wire = Wire::default();
+    let right = wire.plug("slcan-right");
+    configure_adapter(&right.interface, 500_000);
+    let scene = Scene::new();
+    let left = wire.plug("slcan-left");
+    let bus = scene.network(&["adapter=slcan-left", "frames=classic", "bitrate=500000"]);
+    let one = scene.container(&bus).member("can0", 1);
+    let beyond = Member::host("slcan-right", 9);
+    eventually("the adapter is up", || {
+        let heard = beyond.try_listen(&[])?;
+        one.send(&[Kind::Classic], 1);
+        if heard_of(&heard.heard(), 1) == 1 { Ok(()) } else { Err("it carries nothing".into()) }
+    });
+    let before = lost(&status_of(&bus), None, "lost_in", "away");
+
+    let listener = beyond.listen();
+    let sender = one.start_sending(&["--count", "200", "--gap", "5"]);
+    sleep(Duration::from_millis(500));
+    left.unplug();
+    let Sent { sent, .. } = sender.end();
+    let heard = heard_of(&listener.heard(), 1);
+
+    let missing = u64::from(sent) - heard;
+    assert!(heard > 0 && missing > 0, "{heard} of {sent}");
+    let told = status_of(&bus);
+    let away = lost(&told, None, "lost_in", "away");
+    // For its driver it had sent the frame that was on the serial line at that moment.
+    assert!(
+        (missing.saturating_sub(1)..=missing).contains(&(away - before)),
+        "{missing} are missing: {told:#}"
+    );
+    let sentence = doctors_sentence("the adapter was not there");
+    assert!(sentence.contains(&format!("{away} to the host")), "{sentence}");
+    eventually("health names the number", || {
+        let health = ask("/v1/health");
+        let told = format!("{away} frames for its wire were lost");
+        if health.contains(&told) { Ok(()) } else { Err(health) }
+    });
+    drop(scene);
+    drop(right);
+}
