@@ -79,7 +79,7 @@ uninstall: ## remove what `make install` installed; keeps /var/lib/canhub
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/,$(COMPLETIONS))
 	rm -f $(DESTDIR)$(PREFIX)/lib/modules-load.d/canhub.conf $(DESTDIR)$(PREFIX)/lib/sysctl.d/10-canhub.conf
 
-bench: ## measure Joins against a plugin that forks `ip` and `cangw`, and the time to heal
+bench: ## measure Joins against a plugin that forks `ip` and `cangw`, the time to heal, and bursts
 	@tests/bench
 
 soak: ## run the long tests: fault storms, network cycles, fuzzing (about an hour; GUEST=trixie)
