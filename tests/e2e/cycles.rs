@@ -30,9 +30,10 @@ const CYCLES: u64 = 1000;
 const AT_REST: usize = 4;
 /// Containers, represented by their namespaces.
 const MEMBERS: [u32; 2] = [0, 1];
-/// The allocator's pools depend on the order in which its threads run, so a few pages come and go; a leak of half a KiB
+/// The allocator's pools depend on the order in which its threads run: resident memory still grows by 350 KiB in the
+/// first thousand cycles and by less in the next, while what is allocated stays the same. A leak of one KiB
 /// per cycle would exceed this over all cycles.
-const SLACK_KIB: u64 = 512;
+const SLACK_KIB: u64 = 1024;
 
 /// What must not grow.
 #[derive(Debug)]
