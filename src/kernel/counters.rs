@@ -16,8 +16,14 @@ const IFLA_STATS64: u16 = 23;
 /// `IFLA_STATS_FILTER_BIT(IFLA_STATS_LINK_64)`.
 const FILTER: u32 = 1;
 
-/// Requests the counters of all links of the namespace.
-struct Request;
+/// Requests the counters of links.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Request {
+    /// Those of one link.
+    Get(u32),
+    /// Those of all links of the namespace.
+    List,
+}
 
 impl NetlinkSerializable for Request {
     fn message_type(&self) -> u16 {
@@ -29,14 +35,19 @@ impl NetlinkSerializable for Request {
     }
 
     fn serialize(&self, buffer: &mut [u8]) {
-        buffer[..8].fill(0);
-        buffer[8..IF_STATS_MSG_LEN].copy_from_slice(&FILTER.to_ne_bytes());
+        let index = match *self {
+            Self::Get(index) => index,
+            Self::List => 0,
+        };
+        for (at, word) in [0, index, FILTER].into_iter().enumerate() {
+            buffer[at * 4..at * 4 + 4].copy_from_slice(&u32::to_ne_bytes(word));
+        }
     }
 }
 
 /// The counters of all links of the socket's namespace, by index.
 pub(super) fn all(socket: &mut RouteSocket) -> Result<Vec<(u32, LinkCounters)>> {
-    socket.dump(Request, parse)
+    socket.dump(Request::List, parse)
 }
 
 /// Fills in the counters of links that were just read through the same socket. Without counters a link is still a link.
@@ -48,7 +59,8 @@ pub(super) fn complete(socket: &mut RouteSocket, links: &mut [Link]) {
     }
 }
 
-fn parse(message_type: u16, payload: &[u8]) -> Option<(u32, LinkCounters)> {
+/// The counters of a link, by its index, from a response to [`Request`].
+pub(super) fn parse(message_type: u16, payload: &[u8]) -> Option<(u32, LinkCounters)> {
     if message_type != RTM_NEWSTATS {
         return None;
     }
@@ -82,6 +94,8 @@ fn counters(stats: &[u8]) -> LinkCounters {
 
 #[cfg(test)]
 mod tests {
+    use rtnetlink::packet_core::{DefaultNla, Emitable};
+
     use super::*;
 
     #[test]
@@ -96,6 +110,20 @@ mod tests {
         let received =
             |all: &[(u32, LinkCounters)]| all.iter().find(|(index, _)| *index == 1).unwrap().1.rx_packets;
         assert!(received(&after) >= received(&before) + 3, "{before:?}, then {after:?}");
+    }
+
+    #[test]
+    fn counters_of_a_link_are_read() {
+        let mut stats: Vec<u8> = [40_u64, 2].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        stats.resize(200, 0);
+        let mut message: Vec<u8> = [0_u32, 9, 1].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let nla = DefaultNla::new(IFLA_STATS_LINK_64, stats);
+        let mut rest = vec![0; nla.buffer_len()];
+        nla.emit(&mut rest);
+        message.extend(rest);
+        let (index, counters) = parse(RTM_NEWSTATS, &message).unwrap();
+        assert_eq!((index, counters.rx_packets, counters.tx_packets), (9, 40, 2));
+        assert_eq!(parse(RTM_NEWSTATS, &message[..30]), None);
     }
 
     #[test]

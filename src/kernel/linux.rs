@@ -89,14 +89,14 @@ impl Kernel for Linux {
 
     fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>> {
         let Some(namespace) = netns::open(sandbox)? else { return Ok(None) };
-        let links = netns::run_in(namespace, links_inside)?;
+        let links = netns::run_in(namespace, || links_inside(|_, _| {}))?;
         Ok(Some(self.mark.read(links)))
     }
 
     /// One thread visits them one after another, so only one namespace is open at a time.
     fn look_into(&self, sandboxes: BTreeSet<&Path>) -> BTreeMap<PathBuf, Result<Option<Inside>>> {
         let look = || {
-            let links = self.mark.read(links_inside()?);
+            let links = self.mark.read(links_inside(counters::complete)?);
             Ok(Inside { links, cookie: namespace::current_cookie() })
         };
         let looks = netns::run_in_each(sandboxes, look);
@@ -181,12 +181,13 @@ impl Kernel for Linux {
         let links = || std::iter::once(adapter).chain(ends.iter().copied());
         let (queues, counts) = self.sockets.with(|socket| {
             let queues = socket.get([qdisc::Request::Get(adapter)], NLM_F_ECHO, qdisc::parse)?;
-            Ok((queues, socket.get(links().map(qdisc::Counted), 0, qdisc::parse_counts)?))
+            Ok((queues, socket.get(links().map(counters::Request::Get), 0, counters::parse)?))
         })?;
-        let count = |index: u32| counts.iter().find(|(counted, ..)| *counted == index);
+        let count =
+            |index: u32| counts.iter().find(|(counted, _)| *counted == index).map(|(_, counters)| counters);
         let (_, queue) = queues.iter().find(|(index, _)| *index == adapter).ok_or(Errno::ENODEV)?;
-        let &(_, _, sent) = count(adapter).ok_or(Errno::ENODEV)?;
-        let from = ends.iter().map(|end| count(*end).map(|(_, received, _)| *received)).collect();
+        let sent = count(adapter).ok_or(Errno::ENODEV)?.tx_packets;
+        let from = ends.iter().map(|end| count(*end).map(|counters| counters.rx_packets)).collect();
         Ok(Gauge { queued: queue.queued, sent, from })
     }
 
@@ -229,11 +230,11 @@ fn change_inside(sandbox: OwnedFd, messages: Vec<RouteNetlinkMessage>) -> Result
     netns::run_in(sandbox, || change_all(&mut RouteSocket::open()?, messages))
 }
 
-/// All links of the current thread's namespace, with their qdiscs and counters.
-fn links_inside() -> Result<Vec<Link>> {
+/// All links of the current thread's namespace, with their qdiscs, and with what `complete` adds.
+fn links_inside(complete: impl FnOnce(&mut RouteSocket, &mut [Link])) -> Result<Vec<Link>> {
     let mut socket = RouteSocket::open()?;
     let mut links = socket.dump(link::list(), link::parse)?;
-    counters::complete(&mut socket, &mut links);
+    complete(&mut socket, &mut links);
     qdisc::complete(&mut socket, links)
 }
 

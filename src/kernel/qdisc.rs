@@ -9,7 +9,7 @@
 //! them back.
 
 use rtnetlink::packet_core::{
-    DefaultNla, Emitable, NetlinkSerializable, NlasIterator, parse_string, parse_u32, parse_u64,
+    DefaultNla, Emitable, NetlinkSerializable, NlasIterator, parse_string, parse_u32,
 };
 
 use super::{CAN_MTU, CANFD_MTU, Link, Result, socket::RouteSocket};
@@ -17,10 +17,7 @@ use super::{CAN_MTU, CANFD_MTU, Link, Result, socket::RouteSocket};
 const RTM_NEWQDISC: u16 = 36;
 const RTM_DELQDISC: u16 = 37;
 const RTM_GETQDISC: u16 = 38;
-const RTM_NEWSTATS: u16 = 92;
-const RTM_GETSTATS: u16 = 94;
 const TCMSG_LEN: usize = 20;
-const IF_STATS_MSG_LEN: usize = 12;
 
 const TC_H_ROOT: u32 = 0xffff_ffff;
 /// The handle of canhub's qdiscs, `ca0:` in `tc`. The kernel assigns its own handles from `8000:` on.
@@ -35,7 +32,6 @@ const TCA_STAB_DATA: u16 = 2;
 const TCA_TBF_PARMS: u16 = 1;
 const TCA_TBF_BURST: u16 = 6;
 const TCA_STATS_QUEUE: u16 = 3;
-const IFLA_STATS_LINK_64: u16 = 1;
 
 const TBF: &str = "tbf";
 /// `TC_LINKLAYER_ETHERNET`: sizes in bytes, so no rate table is needed.
@@ -171,41 +167,6 @@ impl NetlinkSerializable for Request {
         }
         self.attributes().as_slice().emit(&mut buffer[TCMSG_LEN..]);
     }
-}
-
-/// Requests the frame counters of one link (`RTM_GETSTATS`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Counted(pub(super) u32);
-
-impl NetlinkSerializable for Counted {
-    fn message_type(&self) -> u16 {
-        RTM_GETSTATS
-    }
-
-    fn buffer_len(&self) -> usize {
-        IF_STATS_MSG_LEN
-    }
-
-    fn serialize(&self, buffer: &mut [u8]) {
-        let mask = 1 << (IFLA_STATS_LINK_64 - 1);
-        for (at, word) in [0, self.0, mask].into_iter().enumerate() {
-            buffer[at * 4..at * 4 + 4].copy_from_slice(&u32::to_ne_bytes(word));
-        }
-    }
-}
-
-/// The frames that a link has received and sent, from a response to [`Counted`].
-pub(super) fn parse_counts(message_type: u16, payload: &[u8]) -> Option<(u32, u64, u64)> {
-    if message_type != RTM_NEWSTATS {
-        return None;
-    }
-    let index = parse_u32(payload.get(4..8)?).ok()?;
-    let mut attributes =
-        NlasIterator::new(payload.get(IF_STATS_MSG_LEN..)?).filter_map(std::result::Result::ok);
-    let stats = attributes.find(|nla| nla.kind() == IFLA_STATS_LINK_64)?;
-    // struct rtnl_link_stats64: rx_packets, tx_packets, …
-    let word = |at: usize| parse_u64(stats.value().get(at..at + 8)?).ok();
-    Some((index, word(0)?, word(8)?))
 }
 
 /// Parses a message about a root qdisc: its link, and the qdisc. `None` for anything else.
@@ -369,24 +330,10 @@ mod tests {
         assert_eq!(bytes(Request::Get(7)).len(), 20);
     }
 
-    #[test]
-    fn counters_of_a_link_are_read() {
-        let mut stats: Vec<u8> = [40_u64, 2].iter().flat_map(|word| word.to_ne_bytes()).collect();
-        stats.resize(200, 0);
-        let mut message: Vec<u8> = [0_u32, 9, 1].iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let nla = DefaultNla::new(IFLA_STATS_LINK_64, stats);
-        let mut rest = vec![0; nla.buffer_len()];
-        nla.emit(&mut rest);
-        message.extend(rest);
-        assert_eq!(parse_counts(RTM_NEWSTATS, &message), Some((9, 40, 2)));
-        assert_eq!(parse_counts(RTM_NEWSTATS, &message[..30]), None);
-    }
-
     proptest::proptest! {
         #[test]
         fn random_bytes_never_panic(payload in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
             parse(RTM_NEWQDISC, &payload);
-            parse_counts(RTM_NEWSTATS, &payload);
             let root = [&[0; 12][..], &TC_H_ROOT.to_ne_bytes(), &[0; 4], &payload].concat();
             parse(RTM_NEWQDISC, &root);
         }
