@@ -36,9 +36,9 @@ const LEAST: f64 = 1.0 / 128.0;
 /// are to hear each other all the same, so they are no longer slowed down, and what the adapter does not take is counted.
 const STALLED: f64 = 1.0;
 
-/// What is known of one wire.
+/// Limits those who send to one wire.
 #[derive(Debug, Default)]
-pub struct Wire {
+pub struct Limiter {
     /// The common limit in bit/s.
     limit: Option<f64>,
     before: Option<Gauge>,
@@ -48,7 +48,7 @@ pub struct Wire {
     stalled: f64,
 }
 
-impl Wire {
+impl Limiter {
     /// The senders are others than before; the limit stays.
     pub fn forget_senders(&mut self) {
         self.before = None;

@@ -13,8 +13,8 @@ use crate::{
     kernel::Gauge,
     names::{EndpointId, NetworkId},
     network::Hub,
-    plan::{Bus, Have, Member, Plan, Reason, Step, Want, carriers, ceiling, share},
-    shares::Wire,
+    plan::{Bus, Have, Member, Plan, Reason, Step, Want, carrier, ceiling, share},
+    shares::Limiter,
 };
 
 /// Between two readings of a wire in use. Four containers at 1 Mbit/s that begin at once fill a seventh of the adapter's
@@ -39,7 +39,7 @@ struct Watched {
     /// Of its queue, in frames.
     length: u32,
     senders: Vec<Sender>,
-    control: Wire,
+    limiter: Limiter,
     read: Option<(Instant, Gauge)>,
 }
 
@@ -77,10 +77,10 @@ impl Manager {
     fn find_wires(&self, shares: &mut Shares, want: Want, generation: u64) {
         let has_wire = |bus: &Bus| !matches!(bus.hub, Hub::Owned(_)) && !bus.members.is_empty();
         let buses: Vec<Bus> = want.buses.into_iter().filter(has_wire).collect();
-        let mut known: BTreeMap<NetworkId, Wire> = BTreeMap::new();
+        let mut known: BTreeMap<NetworkId, Limiter> = BTreeMap::new();
         for mut wire in std::mem::take(&mut shares.wires) {
-            wire.control.forget_senders();
-            known.insert(wire.bus.network.clone(), wire.control);
+            wire.limiter.forget_senders();
+            known.insert(wire.bus.network.clone(), wire.limiter);
         }
         shares.generation = Some(generation);
         if buses.is_empty() {
@@ -95,13 +95,7 @@ impl Manager {
             }
         };
         let watch = |bus: Bus| {
-            let adapter = match &bus.hub {
-                Hub::Adapter(adapter) => match carriers(adapter, &have)[..] {
-                    [link] => link,
-                    _ => return None,
-                },
-                Hub::Shared(name) | Hub::Owned(name) => have.named(name.as_str())?,
-            };
+            let adapter = carrier(&bus.hub, &have)?;
             // Without a controller it is no wire, and nothing waits for it.
             adapter.controller.as_ref()?;
             let sender = |member: &Member| {
@@ -110,7 +104,7 @@ impl Manager {
                 Some(Sender { endpoint: member.endpoint.clone(), host: host.index, end: host.peer?, ceiling })
             };
             let senders: Vec<Sender> = bus.members.iter().filter_map(sender).collect();
-            let control = known.remove(&bus.network).unwrap_or_default();
+            let limiter = known.remove(&bus.network).unwrap_or_default();
             let (index, length) = (adapter.index, adapter.txqueuelen);
             // Of the look, only what a step is planned from.
             let have =
@@ -121,7 +115,7 @@ impl Manager {
                 adapter: index,
                 length,
                 senders,
-                control,
+                limiter,
                 read: None,
             })
         };
@@ -136,7 +130,7 @@ impl Manager {
             Ok(gauge) => gauge,
             Err(err) => {
                 debug!(network = wire.bus.network.short(), %err, "the adapter's queue was not read");
-                wire.control.forget_senders();
+                wire.limiter.forget_senders();
                 wire.read = None;
                 return false;
             }
@@ -145,7 +139,7 @@ impl Manager {
         let elapsed = before.as_ref().map_or(Duration::ZERO, |(read, _)| now - *read);
         let ceilings: Vec<u32> = wire.senders.iter().map(|sender| sender.ceiling).collect();
         let is_busy = gauge.queued > 0 || before.is_some_and(|(_, before)| before != gauge);
-        let shares = wire.control.read(gauge, elapsed, wire.length, &ceilings);
+        let shares = wire.limiter.read(gauge, elapsed, wire.length, &ceilings);
         let shared = wire.senders.iter().zip(shares).filter_map(|(sender, share)| Some((sender, share?)));
         let already = wanted.len();
         wanted.extend(shared.map(|(sender, share)| (sender.endpoint.clone(), share)));

@@ -77,6 +77,18 @@ pub fn carriers<'a>(adapter: &Adapter, have: &'a Have) -> Vec<&'a Link> {
     }
 }
 
+/// The interface that carries a bus and is not canhub's: the adapter, if exactly one matches, or a shared interface.
+pub fn carrier<'a>(hub: &Hub, have: &'a Have) -> Option<&'a Link> {
+    match hub {
+        Hub::Adapter(adapter) => match carriers(adapter, have)[..] {
+            [link] => Some(link),
+            _ => None,
+        },
+        Hub::Shared(name) => have.named(name.as_str()),
+        Hub::Owned(_) => None,
+    }
+}
+
 /// An interface that may be the adapter but whose identity could not be read, and why. Then it is unknown whether an
 /// adapter without a match is missing.
 pub fn unread_adapter<'a>(adapter: &Adapter, have: &'a Have) -> Option<(&'a str, &'a str)> {

@@ -18,7 +18,7 @@ mod tests;
 use std::{collections::BTreeSet, path::PathBuf};
 
 pub use have::{Have, Rules, Sandbox, is_ours};
-pub use hub::{carriers, unread_adapter};
+pub use hub::{carrier, carriers, unread_adapter};
 pub use links::owner;
 pub use pace::{ceiling, share};
 pub use reason::Reason;

@@ -1,6 +1,6 @@
 //! Plans the pace of container ends: the desired one, and when the qdisc is wrong.
 
-use super::{Action, Blocks, Bus, Have, Member, Plan, Problem, Reason, Step, carriers};
+use super::{Action, Blocks, Bus, Have, Member, Plan, Problem, Reason, Step, carrier};
 use crate::{
     kernel::{Link, Pace},
     names::IfName,
@@ -29,14 +29,7 @@ enum Wanted {
 impl<'a> BusWire<'a> {
     /// Finds out what carries a bus.
     pub(super) fn of(bus: &Bus, have: &'a Have) -> Self {
-        let adapter = match &bus.hub {
-            Hub::Adapter(adapter) => match carriers(adapter, have)[..] {
-                [link] => Some(link),
-                _ => None,
-            },
-            Hub::Shared(name) => have.named(name.as_str()),
-            Hub::Owned(_) => None,
-        };
+        let adapter = carrier(&bus.hub, have);
         let wire = Wire::of(&bus.options.settings, adapter);
         let awaited = match adapter {
             None => matches!(bus.hub, Hub::Adapter(_)),

@@ -8,7 +8,7 @@ const LENGTH: u32 = 8192;
 const FRAME: f64 = 136.0;
 
 struct World {
-    wire: Wire,
+    wire: Limiter,
     /// Frames per second that it takes.
     takes: f64,
     queued: f64,
@@ -24,7 +24,7 @@ struct World {
 impl World {
     fn new(bitrate: u32, senders: &[f64]) -> Self {
         Self {
-            wire: Wire::default(),
+            wire: Limiter::default(),
             takes: f64::from(bitrate) / FRAME,
             queued: 0.0,
             sent: 0.0,
@@ -153,7 +153,7 @@ fn a_broken_wire_keeps_nobody_from_the_others() {
 
 #[test]
 fn new_senders_and_those_that_left_are_no_numbers_to_reckon_with() {
-    let mut wire = Wire::default();
+    let mut wire = Limiter::default();
     let gauge = |from: &[Option<u64>]| Gauge { queued: 4000, sent: 10, from: from.to_vec() };
     assert_eq!(wire.read(gauge(&[Some(5)]), TICK, LENGTH, &[500_000]), [None]);
     assert_eq!(wire.read(gauge(&[Some(5), Some(1)]), TICK, LENGTH, &[500_000; 2]), [None, None]);
