@@ -107,9 +107,14 @@ impl Manager {
 
     /// Stores an endpoint in the model and, if possible, on disk. The alias of the pair holds the same information.
     pub(super) fn keep_endpoint(&self, model: &mut Model, endpoint: Endpoint) {
-        if let Err(err) = self.store.save_endpoint(&endpoint) {
+        self.save_endpoint(&endpoint);
+        model.put_endpoint(endpoint);
+    }
+
+    /// Stores an endpoint on disk, if possible.
+    pub(super) fn save_endpoint(&self, endpoint: &Endpoint) {
+        if let Err(err) = self.store.save_endpoint(endpoint) {
             warn!(endpoint = endpoint.id.short(), %err, "the endpoint's record could not be saved; it will be lost if canhub restarts");
         }
-        model.put_endpoint(endpoint);
     }
 }

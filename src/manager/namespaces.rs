@@ -1,7 +1,5 @@
 //! The namespace of each member, and which members are dead because theirs is gone.
 
-use tracing::warn;
-
 use super::Manager;
 use crate::{
     model::Model,
@@ -17,10 +15,8 @@ impl Manager {
         for member in want.buses.iter().flat_map(|bus| &bus.members) {
             model.set_dead(&member.endpoint, member.is_dead(have));
             let Some(namespace) = member.seen_in(have) else { continue };
-            if let Some(endpoint) = model.seen_in(&member.endpoint, namespace)
-                && let Err(err) = self.store.save_endpoint(endpoint)
-            {
-                warn!(endpoint = endpoint.id.short(), %err, "the endpoint's record could not be saved; it will be lost if canhub restarts");
+            if let Some(endpoint) = model.seen_in(&member.endpoint, namespace) {
+                self.save_endpoint(endpoint);
             }
         }
     }
