@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     endpoint::{Endpoint, Stage},
-    kernel::{Controller, Filter, History, LinkKind, OWN_INDEX_BASE, RuleFlags, RuleStatus},
+    kernel::{Controller, Filter, History, LinkKind, OWN_INDEX_BASE, RuleFlags, RuleStatus, fake::new_link},
     model::Model,
     network::Network,
     options::RawOptions,
@@ -36,19 +36,7 @@ fn want(members: &[u8]) -> Want {
 }
 
 fn link(index: u32, name: &str, kind: LinkKind) -> Link {
-    Link {
-        index,
-        name: name.into(),
-        kind,
-        mtu: 72,
-        up: true,
-        alias: None,
-        peer: None,
-        txqueuelen: 1000,
-        controller: None,
-        qdisc: None,
-        counters: Some(Default::default()),
-    }
+    Link { alias: None, ..new_link(index, name, kind, 72, "") }
 }
 
 const HUB: u32 = OWN_INDEX_BASE + 1000;

@@ -25,7 +25,8 @@ use super::{
     BusState, CAN_MTU, CANFD_MTU, Controller, Cookie, Identity, Link, LinkCounters, LinkKind, Result, Rule,
 };
 use frames::Journey;
-use world::{Standing, World, new_link};
+pub(crate) use world::new_link;
+use world::{Standing, World};
 
 /// The kernel in memory.
 #[derive(Debug, Default)]

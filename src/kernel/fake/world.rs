@@ -153,7 +153,8 @@ impl Standing {
     }
 }
 
-pub(super) fn new_link(index: u32, name: &str, kind: LinkKind, mtu: u32, alias: &str) -> Link {
+/// A link as it is right after it was created, and up.
+pub(crate) fn new_link(index: u32, name: &str, kind: LinkKind, mtu: u32, alias: &str) -> Link {
     let alias = Some(alias.to_owned());
     Link {
         index,

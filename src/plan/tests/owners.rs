@@ -1,22 +1,10 @@
 //! Which links are canhub's, and whose: by alias, else by name and index. The user's own are never among them.
 
 use super::*;
-use crate::kernel::{Link, OWN_INDEX_BASE};
+use crate::kernel::{Link, OWN_INDEX_BASE, fake::new_link};
 
 fn link(index: u32, name: &str, kind: LinkKind, alias: Option<String>) -> Link {
-    Link {
-        index,
-        name: name.into(),
-        kind,
-        mtu: 72,
-        up: true,
-        alias,
-        peer: None,
-        txqueuelen: 1000,
-        controller: None,
-        qdisc: None,
-        counters: None,
-    }
+    Link { alias, counters: None, ..new_link(index, name, kind, 72, "") }
 }
 
 fn have(links: Vec<Link>) -> Have {
