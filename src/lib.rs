@@ -8,7 +8,8 @@
 //! and from the buses, and [`docker`] queries Docker's API in the background for what it never sends. Everything that
 //! happens goes through [`events`]: one line in the log, one event, one count in [`metrics`]. [`traffic`] adds up
 //! frames, and [`admin`] serves all this and the [`status`] of all buses on a socket. [`health`] monitors what canhub
-//! needs, using the same [`checks`] as `canhub doctor`. [`daemon`] ties it all together; [`cli`] is the command line.
+//! needs, using the same [`checks`] as `canhub doctor`. [`frames`] is about the frames themselves, for the commands that show,
+//! record and replay them. [`daemon`] ties it all together; [`cli`] is the command line.
 //!
 //! # Tasks and signals
 //!
@@ -56,6 +57,7 @@ pub mod driver;
 pub mod endpoint;
 pub mod error;
 pub mod events;
+pub mod frames;
 pub mod health;
 mod http;
 pub mod kernel;
