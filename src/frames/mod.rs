@@ -3,6 +3,7 @@
 //! The data plane is the kernel's: no frame passes through canhub on its way between members. This module only listens,
 //! and only while somebody asks it to. `canhub watch`, `canhub record`, `canhub replay` and `canhub door` stand on it.
 
+pub mod ids;
 mod record;
 
 pub use record::{Record, Sender, Timestamp};
