@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -13,7 +14,7 @@ use sd_notify::NotifyState;
 use tokio::{
     net::UnixListener,
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+    sync::{oneshot, watch},
     task::{self, JoinSet, spawn_blocking},
     time::{sleep, timeout},
 };
@@ -238,6 +239,24 @@ impl Tasks {
 
 async fn wake_on_link_events(manager: Handle) {
     loop {
+        match watch_links(manager.clone()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(err)) => warn!(
+                %err,
+                "lost the subscription to the kernel's link events; resubscribing, audits continue"
+            ),
+            Err(err) => warn!(%err, "could not watch the kernel's link events; retrying, audits continue"),
+        }
+        // Events between two subscriptions are lost.
+        manager.signals().want_look();
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Watches on a thread of its own, and returns when that has ended.
+async fn watch_links(manager: Handle) -> io::Result<kernel::Result<()>> {
+    let (report, ended) = oneshot::channel();
+    let watch = move || {
         let changed = |event| {
             match event {
                 kernel::LinkEvent::Overrun => manager.events().counters().overrun(),
@@ -246,13 +265,10 @@ async fn wake_on_link_events(manager: Handle) {
             }
             manager.signals().want_look();
         };
-        if let Err(err) = kernel::watch(changed, || manager.signals().settles_in()).await {
-            warn!(%err, "lost the subscription to the kernel's link events; resubscribing, audits continue");
-        }
-        // Events between two subscriptions are lost.
-        manager.signals().want_look();
-        sleep(Duration::from_secs(1)).await;
-    }
+        drop(report.send(kernel::watch(changed, || manager.signals().settles_in())));
+    };
+    thread::Builder::new().name("canhub-links".into()).spawn(watch)?;
+    ended.await.map_err(|_| io::Error::other("the thread panicked; this is a bug in canhub"))
 }
 
 /// Reports ready once all known buses have been checked and healed, so that systemd starts Docker after that.

@@ -80,6 +80,8 @@ pub(crate) async fn serve<L, S, A, B>(
     B::Error: Into<Box<dyn error::Error + Send + Sync>>,
 {
     let mut http = http1::Builder::new();
+    // No client of canhub reads it, and hyper would read the clock for each request.
+    http.auto_date_header(false);
     if let Some(bytes) = limits.buffer {
         http.max_buf_size(bytes);
     }

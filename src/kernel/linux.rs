@@ -109,7 +109,7 @@ impl Kernel for Linux {
     }
 
     fn sandbox_exists(&self, sandbox: &Path) -> Result<bool> {
-        Ok(netns::open(sandbox)?.is_some())
+        netns::exists(sandbox)
     }
 
     fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32> {

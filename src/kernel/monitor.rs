@@ -1,7 +1,7 @@
 //! Link events of the host's namespace. They wake the reconcile loop; of their content only the last counters of a link that
 //! was removed are used, which nobody can read any more.
 
-use std::{os::fd::AsRawFd, time::Duration};
+use std::{os::fd::AsRawFd, thread, time::Duration};
 
 use nix::{
     errno::Errno,
@@ -9,10 +9,8 @@ use nix::{
         AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
     },
 };
-use tokio::time::sleep;
 
 use super::{Result, counters, socket::replies};
-use crate::system;
 
 const RTMGRP_LINK: u32 = 1;
 /// The maximum size of a datagram of link events (`NLMSG_GOODSIZE`).
@@ -42,32 +40,29 @@ pub enum LinkEvent {
 /// The maximum time for which events are left unread.
 const UNREAD_MAX: Duration = Duration::from_millis(100);
 
-/// Calls `wake` whenever the host's CAN links may have changed.
+/// Calls `wake` whenever the host's CAN links may have changed. Blocks: for a thread of its own.
 ///
 /// Only the type in the header is used, so a new attribute of a future kernel cannot break it. `settles_in` returns how
 /// long events need no reaction: a call from Docker creates or deletes links at that moment, and reading each event then
-/// would take CPU time from it. The events are read together afterwards.
+/// would take CPU time from it. The events are read together afterwards. A thread that sleeps until then is not woken by
+/// each of them, as a runtime would be that has the socket in its epoll.
 ///
 /// # Errors
 /// Returns only if the socket cannot be opened or fails.
-pub async fn watch(wake: impl Fn(LinkEvent), settles_in: impl Fn() -> Duration) -> Result<()> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+pub fn watch(wake: impl Fn(LinkEvent), settles_in: impl Fn() -> Duration) -> Result<()> {
+    let flags = SockFlag::SOCK_CLOEXEC;
     let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkRoute)?;
     bind(socket.as_raw_fd(), &NetlinkAddr::new(0, RTMGRP_LINK))?;
-    let mut socket = system::readable(socket)?;
     let mut buffer = vec![0; RECEIVE_BYTES];
     loop {
-        drop(socket.readable().await?);
-        let wait = settles_in().min(UNREAD_MAX);
-        if !wait.is_zero() {
-            // Not registered meanwhile, so that no event wakes the runtime.
-            let unregistered = socket.into_inner();
-            sleep(wait).await;
-            socket = system::readable(unregistered)?;
+        // Waits for the first event. An error that this reports is not reported again, so it counts as one.
+        let first = recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK);
+        if first == Err(Errno::ENOBUFS) {
+            wake(LinkEvent::Overrun);
         }
-        let mut ready = socket.readable().await?;
+        thread::sleep(settles_in().min(UNREAD_MAX));
         loop {
-            match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(length) => {
                     let mut changed = false;
                     for event in replies(&buffer[..length]) {
@@ -86,7 +81,6 @@ pub async fn watch(wake: impl Fn(LinkEvent), settles_in: impl Fn() -> Duration) 
                 Err(err) => return Err(err.into()),
             }
         }
-        ready.clear_ready();
     }
 }
 

@@ -13,8 +13,9 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     sched::{CloneFlags, setns},
-    sys::statfs::{NSFS_MAGIC, fstatfs},
+    sys::statfs::{NSFS_MAGIC, fstatfs, statfs},
 };
 use parking_lot::Mutex;
 
@@ -32,6 +33,15 @@ pub(super) fn open(path: &Path) -> Result<Option<OwnedFd>> {
     };
     let is_namespace = fstatfs(&file)?.filesystem_type() == NSFS_MAGIC;
     Ok(is_namespace.then(|| file.into()))
+}
+
+/// Whether there is a namespace at `path`, as [`open`] decides it.
+pub(super) fn exists(path: &Path) -> Result<bool> {
+    match statfs(path) {
+        Ok(filesystem) => Ok(filesystem.filesystem_type() == NSFS_MAGIC),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(err) => Err(err.into()),
+    }
 }
 
 /// The work of a thread inside a namespace. It is told whether the namespace could be entered, and returns what to do

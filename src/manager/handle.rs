@@ -31,7 +31,9 @@ impl Handle {
         work: impl FnOnce(&Manager) -> T + Send + 'static,
     ) -> Result<T, JoinError> {
         let manager = self.0.clone();
-        spawn_blocking(move || work(&manager)).await
+        let done = spawn_blocking(move || work(&manager)).await;
+        self.0.signals().deliver();
+        done
     }
 
     /// The events.

@@ -90,7 +90,7 @@ impl Manager {
         });
         match made {
             Ok(joined) => {
-                self.signals.want_relearn();
+                self.signals.want_relearn_afterwards();
                 if joined != Joined::Inside {
                     model.await_docker(&id);
                 }

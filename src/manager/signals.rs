@@ -2,7 +2,10 @@
 //!
 //! Nothing here waits: the two locks each protect a time, and are never held across other work.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -13,10 +16,20 @@ pub struct Signals {
     relearn_wanted: Notify,
     audit_done: Notify,
     carried_out: Notify,
+    /// What work on another thread reports, to be delivered when it is done: waking the runtime in the middle of a Join
+    /// would take its CPU, and what is woken needs the lock that the Join holds.
+    undelivered: Undelivered,
     /// When the last audit finished.
     audited: Mutex<Option<Instant>>,
     /// The earliest time for the reconcile loop to run.
     settled: Mutex<Instant>,
+}
+
+/// Signals that wait for the work that raised them.
+#[derive(Default)]
+struct Undelivered {
+    relearn: AtomicBool,
+    carried_out: AtomicBool,
 }
 
 impl Default for Signals {
@@ -26,6 +39,7 @@ impl Default for Signals {
             relearn_wanted: Notify::new(),
             audit_done: Notify::new(),
             carried_out: Notify::new(),
+            undelivered: Undelivered::default(),
             audited: Mutex::default(),
             settled: Mutex::new(Instant::now()),
         }
@@ -43,9 +57,24 @@ impl Signals {
         self.look_wanted.notified().await;
     }
 
-    /// Reports that steps were carried out: a container joined a bus, or an adapter appeared.
+    /// Reports that steps were carried out, once this work is done: a container joined a bus, or an adapter appeared.
     pub(super) fn steps_done(&self) {
-        self.carried_out.notify_one();
+        self.undelivered.carried_out.store(true, Ordering::Relaxed);
+    }
+
+    /// Like [`Self::want_relearn`], once this work is done.
+    pub(super) fn want_relearn_afterwards(&self) {
+        self.undelivered.relearn.store(true, Ordering::Relaxed);
+    }
+
+    /// Delivers what finished work has reported.
+    pub(crate) fn deliver(&self) {
+        if self.undelivered.carried_out.swap(false, Ordering::Relaxed) {
+            self.carried_out.notify_one();
+        }
+        if self.undelivered.relearn.swap(false, Ordering::Relaxed) {
+            self.relearn_wanted.notify_one();
+        }
     }
 
     /// Resolves when steps have been carried out.
