@@ -42,6 +42,103 @@ pub(crate) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
     if refused == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
 }
 
+/// How many messages [`receive_many`] receives at a time.
+pub(crate) const MESSAGES: usize = 64;
+/// The size of a message: `CANFD_MTU`.
+const MESSAGE_BYTES: usize = 72;
+/// Enough for a time stamp and a drop counter.
+const CONTROL_BYTES: usize = 96;
+
+/// Room for a message of [`receive_many`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Message {
+    bytes: [u8; MESSAGE_BYTES],
+    length: usize,
+    control: [u8; CONTROL_BYTES],
+    control_length: usize,
+    /// The first bytes of the sender's address; of a `sockaddr_can` up to the index of the interface.
+    pub(crate) address: [u8; 8],
+    /// `MSG_…`.
+    pub(crate) flags: i32,
+}
+
+impl Message {
+    pub(crate) const EMPTY: Self = Self {
+        bytes: [0; MESSAGE_BYTES],
+        length: 0,
+        control: [0; CONTROL_BYTES],
+        control_length: 0,
+        address: [0; 8],
+        flags: 0,
+    };
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    /// The control messages (`cmsg(3)`).
+    pub(crate) fn control(&self) -> &[u8] {
+        self.control.get(..self.control_length).unwrap_or_default()
+    }
+}
+
+/// Receives the messages that are queued, without waiting, and returns how many there were. nix has no address type for
+/// CAN, so its `recvmmsg` cannot tell the interface.
+///
+/// # Errors
+/// `EAGAIN` if there is none, or the socket's error.
+pub(crate) fn receive_many(socket: BorrowedFd<'_>, messages: &mut [Message; MESSAGES]) -> io::Result<usize> {
+    use nix::libc::{MSG_DONTWAIT, iovec, mmsghdr, recvmmsg};
+    // SAFETY: structures of C with integers and pointers, for which zero is a value.
+    let (mut headers, mut vectors): ([mmsghdr; MESSAGES], [iovec; MESSAGES]) = unsafe { std::mem::zeroed() };
+    for ((message, header), vector) in messages.iter_mut().zip(&mut headers).zip(&mut vectors) {
+        vector.iov_base = message.bytes.as_mut_ptr().cast();
+        vector.iov_len = message.bytes.len();
+        header.msg_hdr.msg_iov = vector;
+        header.msg_hdr.msg_iovlen = 1;
+        header.msg_hdr.msg_name = message.address.as_mut_ptr().cast();
+        header.msg_hdr.msg_namelen = message.address.len() as _;
+        header.msg_hdr.msg_control = message.control.as_mut_ptr().cast();
+        header.msg_hdr.msg_controllen = message.control.len() as _;
+    }
+    // SAFETY: the descriptor is borrowed, so it is open. Each header points to buffers of `messages` and to its vector,
+    // with their lengths; all of them outlive the call, and nothing else uses them meanwhile.
+    let received = unsafe {
+        recvmmsg(
+            socket.as_raw_fd(),
+            headers.as_mut_ptr(),
+            MESSAGES as _,
+            MSG_DONTWAIT as _,
+            std::ptr::null_mut(),
+        )
+    };
+    let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    for (message, header) in messages.iter_mut().zip(&headers).take(received) {
+        message.length = header.msg_len as usize;
+        message.control_length = header.msg_hdr.msg_controllen as usize;
+        message.flags = header.msg_hdr.msg_flags;
+    }
+    Ok(received)
+}
+
+/// How many messages a socket has lost because its receive buffer was full; wraps at 2³².
+///
+/// # Errors
+/// `ENOPROTOOPT` before Linux 4.12.
+pub(crate) fn lost_messages(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    use nix::libc::{SO_MEMINFO, SOL_SOCKET, getsockopt, socklen_t};
+    /// `SK_MEMINFO_DROPS` of `include/uapi/linux/sock_diag.h`.
+    const DROPS: usize = 8;
+    let mut memory = [0_u32; DROPS + 1];
+    let mut length = size_of_val(&memory) as socklen_t;
+    // SAFETY: the descriptor is borrowed, so it is open; the kernel writes at most `length` bytes, which `memory` has.
+    let refused = unsafe {
+        let fd = socket.as_raw_fd();
+        getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory.as_mut_ptr().cast(), &raw mut length)
+    };
+    if refused == 0 { Ok(memory[DROPS]) } else { Err(io::Error::last_os_error()) }
+}
+
 /// The CPU time that this process has used so far.
 pub(crate) fn cpu_time() -> Duration {
     let mut time = nix::libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -37,6 +37,11 @@ impl Linux {
         Self { mark: Mark::new(instance), ..Self::default() }
     }
 
+    /// A link as this canhub sees it.
+    pub(super) fn as_seen(&self, link: Link) -> Link {
+        self.mark.read_one(link)
+    }
+
     fn probe_gateway(&self) -> Result<()> {
         match self.sockets.with(|socket| socket.change(cangw::Request::Probe, 0)) {
             // can-gw's answer to a rule without interfaces.

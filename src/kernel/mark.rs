@@ -33,18 +33,21 @@ impl Mark {
     }
 
     /// The links as this canhub should see them.
-    pub(super) fn read(&self, mut links: Vec<Link>) -> Vec<Link> {
-        for link in &mut links {
-            let Some(alias) = &link.alias else { continue };
-            let (word, rest) = alias.split_once(' ').unwrap_or((alias, ""));
-            if word == self.0 {
-                link.alias = Some(format!("{DEFAULT} {rest}"));
-            } else if (word == DEFAULT || word.starts_with("canhub@")) && link.kind.is_can() {
-                link.kind = LinkKind::Can;
-                link.alias = None;
-            }
+    pub(super) fn read(&self, links: Vec<Link>) -> Vec<Link> {
+        links.into_iter().map(|link| self.read_one(link)).collect()
+    }
+
+    /// A link as this canhub should see it.
+    pub(super) fn read_one(&self, mut link: Link) -> Link {
+        let Some(alias) = &link.alias else { return link };
+        let (word, rest) = alias.split_once(' ').unwrap_or((alias, ""));
+        if word == self.0 {
+            link.alias = Some(format!("{DEFAULT} {rest}"));
+        } else if (word == DEFAULT || word.starts_with("canhub@")) && link.kind.is_can() {
+            link.kind = LinkKind::Can;
+            link.alias = None;
         }
-        links
+        link
     }
 }
 
