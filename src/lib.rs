@@ -9,7 +9,7 @@
 //! happens goes through [`events`]: one line in the log, one event, one count in [`metrics`]. [`traffic`] adds up
 //! frames, and [`admin`] serves all this and the [`status`] of all buses on a socket. [`health`] monitors what canhub
 //! needs, using the same [`checks`] as `canhub doctor`. [`frames`] is about the frames themselves, for the commands that show,
-//! record and replay them. [`daemon`] ties it all together; [`cli`] is the command line.
+//! record and replay them: a [`frames::Tap`] on a [`frames::Bus`] tells who sent each one. [`daemon`] ties it all together; [`cli`] is the command line.
 //!
 //! # Tasks and signals
 //!

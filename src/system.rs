@@ -115,7 +115,7 @@ pub(crate) fn receive_many(socket: BorrowedFd<'_>, messages: &mut [Message; MESS
     let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
     for (message, header) in messages.iter_mut().zip(&headers).take(received) {
         message.length = header.msg_len as usize;
-        message.control_length = header.msg_hdr.msg_controllen as usize;
+        message.control_length = header.msg_hdr.msg_controllen as _;
         message.flags = header.msg_hdr.msg_flags;
     }
     Ok(received)

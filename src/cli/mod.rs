@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod ask;
+mod bus;
 mod doctor;
 mod events;
 mod import;

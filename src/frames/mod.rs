@@ -3,8 +3,12 @@
 //! The data plane is the kernel's: no frame passes through canhub on its way between members. This module only listens,
 //! and only while somebody asks it to. `canhub watch`, `canhub record`, `canhub replay` and `canhub door` stand on it.
 
+mod bus;
 pub mod ids;
 mod record;
+mod tap;
 
+pub use bus::{Bus, Daemon};
 pub use record::{Record, Sender, Timestamp};
 pub use socketcan::CanAnyFrame;
+pub use tap::{Tap, TapOptions};

@@ -76,16 +76,13 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens to the frames that pass one of these filters; `None`: to all. Error frames pass none of the filters, and
-    /// are subscribed to by `errors`.
-    ///
-    /// Frames that do not pass may come too: those of the first moments, or if there are more filters than the kernel
-    /// allows.
+    /// Listens to the frames that pass one of these filters; `None`: to all. Error frames always come. Frames that do not
+    /// pass may come too: those of the first moments, and all if there are more filters than the kernel allows.
     ///
     /// # Errors
     /// If a socket cannot be had. Without `CAP_NET_ADMIN` the receive buffer is limited by `net.core.rmem_max`, which is
     /// not an error.
-    pub fn open(filters: Option<&[Filter]>, errors: bool) -> Result<Self> {
+    pub fn open(filters: Option<&[Filter]>) -> Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let events = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkRoute)?;
         bind(events.as_raw_fd(), &NetlinkAddr::new(0, RTMGRP_LINK))?;
@@ -105,9 +102,7 @@ impl Listener {
             }
             _ => {}
         }
-        if errors {
-            frames.set_error_filter_accept_all()?;
-        }
+        frames.set_error_filter_accept_all()?;
         Ok(Self {
             frames,
             messages: Box::new([Message::EMPTY; MESSAGES]),
