@@ -21,10 +21,11 @@ pub fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
+const DAYS_OF_400_YEARS: u64 = 146_097;
+
 /// The date this many days after 1970-01-01 (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms",
 /// `civil_from_days`). Years start in March, so that the leap day is the last day of a year.
-fn date(days: u64) -> (u64, u64, u64) {
-    const DAYS_OF_400_YEARS: u64 = 146_097;
+pub fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let day_of_era = days % DAYS_OF_400_YEARS;
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -33,6 +34,18 @@ fn date(days: u64) -> (u64, u64, u64) {
     let day = day_of_year - (153 * month + 2) / 5 + 1;
     let month = if month < 10 { month + 3 } else { month - 9 };
     (days / DAYS_OF_400_YEARS * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+/// The days from 1970-01-01 to a date; `None` before that, or if there is no such month. The opposite of [`date`].
+pub fn days(year: u64, month: u64, day: u64) -> Option<u64> {
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let year = if month <= 2 { year - 1 } else { year };
+    let year_of_era = year % 400;
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    (year / 400 * DAYS_OF_400_YEARS + day_of_era).checked_sub(719_468)
 }
 
 /// A duration for people, in the largest unit that fits: `3 h`.
@@ -61,6 +74,15 @@ mod tests {
         ] {
             assert_eq!(rfc3339(UNIX_EPOCH + Duration::new(seconds, 7_000_000)), expected);
         }
+    }
+
+    #[test]
+    fn days_are_the_opposite_of_dates() {
+        for since in (0..60_000).step_by(17) {
+            let (year, month, day) = date(since);
+            assert_eq!(days(year, month, day), Some(since));
+        }
+        assert_eq!((days(1969, 12, 31), days(2026, 13, 1), days(2026, 0, 1)), (None, None, None));
     }
 
     #[test]

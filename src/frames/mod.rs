@@ -1,9 +1,11 @@
 //! Frames in user space: who sent them, how they are counted, and the files that hold them.
 //!
 //! The data plane is the kernel's: no frame passes through canhub on its way between members. This module only listens,
-//! and only while somebody asks it to. `canhub watch`, `canhub record`, `canhub replay` and `canhub door` stand on it.
+//! and only while somebody asks it to. [`formats`] are the files, [`ids`] the sets of CAN ids that people name. `canhub
+//! watch`, `canhub record`, `canhub replay` and `canhub door` stand on it.
 
 mod bus;
+pub mod formats;
 pub mod ids;
 mod record;
 mod tap;
