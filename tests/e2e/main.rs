@@ -32,6 +32,7 @@ mod admin;
 mod bad_input;
 mod cycles;
 mod doctor;
+mod formats;
 mod giving_way;
 mod hardware;
 mod healing;
