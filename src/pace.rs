@@ -21,7 +21,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    adapter::Settings,
+    adapter::{Settings, bits_per_second},
     kernel::{CANFD_MTU, Link, Pace, Timing},
 };
 
@@ -95,19 +95,10 @@ impl FromStr for Rate {
 
     /// `off`, or bits per second, also in the form `500k` or `1M`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let text = text.to_ascii_lowercase();
-        if text == "off" {
+        if text.eq_ignore_ascii_case("off") {
             return Ok(Self::Off);
         }
-        let (number, unit) = match text.as_bytes() {
-            [.., b'k'] => (&text[..text.len() - 1], 1_000),
-            [.., b'm'] => (&text[..text.len() - 1], 1_000_000),
-            _ => (&*text, 1),
-        };
-        // `parse` would accept a plus sign.
-        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
-        let rate = number.parse::<u32>().ok().filter(|_| digits).and_then(|number| number.checked_mul(unit));
-        rate.filter(|rate| RATES.contains(rate)).map(Self::Bits).ok_or_else(|| {
+        bits_per_second(text).filter(|rate| RATES.contains(rate)).map(Self::Bits).ok_or_else(|| {
             let (slowest, fastest) = RATES.into_inner();
             format!(
                 "must be off or a number of bits per second from {slowest} to {fastest}, like 500000 or 500k"

@@ -32,6 +32,8 @@ const MUCH: f64 = 0.25;
 const FORGOTTEN_IN: f64 = 0.3;
 /// The limit is at least this part of the highest rate: a sender makes its way, however slow the wire is.
 const LEAST: f64 = 1.0 / 128.0;
+/// In bit/s: the kernel paces in whole bytes per second.
+const SLOWEST: u32 = 8;
 /// A wire that takes nothing for so long, in seconds, is broken rather than busy: nobody acknowledges. The containers
 /// are to hear each other all the same, so they are no longer slowed down, and what the adapter does not take is counted.
 const STALLED: f64 = 1.0;
@@ -84,7 +86,7 @@ impl Limiter {
         let busiest = self.lately.iter().copied().fold(0.0, f64::max);
         let share = |(rate, ceiling): (&f64, &u32)| {
             let slowed = *rate >= 1.0 && *rate >= busiest * MUCH && limit < f64::from(*ceiling);
-            slowed.then_some(limit as u32)
+            slowed.then_some((limit as u32).max(SLOWEST))
         };
         self.lately.iter().zip(ceilings).map(share).collect()
     }

@@ -5,6 +5,7 @@ mod settings;
 
 use std::{fmt, str::FromStr};
 
+pub(crate) use settings::bits_per_second;
 pub use settings::{KEYS, Settings};
 
 use crate::{kernel::Identity, names::IfName};

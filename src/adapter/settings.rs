@@ -204,9 +204,23 @@ fn number<T: std::str::FromStr>((key, value): (&str, &str), unit: &str) -> Resul
     value.parse().map_err(|_| format!("option {key}={value}: must be a number of {unit}"))
 }
 
+/// Bits per second, also in the form `500k` or `1M`.
+pub(crate) fn bits_per_second(text: &str) -> Option<u32> {
+    let (number, unit) = match text.as_bytes() {
+        [.., b'k' | b'K'] => (&text[..text.len() - 1], 1_000),
+        [.., b'm' | b'M'] => (&text[..text.len() - 1], 1_000_000),
+        _ => (text, 1),
+    };
+    // `parse` would accept a plus sign.
+    let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+    number.parse::<u32>().ok().filter(|_| digits)?.checked_mul(unit)
+}
+
 fn bit_per_second((key, value): (&str, &str)) -> Result<u32, String> {
-    let rate = value.parse().ok().filter(|rate| (1..=25_000_000).contains(rate));
-    rate.ok_or_else(|| format!("option {key}={value}: must be a number of bits per second, like 500000"))
+    let rate = bits_per_second(value).filter(|rate| (1..=25_000_000).contains(rate));
+    rate.ok_or_else(|| {
+        format!("option {key}={value}: must be a number of bits per second, like 500000 or 500k")
+    })
 }
 
 fn sample_point((key, value): (&str, &str)) -> Result<u32, String> {
@@ -322,7 +336,7 @@ mod tests {
     #[test]
     fn invalid_values_are_refused_with_the_valid_ones() {
         for (options, words) in [
-            (&[("bitrate", "500k")][..], &["bitrate=500k", "like 500000"][..]),
+            (&[("bitrate", "500kbit")][..], &["bitrate=500kbit", "like 500000 or 500k"][..]),
             (&[("bitrate", "0")], &["bitrate=0", "like 500000"]),
             (&[("bitrate", "500000"), ("sample-point", "87.5")], &["sample-point=87.5", "like 0.875"]),
             (&[("sample-point", "0.8")], &["sample-point=0.8", "requires bitrate"]),

@@ -31,13 +31,21 @@ impl Docker {
 /// which of the two it is, so canhub keeps these networks.
 fn of_others(known: &[Network], engine: &str, listed: &BTreeSet<&str>, driver: &Path) -> Vec<Finding> {
     let is_of_another = |network: &&Network| {
-        network.engine.as_deref().is_some_and(|other| other != engine)
-            && !listed.contains(network.id.as_ref())
+        network.engine.as_deref() != Some(engine) && !listed.contains(network.id.as_ref())
     };
     let finding = |network: &Network| {
         let name = network.name.as_deref().unwrap_or(network.id.short());
+        let (origin, when) = match network.engine {
+            Some(_) => (
+                "was created by another Docker Engine than the one that is running",
+                "Docker's data folder was deleted",
+            ),
+            None => {
+                ("has never been listed by the Docker Engine that canhub asks", "no other engine uses it")
+            }
+        };
         let sentence = format!(
-            "network {name} ({}) was created by another Docker Engine than the one that is running; canhub keeps it until it is removed: remove it if Docker's data folder was deleted",
+            "network {name} ({}) {origin}; canhub keeps it until it is removed: remove it if {when}",
             network.hub()
         );
         // What Docker would send if it still knew the network.
@@ -67,13 +75,18 @@ mod tests {
             network("a1", Some("this")),
             network("b2", Some("wiped")),
             network("c3", Some("wiped")),
-            // No engine has listed it yet.
+            // Of an engine that is never asked, or removed while canhub was not running.
             network("d4", None),
         ];
         // Its ID changed, and its networks did not.
         let listed = "c3".repeat(32);
         let findings = of_others(&known, "this", &[listed.as_str()].into(), Path::new("/run/canhub.sock"));
-        let [finding] = &findings[..] else { panic!("{findings:?}") };
+        let [finding, unlisted] = &findings[..] else { panic!("{findings:?}") };
+        assert!(
+            unlisted.sentence.contains("bus-d4 (vcan-d4) has never been listed"),
+            "{}",
+            unlisted.sentence
+        );
         assert_eq!(finding.subject.as_deref(), Some("bus-b2"));
         assert!(finding.sentence.contains("bus-b2 (vcan-b2)"), "{}", finding.sentence);
         assert_eq!(

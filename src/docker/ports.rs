@@ -27,8 +27,9 @@ struct Listed {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct NetworkSettings {
+    /// `null` if it has none.
     #[serde(default)]
-    networks: BTreeMap<String, Attached>,
+    networks: Option<BTreeMap<String, Attached>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -77,7 +78,7 @@ pub(super) async fn unpublished(socket: &Path, driver: &str) -> io::Result<Vec<S
 }
 
 fn only_on(settings: &NetworkSettings, ours: &BTreeSet<&str>) -> bool {
-    let networks = &settings.networks;
+    let Some(networks) = &settings.networks else { return false };
     !networks.is_empty() && networks.values().all(|network| ours.contains(network.id.as_str()))
 }
 
@@ -109,6 +110,7 @@ mod tests {
             (r#"{"Networks":{"body":{"NetworkID":"a1"},"bridge":{"NetworkID":"c3"}}}"#, false),
             (r#"{"Networks":{"bridge":{"NetworkID":"c3"}}}"#, false),
             ("{}", false),
+            (r#"{"Networks":null}"#, false),
         ] {
             assert_eq!(only_on(&settings(text), &ours), expected, "{text}");
         }

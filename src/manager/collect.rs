@@ -77,13 +77,10 @@ fn is_confirmed(model: &mut Model, id: &str, asked: Instant, engine: &str) -> bo
     asked.saturating_duration_since(model.unlisted_since(id, engine, asked)) >= SECOND_LOOK
 }
 
-/// Whether a list of this engine counts for a network. A network that no engine has listed yet may be too new; it is
-/// assumed to belong to this engine if the engine has listed any of ours.
+/// Whether a list of this engine counts for a network. A network that no engine has ever listed may be too new, or belong
+/// to a second engine that canhub does not ask: doctor names it, and a person decides.
 fn is_engine_of(model: &Model, id: &NetworkId, engine: &str) -> bool {
-    match model.network(id).and_then(|network| network.engine.as_deref()) {
-        Some(known) => known == engine,
-        None => model.networks().any(|network| network.engine.as_deref() == Some(engine)),
-    }
+    model.network(id).is_some_and(|network| network.engine.as_deref() == Some(engine))
 }
 
 const FORGOTTEN: &str = "Docker no longer lists it";

@@ -138,6 +138,9 @@ impl fmt::Display for Action {
             Self::CreatePair { host, end, sandbox: None, .. } => {
                 write!(f, "create the vxcan pair {host} with {end}")
             }
+            Self::Change { name, change: LinkChange { name: Some(new), .. }, .. } => {
+                write!(f, "rename the interface {name} to {new}")
+            }
             Self::Change { name, .. } => write!(f, "set up the interface {name}"),
             Self::Configure { name, change, .. } => write!(f, "configure the adapter {name}{change}"),
             Self::Pace { name, pace: Some(pace), .. } => {
