@@ -21,7 +21,6 @@ pub(super) struct BusChoice {
 }
 
 impl BusChoice {
-    #[expect(dead_code, reason = "the commands that tap a bus come next")]
     /// Finds it, and says what an unprivileged person does not get.
     pub(super) fn find(self) -> Result<Bus, Failed> {
         let bus = Bus::find(&self.bus, Arc::new(self.socket))?;

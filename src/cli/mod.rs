@@ -7,8 +7,11 @@ mod events;
 mod import;
 mod lines;
 mod man;
+mod quantity;
+mod record;
 mod serve;
 mod status;
+mod stop;
 
 use std::process::ExitCode;
 
@@ -34,6 +37,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Show events: heals, problems, joins and leaves
     Events(events::EventsCommand),
+    /// Record the frames of a bus, with their senders
+    Record(record::Record),
     /// Import the networks of another plugin
     #[command(subcommand)]
     Import(import::Import),
@@ -87,6 +92,7 @@ impl Cli {
             Command::Status(status) => status.run(),
             Command::Doctor(doctor) => doctor.run(),
             Command::Events(events) => events.run(),
+            Command::Record(record) => record.run(),
             Command::Import(import) => import.run().map_err(Failed::from),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "canhub", &mut std::io::stdout());

@@ -7,7 +7,7 @@ mod interfaces;
 
 use std::{
     collections::VecDeque,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
@@ -51,6 +51,8 @@ pub struct Tap {
     /// Frames that wait for the name of their sender, and those behind them.
     held: VecDeque<Held>,
     asked: Option<Instant>,
+    /// The time of the last frame, of any interface.
+    last_heard: Timestamp,
 }
 
 struct Held {
@@ -75,6 +77,7 @@ impl Tap {
             heard: Vec::new(),
             held: VecDeque::new(),
             asked: None,
+            last_heard: Timestamp(0),
         };
         tap.look(Instant::now())?;
         Ok(tap)
@@ -113,6 +116,7 @@ impl Tap {
                 lost += u64::from(self.listener.lost_since()?);
             }
             for heard in &self.heard {
+                self.last_heard = Timestamp(heard.time);
                 lost += u64::from(heard.lost);
                 let Some(place) = self.interfaces.place(heard.interface) else { continue };
                 let Some(source) = self.attribution.source(place, heard) else { continue };
@@ -125,6 +129,30 @@ impl Tap {
                 return Ok(lost);
             }
         }
+    }
+
+    /// Appends what the kernel has delivered until now, and what still waits for a name. Returns the losses, like
+    /// [`read`](Self::read).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn finish(&mut self, records: &mut Vec<Record>) -> Result<u64, KernelError> {
+        let now = Timestamp::from(SystemTime::now());
+        let mut lost = 0;
+        // The bus may never be silent.
+        loop {
+            let before = self.last_heard;
+            lost += self.read(Duration::ZERO, records)?;
+            if self.last_heard == before || self.last_heard > now {
+                break;
+            }
+        }
+        self.interfaces.stop_waiting();
+        self.release(Instant::now(), records);
+        while records.last().is_some_and(|record| record.time > now) {
+            records.pop();
+        }
+        Ok(lost)
     }
 
     /// Learns what became of the links, and asks the daemon for what it may know about them.

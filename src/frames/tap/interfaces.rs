@@ -163,6 +163,11 @@ impl Interfaces {
             })
     }
 
+    /// From now on frames do not wait for names.
+    pub(super) fn stop_waiting(&mut self) {
+        self.named = false;
+    }
+
     /// The sender as people know it.
     pub(super) fn sender(&self, source: Source) -> Sender {
         match source {

@@ -1,0 +1,128 @@
+//! `canhub record`: writes the frames of a bus to a file.
+
+mod output;
+mod progress;
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+
+use super::{Failed, bus::BusChoice, complain, lines, quantity, stop::Stop};
+use crate::frames::{Sender, Tap, TapOptions, formats::Format, ids::IdSet};
+use output::{Output, Rotation};
+use progress::{Ended, Progress};
+
+/// How long to wait for frames; also how late a signal or the end of the time is noticed.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// Record the frames of a bus, with their senders
+///
+/// The ending of the file chooses the format: .log as candump -L writes it, .asc and .blf as Vector's tools read them,
+/// .pcapng for Wireshark. All of them say who sent each frame: a container, (host) or (wire). Recording ends with Ctrl-C,
+/// SIGTERM, --for or --count. The file can be read at any time; if canhub is killed, at most the last second is missing.
+/// Exit codes: 0 all frames were recorded, 1 some were lost or the file could not be written, 2 bad usage.
+#[derive(Debug, Args)]
+pub(super) struct Record {
+    #[command(flatten)]
+    bus: BusChoice,
+    /// The file, ending in .log, .asc, .blf or .pcapng
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    /// Only these IDs: `123`, `100-1FF`, `18FEF100:1FFFFF00` (ID and mask), `!7DF` (not this one), separated by blanks
+    #[arg(long, value_name = "IDS")]
+    only: Option<IdSet>,
+    /// Only what this member sent: a container's name, (host) or (wire)
+    #[arg(long, value_name = "MEMBER")]
+    from: Option<Sender>,
+    /// Start a new file when one has this size, such as 100M: FILE-0001, FILE-0002, …
+    #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
+    rotate_size: Option<u64>,
+    /// Start a new file after this time, such as 1h
+    #[arg(long, value_name = "TIME", value_parser = quantity::duration)]
+    rotate_every: Option<Duration>,
+    /// End after this time, such as 10s
+    #[arg(long = "for", value_name = "TIME", value_parser = quantity::duration)]
+    time: Option<Duration>,
+    /// End after this many frames
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Overwrite existing files
+    #[arg(long)]
+    force: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Record {
+    pub(super) fn run(self) -> Result<(), Failed> {
+        let format = Format::of(&self.output)?;
+        let stop = Stop::on_signals()?;
+        let bus = self.bus.find()?;
+        let name = bus.name().to_owned();
+        let mut tap = Tap::open(bus, TapOptions { ids: self.only, from: self.from.clone() })
+            .map_err(|err| format!("the frames of {name} cannot be read: {err}"))?;
+        if let Some(from) = &self.from {
+            note_absent(from, &tap);
+        }
+        let rotation = Rotation { size: self.rotate_size, time: self.rotate_every };
+        let mut output = Output::create(self.output, format, rotation, self.force)?;
+        let mut progress = Progress::new(&name);
+
+        let deadline = self.time.map(|time| Instant::now() + time);
+        let mut records = Vec::new();
+        let mut left = self.count.unwrap_or(u64::MAX);
+        let (ended, written) = loop {
+            let now = Instant::now();
+            let ended = if stop.is_set() {
+                Some(Ended::Asked)
+            } else if deadline.is_some_and(|deadline| deadline <= now) {
+                Some(Ended::Time)
+            } else {
+                None
+            };
+            let wait = deadline.map_or(WAIT, |deadline| WAIT.min(deadline.saturating_duration_since(now)));
+            let read = match ended {
+                Some(_) => tap.finish(&mut records),
+                None => tap.read(wait, &mut records),
+            };
+            progress.lost +=
+                read.map_err(|err| format!("the frames of {name} cannot be read any more: {err}"))?;
+            records.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            left -= records.len() as u64;
+            let written =
+                records.iter().try_for_each(|record| output.write(record)).and_then(|()| output.tick());
+            records.clear();
+            progress.show(&output);
+            match (written, ended) {
+                (Err(why), _) => break (Ended::Unwritable, Err(why)),
+                (Ok(()), Some(ended)) => break (ended, Ok(())),
+                (Ok(()), None) if left == 0 => break (Ended::Count, Ok(())),
+                (Ok(()), None) => {}
+            }
+        };
+        let written = written.and_then(|()| output.finish());
+        let ended = if written.is_err() { Ended::Unwritable } else { ended };
+        progress.clear();
+        lines::print(&progress.result(&output, ended, self.json));
+        written?;
+        if progress.lost > 0 { Err(Failed::Found) } else { Ok(()) }
+    }
+}
+
+/// Says so if the sender is not on the bus: it may be mistyped, or come later.
+fn note_absent(from: &Sender, tap: &Tap) {
+    let members = tap.members();
+    if matches!(from, Sender::Member(_)) && !members.contains(from) {
+        let names: Vec<String> = members.iter().map(Sender::to_string).collect();
+        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        let hint = crate::suggest::did_you_mean(&from.to_string(), &known);
+        let now = if known.is_empty() { "nobody".to_owned() } else { known.join(", ") };
+        complain(&format!(
+            "{from} is not on the bus{hint}; members are {now}. Its frames are recorded when it comes"
+        ));
+    }
+}
