@@ -9,6 +9,7 @@ mod lines;
 mod man;
 mod quantity;
 mod record;
+mod replay;
 mod serve;
 mod status;
 mod stop;
@@ -39,6 +40,8 @@ enum Command {
     Events(events::EventsCommand),
     /// Record the frames of a bus, with their senders
     Record(record::Record),
+    /// Send the frames of a file on a bus, with their original timing
+    Replay(replay::ReplayCommand),
     /// Import the networks of another plugin
     #[command(subcommand)]
     Import(import::Import),
@@ -93,6 +96,7 @@ impl Cli {
             Command::Doctor(doctor) => doctor.run(),
             Command::Events(events) => events.run(),
             Command::Record(record) => record.run(),
+            Command::Replay(replay) => replay.run(),
             Command::Import(import) => import.run().map_err(Failed::from),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "canhub", &mut std::io::stdout());

@@ -8,6 +8,7 @@ mod bus;
 pub mod formats;
 pub mod ids;
 mod record;
+pub mod replay;
 mod tap;
 
 pub use bus::{Bus, Daemon};

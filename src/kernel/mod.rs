@@ -24,6 +24,7 @@ mod monitor;
 mod namespace;
 mod netns;
 mod qdisc;
+mod sleep;
 mod socket;
 
 use std::{
@@ -45,6 +46,7 @@ pub use monitor::{LinkEvent, watch};
 pub use namespace::{Cookie, Inside};
 pub use netns::boot_id;
 pub use qdisc::{Gauge, Pace, Qdisc};
+pub use sleep::{monotonic, sleep_until, wake_on_time};
 
 use crate::names::IfName;
 
