@@ -4,11 +4,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A time in RFC 3339, UTC, with milliseconds: `2026-11-21T08:05:00.250Z`.
 pub fn rfc3339(time: SystemTime) -> String {
+    rfc3339_in(time, 3)
+}
+
+/// The same with this many decimals, at most 9.
+pub fn rfc3339_in(time: SystemTime, decimals: u32) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = date(days);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
+    let fraction = since.subsec_nanos() / 10_u32.pow(9_u32.saturating_sub(decimals));
+    let width = decimals as usize;
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:0width$}Z")
 }
 
 /// The time this long ago, in the same format.

@@ -6,8 +6,9 @@ use clap::Args;
 
 use super::{Failed, ask::AdminSocket, complain};
 use crate::{
-    frames::{Bus, Daemon},
+    frames::{Bus, Daemon, Sender, Tap},
     status::Status,
+    suggest::did_you_mean,
 };
 
 /// Which bus.
@@ -28,6 +29,18 @@ impl BusChoice {
             complain(&restriction);
         }
         Ok(bus)
+    }
+}
+
+/// Says so if the sender is not on the bus: it may be mistyped, or come later.
+pub(super) fn note_absent(from: &Sender, tap: &Tap) {
+    let members = tap.members();
+    if matches!(from, Sender::Member(_)) && !members.contains(from) {
+        let names: Vec<String> = members.iter().map(Sender::to_string).collect();
+        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        let hint = did_you_mean(&from.to_string(), &known);
+        let now = if known.is_empty() { "nobody".to_owned() } else { known.join(", ") };
+        complain(&format!("{from} is not on the bus{hint}; members are {now}. Waiting for it"));
     }
 }
 

@@ -39,6 +39,14 @@ pub(super) fn wrap(first: &str, text: &str) -> String {
     lines.join("\n") + "\n"
 }
 
+/// A number in at most six characters: `99999`, `100k`.
+pub(super) fn short(number: u64) -> String {
+    let units = ["", "k", "M", "G", "T", "P"];
+    let step = units.iter().zip(std::iter::successors(Some(number), |number| Some(number / 1000)));
+    let fits = step.into_iter().find(|(_, number)| *number < 100_000);
+    fits.map_or_else(|| "many".into(), |(unit, number)| format!("{number}{unit}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,7 @@ mod replay;
 mod serve;
 mod status;
 mod stop;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Show events: heals, problems, joins and leaves
     Events(events::EventsCommand),
+    /// Watch the frames of a bus: who sends what, how often, with names and values from DBC files
+    Watch(watch::Watch),
     /// Record the frames of a bus, with their senders
     Record(record::Record),
     /// Send the frames of a file on a bus, with their original timing
@@ -95,6 +98,7 @@ impl Cli {
             Command::Status(status) => status.run(),
             Command::Doctor(doctor) => doctor.run(),
             Command::Events(events) => events.run(),
+            Command::Watch(watch) => watch.run(),
             Command::Record(record) => record.run(),
             Command::Replay(replay) => replay.run(),
             Command::Import(import) => import.run().map_err(Failed::from),

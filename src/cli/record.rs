@@ -10,7 +10,12 @@ use std::{
 
 use clap::Args;
 
-use super::{Failed, bus::BusChoice, complain, lines, quantity, stop::Stop};
+use super::{
+    Failed,
+    bus::{self, BusChoice},
+    lines, quantity,
+    stop::Stop,
+};
 use crate::frames::{Sender, Tap, TapOptions, formats::Format, ids::IdSet};
 use output::{Output, Rotation};
 use progress::{Ended, Progress};
@@ -66,7 +71,7 @@ impl Record {
         let mut tap = Tap::open(bus, TapOptions { ids: self.only, from: self.from.clone() })
             .map_err(|err| format!("the frames of {name} cannot be read: {err}"))?;
         if let Some(from) = &self.from {
-            note_absent(from, &tap);
+            bus::note_absent(from, &tap);
         }
         let rotation = Rotation { size: self.rotate_size, time: self.rotate_every };
         let mut output = Output::create(self.output, format, rotation, self.force)?;
@@ -110,19 +115,5 @@ impl Record {
         lines::print(&progress.result(&output, ended, self.json));
         written?;
         if progress.lost > 0 { Err(Failed::Found) } else { Ok(()) }
-    }
-}
-
-/// Says so if the sender is not on the bus: it may be mistyped, or come later.
-fn note_absent(from: &Sender, tap: &Tap) {
-    let members = tap.members();
-    if matches!(from, Sender::Member(_)) && !members.contains(from) {
-        let names: Vec<String> = members.iter().map(Sender::to_string).collect();
-        let known: Vec<&str> = names.iter().map(String::as_str).collect();
-        let hint = crate::suggest::did_you_mean(&from.to_string(), &known);
-        let now = if known.is_empty() { "nobody".to_owned() } else { known.join(", ") };
-        complain(&format!(
-            "{from} is not on the bus{hint}; members are {now}. Its frames are recorded when it comes"
-        ));
     }
 }

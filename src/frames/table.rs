@@ -21,6 +21,8 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Of what came before, this much is kept for plots, in samples so far apart.
 pub const HISTORY: Duration = Duration::from_secs(30);
 const SAMPLE: Duration = Duration::from_millis(100);
+/// Of multiplexer values; those of others are not kept.
+const PAGES_MAX: usize = 256;
 /// Rate and load are measured over a second, in parts.
 const PART: Duration = Duration::from_millis(100);
 const PARTS: u64 = 10;
@@ -49,7 +51,16 @@ pub struct Row {
     changed: Vec<Option<Timestamp>>,
     /// In ns, the latest at the end.
     intervals: VecDeque<u64>,
-    history: VecDeque<(Timestamp, Box<[u8]>)>,
+    pages: BTreeMap<u64, Page>,
+}
+
+/// The frames of one multiplexer value; of other messages, all.
+#[derive(Debug, Clone, Default)]
+struct Page {
+    /// The last one and its time.
+    last: (Timestamp, Box<[u8]>),
+    /// Earlier ones, the latest at the end.
+    samples: VecDeque<(Timestamp, Box<[u8]>)>,
 }
 
 /// All rows, and the sums.
@@ -81,17 +92,17 @@ impl Table {
         Self { wire, ..Self::default() }
     }
 
-    /// Counts a frame.
-    pub fn add(&mut self, record: &Record) {
+    /// Counts a frame. Its page is that of [`super::dbc::Message::page`], or 0.
+    pub fn add(&mut self, record: &Record, page: u64) {
         self.count += 1;
         self.add_to_part(record);
         let key = Key { id: record.frame.id_word(), sender: record.sender.clone() };
         let is_full = self.rows.len() >= ROWS_MAX;
         match self.rows.get_mut(&key) {
-            Some(row) => row.add(record),
+            Some(row) => row.add(record, page),
             None if is_full => self.without_row += 1,
             None => {
-                self.rows.insert(key, Row::new(record));
+                self.rows.insert(key, Row::new(record, page));
             }
         }
     }
@@ -153,19 +164,20 @@ fn part(time: Timestamp) -> u64 {
 }
 
 impl Row {
-    fn new(record: &Record) -> Self {
-        let data = record.frame.data();
-        Self {
+    fn new(record: &Record, page: u64) -> Self {
+        let mut row = Self {
             count: 1,
             time: record.time,
-            changed: vec![None; data.len()],
+            changed: vec![None; record.frame.data().len()],
             intervals: VecDeque::new(),
-            history: VecDeque::from([(record.time, data.into())]),
+            pages: BTreeMap::new(),
             frame: record.frame,
-        }
+        };
+        row.keep(record, page);
+        row
     }
 
-    fn add(&mut self, record: &Record) {
+    fn add(&mut self, record: &Record, page: u64) {
         let (data, old) = (record.frame.data(), self.frame.data());
         self.changed.resize(data.len(), None);
         for (at, changed) in self.changed.iter_mut().enumerate() {
@@ -177,16 +189,24 @@ impl Row {
             self.intervals.pop_front();
         }
         self.intervals.push_back(record.time.0.saturating_sub(self.time.0));
-        let is_due = self.history.back().is_none_or(|(time, _)| record.time.since(*time) >= SAMPLE);
-        if is_due {
-            self.history.push_back((record.time, data.into()));
-            while self.history.front().is_some_and(|(time, _)| record.time.since(*time) > HISTORY) {
-                self.history.pop_front();
-            }
-        }
+        self.keep(record, page);
         self.count += 1;
         self.time = record.time;
         self.frame = record.frame;
+    }
+
+    fn keep(&mut self, record: &Record, page: u64) {
+        if self.pages.len() >= PAGES_MAX && !self.pages.contains_key(&page) {
+            return;
+        }
+        let Page { last, samples } = self.pages.entry(page).or_default();
+        *last = (record.time, record.frame.data().into());
+        if samples.back().is_none_or(|(time, _)| record.time.since(*time) >= SAMPLE) {
+            samples.push_back(last.clone());
+            while samples.front().is_some_and(|(time, _)| record.time.since(*time) > HISTORY) {
+                samples.pop_front();
+            }
+        }
     }
 
     /// Whether this byte of the data changed within the last second.
@@ -228,9 +248,17 @@ impl Row {
         since > Duration::from_secs(1) && self.cycle().is_some_and(|cycle| since > cycle * SILENT_CYCLES)
     }
 
-    /// Data of the last 30 s, at most ten per second, the latest at the end.
+    /// The last data of each page, the latest first.
+    pub fn latest(&self) -> Vec<(Timestamp, &[u8])> {
+        let mut latest: Vec<_> = self.pages.values().map(|page| (page.last.0, &*page.last.1)).collect();
+        latest.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
+        latest
+    }
+
+    /// Data of the last 30 s, at most ten per second of each page, ordered by time within a page.
     pub fn history(&self) -> impl Iterator<Item = (Timestamp, &[u8])> {
-        self.history.iter().map(|(time, data)| (*time, &**data))
+        let samples = self.pages.values().flat_map(|page| page.samples.iter().chain([&page.last]));
+        samples.map(|(time, data)| (*time, &**data))
     }
 }
 
@@ -265,10 +293,10 @@ mod tests {
     fn two_senders_of_one_id_are_two_rows_and_so_are_remote_frames() {
         let mut table = Table::default();
         for sender in ["door", "lock", "(host)", "door"] {
-            table.add(&record(0, sender, &[1]));
+            table.add(&record(0, sender, &[1]), 0);
         }
         let remote = CanRemoteFrame::new_remote(id(0x1A0), 0).unwrap().into();
-        table.add(&Record { frame: remote, ..record(0, "lock", &[]) });
+        table.add(&Record { frame: remote, ..record(0, "lock", &[]) }, 0);
         let rows: Vec<_> = table.rows().map(|(key, row)| (key.sender.to_string(), row.count)).collect();
         let expected = [("door", 2), ("lock", 1), ("(host)", 1), ("lock", 1)];
         assert_eq!(rows, expected.map(|(sender, count)| (sender.to_owned(), count)));
@@ -279,10 +307,10 @@ mod tests {
         let mut table = Table::default();
         let mut time = 0;
         for interval in std::iter::repeat_n(500, 10).chain([18, 22].repeat(16)) {
-            table.add(&record(time, "door", &[]));
+            table.add(&record(time, "door", &[]), 0);
             time += interval;
         }
-        table.add(&record(time, "door", &[]));
+        table.add(&record(time, "door", &[]), 0);
         let row = table.row(&key("door")).unwrap();
         let ms = Duration::from_millis;
         assert_eq!((row.cycle(), row.jitter()), (Some(ms(20)), Some(ms(2))));
@@ -295,9 +323,9 @@ mod tests {
     #[test]
     fn a_slow_id_is_not_silent_between_its_frames() {
         let mut table = Table::default();
-        table.add(&record(0, "door", &[]));
+        table.add(&record(0, "door", &[]), 0);
         assert!(!table.row(&key("door")).unwrap().is_silent(at(60_000)), "nobody knows its cycle");
-        table.add(&record(5000, "door", &[]));
+        table.add(&record(5000, "door", &[]), 0);
         let row = table.row(&key("door")).unwrap();
         assert!(!row.is_silent(at(19_000)) && row.is_silent(at(20_001)));
     }
@@ -309,13 +337,13 @@ mod tests {
             let row = table.row(&key("door")).unwrap();
             (0..4).map(|byte| row.is_fresh(byte, at(ms))).collect::<Vec<_>>()
         };
-        table.add(&record(0, "door", &[1, 2, 3]));
+        table.add(&record(0, "door", &[1, 2, 3]), 0);
         assert_eq!(fresh(&table, 0), [false; 4], "the first frame is no change");
-        table.add(&record(100, "door", &[1, 9, 3]));
-        table.add(&record(200, "door", &[1, 9, 3, 4]));
+        table.add(&record(100, "door", &[1, 9, 3]), 0);
+        table.add(&record(200, "door", &[1, 9, 3, 4]), 0);
         assert_eq!(fresh(&table, 1050), [false, true, false, true]);
         assert_eq!(fresh(&table, 1150), [false, false, false, true]);
-        table.add(&record(1200, "door", &[1]));
+        table.add(&record(1200, "door", &[1]), 0);
         assert_eq!(fresh(&table, 1200), [false; 4]);
     }
 
@@ -323,7 +351,7 @@ mod tests {
     fn rate_and_load_are_those_of_the_last_second() {
         let mut table = Table::new(Some(Wire { bitrate: 125_000, data_bitrate: None }));
         for ms in (0..2000).step_by(2) {
-            table.add(&record(ms, "door", &[0x55; 8]));
+            table.add(&record(ms, "door", &[0x55; 8]), 0);
         }
         assert_eq!(table.rate(at(2000)), 500);
         // 500 frames of 111 to 135 bits.
@@ -338,7 +366,7 @@ mod tests {
     fn a_clock_that_is_set_back_disturbs_nothing_for_long() {
         let mut table = Table::default();
         for ms in (0..1000).chain(10_000..11_000).chain(5000..6500) {
-            table.add(&record(ms, "door", &[]));
+            table.add(&record(ms, "door", &[]), 0);
         }
         assert_eq!(table.rate(at(6500)), 1000);
         assert!(table.parts.len() <= PARTS as usize + 1);
@@ -348,13 +376,28 @@ mod tests {
     fn memory_is_bounded() {
         let mut table = Table::default();
         for number in 0..ROWS_MAX as u64 + 7 {
-            table.add(&record(0, &format!("sender{number}"), &[]));
+            table.add(&record(0, &format!("sender{number}"), &[]), 0);
         }
         assert_eq!((table.rows().count(), table.without_row), (ROWS_MAX, 7));
         for ms in 0..100_000 {
-            table.add(&record(ms, "sender1", &[1]));
+            table.add(&record(ms, "sender1", &[1]), 0);
         }
         let samples = table.row(&key("sender1")).unwrap().history().count();
-        assert!((300..=301).contains(&samples), "{samples}");
+        assert!((300..=302).contains(&samples), "{samples}");
+    }
+
+    #[test]
+    fn each_multiplexer_value_has_its_own_samples() {
+        let mut table = Table::default();
+        for ms in (0..10_000).step_by(50) {
+            let page = ms / 50 % 2;
+            table.add(&record(ms, "door", &[page as u8]), page);
+        }
+        let row = table.row(&key("door")).unwrap();
+        assert_eq!(row.latest(), [(at(9950), &[1][..]), (at(9900), &[0][..])]);
+        for page in [0, 1] {
+            let samples = row.history().filter(|(_, data)| **data == [page]).count();
+            assert_eq!(samples, 101, "100 and the last one");
+        }
     }
 }

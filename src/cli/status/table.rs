@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::lines::{WIDTH, cut, wrap},
+    super::lines::{WIDTH, cut, short, wrap},
     Sample,
 };
 use crate::{
@@ -161,14 +161,6 @@ fn rates(before: Option<Traffic>, now: Traffic, seconds: f64) -> [String; 3] {
         rate(before.map(|old| old.frames_out), now.frames_out),
         short(now.lost_in.total() + now.lost_out.total()),
     ]
-}
-
-/// A number in at most six characters: `99999`, `100k`.
-fn short(number: u64) -> String {
-    let units = ["", "k", "M", "G", "T", "P"];
-    let step = units.iter().zip(std::iter::successors(Some(number), |number| Some(number / 1000)));
-    let fits = step.into_iter().find(|(_, number)| *number < 100_000);
-    fits.map_or_else(|| "many".into(), |(unit, number)| format!("{number}{unit}"))
 }
 
 #[cfg(test)]

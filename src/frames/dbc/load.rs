@@ -94,7 +94,7 @@ fn database(text: &str) -> Result<Database, Wrong> {
             let line = places.signal(at, name).or_else(|| places.messages.get(at).map(|(_, line)| *line));
             line.unwrap_or(1)
         })?;
-        let message = Message { name: message.name, signals };
+        let message = Message::new(message.name, signals);
         if let Id::Extended(raw) = id
             && is_j1939(key)
         {

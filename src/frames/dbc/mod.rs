@@ -9,7 +9,10 @@ mod places;
 mod signal;
 mod value;
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+};
 
 use socketcan::{EmbeddedFrame as _, Frame as _};
 
@@ -40,6 +43,8 @@ pub struct Message {
     pub name: String,
     /// In the order of the file. A multiplexed signal's switch may come after it.
     signals: Vec<Signal>,
+    /// Those that decide about others.
+    switches: Vec<usize>,
 }
 
 /// A signal of a frame.
@@ -95,6 +100,12 @@ fn parameter_group(id: u32) -> u32 {
 }
 
 impl Message {
+    fn new(name: String, signals: Vec<Signal>) -> Self {
+        let switches: BTreeSet<usize> =
+            signals.iter().filter_map(|signal| Some(signal.choice.as_ref()?.switch)).collect();
+        Self { name, signals, switches: switches.into_iter().collect() }
+    }
+
     /// The signals that these data hold: not those of other multiplexer values, nor those beyond the end of the data.
     pub fn decode<'a>(&'a self, data: &[u8]) -> impl Iterator<Item = Reading<'a>> {
         let raw: Vec<Option<u64>> = self.signals.iter().map(|signal| signal.raw(data)).collect();
@@ -102,6 +113,14 @@ impl Message {
             let bits = raw[at].filter(|_| self.is_present(at, &raw))?;
             Some(Reading { signal, value: signal.value(bits), label: signal.label(bits) })
         })
+    }
+
+    /// Which signals these data hold, as a number: equal for equal values of the multiplexers, 0 without any.
+    pub fn page(&self, data: &[u8]) -> u64 {
+        let switches =
+            self.switches.iter().map(|at| self.signals[*at].raw(data).map_or(0, |raw| raw.wrapping_add(1)));
+        // The values of several switches, as a polynomial; a collision would mix two plots.
+        switches.fold(0, |page, raw| page.wrapping_mul(0x0100_0000_01B3).wrapping_add(raw))
     }
 
     /// All signals, including those that only some multiplexer values have.

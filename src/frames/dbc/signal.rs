@@ -74,6 +74,13 @@ impl Signal {
         })
     }
 
+    /// The bytes that it is in.
+    pub fn bytes(&self) -> RangeInclusive<usize> {
+        let Bits { start, size, is_big_endian } = self.bits;
+        let first = if is_big_endian { start / 8 * 8 + 7 - start % 8 } else { start };
+        first / 8..=(first + size - 1) / 8
+    }
+
     /// The physical value of these bits.
     pub(super) fn value(&self, bits: u64) -> Value {
         let Scale { factor, offset } = self.scale;
@@ -100,9 +107,18 @@ impl Signal {
 
     /// The value as text, without the unit: with as many decimals as the factor and the offset have.
     pub fn text(&self, value: Value) -> String {
+        value.text(self.decimals())
+    }
+
+    /// The value with those decimals: 0.3 instead of 0.30000000000000004.
+    pub fn rounded(&self, value: Value) -> Value {
+        value.rounded(self.decimals())
+    }
+
+    /// None for IEEE signals.
+    fn decimals(&self) -> Option<usize> {
         let is_integer = matches!(self.kind, Kind::Unsigned | Kind::Signed);
-        let decimals = is_integer.then(|| decimals(self.scale.factor).max(decimals(self.scale.offset)));
-        value.text(decimals)
+        is_integer.then(|| decimals(self.scale.factor).max(decimals(self.scale.offset)))
     }
 
     fn sign_extended(&self, bits: u64) -> i64 {

@@ -1,6 +1,8 @@
 //! The physical value of a signal.
 
-/// More decimals than this are noise of binary fractions.
+use std::fmt;
+
+/// Numbers with more decimals are printed with six significant digits instead.
 const DECIMALS_MAX: usize = 9;
 /// Whole numbers up to this are exact in an f64.
 const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -29,15 +31,32 @@ impl Value {
         }
     }
 
+    /// Without the noise of binary fractions, if it has this many decimals.
+    pub(super) fn rounded(self, decimals: Option<usize>) -> Self {
+        match (self, decimals) {
+            (Self::Float(value), Some(decimals @ ..=DECIMALS_MAX)) => {
+                Self::Float(format!("{value:.decimals$}").parse().unwrap_or(value))
+            }
+            _ => self,
+        }
+    }
+
     /// With this many decimals; without a number, with six significant digits.
     pub(super) fn text(self, decimals: Option<usize>) -> String {
         match (self, decimals) {
             (Self::Whole(value), _) => value.to_string(),
-            (Self::Float(value), Some(decimals)) if value.is_finite() => {
-                format!("{value:.*}", decimals.min(DECIMALS_MAX))
+            (Self::Float(value), Some(decimals @ ..=DECIMALS_MAX)) if value.is_finite() => {
+                format!("{value:.decimals$}")
             }
             (Self::Float(value), _) => short(value),
         }
+    }
+}
+
+/// With six significant digits, unless it is a whole number.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text(None))
     }
 }
 
