@@ -167,6 +167,46 @@ pub fn a_rule_without_its_interfaces_is_refused(host: &dyn Host) {
     kernel.delete_link(None, b).unwrap();
 }
 
+/// A rule whose frames would never pass is refused: with a hop limit of 0 or above can-gw's, or from an interface to itself
+/// without `IIF_TX_OK` (since Linux 6.3).
+pub fn a_rule_that_could_pass_nothing_is_refused(host: &dyn Host) {
+    let kernel = host.kernel();
+    let (a, b) = (
+        kernel.create_vcan(&name("ckr4"), 72, "canhub test").unwrap(),
+        kernel.create_vcan(&name("ckr5"), 72, "canhub test").unwrap(),
+    );
+    let with_hops = |hops| Rule { max_hops: Some(hops), ..rule(a, b) };
+    for refused in [with_hops(0), with_hops(200), Rule { flags: RuleFlags::empty(), ..rule(a, a) }] {
+        assert!(kernel.add_rules(&[refused]).is_err(), "{refused:?}");
+        assert_eq!(count(kernel, refused), 0, "{refused:?}");
+    }
+    kernel.add_rules(&[rule(a, a)]).unwrap();
+    assert_eq!(count(kernel, rule(a, a)), 1);
+    kernel.delete_link(None, a).unwrap();
+    kernel.delete_link(None, b).unwrap();
+}
+
+/// An MTU that is none of CAN's is refused, and so is a pace of nothing; what was set stays.
+pub fn a_change_that_is_refused_changes_nothing(host: &dyn Host) {
+    let kernel = host.kernel();
+    let sandbox = host.add_sandbox("ck-mtu");
+    let index = pair(kernel, "cku0", "can0", Some(&sandbox)).unwrap();
+    for mtu in [0, 15, 20, 73, 4000] {
+        let change = LinkChange { mtu: Some(mtu), ..LinkChange::default() };
+        assert!(kernel.change_link(None, index, &change).is_err(), "{mtu}");
+        assert_eq!(named(kernel, "cku0").unwrap().mtu, 72, "{mtu}");
+    }
+    let end = inside(kernel, &sandbox)[0].index;
+    let good = Pace { rate: 125_000, classic: 17, fd: 31, burst: 72 };
+    kernel.pace(&sandbox, end, Some(good)).unwrap();
+    for refused in [Pace { rate: 0, ..good }, Pace { burst: 0, ..good }] {
+        assert!(kernel.pace(&sandbox, end, Some(refused)).is_err(), "{refused:?}");
+        let pace = inside(kernel, &sandbox)[0].qdisc.clone().and_then(|qdisc| qdisc.pace);
+        assert_eq!(pace, Some(good), "{refused:?}");
+    }
+    host.end_sandbox(&sandbox);
+}
+
 /// Name, MTU, alias and state can change on a link that is up; its index and its rules stay.
 pub fn a_link_that_is_up_can_be_changed(host: &dyn Host) {
     let kernel = host.kernel();
@@ -273,7 +313,8 @@ macro_rules! kernel_cases {
             equal_rules_are_not_refused, a_rule_without_its_interfaces_is_refused,
             a_link_that_is_up_can_be_changed, a_pace_is_set_changed_and_taken_away,
             a_queue_and_its_senders_are_counted, a_pair_that_cannot_be_made_leaves_nothing,
-            each_namespace_has_its_own_cookie_even_at_the_same_path
+            each_namespace_has_its_own_cookie_even_at_the_same_path,
+            a_rule_that_could_pass_nothing_is_refused, a_change_that_is_refused_changes_nothing
         }
     };
     ($new:expr; $($case:ident),+) => {
