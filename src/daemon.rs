@@ -25,6 +25,7 @@ use crate::{
     checks::{Files, backlog},
     docker,
     driver::server,
+    expect,
     health::{self, Health, Watch},
     http::socket::{self, SocketFile},
     kernel::{self, Linux},
@@ -181,6 +182,7 @@ fn spawn_tasks(config: Config, server: &Server, started: Instant) -> Tasks {
     if let Some(why) = backlog::at_start(&Files::default(), managed) {
         warn!("{why}");
     }
+    server.manager.expectations().set(expect::Source::Policy, policy.expect.clone());
     let health = Arc::new(Health::new(policy, complaint));
     let watch = Watch {
         docker: config.docker_socket.clone(),
@@ -201,6 +203,7 @@ fn spawn_tasks(config: Config, server: &Server, started: Instant) -> Tasks {
     }
     tasks.spawn("admin socket", admin.serve(config.admin_socket));
     tasks.spawn("link events", wake_on_link_events(manager()));
+    tasks.spawn("expectations", expect::watch(manager(), health.clone()));
     tasks.spawn("health", health.watch(manager(), watch));
     if let Some(socket) = config.docker_socket {
         let driver = server.driver.clone();

@@ -8,8 +8,9 @@
 //! and from the buses, and [`docker`] queries Docker's API in the background for what it never sends. Everything that
 //! happens goes through [`events`]: one line in the log, one event, one count in [`metrics`]. [`traffic`] adds up
 //! frames, and [`admin`] serves all this and the [`status`] of all buses on a socket. [`health`] monitors what canhub
-//! needs, using the same [`checks`] as `canhub doctor`. [`frames`] is about the frames themselves, for the commands that show,
-//! record and replay them: a [`frames::Tap`] on a [`frames::Bus`] tells who sent each one. [`daemon`] ties it all together; [`cli`] is the command line.
+//! needs, using the same [`checks`] as `canhub doctor`. [`expect`] lets the kernel listen for frames that should be on a
+//! bus. [`frames`] is about the frames themselves, for the commands that show, record and replay them: a [`frames::Tap`] on
+//! a [`frames::Bus`] tells who sent each one. [`daemon`] ties it all together; [`cli`] is the command line.
 //!
 //! # Tasks and signals
 //!
@@ -22,6 +23,7 @@
 //! | `link events` | wakes the reconcile loop on every link event | the kernel |
 //! | `Docker queries` ([`docker::run`]) | learns networks, follows renames, finds late containers and unreachable ports | `relearn_wanted`, Docker's rename events; at the latest after 5 min |
 //! | `health` ([`health::Health::watch`]) | checks the buses, the records and Docker, each at its own pace | `audit_done` while something is wrong, events that health depends on; at the latest after the policy's interval |
+//! | `expectations` ([`expect::watch`]) | tells when expected frames are missing | the kernel, when one is overdue or back; several times per cycle to read how many there were; events that change who is on a bus |
 //! | `admin socket` ([`admin::Admin::serve`]) | serves requests, one task per connection | a client |
 //! | `metrics over TCP` | the same for `/metrics`, with `--metrics-listen` | a client |
 //! | `readiness` | sends `READY=1` to systemd, once | `is_validated` |
@@ -57,6 +59,7 @@ pub mod driver;
 pub mod endpoint;
 pub mod error;
 pub mod events;
+pub mod expect;
 pub mod frames;
 pub mod health;
 mod http;

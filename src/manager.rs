@@ -16,11 +16,13 @@
 //! | `learn`, `collect` | what Docker tells in the background |
 //! | `shares` | slows down containers that exceed an adapter's wire |
 //! | `survey`, `frames` | what status and metrics show |
+//! | `expect` | adds and removes expectations, and finds where to listen for them |
 
 mod adapter;
 mod adopt;
 mod collect;
 mod endpoint;
+mod expect;
 mod frames;
 mod handle;
 mod join;
@@ -39,6 +41,7 @@ use std::{sync::Arc, time::Instant};
 use parking_lot::{Mutex, MutexGuard};
 
 pub(crate) use collect::SECOND_LOOK;
+pub(crate) use expect::{Ears, Place};
 pub use handle::Handle;
 pub use join::Joined;
 pub use learn::{DockerNetwork, DockerView};
@@ -52,6 +55,7 @@ use crate::{
     clock::micros,
     error::Error,
     events::Events,
+    expect::Expectations,
     kernel::Kernel,
     model::Model,
     names::NetworkId,
@@ -78,6 +82,7 @@ pub struct Manager {
     late: Mutex<Vec<String>>,
     /// When the kernel was last found to lack the qdisc for pacing.
     unpaced: Mutex<Option<Instant>>,
+    expectations: Expectations,
 }
 
 impl Manager {
@@ -94,8 +99,10 @@ impl Manager {
             frames: FrameCounts::default(),
             late: Mutex::default(),
             unpaced: Mutex::default(),
+            expectations: Expectations::default(),
         };
         manager.adopt();
+        manager.load_expectations();
         manager
     }
 
@@ -107,6 +114,11 @@ impl Manager {
     /// The events.
     pub fn events(&self) -> &Events {
         &self.events
+    }
+
+    /// Frames that should be on the buses.
+    pub fn expectations(&self) -> &Expectations {
+        &self.expectations
     }
 
     /// Records that an audit has finished. `found` is only kept for the first one.

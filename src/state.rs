@@ -5,10 +5,13 @@
 //! boot, so these files contain the boot ID and are not synced, and a Join writes one small file however large the bus
 //! is.
 //!
+//! `expectations.json` has what somebody expects on the buses, and survives power cuts too.
+//!
 //! A state file that cannot be parsed is renamed. One that cannot be read (EIO, EMFILE, a lost mount) may be intact: it
 //! stays, is not overwritten, and is retried until it can be read ([`Store::read_again`]).
 
 mod disk;
+mod expectations;
 mod load;
 
 use std::{
@@ -21,6 +24,7 @@ use std::{
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+pub use expectations::LoadedExpectations;
 pub use load::Loaded;
 
 use crate::{

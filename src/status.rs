@@ -12,6 +12,7 @@ pub use loss::{Direction, Loss, LossCause, Lost};
 
 use crate::{
     endpoint::Stage,
+    expect::Source,
     names::{EndpointId, NetworkId},
     network::Ownership,
 };
@@ -37,6 +38,66 @@ pub struct Status {
     pub leftovers: usize,
     /// Containers that Docker failed to start because canhub was not running.
     pub late: Vec<String>,
+    /// Frames that should be on the buses.
+    #[serde(default)]
+    pub expectations: Vec<ExpectationStatus>,
+}
+
+/// A frame that should be on a bus.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExpectationStatus {
+    /// Its component of health: `expect:body:1A0`, or `expect:body:1A0@door`.
+    pub component: String,
+    /// The network, as it was named.
+    pub bus: String,
+    /// Docker's ID of the network; `None` while there is no such network.
+    pub network: Option<NetworkId>,
+    /// Three or eight hexadecimal digits.
+    pub id: String,
+    /// The container that should send it; `None`: any sender.
+    pub from: Option<String>,
+    /// Its cycle: `20ms`.
+    pub every: String,
+    /// How far the cycle may be off: `30%`.
+    pub within: String,
+    /// Where it comes from.
+    pub source: Source,
+    /// Whether it is met.
+    pub state: ExpectationState,
+    /// One sentence: why.
+    pub reason: String,
+    /// Since when, in RFC 3339, UTC.
+    pub since: String,
+    /// When the last frame was seen since canhub started.
+    pub last_seen: Option<String>,
+    /// The real cycle in milliseconds, averaged over the last frames.
+    pub cycle_ms: Option<f64>,
+}
+
+/// Whether an expectation is met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExpectationState {
+    /// No frame yet, and too early to say that one is missing.
+    Unknown,
+    /// Frames come as expected.
+    Up,
+    /// They do not.
+    Down,
+    /// There is no such network, or not any more.
+    NoBus,
+}
+
+impl ExpectationState {
+    /// As in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::NoBus => "no-bus",
+        }
+    }
 }
 
 /// The result of start-up validation: the first comparison of all known buses with the kernel.
@@ -213,7 +274,11 @@ impl HealthStatus {
 impl Status {
     /// Whether nothing is wrong.
     pub fn is_well(&self) -> bool {
-        self.ready && self.late.is_empty() && self.buses.iter().all(BusStatus::is_well)
+        let is_met = |one: &ExpectationStatus| one.state != ExpectationState::Down;
+        self.ready
+            && self.late.is_empty()
+            && self.buses.iter().all(BusStatus::is_well)
+            && self.expectations.iter().all(is_met)
     }
 }
 

@@ -8,12 +8,16 @@
 //! - `GET /v1/openapi.json`: an OpenAPI 3.1 description of all this
 //! - `POST /v1/heal`: heals everything once, including networks with healing off; `{"done": [...]}`, each a
 //!   [`crate::apply::Repair`]
+//! - `GET /v1/expectations`: `{"expectations": [...]}`, each a [`crate::status::ExpectationStatus`]; `POST` adds one
+//!   ([`crate::expect::Wish`]), `DELETE` removes one (`bus`, `id`, `from`), and both return all
 //! - `GET /metrics`: OpenMetrics text, the only path that `--metrics-listen` also serves over TCP
 //!
-//! Errors are `{"error": "one sentence"}`. Only `/v1/heal` changes anything, and it does what the reconcile loop does.
+//! Errors are `{"error": "one sentence"}`. Only `/v1/heal` and `/v1/expectations` change anything: the
+//! first does what the reconcile loop does, the second what is told.
 //! No request can hold up the driver: few requests read the kernel at a time, each on a thread of its own and within a
 //! time limit, and clients that do not read their events lose them.
 
+mod expectations;
 mod routes;
 mod scrape;
 mod server;

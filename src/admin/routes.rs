@@ -8,7 +8,7 @@ use hyper::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Admin, scrape, stream::EventBody};
+use super::{Admin, expectations, scrape, stream::EventBody};
 use crate::{
     health::HealthStatus,
     http::server::{of_type, whole},
@@ -23,20 +23,31 @@ const JSON: &str = "application/json";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const EVENT_STREAM: &str = "text/event-stream";
 /// The valid paths, listed in 404 responses.
-const PATHS: [&str; 7] =
-    ["/v1/health", "/v1/heal", "/v1/ready", "/v1/status", "/v1/events", "/v1/openapi.json", "/metrics"];
+const PATHS: [&str; 8] = [
+    "/v1/health",
+    "/v1/heal",
+    "/v1/ready",
+    "/v1/status",
+    "/v1/events",
+    "/v1/expectations",
+    "/v1/openapi.json",
+    "/metrics",
+];
 /// The OpenAPI description.
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
 
 /// Answers a request on the admin socket.
 pub(super) async fn answer(admin: Admin, allowed: bool, request: Request<Incoming>) -> Response<Body> {
-    let (parts, _) = request.into_parts();
+    let (parts, body) = request.into_parts();
     if !allowed {
         let why = "permission denied: only root and the user that runs canhub have access";
         return refused(StatusCode::FORBIDDEN, why).map(Either::Left);
     }
     if (&parts.method, parts.uri.path()) == (&Method::POST, "/v1/heal") {
         return heal(&admin).await.map(Either::Left);
+    }
+    if parts.uri.path() == "/v1/expectations" && parts.method != Method::GET {
+        return expectations::change(&admin, &parts.method, body).await.map(Either::Left);
     }
     if parts.method != Method::GET {
         let why = "method not allowed: use GET, or POST for /v1/heal";
@@ -47,6 +58,7 @@ pub(super) async fn answer(admin: Admin, allowed: bool, request: Request<Incomin
         "/v1/openapi.json" => whole(StatusCode::OK, JSON, OPENAPI).map(Either::Left),
         "/v1/ready" => ready(&admin.manager).map(Either::Left),
         "/v1/status" => status(&admin).await.map(Either::Left),
+        "/v1/expectations" => expectations::list(&admin).map(Either::Left),
         "/v1/events" => events(&admin, parts.uri.query().unwrap_or_default()),
         "/metrics" => metrics(&admin).await.map(Either::Left),
         path => not_found(path, &PATHS).map(Either::Left),
@@ -138,11 +150,11 @@ fn not_found(path: &str, there: &[&str]) -> Response<Full<Bytes>> {
     refused(StatusCode::NOT_FOUND, &format!("no such path {path}; valid paths: {}", there.join(", ")))
 }
 
-fn refused(status: StatusCode, why: &str) -> Response<Full<Bytes>> {
+pub(super) fn refused(status: StatusCode, why: &str) -> Response<Full<Bytes>> {
     as_json(status, &json!({ "error": why }))
 }
 
-fn as_json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+pub(super) fn as_json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
     // Our types have string keys and no NaN or infinity, so serialization cannot fail.
     whole(status, JSON, serde_json::to_vec(body).unwrap_or_default())
 }

@@ -11,7 +11,7 @@ use crate::{
     health::{Component, HealthReport},
     manager::{Depth, Manager},
     network::Ownership,
-    status::{BusStatus, Count, Direction, LossCause, Traffic},
+    status::{BusStatus, Count, Direction, ExpectationState, ExpectationStatus, LossCause, Traffic},
 };
 
 /// All metrics as text. May block for as long as the kernel does.
@@ -53,6 +53,14 @@ pub(super) fn text(manager: &Manager, health: &HealthReport) -> Result<String, E
     for (name, help, series) in adapters(&buses) {
         registry.register(name, help, series);
     }
+    let expected = manager.expectations().report();
+    registry.register(
+        "expectation_up",
+        "1 if the expected frame comes as it should, 0 if not or not yet",
+        Series { kind: MetricType::Gauge, samples: expectations(&expected) },
+    );
+    let cycle = "Real cycle of the expected frame, averaged over the last ones";
+    registry.register_with_unit("expectation_cycle", cycle, Unit::Seconds, cycles(&expected));
     let levels = "0 healthy, 1 degraded, 2 unhealthy or unknown";
     registry.register(
         "health",
@@ -98,6 +106,36 @@ impl EncodeMetric for Series {
     fn metric_type(&self) -> MetricType {
         self.kind
     }
+}
+
+/// Samples that are no whole numbers.
+#[derive(Debug)]
+struct Measures(Vec<(Labels, f64)>);
+
+impl EncodeMetric for Measures {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.0.iter().try_for_each(|(labels, value)| encoder.encode_family(labels)?.encode_gauge(value))
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
+}
+
+fn labels_of_expectation(one: &ExpectationStatus) -> Labels {
+    let from = one.from.clone().unwrap_or_default();
+    vec![("network_name", one.bus.clone()), ("id", one.id.clone()), ("from", from)]
+}
+
+/// Of those that have a bus.
+fn expectations(all: &[ExpectationStatus]) -> Vec<(Labels, u64)> {
+    let with_bus = all.iter().filter(|one| one.state != ExpectationState::NoBus);
+    with_bus.map(|one| (labels_of_expectation(one), u64::from(one.state == ExpectationState::Up))).collect()
+}
+
+fn cycles(all: &[ExpectationStatus]) -> Measures {
+    let cycle = |one: &ExpectationStatus| Some((labels_of_expectation(one), one.cycle_ms? / 1e3));
+    Measures(all.iter().filter_map(cycle).collect())
 }
 
 fn labels_of(bus: &BusStatus) -> Labels {

@@ -54,6 +54,7 @@ pub struct Admin {
     pub(super) health: Arc<Health>,
     surveys: Arc<Semaphore>,
     heals: Arc<Semaphore>,
+    changes: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
 }
 
@@ -66,6 +67,7 @@ impl Admin {
             health,
             surveys: semaphore(SURVEYS),
             heals: semaphore(1),
+            changes: semaphore(1),
             listeners: semaphore(LISTENERS),
         }
     }
@@ -125,6 +127,18 @@ impl Admin {
     ) -> Result<T, String> {
         let late = || format!("could not read the kernel within {} s; try again", TIME_LIMIT.as_secs());
         self.work(&self.surveys, TIME_LIMIT, work).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Changes what is expected, on a separate thread.
+    ///
+    /// # Errors
+    /// One sentence, also on timeout.
+    pub(super) async fn change(
+        &self,
+        work: impl FnOnce(&Manager) -> Result<(), Error> + Send + 'static,
+    ) -> Result<(), String> {
+        let late = || format!("not done within {} s; see `canhub expect ls`", TIME_LIMIT.as_secs());
+        self.work(&self.changes, TIME_LIMIT, work).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// Heals once. Heals run one at a time: a request that arrives during a heal starts another one afterwards, so that

@@ -10,6 +10,7 @@ pub mod buses;
 pub mod docker;
 pub mod driver;
 mod engines;
+pub mod expectations;
 mod files;
 mod finding;
 pub mod foreign_rules;

@@ -49,6 +49,15 @@ impl AdminSocket {
         }
     }
 
+    /// Sends a request with a body.
+    pub(super) fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, Failed> {
+        let answer = run(self.exchange(method, path, body.into(), TIME_LIMIT))??;
+        match answer.status {
+            StatusCode::OK => Ok(answer.body),
+            _ => Err(Failed::Because(sentence(&answer.body))),
+        }
+    }
+
     /// Gets a resource whose body is also valid with status 503.
     pub(super) fn get_anyway(&self, path: &str, limit: Duration) -> Result<Bytes, Failed> {
         let answer = run(self.answer(Method::GET, path, limit))??;
@@ -59,8 +68,18 @@ impl AdminSocket {
     }
 
     async fn answer(&self, method: Method, path: &str, limit: Duration) -> Result<Answer, Failed> {
+        self.exchange(method, path, Bytes::new(), limit).await
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Answer, Failed> {
         let socket = self.path();
-        match timeout(limit, client::ask(&socket, method, path)).await {
+        match timeout(limit, client::send(&socket, method, path, body)).await {
             Ok(answer) => answer.map_err(|err| unreachable(&socket, &err)),
             Err(_) => {
                 let why = format!(

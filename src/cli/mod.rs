@@ -4,6 +4,7 @@ mod ask;
 mod bus;
 mod doctor;
 mod events;
+mod expect;
 mod import;
 mod lines;
 mod man;
@@ -45,6 +46,9 @@ enum Command {
     Record(record::Record),
     /// Send the frames of a file on a bus, with their original timing
     Replay(replay::ReplayCommand),
+    /// Tell when frames are missing that should be on a bus
+    #[command(subcommand)]
+    Expect(expect::ExpectCommand),
     /// Import the networks of another plugin
     #[command(subcommand)]
     Import(import::Import),
@@ -101,6 +105,7 @@ impl Cli {
             Command::Watch(watch) => watch.run(),
             Command::Record(record) => record.run(),
             Command::Replay(replay) => replay.run(),
+            Command::Expect(expect) => expect.run(),
             Command::Import(import) => import.run().map_err(Failed::from),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "canhub", &mut std::io::stdout());

@@ -32,8 +32,10 @@ pub enum Key {
     Bus(NetworkId),
     /// The adapter of a network.
     Adapter(NetworkId),
-    /// A bus or adapter that the policy requires by name, but that does not exist.
+    /// A bus, adapter or expectation that the policy requires by name, but that does not exist.
     Missing(String),
+    /// A frame that should be on a bus, by the name of its component.
+    Expectation(String),
 }
 
 impl Key {
@@ -46,6 +48,7 @@ impl Key {
             Self::Policy => "policy",
             Self::Bus(_) | Self::Missing(_) => "bus",
             Self::Adapter(_) => "adapter",
+            Self::Expectation(_) => "expect",
         }
     }
 
@@ -163,7 +166,11 @@ impl Board {
         took: Option<Duration>,
         now: SystemTime,
     ) -> Option<Change> {
-        let threshold = self.policy.threshold;
+        let threshold = match key {
+            // Its judge has decided.
+            Key::Expectation(_) => 1,
+            _ => self.policy.threshold,
+        };
         let entry = self.entry(key.clone(), name, now);
         (entry.last_check, entry.took) = (Some(now), took.or(entry.took));
         let Observed { status, reason, fix, hint } = observed(outcome, entry.need);
@@ -195,6 +202,16 @@ impl Board {
             reason: entry.reason.clone(),
         };
         news.then(change)
+    }
+
+    /// Drops the expectations that do not exist any more.
+    pub fn retain_expectations(&mut self, exists: impl Fn(&str) -> bool) {
+        self.entries.retain(|key, _| !matches!(key, Key::Expectation(name) if !exists(name)));
+    }
+
+    /// Whether there is an expectation of this name.
+    pub fn expects(&self, component: &str) -> bool {
+        self.entries.contains_key(&Key::Expectation(component.to_owned()))
     }
 
     /// Drops the buses and adapters that the survey did not find.
@@ -292,6 +309,7 @@ impl Key {
             Self::Bus(_) => 4,
             Self::Adapter(_) => 5,
             Self::Missing(_) => 6,
+            Self::Expectation(_) => 7,
         }
     }
 }

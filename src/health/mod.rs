@@ -2,10 +2,11 @@
 //!
 //! One task ([`Health::watch`]) checks the kernel with all buses, Docker, and the state folder, each independently and
 //! within a time limit. The [`Board`] keeps the results and combines them by the [`policy`] into the [`HealthReport`]
-//! of `/v1/health`. Requests return the last results and never wait.
+//! of `/v1/health`. The task of [`crate::expect`] adds the expectations. Requests return the last results and never wait.
 
 mod board;
 mod component;
+mod expectations;
 mod facts;
 mod monitor;
 pub mod policy;

@@ -19,7 +19,7 @@ use crate::{
     checks::{Finding, Group, records},
     docker,
     error::Error,
-    events::{Event, FeedItem, Kind, Reader},
+    events::{Event, Events, FeedItem, Kind, Reader},
     manager::{Handle, Manager},
     names::NetworkId,
     network::Ownership,
@@ -213,14 +213,25 @@ impl Monitor {
 
     /// Updates the board, and reports the changes.
     fn record(&self, write: impl FnOnce(&mut Board, SystemTime, &mut Vec<Change>)) {
+        self.health.record(self.manager.events(), write);
+    }
+}
+
+impl Health {
+    /// Updates the board, and reports the changes.
+    pub(super) fn record(
+        &self,
+        events: &Events,
+        write: impl FnOnce(&mut Board, SystemTime, &mut Vec<Change>),
+    ) {
         let mut changes = Vec::new();
         {
-            let (mut board, now) = (self.health.board.lock(), SystemTime::now());
+            let (mut board, now) = (self.board.lock(), SystemTime::now());
             write(&mut board, now, &mut changes);
             changes.extend(board.conclude(now));
         }
         for change in changes {
-            self.manager.events().tell(event(change));
+            events.tell(event(change));
         }
     }
 }

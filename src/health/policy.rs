@@ -6,6 +6,8 @@ use std::time::Duration;
 
 pub use file::load;
 
+use crate::expect::Expectation;
+
 /// Default path of the policy file.
 pub const FILE: &str = "/etc/canhub/health.toml";
 
@@ -40,6 +42,8 @@ pub struct Policy {
     pub time_limit: Duration,
     /// Consecutive failed checks until a component counts as failed.
     pub threshold: u32,
+    /// Frames that should be on the buses.
+    pub expect: Vec<Expectation>,
 }
 
 impl Default for Policy {
@@ -49,6 +53,7 @@ impl Default for Policy {
             interval: Duration::from_secs(30),
             time_limit: Duration::from_secs(5),
             threshold: 2,
+            expect: Vec::new(),
         }
     }
 }
@@ -75,7 +80,7 @@ impl Policy {
         }
     }
 
-    /// Buses and adapters that must exist, by name.
+    /// Buses, adapters and expectations that must exist, by name.
     pub fn required_by_name(&self) -> impl Iterator<Item = &str> {
         self.needs.iter().filter_map(|(pattern, need)| match (pattern, need) {
             (Pattern::Exactly(name), Need::Required) if name.contains(':') => Some(name.as_str()),
@@ -98,6 +103,7 @@ mod tests {
             ("docker", Need::Optional),
             ("adapter:can0", Need::Optional),
             ("policy", Need::Optional),
+            ("expect:body:1A0", Need::Optional),
         ] {
             assert_eq!(policy.need(component), need, "{component}");
         }

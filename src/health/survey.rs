@@ -45,17 +45,23 @@ pub(super) fn take_in(
     let missing: Vec<String> = board
         .policy()
         .required_by_name()
-        .filter(|wanted| !outcomes.iter().any(|(_, name, _)| name == wanted))
+        .filter(|wanted| !outcomes.iter().any(|(_, name, _)| name == wanted) && !board.expects(wanted))
         .map(str::to_owned)
         .collect();
     for name in missing {
-        let why = match name.strip_prefix("adapter:") {
-            Some(adapter) => {
+        let why = match name.split_once(':') {
+            Some(("adapter", adapter)) => {
                 format!("the health policy requires adapter {adapter}, which no network uses")
             }
-            None => format!("the health policy requires {name}, and no such network exists"),
+            Some(("expect", _)) => {
+                format!("the health policy requires {name}, which nobody expects")
+            }
+            _ => format!("the health policy requires {name}, and no such network exists"),
         };
-        let hint = "create the network, or correct /etc/canhub/health.toml";
+        let hint = match name.starts_with("expect:") {
+            true => "`canhub expect add`, or correct /etc/canhub/health.toml",
+            false => "create the network, or correct /etc/canhub/health.toml",
+        };
         let finding = Finding::error(Group::Buses, "bus", why).hint(hint);
         outcomes.push((Key::Missing(name.clone()), name, CheckResult::Found(finding)));
     }

@@ -2,7 +2,7 @@
 
 use std::{io, ops::ControlFlow, path::Path};
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
@@ -29,7 +29,15 @@ pub(crate) struct Answer {
 /// # Errors
 /// If there is no response. An error status is a response.
 pub(crate) async fn ask(socket: &Path, method: Method, path: &str) -> io::Result<Answer> {
-    exchange(socket, method, path, async |response| {
+    send(socket, method, path, Bytes::new()).await
+}
+
+/// Sends a request with a body, and reads the whole response.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) async fn send(socket: &Path, method: Method, path: &str, body: Bytes) -> io::Result<Answer> {
+    exchange(socket, method, path, body, async |response| {
         let status = response.status();
         let server = response.headers().get(header::SERVER);
         let server = server.and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -48,7 +56,7 @@ pub(crate) async fn follow(
     path: &str,
     mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> io::Result<()> {
-    exchange(socket, Method::GET, path, async |response| {
+    exchange(socket, Method::GET, path, Bytes::new(), async |response| {
         if !response.status().is_success() {
             return Err(io::Error::other(format!("{path}: {}", response.status())));
         }
@@ -68,6 +76,7 @@ async fn exchange<T>(
     socket: &Path,
     method: Method,
     path: &str,
+    body: Bytes,
     read: impl AsyncFnOnce(Response<Incoming>) -> io::Result<T>,
 ) -> io::Result<T> {
     let stream = UnixStream::connect(socket).await?;
@@ -78,7 +87,7 @@ async fn exchange<T>(
             .uri(path)
             .header(header::HOST, "localhost")
             .header(header::CONNECTION, "close")
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(body))
             .map_err(io::Error::other)?;
         read(sender.send_request(request).await.map_err(io::Error::other)?).await
     };

@@ -9,6 +9,7 @@
 
 #![allow(clippy::disallowed_types, reason = "the only folder that may use netlink types")]
 
+mod bcm;
 mod cangw;
 mod controller;
 mod counters;
@@ -33,6 +34,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use bcm::{BcmId, BcmNews, BcmSocket};
 pub use controller::{
     BusState, Controller, ControllerChange, ErrorCounters, History, Modes, Timing, TimingLimits, TimingRange,
 };

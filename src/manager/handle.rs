@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::{Manager, Signals};
-use crate::events::Events;
+use crate::{events::Events, expect::Expectations};
 
 /// The manager, for asynchronous code.
 #[derive(Clone)]
@@ -39,6 +39,11 @@ impl Handle {
     /// The events.
     pub fn events(&self) -> &Events {
         self.0.events()
+    }
+
+    /// Frames that should be on the buses.
+    pub fn expectations(&self) -> &Expectations {
+        self.0.expectations()
     }
 
     /// Containers that Docker failed to start because canhub was not running, as of the last query.

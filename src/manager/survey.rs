@@ -50,6 +50,7 @@ impl Manager {
             buses,
             leftovers,
             late: self.late(),
+            expectations: self.expectations.report(),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -131,8 +131,7 @@ impl Store {
             loaded.warnings.push(format!("the state file {} cannot be read ({why})", path.display()));
             return;
         }
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let aside = path.with_extension(format!("unreadable-{seconds}"));
+        let aside = aside(&path);
         match self.disk.rename(&path, &aside) {
             Ok(()) => loaded.warnings.push(format!(
                 "the state file {} cannot be read ({why}); kept it as {} and adopted the buses that still exist",
@@ -147,6 +146,12 @@ impl Store {
             }
         }
     }
+}
+
+/// Where a file that cannot be parsed is kept.
+pub(super) fn aside(path: &Path) -> PathBuf {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    path.with_extension(format!("unreadable-{seconds}"))
 }
 
 /// Why a record could not be read.

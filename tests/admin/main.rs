@@ -21,6 +21,7 @@ mod ask;
 mod commands;
 mod daemon;
 mod events;
+mod expectations;
 mod gate;
 mod heal;
 mod health;

@@ -24,6 +24,7 @@ fn metrics_are_strictly_valid_openmetrics() {
 
     let network = rig.network(1, json!({ "hub": "vcan-body" }));
     let endpoint = rig.member(&network, 1);
+    super::expectations::expected_and_heard(&rig, "vcan-body", "1A0");
     let hub = || rig.link("vcan-body").unwrap().index;
     rig.kernel.delete_link(None, hub()).unwrap();
     rig.manager.reconcile(&Memory::default()).unwrap();
@@ -46,6 +47,8 @@ fn metrics_are_strictly_valid_openmetrics() {
         ("canhub_frames_handled", "counter"),
         ("canhub_frames_dropped", "counter"),
         ("canhub_frames_lost", "counter"),
+        ("canhub_expectation_up", "gauge"),
+        ("canhub_expectation_cycle_seconds", "gauge"),
         ("canhub_health", "gauge"),
         ("canhub_health_component", "gauge"),
     ] {
@@ -60,6 +63,9 @@ fn metrics_are_strictly_valid_openmetrics() {
     };
     assert_eq!(value("canhub_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), 1.0);
     assert_eq!(value("canhub_buses", &[]), 1.0);
+    let expected = [("network_name", "vcan-body"), ("id", "1A0"), ("from", "")];
+    assert_eq!(value("canhub_expectation_up", &expected), 1.0);
+    assert_eq!(value("canhub_expectation_cycle_seconds", &expected), 0.02);
     assert_eq!(value("canhub_members", &[("network", &network[..12])]), 1.0);
     let of_member = [("endpoint", &endpoint[..12]), ("interface", "can0"), ("direction", "in")];
     assert_eq!(value("canhub_frames_handled_total", &of_member), 11.0);

@@ -26,6 +26,7 @@ fn told() -> Samples {
     let errors = Some(ErrorCounters { tx: 1, rx: 2 });
     rig.kernel.plug(Identity::default(), Controller { errors, ..Controller::default() });
     rig.network(3, json!({ "adapter": "can0" }));
+    super::expectations::expected_and_heard(&rig, "vcan-body", "1A0");
     rig.kernel.delete_link(None, rig.link("vcan-body").unwrap().index).unwrap();
     rig.manager.reconcile(&Memory::default()).unwrap();
     rig.manager

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use canhub::{
     events::{Event, Kind},
+    expect::Source,
     health::HealthStatus,
     kernel::{Controller, Identity, Kernel},
     network::Ownership,
     reconcile::Memory,
+    status::ExpectationState,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -113,7 +115,9 @@ fn real_responses_match_their_description() {
     rig.manager.reconcile(&Memory::default()).unwrap();
     super::health::until(&rig, "overall", "degraded");
     rig.manager.set_late(vec!["lamp".into()]);
-    for path in ["/v1/health", "/v1/ready", "/v1/status", "/v1/openapi.json", "/metrics"] {
+    super::expectations::expected_and_heard(&rig, "vcan-body", "1A0");
+    for path in ["/v1/health", "/v1/ready", "/v1/status", "/v1/expectations", "/v1/openapi.json", "/metrics"]
+    {
         assert_described(&rig, path, 200);
     }
     rig.kernel.delete_link(None, rig.link("vcan-body").unwrap().index).unwrap();
@@ -159,4 +163,6 @@ fn all_enum_values_are_described() {
     assert_eq!(words::<Kind>(), described("/Event/properties/event/enum"));
     assert_eq!(words::<HealthStatus>(), described("/ComponentStatus/enum"));
     assert_eq!(words::<Ownership>(), described("/Bus/properties/owner/enum"));
+    assert_eq!(words::<ExpectationState>(), described("/Expectation/properties/state/enum"));
+    assert_eq!(words::<Source>(), described("/Expectation/properties/source/enum"));
 }

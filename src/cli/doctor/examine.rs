@@ -13,7 +13,7 @@ use crate::{
         buses,
         docker::Docker,
         driver::{Driver, MANAGED},
-        foreign_rules, leftovers, records, system, units,
+        expectations, foreign_rules, leftovers, records, system, units,
     },
     cli::Failed,
     error::{Error, Listed},
@@ -146,6 +146,9 @@ impl Doctor {
         }
         let second = second.unwrap_or_else(|| first.clone());
         let mut findings = buses::look(&first, &second);
+        if source == Source::Daemon {
+            findings.extend(second.expectations.iter().map(expectations::finding));
+        }
         findings.push(leftovers::links(&second));
         let driver = self.driver();
         let rules = blocking(move || {

@@ -10,7 +10,10 @@ use crate::{
     clock::roughly,
     endpoint::Stage,
     network::Ownership,
-    status::{AdapterStatus, BusStatus, Count, Loss, MemberStatus, Status, Traffic},
+    status::{
+        AdapterStatus, BusStatus, Count, ExpectationState, ExpectationStatus, Loss, MemberStatus, Status,
+        Traffic,
+    },
 };
 
 /// This many losses per bus are shown.
@@ -29,6 +32,14 @@ pub(super) fn render(before: &Sample, now: &Sample) -> String {
     for bus in &status.buses {
         text += "\n";
         text += &render_bus(before.bus(bus), bus, seconds);
+        for one in status.expectations.iter().filter(|one| one.network.as_ref() == Some(&bus.network)) {
+            text += &expected(one);
+        }
+    }
+    let homeless: Vec<_> = status.expectations.iter().filter(|one| one.network.is_none()).collect();
+    if !homeless.is_empty() {
+        text += "\n";
+        homeless.into_iter().for_each(|one| text += &expected(one));
     }
     if !status.late.is_empty() {
         text += "\n";
@@ -103,6 +114,19 @@ fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> Stri
         );
     }
     text
+}
+
+/// A frame that should be on the bus.
+fn expected(one: &ExpectationStatus) -> String {
+    match one.state {
+        ExpectationState::Down => wrap("  ! ", &one.reason),
+        state => {
+            let real = one.cycle_ms.map(|cycle| format!(", comes every {cycle:.1} ms")).unwrap_or_default();
+            let ExpectationStatus { every, within, .. } = one;
+            let name = one.name();
+            wrap("  ", &format!("expects {name} every {every} within {within}: {}{real}", state.as_str()))
+        }
+    }
 }
 
 fn controller(adapter: &AdapterStatus) -> String {
@@ -225,6 +249,7 @@ mod tests {
             buses,
             leftovers: 0,
             late: vec![],
+            expectations: vec![],
         };
         static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
         Sample { status, taken: *START + Duration::from_secs(at) }
@@ -310,6 +335,40 @@ mod tests {
             assert!(line.chars().count() <= WIDTH, "{} columns: {line}", line.chars().count());
         }
         assert!(text.contains("PROBLEM") && text.contains("docker run -d --network empty"), "{text}");
+    }
+
+    #[test]
+    fn a_bus_shows_what_is_expected_and_what_is_missing() {
+        let expectation = |id: &str, state, network: Option<&str>| ExpectationStatus {
+            component: String::new(),
+            bus: "body".into(),
+            network: network.map(|id| id.repeat(32).try_into().unwrap()),
+            id: id.into(),
+            from: Some("door".into()),
+            every: "20ms".into(),
+            within: "30%".into(),
+            source: crate::expect::Source::Added,
+            state,
+            reason: format!("{id} on body from door does not come, expected every 20ms within 30%"),
+            since: String::new(),
+            last_seen: None,
+            cycle_ms: (state == ExpectationState::Up).then_some(20.04),
+        };
+        let mut now = sample(vec![bus("body", vec![])], 1);
+        now.status.expectations = vec![
+            expectation("1A0", ExpectationState::Up, Some("a1")),
+            expectation("1A1", ExpectationState::Down, Some("a1")),
+            expectation("1A2", ExpectationState::NoBus, None),
+        ];
+        let text = render(&sample(vec![bus("body", vec![])], 0), &now);
+        for line in [
+            "  expects 1A0 on body from door every 20ms within 30%: up, comes every 20.0 ms",
+            "  ! 1A1 on body from door does not come, expected every 20ms within 30%",
+            "  expects 1A2 on body from door every 20ms within 30%: no-bus",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line:?} is not in\n{text}");
+        }
+        assert!(!now.status.is_well(), "a missing frame is a problem");
     }
 
     #[test]

@@ -8,11 +8,17 @@ use toml::{
 };
 
 use super::{FILE, Need, Pattern, Policy};
-use crate::suggest::did_you_mean;
+use crate::{
+    expect::{Expectation, Wish},
+    suggest::did_you_mean,
+};
 
-const KEYS: [&str; 6] = ["required", "optional", "ignored", "interval", "time-limit", "failure-threshold"];
-const ALLOWED_COMPONENTS: &str =
-    "kernel, docker, state, bus:NAME, bus:*, adapter:NAME or adapter:* (NAME as in `canhub health`)";
+const KEYS: [&str; 7] =
+    ["required", "optional", "ignored", "expect", "interval", "time-limit", "failure-threshold"];
+const ALLOWED_COMPONENTS: &str = "kernel, docker, state, bus:NAME, bus:*, adapter:NAME, adapter:*, expect:BUS:ID, \
+    expect:BUS:ID@CONTAINER or expect:* (NAME as in `canhub health`)";
+/// The keys of an expectation.
+const EXPECT_KEYS: [&str; 5] = ["bus", "id", "every", "from", "within"];
 
 /// The policy in a file, or the defaults and one sentence about the error: a typo must not keep a device in the field
 /// down. Without a path it is [`FILE`], which is optional.
@@ -59,6 +65,7 @@ fn parse(text: &str) -> Result<Policy, Wrong> {
             "required" => needs(&mut policy, "required", value, Need::Required)?,
             "optional" => needs(&mut policy, "optional", value, Need::Optional)?,
             "ignored" => needs(&mut policy, "ignored", value, Need::Ignored)?,
+            "expect" => policy.expect = expectations(value)?,
             "interval" => policy.interval = seconds("interval", value, 1..=86_400)?,
             "time-limit" => policy.time_limit = seconds("time-limit", value, 1..=300)?,
             "failure-threshold" => {
@@ -93,10 +100,53 @@ fn needs(policy: &mut Policy, key: &str, list: &Spanned<DeValue<'_>>, need: Need
     Ok(())
 }
 
+fn expectations(list: &Spanned<DeValue<'_>>) -> Result<Vec<Expectation>, Wrong> {
+    let wrong = |at: Range<usize>, why: String| Wrong { at, why };
+    let not_a_list = || {
+        let why = "must be a list of tables: expect = [{ bus = \"body\", id = \"1A0\", every = \"20ms\" }]";
+        wrong(list.span(), format!("expect = {}: {why}", shown(list)))
+    };
+    let mut all: Vec<Expectation> = Vec::new();
+    for entry in list.get_ref().as_array().ok_or_else(not_a_list)?.iter() {
+        let table = entry.get_ref().as_table().ok_or_else(not_a_list)?;
+        for (key, value) in table {
+            if !EXPECT_KEYS.contains(&key.get_ref().as_ref()) {
+                let nearest = did_you_mean(key.get_ref(), &EXPECT_KEYS);
+                let why = format!(
+                    "unknown key {} of an expectation{nearest}; valid keys: {}",
+                    key.get_ref(),
+                    EXPECT_KEYS.join(", ")
+                );
+                return Err(wrong(key.span(), why));
+            }
+            if value.get_ref().as_str().is_none() {
+                let why = format!("{} = {}: must be in quotes", key.get_ref(), shown(value));
+                return Err(wrong(value.span(), why));
+            }
+        }
+        let get = |key: &str| table.get(key).and_then(|value| value.get_ref().as_str()).map(str::to_owned);
+        let need =
+            |key: &str| get(key).ok_or_else(|| wrong(entry.span(), format!("an expectation needs {key}")));
+        let wish = Wish {
+            bus: need("bus")?,
+            id: need("id")?,
+            every: need("every")?,
+            from: get("from"),
+            within: get("within"),
+        };
+        let one = Expectation::try_from(wish).map_err(|why| wrong(entry.span(), why))?;
+        if all.iter().any(|other| other.component() == one.component()) {
+            return Err(wrong(entry.span(), format!("{} on {} is expected twice", one.id, one.bus)));
+        }
+        all.push(one);
+    }
+    Ok(all)
+}
+
 fn pattern(text: &str) -> Option<Pattern> {
     match text.split_once(':') {
-        Some((kind @ ("bus" | "adapter"), "*")) => Some(Pattern::Every(kind.to_owned())),
-        Some(("bus" | "adapter", name)) if !name.is_empty() && !name.contains('*') => {
+        Some((kind @ ("bus" | "adapter" | "expect"), "*")) => Some(Pattern::Every(kind.to_owned())),
+        Some(("bus" | "adapter" | "expect", name)) if !name.is_empty() && !name.contains('*') => {
             Some(Pattern::Exactly(text.to_owned()))
         }
         None if ["kernel", "docker", "state"].contains(&text) => Some(Pattern::Exactly(text.to_owned())),
@@ -158,6 +208,7 @@ mod tests {
     fn all_keys_are_parsed() {
         let (policy, complaint) = loaded(
             "required = [\"docker\", \"bus:powertrain\"]\noptional = ['bus:*']\nignored = [\"adapter:usb:1d50:606f\"]\n\
+             expect = [{ bus = 'body', id = '1A0', every = '20ms', from = 'door' }]\n\
              interval = 60\ntime-limit = 2\nfailure-threshold = 3\n",
         );
         assert_eq!(complaint, None);
@@ -171,6 +222,7 @@ mod tests {
             (Need::Required, Need::Optional)
         );
         assert_eq!(policy.need("adapter:usb:1d50:606f"), Need::Ignored);
+        assert_eq!(policy.expect[0].to_string(), "1A0 on body every 20ms within 30% from door");
         assert_eq!(loaded("").0, Policy::default());
     }
 
@@ -198,6 +250,21 @@ mod tests {
             ("interval = 30\ninterval = 30", 2, "invalid TOML: "),
             ("\ninterval 3\n", 2, "invalid TOML: "),
             ("\u{1F40C} = 3", 1, "invalid TOML: "),
+            ("expect = 7", 1, "expect = 7: must be a list of tables: expect = [{"),
+            ("expect = ['body']", 1, "must be a list of tables"),
+            ("\nexpect = [{ bus = 'a', id = '1A0' }]", 2, "an expectation needs every"),
+            ("expect = [{ bus = 'a', id = 100, every = '1s' }]", 1, "id = 100: must be in quotes"),
+            (
+                "expect = [{ bus = 'a', id = '1A0', evry = '1s' }]",
+                1,
+                "unknown key evry of an expectation (did you mean every?)",
+            ),
+            ("expect = [{ bus = 'a', id = '1A0', every = '0ms' }]", 1, "\"0ms\" is not a cycle"),
+            (
+                "expect = [\n{ bus = 'a', id = '1A0', every = '1s' },\n{ bus = 'a', id = '1A0', every = '2s' }]",
+                3,
+                "1A0 on a is expected twice",
+            ),
         ] {
             let (policy, complaint) = loaded(text);
             assert_eq!(policy, Policy::default(), "{text}");

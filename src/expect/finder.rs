@@ -1,0 +1,58 @@
+//! Finds out who sends a frame, if not the expected container: listens at the other members for a moment.
+
+use std::{
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use super::{Expectation, listener::ids};
+use crate::kernel::{BcmNews, BcmSocket};
+
+/// How long to listen, at least.
+const MOMENT: Duration = Duration::from_millis(500);
+/// And at most.
+const MOMENT_MAX: Duration = Duration::from_secs(10);
+
+/// Listens for one expectation at all members of its bus.
+pub(super) struct Finder {
+    /// The name of its component.
+    pub(super) component: String,
+    /// When to give up.
+    pub(super) until: Instant,
+    members: Vec<(String, BcmSocket)>,
+}
+
+impl Finder {
+    /// Listens at these interfaces. Those that cannot be opened are left out.
+    pub(super) fn start<'a>(
+        expectation: &Expectation,
+        members: impl Iterator<Item = (u32, &'a str)>,
+        now: Instant,
+    ) -> Self {
+        let others = members.filter(|(_, name)| expectation.from.as_deref() != Some(name));
+        let open = |(index, name): (u32, &str)| {
+            let socket = BcmSocket::open(index).ok()?;
+            // The kernel keeps a timer for each; it need not run out.
+            ids(expectation, true).try_for_each(|id| socket.listen(id, MOMENT_MAX * 2)).ok()?;
+            Some((name.to_owned(), socket))
+        };
+        let until = now + (expectation.every * 3).clamp(MOMENT, MOMENT_MAX);
+        Self { component: expectation.component(), until, members: others.filter_map(open).collect() }
+    }
+
+    /// Whether somebody may have been heard.
+    pub(super) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+        let ready = |(_, socket): &(String, BcmSocket)| socket.poll_news(context).is_ready();
+        // All have to be asked, so that each wakes the task.
+        match self.members.iter().map(ready).fold(false, |any, ready| any | ready) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Who was heard.
+    pub(super) fn found(&self) -> Option<&str> {
+        let heard = |socket: &BcmSocket| matches!(socket.news(), Ok(Some(BcmNews::Heard(_))));
+        self.members.iter().find(|(_, socket)| heard(socket)).map(|(name, _)| name.as_str())
+    }
+}

@@ -1,0 +1,128 @@
+//! One socket of the kernel's broadcast manager, with the expectations that it listens for.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use super::Expectation;
+use crate::kernel::{BcmId, BcmNews, BcmSocket};
+
+/// The number of frames is read this often per cycle: the third frame of a sender that is twice too fast must be seen
+/// soon enough to tell so in time.
+const PER_CYCLE: u32 = 8;
+/// Limits of the time between two readings: a timer is no more exact than a millisecond, and cycles are shown.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// Reading must not take more than one part in this many of a processor.
+const SHARE: u32 = 100;
+
+/// Expectations share a socket if their cycles differ by less than a factor of two, so that slow ones are not read as
+/// often as fast ones.
+pub(super) fn class(every: Duration) -> u32 {
+    every.as_micros().max(1).ilog2()
+}
+
+/// The ids of an expectation's frames: on an FD bus its frames may be of either kind.
+pub(super) fn ids(expectation: &Expectation, fd: bool) -> impl Iterator<Item = BcmId> {
+    let id = expectation.id;
+    let of = move |fd| BcmId { bits: id.bits, extended: id.extended, fd };
+    std::iter::once(of(false)).chain(fd.then(|| of(true)))
+}
+
+/// A socket on one interface.
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: BcmSocket,
+    /// What it listens for, and which expectation wants it.
+    pub(super) wanted: BTreeMap<BcmId, usize>,
+    /// When the frames are to be counted next.
+    pub(super) due: Instant,
+    pause: Duration,
+    counts: Vec<(BcmId, u64)>,
+    /// Frames by expectation; kept to save allocations.
+    sums: BTreeMap<usize, u64>,
+}
+
+impl Listener {
+    pub(super) fn open(index: u32, now: Instant) -> io::Result<Self> {
+        let socket = BcmSocket::open(index)?;
+        let (wanted, sums) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { socket, wanted, due: now, pause: PAUSE.0, counts: Vec::new(), sums })
+    }
+
+    /// Listens for an id on behalf of an expectation. `anew`: also if it does already, so that the next frame is news.
+    pub(super) fn listen(&mut self, id: BcmId, by: usize, limit: Duration, anew: bool) -> io::Result<()> {
+        let known = self.wanted.insert(id, by).is_some();
+        if known && !anew {
+            return Ok(());
+        }
+        if known {
+            self.socket.ignore(id)?;
+        }
+        self.socket.listen(id, limit)
+    }
+
+    /// Listens for nothing but what `keep` wants.
+    pub(super) fn retain(&mut self, keep: impl Fn(BcmId) -> bool) {
+        let socket = &self.socket;
+        self.wanted.retain(|id, _| {
+            let wanted = keep(*id);
+            if !wanted {
+                let _ = socket.ignore(*id);
+            }
+            wanted
+        });
+    }
+
+    /// Whether there may be news.
+    pub(super) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.socket.poll_news(context)
+    }
+
+    /// All news, each with its expectation.
+    ///
+    /// # Errors
+    /// If it hears nothing any more.
+    pub(super) fn news(&mut self, mut each: impl FnMut(usize, bool)) -> io::Result<()> {
+        while let Some(news) = self.socket.news()? {
+            let (id, heard) = match news {
+                BcmNews::Heard(id) => (id, true),
+                BcmNews::Overdue(id) => (id, false),
+            };
+            if let Some(by) = self.wanted.get(&id) {
+                each(*by, heard);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads how many frames there were, for the expectations of this socket: `each` gets the time before and after.
+    ///
+    /// # Errors
+    /// If the kernel does not show them.
+    pub(super) fn count(&mut self, mut each: impl FnMut(usize, Instant, Instant, u64)) -> io::Result<()> {
+        let begun = Instant::now();
+        self.socket.counts(&mut self.counts)?;
+        let ended = Instant::now();
+        self.sums.clear();
+        self.sums.extend(self.wanted.values().map(|by| (*by, 0)));
+        for (id, frames) in &self.counts {
+            if let Some(by) = self.wanted.get(id) {
+                *self.sums.entry(*by).or_default() += frames;
+            }
+        }
+        for (by, frames) in &self.sums {
+            each(*by, begun, ended, *frames);
+        }
+        let cost = begun.elapsed();
+        self.due = ended + self.pause.max(cost * SHARE);
+        Ok(())
+    }
+
+    /// Sets how often to count, by the shortest cycle.
+    pub(super) fn set_pace(&mut self, shortest: Duration) {
+        self.pause = (shortest / PER_CYCLE).clamp(PAUSE.0, PAUSE.1);
+    }
+}

@@ -1,0 +1,379 @@
+//! The task `expectations`.
+//!
+//! It sleeps until the kernel has news, frames are to be counted, or a deadline passes. Where to listen is found out on
+//! another thread, because that may block, and again after every event that changes who is on a bus.
+
+use std::{
+    collections::BTreeMap,
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep_until;
+use tracing::{debug, warn};
+
+use super::{
+    Judge, Verdict,
+    finder::Finder,
+    listener::{Listener, class, ids},
+    watched::Watched,
+};
+use crate::{
+    error::Error,
+    events::{FeedItem, Kind, Reader},
+    health::Health,
+    kernel::BcmId,
+    manager::{Ears, Handle, Manager, Place},
+    names::NetworkId,
+};
+
+/// What is shown is renewed this often.
+const REFRESH: Duration = Duration::from_secs(2);
+/// While something cannot be heard, where to listen is found out this often, and more often after a container has
+/// joined: its name comes a moment later.
+const RETRY: Duration = Duration::from_secs(2);
+const RETRY_SOON: Duration = Duration::from_millis(200);
+const SOON: Duration = Duration::from_secs(10);
+/// A timer that is later than this means that the machine stood still.
+const STALL: Duration = Duration::from_millis(10);
+/// Who sends a frame instead of a container is asked this often.
+const SEARCHES: Duration = Duration::from_secs(5);
+
+/// The search for the interfaces, on another thread.
+type Search = Pin<Box<dyn Future<Output = Option<Result<Ears, Error>>> + Send>>;
+
+/// Watches all expectations forever.
+pub async fn watch(manager: Handle, health: Arc<Health>) {
+    let mut events = manager.events().listen(0);
+    let now = Instant::now();
+    let mut watcher = Watcher {
+        manager,
+        health,
+        watched: Vec::new(),
+        listeners: BTreeMap::new(),
+        finders: Vec::new(),
+        members: BTreeMap::new(),
+        refresh: now,
+        search_at: Some(now),
+        eager_until: now,
+    };
+    let mut search: Option<Search> = None;
+    loop {
+        if search.is_none() && watcher.search_at.is_some_and(|at| at <= Instant::now()) {
+            watcher.search_at = None;
+            let manager = watcher.manager.clone();
+            search = Some(Box::pin(async move { manager.run(Manager::ears).await.ok() }));
+        }
+        let wake = watcher.wake(search.is_some());
+        let mut stall = Duration::ZERO;
+        tokio::select! {
+            biased;
+            () = poll_fn(|context| watcher.poll(context)) => {}
+            found = async { match &mut search { Some(search) => search.await, None => std::future::pending().await } } => {
+                search = None;
+                watcher.bind(found);
+            }
+            () = watcher.manager.expectations().changed() => watcher.search_at = Some(Instant::now()),
+            joined = until_moved(&mut events) => watcher.moved(joined),
+            () = sleep_until(wake.into()) => stall = Instant::now().saturating_duration_since(wake),
+        }
+        watcher.work(stall, false);
+    }
+}
+
+struct Watcher {
+    manager: Handle,
+    health: Arc<Health>,
+    watched: Vec<Watched>,
+    /// By interface and class.
+    listeners: BTreeMap<(u32, u32), Listener>,
+    finders: Vec<Finder>,
+    members: BTreeMap<u32, (NetworkId, String)>,
+    /// When to renew what is shown.
+    refresh: Instant,
+    /// When to find out again where to listen.
+    search_at: Option<Instant>,
+    eager_until: Instant,
+}
+
+impl Watcher {
+    /// Whether the kernel has news. All sockets have to be asked, so that each wakes the task.
+    fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut any = false;
+        for listener in self.listeners.values() {
+            any |= listener.poll(context).is_ready();
+        }
+        for finder in &self.finders {
+            any |= finder.poll(context).is_ready();
+        }
+        if any { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// When to wake up at the latest.
+    fn wake(&self, searching: bool) -> Instant {
+        let counts =
+            self.listeners.values().filter(|listener| self.counts(listener)).map(|listener| listener.due);
+        let deadlines = self.watched.iter().filter_map(Watched::deadline);
+        let finders = self.finders.iter().map(|finder| finder.until);
+        let search = self.search_at.filter(|_| !searching);
+        let soonest = counts.chain(deadlines).chain(finders).chain(search).min();
+        soonest.map_or(self.refresh, |soonest| soonest.min(self.refresh))
+    }
+
+    /// Whether any of its frames can be counted.
+    fn counts(&self, listener: &Listener) -> bool {
+        listener.wanted.values().any(|by| self.watched.get(*by).is_some_and(|one| one.judge.counts()))
+    }
+
+    /// Something happened that may change where to listen.
+    fn moved(&mut self, joined: bool) {
+        let now = Instant::now();
+        self.search_at = Some(now);
+        if joined {
+            self.eager_until = now + SOON;
+        }
+    }
+
+    /// Takes in everything that happened, judges and tells. `all`: also asks sockets that have no news, whether they
+    /// still hear anything.
+    fn work(&mut self, stall: Duration, all: bool) {
+        let mut overdue = Vec::new();
+        let mut lost = Vec::new();
+        for (key, listener) in &mut self.listeners {
+            let now = Instant::now();
+            let judges =
+                || listener.wanted.values().filter_map(|by| self.watched.get(*by)).map(|one| &one.judge);
+            let decides = judges().any(|judge| judge.deadline().is_some_and(|deadline| deadline <= now));
+            let due = listener.due <= now && judges().any(Judge::counts);
+            let ready = listener.poll(&mut Context::from_waker(Waker::noop())).is_ready();
+            if !(ready || decides || due || all) {
+                continue;
+            }
+            let mut late = false;
+            let watched = &mut self.watched;
+            let read = listener.news(|by, heard| {
+                let Some(one) = watched.get_mut(by) else { return };
+                match heard {
+                    true => one.judge.heard(now),
+                    false => {
+                        late = true;
+                        one.judge.overdue(now);
+                        overdue.push(by);
+                    }
+                }
+            });
+            if let Err(err) = read {
+                debug!(%err, "an interface that was listened to is gone");
+                lost.push(*key);
+                continue;
+            }
+            if due || late || decides {
+                let watched = &mut self.watched;
+                let _ = listener.count(|by, begun, ended, frames| {
+                    if let Some(one) = watched.get_mut(by) {
+                        one.judge.counted(begun, ended, frames);
+                    }
+                });
+            }
+        }
+        let now = Instant::now();
+        if !lost.is_empty() && !all {
+            self.search_at = Some(now);
+        }
+        for key in lost {
+            self.listeners.remove(&key);
+            self.watched.iter_mut().filter(|one| one.key == Some(key)).for_each(|one| one.loses_ear(now));
+        }
+        for by in overdue {
+            self.search_sender(by, now);
+        }
+        self.find_senders(now);
+        for one in &mut self.watched {
+            if stall > STALL {
+                one.judge.excuse(stall, now);
+            }
+            one.judge.tick(now);
+        }
+        self.tell(now);
+    }
+
+    /// Asks who else sends what is expected from one container.
+    fn search_sender(&mut self, by: usize, now: Instant) {
+        let Some(one) = self.watched.get_mut(by).filter(|one| one.expectation.from.is_some()) else { return };
+        if one.searched.is_some_and(|last| now < last + SEARCHES) {
+            return;
+        }
+        one.searched = Some(now);
+        let network = one.network.clone();
+        let members = self.members.iter().filter(|(_, (of, _))| Some(of) == network.as_ref());
+        let members = members.map(|(index, (_, name))| (*index, name.as_str()));
+        self.finders.push(Finder::start(&one.expectation, members, now));
+    }
+
+    fn find_senders(&mut self, now: Instant) {
+        let watched = &mut self.watched;
+        self.finders.retain(|finder| {
+            let Some(who) = finder.found() else { return now < finder.until };
+            if let Some(one) = watched.iter_mut().find(|one| one.component == finder.component) {
+                one.elsewhere = Some(who.to_owned());
+            }
+            false
+        });
+    }
+
+    /// Tells what has changed, and renews what is shown from time to time.
+    fn tell(&mut self, now: Instant) {
+        let refresh = now >= self.refresh;
+        let mut news = false;
+        for one in &mut self.watched {
+            if one.judge.verdict() == Verdict::Met {
+                one.elsewhere = None;
+            }
+            let (state, changed) = one.state(now);
+            if changed || refresh {
+                self.manager.expectations().know(&one.component, state);
+            }
+            news |= changed;
+        }
+        if refresh {
+            self.refresh = now + REFRESH;
+        }
+        if news || refresh {
+            self.health.take_in_expectations(self.manager.events(), &self.manager.expectations().report());
+        }
+    }
+
+    /// Listens where everything can be heard now.
+    fn bind(&mut self, found: Option<Result<Ears, Error>>) {
+        let now = Instant::now();
+        let ears = match found {
+            Some(Ok(ears)) => ears,
+            failed => {
+                if let Some(Err(err)) = failed {
+                    warn!(%err, "could not find out where to listen for expected frames; will retry");
+                }
+                self.search_at = Some(now + RETRY);
+                return;
+            }
+        };
+        // While each socket still knows what it listened for.
+        self.work(Duration::ZERO, true);
+        self.members = ears.members;
+        let mut places = ears.places;
+        let mut old = std::mem::take(&mut self.watched);
+        for expectation in self.manager.expectations().all() {
+            let known = old.iter().position(|one| one.expectation == expectation);
+            let mut one = known.map_or_else(|| Watched::new(expectation), |at| old.swap_remove(at));
+            if let Some((network, place)) = places.remove(&one.component) {
+                one.moves(network, place, now);
+            }
+            self.watched.push(one);
+        }
+        self.listen(now);
+        let unheard = |one: &Watched| one.key.is_none();
+        if self.search_at.is_none() && self.watched.iter().any(unheard) {
+            let soon = now < self.eager_until;
+            self.search_at = Some(now + if soon { RETRY_SOON } else { RETRY });
+        }
+        // Health shall not keep what does not exist any more.
+        self.refresh = now;
+    }
+
+    fn listen(&mut self, now: Instant) {
+        let mut wanted: BTreeMap<(u32, u32), Vec<(BcmId, usize)>> = BTreeMap::new();
+        for (by, one) in self.watched.iter().enumerate() {
+            let Some(Place::At { index, fd }) = one.place else { continue };
+            let key = (index, class(one.expectation.every));
+            wanted.entry(key).or_default().extend(ids(&one.expectation, fd).map(|id| (id, by)));
+        }
+        self.listeners.retain(|key, listener| {
+            let Some(wanted) = wanted.get(key) else { return false };
+            listener.retain(|id| wanted.iter().any(|(other, _)| *other == id));
+            true
+        });
+        for (key, wanted) in wanted {
+            let listener = match self.listeners.remove(&key) {
+                Some(listener) => Ok(listener),
+                None => Listener::open(key.0, now),
+            };
+            let bound = listener.and_then(|mut listener| {
+                for (id, by) in &wanted {
+                    let Some(one) = self.watched.get(*by) else { continue };
+                    listener.listen(*id, *by, one.judge.late(), one.key != Some(key))?;
+                }
+                Ok(listener)
+            });
+            let mut ones: Vec<usize> = wanted.iter().map(|(_, by)| *by).collect();
+            ones.dedup();
+            match bound {
+                Ok(mut listener) => {
+                    let cycles = ones.iter().filter_map(|by| Some(self.watched.get(*by)?.expectation.every));
+                    listener.set_pace(cycles.min().unwrap_or(REFRESH));
+                    self.listeners.insert(key, listener);
+                    for by in ones {
+                        if let Some(one) = self.watched.get_mut(by).filter(|one| one.key != Some(key)) {
+                            one.gets_ear(key, now);
+                        }
+                    }
+                }
+                Err(err) => {
+                    let gone = err.kind() == std::io::ErrorKind::NotFound || is_gone(&err);
+                    self.eager_until = if gone { now + SOON } else { self.eager_until };
+                    for by in ones {
+                        let Some(one) = self.watched.get_mut(by) else { continue };
+                        one.loses_ear(now);
+                        one.refused = (!gone).then(|| refusal(&err));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `ENODEV`: the interface was deleted in the meantime, and may be back in a moment.
+fn is_gone(err: &std::io::Error) -> bool {
+    const ENODEV: i32 = 19;
+    err.raw_os_error() == Some(ENODEV)
+}
+
+fn refusal(err: &std::io::Error) -> String {
+    const EPROTONOSUPPORT: i32 = 93;
+    const EAFNOSUPPORT: i32 = 97;
+    match err.raw_os_error() {
+        Some(EPROTONOSUPPORT | EAFNOSUPPORT) => {
+            format!(
+                "this kernel has no can-bcm ({err}): `modprobe can-bcm`, or install the package that contains it"
+            )
+        }
+        _ => err.to_string(),
+    }
+}
+
+/// Resolves when something happens that may change where to listen.
+///
+/// True if a name is to be learnt yet.
+async fn until_moved(events: &mut Reader) -> bool {
+    loop {
+        let kind = match events.next().await {
+            Some(FeedItem::Event(entry)) => entry.event.kind,
+            Some(FeedItem::Missed { .. }) => return true,
+            // canhub is stopping.
+            None => std::future::pending().await,
+        };
+        match kind {
+            Kind::Joined | Kind::NetworkCreated => return true,
+            Kind::Left
+            | Kind::Healed
+            | Kind::NetworkDeleted
+            | Kind::AdapterAppeared
+            | Kind::AdapterVanished
+            | Kind::EndpointCollected
+            | Kind::NetworkCollected
+            | Kind::Adopted => return false,
+            _ => {}
+        }
+    }
+}
