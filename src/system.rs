@@ -5,13 +5,16 @@
 use std::{
     io,
     os::{
-        fd::{AsRawFd, BorrowedFd, FromRawFd},
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::net,
     },
     time::Duration,
 };
 
-use tokio::net::UnixListener;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    net::UnixListener,
+};
 
 /// The listening socket passed by systemd (sd_listen_fds(3)): it survives a restart, and calls queue on it. `None` if
 /// systemd passed none.
@@ -25,6 +28,15 @@ pub(crate) fn activated_listener() -> io::Result<Option<UnixListener>> {
     let listener = unsafe { net::UnixListener::from_raw_fd(fd) };
     listener.set_nonblocking(true)?;
     UnixListener::from_std(listener).map(Some)
+}
+
+/// Registers a descriptor with the runtime, to wait until it is readable.
+///
+/// # Errors
+/// If epoll refuses it.
+pub(crate) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is valid for as long as it lives, and AsyncFd gives no way to replace it.
+    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
 }
 
 /// `SO_NETNS_COOKIE` of a socket: which network namespace it was opened in.
