@@ -39,8 +39,11 @@ pub(super) fn note_absent(from: &Sender, tap: &Tap) {
         let names: Vec<String> = members.iter().map(Sender::to_string).collect();
         let known: Vec<&str> = names.iter().map(String::as_str).collect();
         let hint = did_you_mean(&from.to_string(), &known);
-        let now = if known.is_empty() { "nobody".to_owned() } else { known.join(", ") };
-        complain(&format!("{from} is not on the bus{hint}; members are {now}. Waiting for it"));
+        let now = match &known[..] {
+            [] => "which has no members at the moment".to_owned(),
+            known => format!("whose members are {}", known.join(", ")),
+        };
+        complain(&format!("waiting for {from}, which is not on the bus{hint}, {now}"));
     }
 }
 

@@ -19,7 +19,7 @@ const KILLED: i32 = 130;
 pub(super) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// From now on SIGINT, SIGTERM and SIGHUP set it instead of killing the process. A second one kills it.
+    /// From now on SIGINT, SIGTERM and SIGHUP set it instead of killing the process. A second SIGINT or SIGTERM kills it.
     ///
     /// # Errors
     /// One sentence, if the signals cannot be caught.
@@ -39,7 +39,11 @@ impl Stop {
                     tokio::select! {
                         _ = interrupt.recv() => {}
                         _ = terminate.recv() => {}
-                        _ = hangup.recv() => {}
+                        // A closed terminal sends it twice, by the kernel and by the shell.
+                        _ = hangup.recv() => {
+                            asked.0.store(true, Ordering::Release);
+                            continue;
+                        }
                     }
                     if asked.0.swap(true, Ordering::Release) {
                         process::exit(KILLED);

@@ -139,7 +139,7 @@ pub fn open_sender(interface: &str) -> io::Result<CanFdSocket> {
 }
 
 impl Replay {
-    /// Sends all frames; returns after the last one. `is_stopped` is asked ten times a second.
+    /// Sends all frames; returns after the last one. `is_stopped` is asked before each, and ten times a second.
     ///
     /// # Errors
     /// See [`Failure`]. What was sent until then is in `progress`.
@@ -157,11 +157,15 @@ impl Replay {
             for record in self.read_ahead() {
                 let record = record.map_err(Failure::File)?;
                 let due = pace.due(record.time);
+                // Also while all frames are late and none is waited for.
+                if is_stopped() {
+                    return Err(Failure::Stopped);
+                }
                 while monotonic() < due {
+                    sleep_until(due.min(monotonic() + LOOK));
                     if is_stopped() {
                         return Err(Failure::Stopped);
                     }
-                    sleep_until(due.min(monotonic() + LOOK));
                 }
                 send(socket, &record.frame, is_stopped)?;
                 progress.count(monotonic().saturating_sub(due));

@@ -103,20 +103,23 @@ impl Tap {
     /// # Errors
     /// The kernel's.
     pub fn read(&mut self, timeout: Duration, records: &mut Vec<Record>) -> Result<u64, KernelError> {
-        let before = records.len();
         let waits = if self.held.is_empty() { timeout } else { timeout.min(ASK_SOON) };
         self.listener.wait(waits)?;
-        let mut lost = 0;
+        let (mut lost, mut read) = (0, 0);
         loop {
             self.heard.clear();
             self.listener.receive(&mut self.heard)?;
             let now = Instant::now();
             self.look(now)?;
             if self.heard.is_empty() {
-                lost += u64::from(self.listener.lost_since()?);
+                let new = self.listener.lost_since()?;
+                self.attribution.note_lost(new, Timestamp::from(SystemTime::now()).0);
+                lost += u64::from(new);
             }
             for heard in &self.heard {
                 self.last_heard = Timestamp(heard.time);
+                // Also if this frame is of another bus: the lost ones may have been of this one.
+                self.attribution.note_lost(heard.lost, heard.time);
                 lost += u64::from(heard.lost);
                 let Some(place) = self.interfaces.place(heard.interface) else { continue };
                 let Some(source) = self.attribution.source(place, heard) else { continue };
@@ -125,7 +128,9 @@ impl Tap {
                 }
             }
             self.release(now, records);
-            if self.heard.is_empty() || records.len() - before >= READ_MAX {
+            // Not the records: frames of other buses, or of other senders, could keep this busy for ever.
+            read += self.heard.len();
+            if self.heard.is_empty() || read >= READ_MAX {
                 return Ok(lost);
             }
         }

@@ -56,9 +56,10 @@ pub fn watch(wake: impl Fn(LinkEvent), settles_in: impl Fn() -> Duration) -> Res
     let mut buffer = vec![0; RECEIVE_BYTES];
     loop {
         // Waits for the first event. An error that this reports is not reported again, so it counts as one.
-        let first = recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK);
-        if first == Err(Errno::ENOBUFS) {
-            wake(LinkEvent::Overrun);
+        match recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::ENOBUFS) => wake(LinkEvent::Overrun),
+            Err(err) => return Err(err.into()),
         }
         thread::sleep(settles_in().min(UNREAD_MAX));
         loop {

@@ -10,6 +10,8 @@ use crate::frames::{Sender, Timestamp};
 pub(super) const EXTENDED: u32 = 0x8000_0000;
 pub(super) const REMOTE: u32 = 0x4000_0000;
 pub(super) const ERROR: u32 = 0x2000_0000;
+/// All bits of a standard id.
+pub(super) const STANDARD: u32 = 0x7FF;
 
 /// The class of an error frame of which a file only says that it was one: `CAN_ERR_BUSERROR`, as python-can has it.
 pub(super) const SOME_ERROR: u32 = 0x80;

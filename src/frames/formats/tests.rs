@@ -142,6 +142,24 @@ proptest! {
 }
 
 #[test]
+fn a_standard_id_with_too_many_bits_does_not_make_a_file_unreadable() {
+    // Programs can send such frames on a virtual bus.
+    let mut frame = socketcan::frame::can_frame_default();
+    frame.can_id = 0x1_0123;
+    let written =
+        Record { time: Timestamp(1_700_000_000_000_000_000), sender: Sender::Host, frame: frame.into() };
+    for (_, format) in Format::ALL {
+        let file = tempfile::tempfile().unwrap();
+        let mut writer = Writer::new(file.try_clone().unwrap(), format);
+        writer.write(&written).unwrap();
+        writer.finish().unwrap();
+        let frames: Vec<_> =
+            read(format, bytes(&file)).into_iter().map(|record| record.unwrap().frame).collect();
+        assert_eq!(frames, [parts::classic(0x123, false, &[]).unwrap()], "{format:?}");
+    }
+}
+
+#[test]
 fn the_ending_names_the_format() {
     for (name, format) in [("a.log", Format::CandumpLog), ("b.ASC", Format::Asc), ("c.d.blf", Format::Blf)] {
         assert_eq!(Format::of(Path::new(name)), Ok(format));

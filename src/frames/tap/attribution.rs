@@ -88,11 +88,15 @@ impl Attribution {
         self.adapter = limits;
     }
 
+    /// Takes note that so many frames were lost until this time: frames of members may be among them.
+    pub(super) fn note_lost(&mut self, frames: u32, time: u64) {
+        if let (true, Some(limits)) = (frames > 0, self.adapter) {
+            self.doubtful_until = time.saturating_add(limits.patience);
+        }
+    }
+
     /// Who sent a frame that was received there; `None` if it is an echo of a frame that was received before.
     pub(super) fn source(&mut self, place: Place, heard: &Heard) -> Option<Source> {
-        if let (true, Some(limits)) = (heard.lost > 0, self.adapter) {
-            self.doubtful_until = heard.time.saturating_add(limits.patience);
-        }
         match (place, heard.by_host) {
             (Place::Member(member), by_host) => {
                 // On a bus with an adapter, no rule carries error frames of a member.

@@ -5,7 +5,7 @@ use std::io::Read;
 use super::{
     super::{
         At, ReadError,
-        parts::{self, ERROR, EXTENDED, REMOTE},
+        parts::{self, ERROR, EXTENDED, REMOTE, STANDARD},
     },
     BRS, BYTE_ORDER, ESI, FD_PACKET, FDF, HEADER, INTERFACE, LINK_TYPE_SOCKETCAN, OPTION_END, OPTION_NAME,
     OPTION_OFFSET, OPTION_RESOLUTION, PACKET, SECTION,
@@ -192,7 +192,10 @@ fn frame(packet: &[u8]) -> Result<Option<CanAnyFrame>, String> {
         return Ok(None);
     }
     let id = u32::from_be_bytes([a, b, c, d]);
-    let (number, is_extended) = (id & !(EXTENDED | REMOTE | ERROR), id & EXTENDED != 0);
+    let is_extended = id & EXTENDED != 0;
+    // A program can send a standard id with more bits on a virtual bus; like the kernel's filters, nobody looks at them.
+    let bits = if is_extended || id & ERROR != 0 { !(EXTENDED | REMOTE | ERROR) } else { STANDARD };
+    let number = id & bits;
     let data = || rest.get(..usize::from(length)).ok_or("the packet is shorter than its frame".to_owned());
     let frame = if id & ERROR != 0 {
         parts::error(number, rest.get(..usize::from(length).min(8)).unwrap_or(rest))

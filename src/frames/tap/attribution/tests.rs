@@ -62,7 +62,10 @@ fn an_adapter_that_is_gone_or_down_echoes_nothing() {
 #[test]
 fn after_a_loss_a_frame_of_the_wire_may_be_an_echo() {
     let mut bus = on_adapter();
-    bus.source(Place::Member(0), &Heard { lost: 5, ..heard(SECOND, 1) });
+    // Told with a frame of any bus.
+    bus.note_lost(5, SECOND);
+    bus.note_lost(0, 9 * SECOND);
+    bus.source(Place::Member(0), &heard(SECOND, 1));
     assert_eq!(bus.source(Place::Adapter, &heard(2 * SECOND, 2)), Some(Source::Unknown));
     assert_eq!(bus.source(Place::Adapter, &heard(2 * SECOND, 1)), None);
     assert_eq!(bus.source(Place::Adapter, &heard(62 * SECOND, 2)), Some(Source::Wire));
