@@ -70,7 +70,8 @@ pub const ROWS: &[Row] = &[
         level: "warning",
         words: &["vrusty7"],
         fix: "systemctl stop canhub.socket canhub.service && canhub import rustycan4docker /var/lib/docker/network/files/rustycan4docker-networks.json",
-        also: &[],
+        // The imported network is one that Docker does not know.
+        also: &["other-engine"],
         by: By::Typing,
         broken: |machine| {
             machine.does(
