@@ -44,7 +44,6 @@ enum Command {
     Watch(watch::Watch),
     /// Record the frames of a bus, with their senders
     Record(record::Record),
-    /// Send the frames of a file on a bus, with their original timing
     Replay(replay::ReplayCommand),
     /// Tell when frames are missing that should be on a bus
     #[command(subcommand)]

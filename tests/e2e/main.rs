@@ -45,6 +45,7 @@ mod losses;
 mod names;
 mod pacing;
 mod reboot;
+mod replay;
 mod restart;
 mod serial;
 mod storm;
