@@ -3,6 +3,7 @@
 mod ask;
 mod bus;
 mod doctor;
+mod door;
 mod events;
 mod expect;
 mod import;
@@ -45,6 +46,7 @@ enum Command {
     /// Record the frames of a bus, with their senders
     Record(record::Record),
     Replay(replay::ReplayCommand),
+    Door(door::DoorCommand),
     /// Tell when frames are missing that should be on a bus
     #[command(subcommand)]
     Expect(expect::ExpectCommand),
@@ -104,6 +106,7 @@ impl Cli {
             Command::Watch(watch) => watch.run(),
             Command::Record(record) => record.run(),
             Command::Replay(replay) => replay.run(),
+            Command::Door(door) => door.run(),
             Command::Expect(expect) => expect.run(),
             Command::Import(import) => import.run().map_err(Failed::from),
             Command::Completions { shell } => {

@@ -32,6 +32,7 @@ mod admin;
 mod bad_input;
 mod cycles;
 mod doctor;
+mod door;
 mod formats;
 mod giving_way;
 mod hardware;
