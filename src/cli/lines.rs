@@ -2,13 +2,30 @@
 
 use std::io::{self, Write};
 
+use super::complain;
+
 /// Fits any terminal.
 pub(super) const WIDTH: usize = 80;
 
-/// Prints. Returns false, without an error message, if the reader has closed the pipe (`| head`).
+/// Prints. Returns false if nobody reads any more: without an error message if the reader has closed the pipe (`| head`).
 pub(super) fn print(text: &str) -> bool {
+    try_print(text).unwrap_or_else(|why| {
+        complain(&why);
+        false
+    })
+}
+
+/// Prints. Returns false if the reader has closed the pipe.
+///
+/// # Errors
+/// One sentence, for example if the disk is full.
+pub(super) fn try_print(text: &str) -> Result<bool, String> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(err) => Err(format!("the output cannot be written: {err}")),
+    }
 }
 
 /// Truncates text to `width` characters; a truncated text ends in `…`. Control characters are replaced by `?`.

@@ -6,6 +6,7 @@ mod doctor;
 mod door;
 mod events;
 mod expect;
+mod file;
 mod import;
 mod lines;
 mod man;

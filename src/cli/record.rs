@@ -13,7 +13,7 @@ use clap::Args;
 use super::{
     Failed,
     bus::{self, BusChoice},
-    lines, quantity,
+    file, lines, quantity,
     stop::Stop,
 };
 use crate::frames::{Sender, Tap, TapOptions, formats::Format, ids::IdSet};
@@ -34,7 +34,7 @@ pub(super) struct Record {
     #[command(flatten)]
     bus: BusChoice,
     /// The file, ending in .log, .asc, .blf or .pcapng
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE", value_parser = file::path())]
     output: PathBuf,
     /// Only these IDs: `123`, `100-1FF`, `18FEF100:1FFFFF00` (ID and mask), `!7DF` (not this one), separated by blanks
     #[arg(long, value_name = "IDS")]
@@ -94,8 +94,15 @@ impl Record {
                 Some(_) => tap.finish(&mut records),
                 None => tap.read(wait, &mut records),
             };
-            progress.lost +=
-                read.map_err(|err| format!("the frames of {name} cannot be read any more: {err}"))?;
+            progress.lost += match read {
+                Ok(lost) => lost,
+                Err(err) => {
+                    let kept = output.finish();
+                    progress.clear();
+                    kept?;
+                    return Err(format!("the frames of {name} cannot be read any more: {err}").into());
+                }
+            };
             records.truncate(usize::try_from(left).unwrap_or(usize::MAX));
             left -= records.len() as u64;
             let written =

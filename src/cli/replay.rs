@@ -6,11 +6,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 
-use super::{Failed, bus::BusChoice, complain, lines, stop::Stop};
+use super::{Failed, bus::BusChoice, complain, file, lines, stop::Stop};
 use crate::{
     frames::{
         Bus, Sender,
-        formats::Format,
         ids::IdSet,
         replay::{Contents, Failure, Progress, Replay, Selection, open_sender},
     },
@@ -26,6 +25,7 @@ use show::Show;
 #[derive(Debug, Args)]
 pub(super) struct ReplayCommand {
     /// The file, ending in .log, .asc, .blf or .pcapng
+    #[arg(value_parser = file::path())]
     file: PathBuf,
     #[command(flatten)]
     bus: BusChoice,
@@ -54,8 +54,6 @@ fn speed(text: &str) -> Result<f64, String> {
 
 impl ReplayCommand {
     pub(super) fn run(self) -> Result<(), Failed> {
-        // Before anybody is asked: a wrong ending is the first thing to fix.
-        Format::of(&self.file)?;
         let stop = Stop::on_signals()?;
         let bus = self.bus.find()?;
         let hub = hub(&bus)?;

@@ -73,6 +73,8 @@ pub struct Judge {
     gap_frames: Option<u64>,
     /// The frame that ended a forgiven silence.
     forgiven: Option<Instant>,
+    /// Whether the deadline of this silence was put off.
+    excused: bool,
     window: VecDeque<Reading>,
     /// After a silence, what a sender makes up for is not its rate.
     settles: Option<Instant>,
@@ -98,6 +100,7 @@ impl Judge {
             gap: None,
             gap_frames: None,
             forgiven: None,
+            excused: false,
             window: VecDeque::new(),
             settles: None,
             good: None,
@@ -148,6 +151,7 @@ impl Judge {
     pub fn stop(&mut self) {
         (self.deadline, self.gap, self.gap_frames, self.forgiven) = (None, None, None, None);
         (self.good, self.measured, self.settles) = (None, None, None);
+        self.excused = false;
         self.window.clear();
     }
 
@@ -176,6 +180,7 @@ impl Judge {
     /// The kernel says that a frame has come, the first one or the first after a silence.
     pub fn heard(&mut self, now: Instant) {
         self.deadline = None;
+        self.excused = false;
         self.last = Some(now);
         if self.verdict == Verdict::Unknown {
             self.verdict = Verdict::Met;
@@ -282,7 +287,9 @@ impl Judge {
     pub fn excuse(&mut self, stall: Duration, now: Instant) {
         if let Some(deadline) = self.deadline.filter(|deadline| *deadline <= now)
             && self.verdict != Verdict::Unknown
+            && !self.excused
         {
+            self.excused = true;
             self.deadline = Some(deadline.max(now) + stall.min(STALL_MAX));
         }
     }

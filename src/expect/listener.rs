@@ -104,6 +104,8 @@ impl Listener {
     /// If the kernel does not show them.
     pub(super) fn count(&mut self, mut each: impl FnMut(usize, Instant, Instant, u64)) -> io::Result<()> {
         let begun = Instant::now();
+        // Also if it fails: else it would be due at once, for ever.
+        self.due = begun + self.pause;
         self.socket.counts(&mut self.counts)?;
         let ended = Instant::now();
         self.sums.clear();

@@ -171,10 +171,11 @@ impl Tap {
         let interval = if is_new || !self.held.is_empty() { ASK_SOON } else { ASK_LATER };
         let is_time = self.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= interval);
         if is_time && self.bus.is_told() && self.interfaces.has_questions() {
-            self.asked = Some(now);
             if let Some(status) = self.bus.ask() {
                 hub_changed |= self.interfaces.name(&status, now);
             }
+            // From the answer, not from the question: frames must be read between two if the daemon hangs.
+            self.asked = Some(Instant::now());
         }
         if hub_changed {
             self.attribution.set_adapter(self.interfaces.adapter());

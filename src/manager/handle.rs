@@ -4,7 +4,10 @@
 //! hang for as long as the kernel hangs under that lock. So asynchronous code never gets a [`Manager`]. It gets a
 //! [`Handle`], which offers what never waits, and passes the manager only to closures on separate threads.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::task::{JoinError, spawn_blocking};
 
@@ -31,9 +34,16 @@ impl Handle {
         work: impl FnOnce(&Manager) -> T + Send + 'static,
     ) -> Result<T, JoinError> {
         let manager = self.0.clone();
-        let done = spawn_blocking(move || work(&manager)).await;
-        self.0.signals().deliver();
-        done
+        let delivery = Delivery { manager: &self.0, is_over: Arc::default() };
+        let nobody_waits = delivery.is_over.clone();
+        spawn_blocking(move || {
+            let done = work(&manager);
+            if nobody_waits.load(Ordering::SeqCst) {
+                manager.signals().deliver();
+            }
+            done
+        })
+        .await
     }
 
     /// The events.
@@ -64,5 +74,18 @@ impl Handle {
     /// The signals between tasks.
     pub fn signals(&self) -> &Signals {
         self.0.signals()
+    }
+}
+
+/// Delivers the signals of work when its caller has the answer. If the caller gives up, the work delivers them at its end.
+struct Delivery<'a> {
+    manager: &'a Manager,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Drop for Delivery<'_> {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.manager.signals().deliver();
     }
 }

@@ -25,7 +25,8 @@ pub struct Signals {
     settled: Mutex<Instant>,
 }
 
-/// Signals that wait for the work that raised them.
+/// Signals that wait for the work that raised them. `SeqCst`: a caller that gives up and work that ends at the same moment
+/// must not both leave them to the other.
 #[derive(Default)]
 struct Undelivered {
     relearn: AtomicBool,
@@ -59,20 +60,20 @@ impl Signals {
 
     /// Reports that steps were carried out, once this work is done: a container joined a bus, or an adapter appeared.
     pub(super) fn steps_done(&self) {
-        self.undelivered.carried_out.store(true, Ordering::Relaxed);
+        self.undelivered.carried_out.store(true, Ordering::SeqCst);
     }
 
     /// Like [`Self::want_relearn`], once this work is done.
     pub(super) fn want_relearn_afterwards(&self) {
-        self.undelivered.relearn.store(true, Ordering::Relaxed);
+        self.undelivered.relearn.store(true, Ordering::SeqCst);
     }
 
     /// Delivers what finished work has reported.
     pub(crate) fn deliver(&self) {
-        if self.undelivered.carried_out.swap(false, Ordering::Relaxed) {
+        if self.undelivered.carried_out.swap(false, Ordering::SeqCst) {
             self.carried_out.notify_one();
         }
-        if self.undelivered.relearn.swap(false, Ordering::Relaxed) {
+        if self.undelivered.relearn.swap(false, Ordering::SeqCst) {
             self.relearn_wanted.notify_one();
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use socketcan::{EmbeddedFrame as _, Frame as _};
 
-use super::{super::lines::print, source::Source, words};
+use super::{super::lines::try_print, source::Source, words};
 use crate::{
     clock::rfc3339_in,
     frames::{
@@ -38,7 +38,7 @@ pub(super) fn run(mut source: impl Source, database: &Database, json: bool) -> R
                 ),
             };
         }
-        if !text.is_empty() && !print(&text) {
+        if !text.is_empty() && !try_print(&text)? {
             return Ok(());
         }
     }

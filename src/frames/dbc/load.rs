@@ -78,7 +78,7 @@ fn text(bytes: Vec<u8>) -> String {
 fn database(text: &str) -> Result<Database, Wrong> {
     let places = Places::find(text);
     check_ids(&places)?;
-    let mut dbc = Dbc::try_from(text).map_err(|err| syntax(&err.to_string()))?;
+    let mut dbc = Dbc::try_from(text).map_err(|err| syntax(&err.to_string(), text))?;
     let is_j1939 = j1939(&dbc);
     let mut database = Database::default();
     for (at, message) in std::mem::take(&mut dbc.messages).into_iter().enumerate() {
@@ -285,11 +285,15 @@ fn label(database: &mut Database, dbc: &Dbc) {
 ///   |
 ///   = expected big_endian or little_endian
 /// ```
-fn syntax(message: &str) -> Wrong {
+///
+/// Of a number that is too large, it only tells the number: `Invalid Uint value: '99999999999999999999'`.
+fn syntax(message: &str, text: &str) -> Wrong {
     let place = message.lines().find_map(|line| line.trim_start().strip_prefix("--> "));
     let mut place = place.unwrap_or_default().split(':').map(|number| number.trim().parse().ok());
     let (Some(Some(line)), column) = (place.next(), place.next().flatten().unwrap_or(1)) else {
-        return (1, message.to_owned());
+        let quoted = message.split('\'').nth(1).unwrap_or_default();
+        let line = text.lines().position(|line| !quoted.is_empty() && line.contains(quoted));
+        return (line.map_or(1, |line| line + 1), message.to_owned());
     };
     let source =
         message.lines().nth(2).and_then(|line| line.split_once("| ")).map_or("", |(_, source)| source);

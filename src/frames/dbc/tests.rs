@@ -131,6 +131,10 @@ fn whatever_is_wrong_is_named_with_its_line() {
             "body.dbc:2: signal S is an IEEE float of 32 bits (SIG_VALTYPE_), but has 8",
         ),
         (
+            "BO_ 1 A: 8 X\n SG_ S : 99999999999999999999|8@1+ (1,0) [0|0] \"\" X\n",
+            "body.dbc:2: Invalid Uint value: '99999999999999999999'",
+        ),
+        (
             "VERSION \"\"\n\nhello\n",
             "body.dbc:3: column 1 has `hello` where the DBC format wants one of its keywords (BO_, SG_, CM_, VAL_ and so on)",
         ),

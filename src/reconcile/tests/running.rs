@@ -38,6 +38,28 @@ fn an_end_that_docker_moves_in_is_left_to_docker_until_it_is_up() {
 }
 
 #[tokio::test]
+async fn a_join_whose_caller_gave_up_delivers_its_signals_when_it_is_done() {
+    const AT_MOST: Duration = Duration::from_secs(10);
+    let rig = Rig::new(&[]);
+    let signals = rig.manager.signals();
+    signals.deliver();
+    signals.carried_out().await;
+    signals.relearn_wanted().await;
+    rig.kernel.add_sandbox("/run/netns/3");
+    rig.manager.create_endpoint(network(), endpoint(3), &RawOptions::new()).unwrap();
+    let (go, hangs) = std::sync::mpsc::channel();
+    let handle = Handle::new(rig.manager.clone());
+    let join = handle.run(move |manager| {
+        hangs.recv().unwrap();
+        manager.join(network(), endpoint(3), "/run/netns/3".into()).map(drop)
+    });
+    assert!(timeout(Duration::from_millis(10), join).await.is_err());
+    go.send(()).unwrap();
+    timeout(AT_MOST, signals.carried_out()).await.unwrap();
+    timeout(AT_MOST, signals.relearn_wanted()).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_loop_heals_at_its_start_when_woken_and_soon_after_a_failure() {
     const NEVER: Duration = Duration::from_secs(3600);
     let rig = Rig::new(&[]);
