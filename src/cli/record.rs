@@ -5,6 +5,7 @@ mod progress;
 
 use std::{
     path::PathBuf,
+    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -16,12 +17,14 @@ use super::{
     file, lines, quantity,
     stop::Stop,
 };
-use crate::frames::{Sender, Tap, TapOptions, formats::Format, ids::IdSet};
+use crate::frames::{Lost, Sender, Tap, TapOptions, formats::Format, ids::IdSet};
 use output::{Output, Rotation};
 use progress::{Ended, Progress};
 
 /// How long to wait for frames; also how late a signal or the end of the time is noticed.
 const WAIT: Duration = Duration::from_millis(100);
+/// On a busy bus, how long to let frames gather: reading each one by itself costs several times the CPU time.
+const GATHER: Duration = Duration::from_millis(25);
 
 /// Record the frames of a bus, with their senders
 ///
@@ -94,25 +97,25 @@ impl Record {
                 Some(_) => tap.finish(&mut records),
                 None => tap.read(wait, &mut records),
             };
-            progress.lost += match read {
-                Ok(lost) => lost,
-                Err(err) => {
-                    let kept = output.finish();
-                    progress.clear();
-                    kept?;
-                    return Err(format!("the frames of {name} cannot be read any more: {err}").into());
-                }
-            };
+            if let Err(err) = read {
+                let kept = output.finish();
+                progress.clear();
+                kept?;
+                return Err(format!("the frames of {name} cannot be read any more: {err}").into());
+            }
+            progress.lost = tap.lost();
             records.truncate(usize::try_from(left).unwrap_or(usize::MAX));
             left -= records.len() as u64;
             let written =
                 records.iter().try_for_each(|record| output.write(record)).and_then(|()| output.tick());
+            let gathers = !records.is_empty() && ended.is_none();
             records.clear();
             progress.show(&output);
             match (written, ended) {
                 (Err(why), _) => break (Ended::Unwritable, Err(why)),
                 (Ok(()), Some(ended)) => break (ended, Ok(())),
                 (Ok(()), None) if left == 0 => break (Ended::Count, Ok(())),
+                (Ok(()), None) if gathers => sleep(GATHER),
                 (Ok(()), None) => {}
             }
         };
@@ -121,6 +124,6 @@ impl Record {
         progress.clear();
         lines::print(&progress.result(&output, ended, self.json));
         written?;
-        if progress.lost > 0 { Err(Failed::Found) } else { Ok(()) }
+        if progress.lost == Lost::default() { Ok(()) } else { Err(Failed::Found) }
     }
 }

@@ -6,6 +6,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -19,6 +21,10 @@ use crate::{
 
 /// How many digits of an ID are enough to mean a network; fewer look like a name.
 const PREFIX_MIN: usize = 4;
+
+/// How long a network that was just created may have no name: the daemon learns it from Docker afterwards.
+const NAME_PATIENCE: Duration = Duration::from_secs(3);
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// How the daemon is asked.
 pub trait Daemon: Send {
@@ -60,11 +66,19 @@ impl Bus {
         // Without can-gw there are none, and without permission the daemon has to know.
         let rules: Vec<Rule> =
             kernel.rules().unwrap_or_default().into_iter().map(|status| status.rule).collect();
-        let (buses, unreachable) = match daemon.status() {
-            Ok(status) => (known(&links, &rules, &status.buses), None),
-            Err(why) => (known(&links, &rules, &[]), Some(why)),
+        let started = Instant::now();
+        let (found, unreachable) = loop {
+            let (told, unreachable) = match daemon.status() {
+                Ok(status) => (status.buses, None),
+                Err(why) => (Vec::new(), Some(why)),
+            };
+            let found = choose(text, known(&links, &rules, &told), unreachable.as_deref());
+            if found.is_ok() || !told.iter().any(awaits_name) || started.elapsed() >= NAME_PATIENCE {
+                break (found, unreachable);
+            }
+            sleep(ASK_AGAIN);
         };
-        let (network, Known { name, hub }) = choose(text, buses, unreachable.as_deref())?;
+        let (network, Known { name, hub }) = found?;
         let name = name.or_else(|| hub.clone()).unwrap_or_else(|| network.short().to_owned());
         Ok(Self { network, name, hub, daemon, unreachable })
     }
@@ -104,11 +118,14 @@ impl Bus {
     }
 }
 
+/// Whether the daemon has yet to learn its name.
+fn awaits_name(bus: &BusStatus) -> bool {
+    bus.network_name == bus.network.short()
+}
+
 /// The containers on a bus by their endpoints, as far as their names are known.
 pub(super) fn containers(bus: &BusStatus) -> BTreeMap<&EndpointId, &str> {
-    let named = |member: &'_ crate::status::MemberStatus| member.container.is_some();
-    let members = bus.members.iter().filter(|member| named(member));
-    members.map(|member| (&member.endpoint, member.container.as_deref().unwrap_or_default())).collect()
+    bus.members.iter().filter_map(|member| Some((&member.endpoint, member.container.as_deref()?))).collect()
 }
 
 /// All buses that the daemon or the links know.

@@ -7,7 +7,6 @@
 
 mod bus;
 pub mod dbc;
-pub mod door;
 pub mod formats;
 pub mod ids;
 mod record;
@@ -19,4 +18,4 @@ pub mod wire;
 pub use bus::{Bus, Daemon};
 pub use record::{Record, Sender, Timestamp};
 pub use socketcan::CanAnyFrame;
-pub use tap::{Tap, TapOptions};
+pub use tap::{Lost, Tap, TapOptions};

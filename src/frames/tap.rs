@@ -2,11 +2,13 @@
 //!
 //! It costs nothing while nobody uses it, and it cannot disturb the bus: it is a socket that listens, nothing else.
 
+mod account;
 mod attribution;
 mod interfaces;
 
 use std::{
     collections::VecDeque,
+    thread::sleep,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -18,6 +20,8 @@ use crate::{
     frames::CanAnyFrame,
     kernel::{Filter, Heard, KernelError, Listener},
 };
+use account::Account;
+pub use account::Lost;
 use attribution::{Attribution, Source};
 use interfaces::Interfaces;
 
@@ -27,6 +31,8 @@ const READ_MAX: usize = 4096;
 const ASK_SOON: Duration = Duration::from_millis(100);
 /// How often it is asked else, while it has something to tell.
 const ASK_LATER: Duration = Duration::from_secs(5);
+/// An echo on a virtual hub comes within a millisecond.
+const ECHO_TIME: Duration = Duration::from_millis(20);
 /// `CAN_EFF_FLAG`: an extended ID.
 const EXTENDED: u32 = 0x8000_0000;
 
@@ -46,6 +52,7 @@ pub struct Tap {
     listener: Listener,
     interfaces: Interfaces,
     attribution: Attribution,
+    account: Account,
     /// The frames of the last read.
     heard: Vec<Heard>,
     /// Frames that wait for the name of their sender, and those behind them.
@@ -74,6 +81,7 @@ impl Tap {
             bus,
             options,
             attribution: Attribution::default(),
+            account: Account::default(),
             heard: Vec::new(),
             held: VecDeque::new(),
             asked: None,
@@ -93,9 +101,14 @@ impl Tap {
         self.interfaces.senders()
     }
 
+    /// How many frames were lost since the tap was opened, because it was read too slowly. Exact while only members send.
+    pub fn lost(&self) -> Lost {
+        self.account.lost(self.attribution.missing_echoes())
+    }
+
     /// Waits for frames, at most this long, and appends those that are there, in the order in which the kernel delivered
-    /// them. Returns how many frames of all CAN interfaces of the host were lost since the last call, because this was
-    /// called too rarely.
+    /// them. Returns how many messages were lost since the last call, because this was called too rarely: those of all CAN
+    /// interfaces of the host, so no more frames of this bus. [`lost`](Self::lost) says how many.
     ///
     /// Frames of a container that was just started may come some seconds late, with those behind them, until Docker has
     /// told its name.
@@ -104,40 +117,62 @@ impl Tap {
     /// The kernel's.
     pub fn read(&mut self, timeout: Duration, records: &mut Vec<Record>) -> Result<u64, KernelError> {
         let waits = if self.held.is_empty() { timeout } else { timeout.min(ASK_SOON) };
-        self.listener.wait(waits)?;
+        let has_news = self.listener.wait(waits)?;
+        let mut now = Instant::now();
+        if has_news || !self.held.is_empty() || self.asked_is_old(now) {
+            self.look(now)?;
+        }
         let (mut lost, mut read) = (0, 0);
         loop {
             self.heard.clear();
-            self.listener.receive(&mut self.heard)?;
-            let now = Instant::now();
-            self.look(now)?;
-            if self.heard.is_empty() {
-                let new = self.listener.lost_since()?;
-                self.attribution.note_lost(new, Timestamp::from(SystemTime::now()).0);
-                lost += u64::from(new);
+            let is_drained = self.listener.receive(&mut self.heard)?;
+            // The event of a new link precedes its frames.
+            if self.heard.iter().any(|heard| !self.interfaces.is_known(heard.interface)) {
+                now = Instant::now();
+                self.look(now)?;
             }
-            for heard in &self.heard {
-                self.last_heard = Timestamp(heard.time);
-                // Also if this frame is of another bus: the lost ones may have been of this one.
-                self.attribution.note_lost(heard.lost, heard.time);
-                lost += u64::from(heard.lost);
-                let Some(place) = self.interfaces.place(heard.interface) else { continue };
-                let Some(source) = self.attribution.source(place, heard) else { continue };
-                if self.options.ids.as_ref().is_none_or(|ids| ids.contains(&heard.frame)) {
-                    self.held.push_back(Held { time: heard.time, source, frame: heard.frame });
-                }
-            }
+            lost += self.attribute();
             self.release(now, records);
             // Not the records: frames of other buses, or of other senders, could keep this busy for ever.
             read += self.heard.len();
-            if self.heard.is_empty() || read >= READ_MAX {
-                return Ok(lost);
+            if is_drained || read >= READ_MAX {
+                break;
             }
         }
+        if read == 0 {
+            let new = self.listener.lost_since()?;
+            self.attribution.note_lost(new, Timestamp::from(SystemTime::now()).0);
+            lost += u64::from(new);
+        }
+        self.account.lose(lost);
+        Ok(lost)
     }
 
-    /// Appends what the kernel has delivered until now, and what still waits for a name. Returns the losses, like
-    /// [`read`](Self::read).
+    /// Finds the senders of the frames that were heard. Returns how many messages were lost before them.
+    fn attribute(&mut self) -> u64 {
+        let mut lost = 0;
+        for heard in &self.heard {
+            self.last_heard = Timestamp(heard.time);
+            // Also if this frame is of another bus: the lost ones may have been of this one.
+            self.attribution.note_lost(heard.lost, heard.time);
+            lost += u64::from(heard.lost);
+            let Some(place) = self.interfaces.place(heard.interface) else {
+                self.account.hear_others();
+                continue;
+            };
+            let Some(source) = self.attribution.source(place, heard) else { continue };
+            if !matches!(source, Source::Member(_)) {
+                self.account.hear_others();
+            }
+            if self.options.ids.as_ref().is_none_or(|ids| ids.contains(&heard.frame)) {
+                self.held.push_back(Held { time: heard.time, source, frame: heard.frame });
+            }
+        }
+        lost
+    }
+
+    /// Appends what the kernel has delivered until now, and what still waits for a name. Returns what [`read`](Self::read)
+    /// does. Use it last.
     ///
     /// # Errors
     /// The kernel's.
@@ -151,6 +186,11 @@ impl Tap {
             if self.last_heard == before || self.last_heard > now {
                 break;
             }
+        }
+        if self.lost() != Lost::default() {
+            // For the echoes that are under way.
+            sleep(ECHO_TIME);
+            lost += self.read(Duration::ZERO, records)?;
         }
         self.interfaces.stop_waiting();
         self.release(Instant::now(), records);
@@ -168,19 +208,31 @@ impl Tap {
         for news in news {
             hub_changed |= self.interfaces.learn(news, now);
         }
-        let interval = if is_new || !self.held.is_empty() { ASK_SOON } else { ASK_LATER };
-        let is_time = self.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= interval);
-        if is_time && self.bus.is_told() && self.interfaces.has_questions() {
+        let is_old = self.asked_is_old(now);
+        if (is_new || !self.held.is_empty() || is_old) && self.may_ask(now) {
             if let Some(status) = self.bus.ask() {
                 hub_changed |= self.interfaces.name(&status, now);
             }
             // From the answer, not from the question: frames must be read between two if the daemon hangs.
             self.asked = Some(Instant::now());
+        } else if is_old {
+            self.asked = Some(now);
         }
         if hub_changed {
-            self.attribution.set_adapter(self.interfaces.adapter());
+            self.attribution.set_hub(self.interfaces.hub());
         }
         Ok(())
+    }
+
+    /// Whether the daemon can be asked for something, and was not asked just now.
+    fn may_ask(&self, now: Instant) -> bool {
+        let is_time = self.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= ASK_SOON);
+        is_time && self.bus.is_told() && self.interfaces.has_questions()
+    }
+
+    /// Whether the daemon was not asked for long.
+    fn asked_is_old(&self, now: Instant) -> bool {
+        self.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= ASK_LATER)
     }
 
     /// Passes on the frames that wait for nothing.

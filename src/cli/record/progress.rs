@@ -8,9 +8,12 @@ use std::{
 use serde::Serialize;
 
 use super::output::Output;
-use crate::cli::{
-    lines::{self, WIDTH},
-    quantity::{bytes, grouped},
+use crate::{
+    cli::{
+        lines::{self, WIDTH},
+        quantity::{bytes, grouped},
+    },
+    frames::Lost,
 };
 
 /// How often the line changes.
@@ -36,7 +39,7 @@ pub(super) enum Ended {
 pub(super) struct Progress {
     bus: String,
     /// Frames that were lost.
-    pub(super) lost: u64,
+    pub(super) lost: Lost,
     started: Instant,
     /// When the line was last shown, and how many frames there were.
     shown: (Instant, u64),
@@ -48,7 +51,9 @@ pub(super) struct Progress {
 struct Recorded<'a> {
     bus: &'a str,
     frames: u64,
+    /// At most; it is exact if both are equal.
     lost: u64,
+    lost_at_least: u64,
     bytes: u64,
     seconds: f64,
     files: Vec<String>,
@@ -60,7 +65,7 @@ impl Progress {
         let now = Instant::now();
         Self {
             bus: bus.to_owned(),
-            lost: 0,
+            lost: Lost::default(),
             started: now,
             shown: (now, 0),
             on_terminal: stderr().is_terminal(),
@@ -108,8 +113,9 @@ impl Progress {
         let (frames, size) = (output.frames(), output.bytes());
         if json {
             let seconds = self.started.elapsed().as_secs_f64();
-            let recorded =
-                Recorded { bus: &self.bus, frames, lost: self.lost, bytes: size, seconds, files, ended };
+            let Lost { at_least: lost_at_least, at_most: lost } = self.lost;
+            let bus = &self.bus;
+            let recorded = Recorded { bus, frames, lost, lost_at_least, bytes: size, seconds, files, ended };
             return serde_json::to_string(&recorded).unwrap_or_default() + "\n";
         }
         let place = match &files[..] {
@@ -126,9 +132,10 @@ impl Progress {
     }
 }
 
-fn lost(frames: u64) -> String {
-    match frames {
-        0 => "none lost".to_owned(),
-        frames => format!("{} LOST", grouped(frames)),
+fn lost(lost: Lost) -> String {
+    match lost {
+        Lost { at_most: 0, .. } => "none lost".to_owned(),
+        Lost { at_least, at_most } if at_least == at_most => format!("{} LOST", grouped(at_most)),
+        Lost { at_least, at_most } => format!("{} to {} LOST", grouped(at_least), grouped(at_most)),
     }
 }

@@ -58,7 +58,10 @@ pub(super) enum Source {
 pub(super) struct Attribution {
     /// How long echoes may take; `None` without an adapter.
     adapter: Option<Limits>,
+    has_virtual_hub: bool,
     echoes: Echoes,
+    /// Frames that must have an echo, minus the echoes.
+    missing: i64,
     /// Until this time, frames of the wire may be echoes of frames that were lost.
     doubtful_until: u64,
 }
@@ -72,9 +75,12 @@ struct Limits {
 }
 
 impl Attribution {
-    /// Sets the adapter that carries the bus; `None` if there is none, or it is down: nothing reaches it then.
-    pub(super) fn set_adapter(&mut self, link: Option<&Link>) {
-        let limits = link.filter(|link| link.up).map(|link| {
+    /// Sets the hub; `None` if there is none. Nothing reaches one that is down.
+    pub(super) fn set_hub(&mut self, hub: Option<(Place, &Link)>) {
+        let hub = hub.filter(|(_, link)| link.up);
+        self.has_virtual_hub = matches!(hub, Some((Place::VirtualHub, _)));
+        let adapter = hub.filter(|(place, _)| *place == Place::Adapter);
+        let limits = adapter.map(|(_, link)| {
             let timing = link.controller.as_ref().and_then(|controller| controller.timing.as_ref());
             let bitrate = timing.map_or(SLOWEST, |timing| timing.bitrate.max(1));
             let queued = u64::from(link.txqueuelen) * FRAME_BITS * 1_000_000 / u64::from(bitrate);
@@ -102,17 +108,31 @@ impl Attribution {
                 // On a bus with an adapter, no rule carries error frames of a member.
                 if let (Some(limits), false) = (self.adapter, matches!(heard.frame, CanAnyFrame::Error(_))) {
                     self.echoes.expect(heard.time, heard.frame, limits);
+                    self.missing += 1;
                 }
+                self.missing += i64::from(self.has_virtual_hub);
                 Some(if by_host { Source::Host } else { Source::Member(member) })
             }
             (Place::VirtualHub | Place::Adapter, true) => Some(Source::Host),
-            (Place::VirtualHub, false) => None,
+            (Place::VirtualHub, false) => {
+                self.missing -= 1;
+                None
+            }
             (Place::Adapter, false) => match self.echoes.take(heard.time, &heard.frame, self.adapter) {
-                true => None,
+                true => {
+                    self.missing -= 1;
+                    None
+                }
                 false if heard.time < self.doubtful_until => Some(Source::Unknown),
                 false => Some(Source::Wire),
             },
         }
+    }
+
+    /// How many frames of members were heard that must have an echo, minus the echoes that were heard. Those that are
+    /// under way are missing, too.
+    pub(super) fn missing_echoes(&self) -> i64 {
+        self.missing
     }
 }
 

@@ -44,6 +44,8 @@ struct Member {
     /// The start of its ID, used until then.
     short: Arc<str>,
     since: Instant,
+    /// Its host end was removed: nobody will tell its name if it has none.
+    gone: bool,
 }
 
 impl Interfaces {
@@ -73,6 +75,11 @@ impl Interfaces {
             LinkNews::Changed(link) => self.add(*link, now),
             LinkNews::Removed(index) => {
                 self.links.remove(&index);
+                if let Some(Place::Member(member)) = self.place(index)
+                    && let Some(member) = self.members.get_mut(member)
+                {
+                    member.gone = true;
+                }
                 let was_hub = self.hub == Some(index);
                 self.hub = self.hub.filter(|hub| *hub != index);
                 was_hub
@@ -116,10 +123,11 @@ impl Interfaces {
 
     fn member(&mut self, endpoint: EndpointId, now: Instant) -> usize {
         if let Some(known) = self.members.iter().position(|member| member.endpoint == endpoint) {
+            self.members[known].gone = false;
             return known;
         }
         let short = endpoint.short().into();
-        self.members.push(Member { endpoint, name: None, short, since: now });
+        self.members.push(Member { endpoint, name: None, short, since: now, gone: false });
         self.members.len() - 1
     }
 
@@ -143,15 +151,20 @@ impl Interfaces {
         self.places.get(&index).copied()
     }
 
-    /// The adapter, while it exists.
-    pub(super) fn adapter(&self) -> Option<&Link> {
-        let hub = self.hub.filter(|hub| self.place(*hub) == Some(Place::Adapter))?;
-        self.links.get(&hub)
+    /// Whether the interface of this index is known, on this bus or not.
+    pub(super) fn is_known(&self, index: u32) -> bool {
+        self.places.contains_key(&index) || self.links.contains_key(&index)
+    }
+
+    /// The hub while it exists.
+    pub(super) fn hub(&self) -> Option<(Place, &Link)> {
+        let hub = self.hub?;
+        Some((self.place(hub)?, self.links.get(&hub)?))
     }
 
     /// Whether the daemon has something to tell that is not known here.
     pub(super) fn has_questions(&self) -> bool {
-        self.hub.is_none() || self.members.iter().any(|member| member.name.is_none())
+        self.hub.is_none() || self.members.iter().any(|member| member.name.is_none() && !member.gone)
     }
 
     /// Whether a name will probably be told soon, so that frames should wait for it.
@@ -159,7 +172,9 @@ impl Interfaces {
         let Source::Member(member) = source else { return false };
         self.named
             && self.members.get(member).is_some_and(|member| {
-                member.name.is_none() && now.saturating_duration_since(member.since) < NAME_PATIENCE
+                member.name.is_none()
+                    && !member.gone
+                    && now.saturating_duration_since(member.since) < NAME_PATIENCE
             })
     }
 
@@ -227,7 +242,7 @@ mod tests {
         let places: Vec<_> = (1..=5).map(|index| all.place(index)).collect();
         assert_eq!(places, [Some(Place::VirtualHub), Some(Place::Member(0)), None, None, None]);
         assert_eq!(all.sender(Source::Member(0)), Sender::Member("e1".into()));
-        assert_eq!(all.adapter(), None);
+        assert_eq!(all.hub().map(|(place, hub)| (place, hub.index)), Some((Place::VirtualHub, 1)));
 
         all.learn(LinkNews::Removed(2), Instant::now());
         assert_eq!(all.place(2), Some(Place::Member(0)), "its last frames may be queued");
@@ -240,22 +255,26 @@ mod tests {
     fn an_adapter_that_is_replugged_is_the_hub_again() {
         let adapter = |index| Box::new(new_link(index, "can0", LinkKind::Can, 72, ""));
         let mut all = interfaces(vec![*adapter(7)]);
-        assert_eq!(all.adapter().map(|link| link.index), Some(7));
+        let hub = |all: &Interfaces| all.hub().map(|(place, link)| (place, link.index));
+        assert_eq!(hub(&all), Some((Place::Adapter, 7)));
         assert!(all.learn(LinkNews::Removed(7), Instant::now()));
-        assert_eq!(all.adapter(), None);
+        assert_eq!(hub(&all), None);
         assert!(all.has_questions());
         assert!(all.learn(LinkNews::Changed(adapter(8)), Instant::now()));
-        assert_eq!(all.adapter().map(|link| link.index), Some(8));
-        assert_eq!(all.place(8), Some(Place::Adapter));
+        assert_eq!(hub(&all), Some((Place::Adapter, 8)));
     }
 
     #[test]
     fn frames_wait_for_the_name_of_a_container_that_was_just_started() {
-        let all = interfaces(vec![member(2, "b0d1", "e1")]);
+        let mut all = interfaces(vec![member(2, "b0d1", "e1")]);
         let start = Instant::now();
         assert!(all.awaits_name(Source::Member(0), start));
         assert!(!all.awaits_name(Source::Member(0), start + NAME_PATIENCE));
         assert!(!all.awaits_name(Source::Host, start));
+        all.learn(LinkNews::Removed(2), start);
+        assert!(!all.awaits_name(Source::Member(0), start), "it has ended");
+        all.learn(LinkNews::Changed(Box::new(member(2, "b0d1", "e1"))), start);
+        assert!(all.awaits_name(Source::Member(0), start), "its pair was healed");
         assert!(!Interfaces { named: false, ..all }.awaits_name(Source::Member(0), start));
     }
 }

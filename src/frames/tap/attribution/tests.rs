@@ -21,7 +21,7 @@ fn by_host(time: u64, content: u8) -> Heard {
 
 fn on_adapter() -> Attribution {
     let mut attribution = Attribution::default();
-    attribution.set_adapter(Some(&adapter()));
+    attribution.set_hub(Some((Place::Adapter, &adapter())));
     attribution
 }
 
@@ -53,9 +53,9 @@ fn an_echo_that_did_not_come_in_time_is_not_expected_any_more() {
 fn an_adapter_that_is_gone_or_down_echoes_nothing() {
     let mut bus = on_adapter();
     bus.source(Place::Member(0), &heard(1, 1));
-    bus.set_adapter(Some(&Link { up: false, ..adapter() }));
+    bus.set_hub(Some((Place::Adapter, &Link { up: false, ..adapter() })));
     bus.source(Place::Member(0), &heard(2, 1));
-    bus.set_adapter(Some(&adapter()));
+    bus.set_hub(Some((Place::Adapter, &adapter())));
     assert_eq!(bus.source(Place::Adapter, &heard(3, 1)), Some(Source::Wire));
 }
 
@@ -145,5 +145,6 @@ proptest! {
         told.sort();
         prop_assert_eq!(told, sent);
         prop_assert!(bus.echoes.awaited.is_empty());
+        prop_assert_eq!(bus.missing_echoes(), 0);
     }
 }

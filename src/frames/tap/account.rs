@@ -1,0 +1,78 @@
+//! How many frames of a bus were lost, when the kernel only tells how many messages its socket has lost.
+//!
+//! A frame of a member is two messages: one from its host end, and the echo on the hub. A frame of the host, or of the
+//! wire, is one. Messages of other buses count too. What is known besides is how many echoes are missing: if `m` messages
+//! of members were lost, `e` echoes and `s` other messages, then `m + e + s` messages were lost, and `e - m` echoes are
+//! missing. So `m + s` frames were lost: exactly half of the difference if nobody but members was heard, else between
+//! that and all of it.
+
+/// How many frames of a bus were lost on their way to the tap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// No fewer.
+    pub at_least: u64,
+    /// No more.
+    pub at_most: u64,
+}
+
+/// What is known of the losses of a tap.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    /// Lost messages.
+    messages: u64,
+    /// Whether anything but frames of members and their echoes was heard.
+    others: bool,
+}
+
+impl Account {
+    pub(super) fn lose(&mut self, messages: u64) {
+        self.messages += messages;
+    }
+
+    pub(super) fn hear_others(&mut self) {
+        self.others = true;
+    }
+
+    /// `missing`: frames of members that were heard and must have an echo, minus the echoes that were heard.
+    pub(super) fn lost(&self, missing: i64) -> Lost {
+        let messages = i64::try_from(self.messages).unwrap_or(i64::MAX);
+        let in_doubt = messages.saturating_sub(missing).max(0);
+        let at_least = in_doubt.unsigned_abs().div_ceil(2);
+        let at_most = if self.others { in_doubt.min(messages).unsigned_abs() } else { at_least };
+        match self.messages {
+            0 => Lost::default(),
+            _ => Lost { at_least: at_least.min(at_most), at_most },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost(messages: u64, others: bool, missing: i64) -> (u64, u64) {
+        let Lost { at_least, at_most } = Account { messages, others }.lost(missing);
+        (at_least, at_most)
+    }
+
+    #[test]
+    fn the_loss_is_exact_if_only_members_were_heard() {
+        // Ten frames: both messages of each; of nine both and of one the echo only; of one the member's only.
+        assert_eq!(lost(20, false, 0), (10, 10));
+        assert_eq!(lost(19, false, 1), (9, 9));
+        assert_eq!(lost(19, false, -1), (10, 10));
+    }
+
+    #[test]
+    fn the_loss_is_between_half_and_all_if_others_were_heard() {
+        assert_eq!(lost(20, true, 0), (10, 20));
+        assert_eq!(lost(1, true, 1), (0, 0), "only an echo");
+        assert_eq!(lost(1, true, -1), (1, 1), "its echo was heard");
+    }
+
+    #[test]
+    fn without_lost_messages_echoes_that_are_under_way_mean_nothing() {
+        assert_eq!(lost(0, false, -3), (0, 0));
+        assert_eq!(lost(0, true, 3), (0, 0));
+    }
+}
