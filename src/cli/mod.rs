@@ -3,6 +3,7 @@
 mod ask;
 mod bus;
 mod doctor;
+mod door;
 mod events;
 mod expect;
 mod file;
@@ -45,8 +46,8 @@ enum Command {
     Watch(watch::Watch),
     /// Record the frames of a bus, with their senders
     Record(record::Record),
-    /// Send the frames of a file on a bus, with their original timing
     Replay(replay::ReplayCommand),
+    Door(door::DoorCommand),
     /// Tell when frames are missing that should be on a bus
     #[command(subcommand)]
     Expect(expect::ExpectCommand),
@@ -106,6 +107,7 @@ impl Cli {
             Command::Watch(watch) => watch.run(),
             Command::Record(record) => record.run(),
             Command::Replay(replay) => replay.run(),
+            Command::Door(door) => door.run(),
             Command::Expect(expect) => expect.run(),
             Command::Import(import) => import.run().map_err(Failed::from),
             Command::Completions { shell } => {

@@ -7,6 +7,7 @@
 
 mod bus;
 pub mod dbc;
+pub mod door;
 pub mod formats;
 pub mod ids;
 mod record;

@@ -5,50 +5,27 @@
 //! A member's frame therefore always comes before the echoes that its forwarding causes.
 
 use std::{
-    io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     time::Duration,
 };
 
 use nix::{
     errno::Errno,
-    libc::{self, MSG_DONTROUTE, SCM_TIMESTAMPNS, SO_RXQ_OVFL, SOL_SOCKET},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{
-        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, setsockopt,
-        socket,
-        sockopt::{RcvBuf, RcvBufForce, ReceiveTimestampns, RxqOvfl},
+        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
     },
 };
-use socketcan::{CanAnyFrame, CanFdSocket, CanFilter, Socket as _, SocketOptions as _};
 
-use super::{Filter, Kernel as _, Link, Linux, Result, link, socket::replies};
-use crate::system::{self, MESSAGES, Message};
+use super::{Filter, FrameSocket, Heard, Kernel as _, Link, Linux, Result, link, socket::replies};
 
 /// The requested size of the receive buffer in bytes. The kernel doubles it, and a frame takes some 770 bytes of it, so
 /// it holds 174,000: seconds of anything that a CPU can forward. Memory is only used by what is queued.
 const RECEIVE_BUFFER: usize = 64 << 20;
-/// The kernel's `CAN_RAW_FILTER_MAX`.
-const FILTERS_MAX: usize = 512;
 const RTMGRP_LINK: u32 = 1;
 const RTM_DELLINK: u16 = 17;
 /// The maximum size of a datagram of link events (`NLMSG_GOODSIZE`).
 const EVENT_BYTES: usize = 64 * 1024;
-
-/// A frame as the kernel delivered it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heard {
-    /// When the kernel received it, in nanoseconds since 1970-01-01 00:00 UTC.
-    pub time: u64,
-    /// The index of the interface that received it.
-    pub interface: u32,
-    /// `MSG_DONTROUTE`: it was sent by a program of this host on this interface.
-    pub by_host: bool,
-    /// How many frames were lost between the one before and this one, because the receive buffer was full.
-    pub lost: u32,
-    /// The frame.
-    pub frame: CanAnyFrame,
-}
 
 /// What became of the host's interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,10 +41,7 @@ pub enum LinkNews {
 /// Listens; everything it holds ends with it.
 #[derive(Debug)]
 pub struct Listener {
-    frames: CanFdSocket,
-    messages: Box<[Message; MESSAGES]>,
-    /// The drop counter when last read.
-    dropped: u32,
+    frames: FrameSocket,
     events: OwnedFd,
     event: Vec<u8>,
     kernel: Linux,
@@ -87,31 +61,11 @@ impl Listener {
         let events = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkRoute)?;
         bind(events.as_raw_fd(), &NetlinkAddr::new(0, RTMGRP_LINK))?;
 
-        let frames = CanFdSocket::open_iface(0)?;
-        let socket = frames.as_raw_socket();
-        if setsockopt(socket, RcvBufForce, &RECEIVE_BUFFER).is_err() {
-            setsockopt(socket, RcvBuf, &RECEIVE_BUFFER)?;
+        let frames = FrameSocket::open(None, RECEIVE_BUFFER)?;
+        if let Some(filters) = filters {
+            frames.filter(filters)?;
         }
-        setsockopt(socket, RxqOvfl, &1)?;
-        setsockopt(socket, ReceiveTimestampns, &true)?;
-        match filters {
-            Some(filters) if filters.len() <= FILTERS_MAX => {
-                let filters: Vec<CanFilter> =
-                    filters.iter().map(|filter| CanFilter::new(filter.id, filter.mask)).collect();
-                frames.set_filters(&filters)?;
-            }
-            _ => {}
-        }
-        frames.set_error_filter_accept_all()?;
-        Ok(Self {
-            frames,
-            messages: Box::new([Message::EMPTY; MESSAGES]),
-            dropped: 0,
-            events,
-            event: vec![0; EVENT_BYTES],
-            kernel: Linux::default(),
-            must_list: true,
-        })
+        Ok(Self { frames, events, event: vec![0; EVENT_BYTES], kernel: Linux::default(), must_list: true })
     }
 
     /// Waits until there is a frame or news of links, at most this long. Returns whether there is news of links.
@@ -120,8 +74,8 @@ impl Listener {
     /// The kernel's. A signal ends the wait early, without an error.
     pub fn wait(&self, timeout: Duration) -> Result<bool> {
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-        let mut sockets = [self.frames.as_raw_socket().as_fd(), self.events.as_fd()]
-            .map(|socket| PollFd::new(socket, PollFlags::POLLIN));
+        let mut sockets =
+            [self.frames.as_fd(), self.events.as_fd()].map(|socket| PollFd::new(socket, PollFlags::POLLIN));
         match poll(&mut sockets, timeout) {
             Ok(_) => Ok(self.must_list || sockets[1].any().unwrap_or(true)),
             Err(Errno::EINTR) => Ok(self.must_list),
@@ -134,20 +88,7 @@ impl Listener {
     /// # Errors
     /// The socket's.
     pub fn receive(&mut self, heard: &mut Vec<Heard>) -> Result<bool> {
-        match system::receive_many(self.frames.as_raw_socket().as_fd(), &mut self.messages) {
-            Ok(received) => {
-                for message in self.messages.iter().take(received) {
-                    heard.extend(parse(message, &mut self.dropped));
-                }
-                Ok(received < MESSAGES)
-            }
-            Err(err) if matches!(err.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                Ok(true)
-            }
-            // An interface went down. Others have not.
-            Err(err) if err.raw_os_error() == Some(libc::ENETDOWN) => Ok(true),
-            Err(err) => Err(err.into()),
-        }
+        self.frames.receive(heard)
     }
 
     /// How many frames were lost since the last one that was received. The kernel reports a loss only with the next frame.
@@ -155,8 +96,7 @@ impl Listener {
     /// # Errors
     /// The socket's.
     pub fn lost_since(&mut self) -> Result<u32> {
-        let counter = system::lost_messages(self.frames.as_raw_socket().as_fd())?;
-        Ok(newly_dropped(&mut self.dropped, counter))
+        self.frames.lost_since()
     }
 
     /// What became of the links since the last call. At first, and if events were lost, all of them are listed.
@@ -193,148 +133,5 @@ impl Listener {
             self.must_list = false;
         }
         Ok(news)
-    }
-}
-
-/// `None` if it is no frame, which does not happen.
-fn parse(message: &Message, dropped: &mut u32) -> Option<Heard> {
-    let (mut time, mut lost) = (None, 0);
-    for (kind, value) in control_messages(message.control()) {
-        match kind {
-            SCM_TIMESTAMPNS => time = timespec(value),
-            SO_RXQ_OVFL => {
-                let counter = value.try_into().ok().map(u32::from_ne_bytes);
-                lost = counter.map_or(0, |counter| newly_dropped(dropped, counter));
-            }
-            _ => {}
-        }
-    }
-    let [_, _, _, _, interface @ ..] = message.address;
-    Some(Heard {
-        time: time?,
-        interface: u32::from_ne_bytes(interface),
-        by_host: message.flags & MSG_DONTROUTE != 0,
-        lost,
-        frame: frame(message.bytes())?,
-    })
-}
-
-/// How much the drop counter has grown. A frame that was queued before the counter was last read has an older value.
-fn newly_dropped(last: &mut u32, counter: u32) -> u32 {
-    let new = counter.wrapping_sub(*last);
-    if new > u32::MAX / 2 {
-        return 0;
-    }
-    *last = counter;
-    new
-}
-
-/// The kinds and values of the socket's control messages: `struct cmsghdr`, then the value, aligned to a word.
-fn control_messages(mut bytes: &[u8]) -> impl Iterator<Item = (i32, &[u8])> {
-    const WORD: usize = size_of::<usize>();
-    const HEADER: usize = WORD + 8;
-    std::iter::from_fn(move || {
-        loop {
-            let length = usize::from_ne_bytes(bytes.get(..WORD)?.try_into().ok()?);
-            let level = i32::from_ne_bytes(bytes.get(WORD..WORD + 4)?.try_into().ok()?);
-            let kind = i32::from_ne_bytes(bytes.get(WORD + 4..HEADER)?.try_into().ok()?);
-            let value = bytes.get(HEADER..length)?;
-            bytes = bytes.get(length.next_multiple_of(WORD)..).unwrap_or_default();
-            if level == SOL_SOCKET {
-                return Some((kind, value));
-            }
-        }
-    })
-}
-
-/// `struct timespec` in nanoseconds; its fields have 32 bits on 32-bit machines.
-fn timespec(bytes: &[u8]) -> Option<u64> {
-    let field = |bytes: &[u8]| match bytes.len() {
-        4 => Some(u64::from(u32::from_ne_bytes(bytes.try_into().ok()?))),
-        8 => Some(u64::from_ne_bytes(bytes.try_into().ok()?)),
-        _ => None,
-    };
-    let (seconds, nanos) = bytes.split_at_checked(bytes.len() / 2)?;
-    Some(field(seconds)?.saturating_mul(1_000_000_000).saturating_add(field(nanos)?))
-}
-
-/// `struct can_frame` or `struct canfd_frame`.
-fn frame(bytes: &[u8]) -> Option<CanAnyFrame> {
-    let id = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
-    let [length, flags, _, len8_dlc, data @ ..] = bytes.get(4..)? else { return None };
-    match data.len() {
-        8 => {
-            let mut frame = socketcan::frame::can_frame_default();
-            frame.can_id = id;
-            frame.can_dlc = *length;
-            frame.len8_dlc = *len8_dlc;
-            frame.data.copy_from_slice(data);
-            Some(frame.into())
-        }
-        64 => {
-            let mut frame = socketcan::frame::canfd_frame_default();
-            frame.can_id = id;
-            frame.len = *length;
-            frame.flags = *flags;
-            frame.data.copy_from_slice(data);
-            Some(frame.into())
-        }
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use socketcan::{EmbeddedFrame as _, Frame as _};
-
-    fn control(level: i32, kind: i32, value: &[u8]) -> Vec<u8> {
-        let length = size_of::<usize>() + 8 + value.len();
-        let mut bytes = length.to_ne_bytes().to_vec();
-        bytes.extend(level.to_ne_bytes().into_iter().chain(kind.to_ne_bytes()).chain(value.iter().copied()));
-        bytes.resize(length.next_multiple_of(size_of::<usize>()), 0);
-        bytes
-    }
-
-    #[test]
-    fn control_messages_of_the_socket_are_found_between_others() {
-        let mut bytes = control(1234, SO_RXQ_OVFL, &[9; 4]);
-        bytes.extend(control(SOL_SOCKET, SO_RXQ_OVFL, &7_u32.to_ne_bytes()));
-        bytes.extend(control(SOL_SOCKET, SCM_TIMESTAMPNS, &[2; 16]));
-        let found: Vec<_> = control_messages(&bytes).collect();
-        assert_eq!(found, [(SO_RXQ_OVFL, &7_u32.to_ne_bytes()[..]), (SCM_TIMESTAMPNS, &[2; 16][..])]);
-        assert_eq!(control_messages(&bytes[..bytes.len() - 1]).count(), 1, "a cut one");
-    }
-
-    #[test]
-    fn a_time_has_fields_of_32_or_64_bits() {
-        let short: Vec<u8> = [3_u32, 5].iter().flat_map(|field| field.to_ne_bytes()).collect();
-        let long: Vec<u8> = [3_u64, 5].iter().flat_map(|field| field.to_ne_bytes()).collect();
-        assert_eq!(timespec(&short), Some(3_000_000_005));
-        assert_eq!(timespec(&long), Some(3_000_000_005));
-        assert_eq!(timespec(&long[..12]), None);
-    }
-
-    #[test]
-    fn the_drop_counter_wraps_and_never_counts_backwards() {
-        let mut last = u32::MAX - 1;
-        assert_eq!(newly_dropped(&mut last, 2), 4);
-        assert_eq!(newly_dropped(&mut last, u32::MAX), 0, "of a frame that was queued before");
-        assert_eq!(newly_dropped(&mut last, 3), 1);
-    }
-
-    #[test]
-    fn frames_of_both_sizes_keep_their_flags() {
-        let mut classic = 0x8000_0123_u32.to_ne_bytes().to_vec();
-        classic.extend([2, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0]);
-        let Some(CanAnyFrame::Normal(read)) = frame(&classic) else { panic!("not a data frame") };
-        assert_eq!((read.is_extended(), read.raw_id(), read.data()), (true, 0x123, &[1, 2][..]));
-
-        let mut fd = 0x123_u32.to_ne_bytes().to_vec();
-        fd.extend([64, 3, 0, 0]);
-        fd.extend([7; 64]);
-        let Some(CanAnyFrame::Fd(read)) = frame(&fd) else { panic!("not an FD frame") };
-        assert_eq!((read.is_brs(), read.is_esi(), read.data()), (true, true, &[7; 64][..]));
-        assert_eq!(frame(&fd[..40]), None);
     }
 }

@@ -15,6 +15,7 @@ mod controller;
 mod counters;
 mod disk;
 pub mod fake;
+mod frame_socket;
 mod identity;
 mod link;
 mod linux;
@@ -39,10 +40,11 @@ pub use controller::{
     BusState, Controller, ControllerChange, ErrorCounters, History, Modes, Timing, TimingLimits, TimingRange,
 };
 pub use disk::{FreeSpace, free_space};
+pub use frame_socket::{FrameSocket, Heard};
 pub use identity::{Identity, Usb};
 pub use link::PairIndices;
 pub use linux::Linux;
-pub use listen::{Heard, LinkNews, Listener};
+pub use listen::{LinkNews, Listener};
 pub use module::request as request_module;
 pub use monitor::{LinkEvent, watch};
 pub use namespace::{Cookie, Inside};
