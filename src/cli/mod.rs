@@ -18,7 +18,10 @@ mod status;
 mod stop;
 mod watch;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -111,7 +114,7 @@ impl Cli {
             Command::Expect(expect) => expect.run(),
             Command::Import(import) => import.run().map_err(Failed::from),
             Command::Completions { shell } => {
-                clap_complete::generate(shell, &mut Self::command(), "canhub", &mut std::io::stdout());
+                clap_complete::generate(shell, &mut Self::command(), "canhub", &mut io::stdout());
                 Ok(())
             }
             Command::Man(man) => man.run(Self::command()).map_err(Failed::from),
@@ -124,7 +127,7 @@ impl Cli {
     }
 }
 
-#[allow(clippy::print_stderr, reason = "error message of a command")]
+/// Nobody may read it any more (`2>&1 | head`), which is no reason to end: `eprintln` would panic.
 fn complain(why: &str) {
-    eprintln!("canhub: {why}");
+    let _ = writeln!(io::stderr(), "canhub: {why}");
 }

@@ -94,7 +94,7 @@ impl TryFrom<Wish> for Expectation {
 
     fn try_from(wish: Wish) -> Result<Self, String> {
         let named = |what: &str, name: &str| match name.is_empty() || name.len() > NAME_MAX {
-            true => Err(format!("{what} {name:?} has not 1 to {NAME_MAX} bytes")),
+            true => Err(format!("{what} {name:?} must have 1 to {NAME_MAX} bytes")),
             false => Ok(()),
         };
         named("bus", &wish.bus)?;

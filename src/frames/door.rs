@@ -80,7 +80,7 @@ impl Door {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, address)) if clients.len() < self.options.clients => {
                         self.counts.clients.fetch_add(1, Ordering::Relaxed);
-                        self.report(&format!("{address} came"));
+                        self.report(&format!("{address} connected"));
                         let (door, client) = (Arc::clone(&self), Client::new(Arc::clone(&self), stream));
                         clients.spawn(async move {
                             door.note_end(&address.to_string(), &client.serve().await);
@@ -102,7 +102,7 @@ impl Door {
 
     fn note_end(&self, address: &str, ended: &Ended) {
         match ended {
-            Ended::Left => self.report(&format!("{address} left")),
+            Ended::Left => self.report(&format!("{address} disconnected")),
             Ended::Dropped(why) => {
                 self.counts.dropped.fetch_add(1, Ordering::Relaxed);
                 self.report(&format!("{address} was dropped: {why}"));
@@ -159,5 +159,40 @@ fn refuse(stream: &TcpStream) {
     match stream.try_write(FULL) {
         Ok(_) => {}
         Err(err) => drop::<io::Error>(err),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Read as _, net::TcpStream};
+
+    use tokio::task::spawn_blocking;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_comes_when_the_door_is_full_is_told() {
+        let options = Options { write: false, fd: false, clients: 1 };
+        let door = Arc::new(Door::new("nowhere0".into(), vec!["body".into()], options, |_| {}));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let clients = spawn_blocking(move || {
+            let connect = || {
+                let stream = TcpStream::connect(address).unwrap();
+                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                stream
+            };
+            let mut hi = [0; 6];
+            let mut first = connect();
+            first.read_exact(&mut hi).unwrap();
+            assert_eq!(&hi, b"< hi >");
+            let mut said = Vec::new();
+            connect().read_to_end(&mut said).unwrap();
+            assert_eq!(said, FULL);
+        });
+        tokio::select! {
+            () = door.serve(listener, std::future::pending()) => panic!("it ended"),
+            done = clients => done.unwrap(),
+        }
     }
 }

@@ -112,7 +112,7 @@ fn check_ids(places: &Places) -> Result<(), Wrong> {
     for (id, line) in &places.messages {
         if *id > STANDARD_MAX && (*id & EXTENDED == 0 || *id > u64::from(u32::MAX)) {
             let why = format!(
-                "the message's number {id} is no CAN ID: a standard one is at most {STANDARD_MAX}, an extended one has \
+                "the message's number {id} is not a CAN ID: a standard one is at most {STANDARD_MAX}, an extended one has \
                  {EXTENDED} added"
             );
             return Err((*line, why));

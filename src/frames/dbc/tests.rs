@@ -104,7 +104,7 @@ fn whatever_is_wrong_is_named_with_its_line() {
         ("BO_ 1 A: 8 X\nBO_ 1 B: 8 X\n", "body.dbc:2: message 1 is defined twice, first in line 1"),
         (
             "BO_ 70000 A: 8 X\n",
-            "body.dbc:1: the message's number 70000 is no CAN ID: a standard one is at most 2047, an extended one has 2147483648 added",
+            "body.dbc:1: the message's number 70000 is not a CAN ID: a standard one is at most 2047, an extended one has 2147483648 added",
         ),
         (
             "BO_ 1 A: 8 X\n SG_ S : 0|0@1+ (1,0) [0|0] \"\" X\n",

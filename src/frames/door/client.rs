@@ -33,6 +33,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long to wait for room in an adapter's queue, and for an interface that is gone.
 const ROOM: Duration = Duration::from_millis(1);
 const AGAIN: Duration = Duration::from_millis(500);
+/// How long a frame waits for room. A bus that takes none for so long is off, and the client may be gone meanwhile.
+const ROOM_MAX: Duration = Duration::from_secs(2);
 /// The requested size of the receive buffer in bytes. It holds 10,000 frames: more than a second of a full bus.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
@@ -72,8 +74,8 @@ pub(super) struct Client {
     quiet_until: Instant,
     /// When to look for the interface again, if it is gone.
     opens_at: Instant,
-    /// A frame that the bus has no room for. Nothing more is read from the client meanwhile.
-    unsent: Option<CanAnyFrame>,
+    /// A frame that the bus has no room for, and since when. Nothing more is read from the client meanwhile.
+    unsent: Option<(CanAnyFrame, Instant)>,
     /// It is being dropped, at the latest then, and why.
     leaving: Option<(Instant, &'static str)>,
     heard: Vec<Heard>,
@@ -224,8 +226,8 @@ impl Client {
 
     /// Carries out what the client has asked for.
     fn answer(&mut self) {
-        if let Some(frame) = self.unsent.take() {
-            self.send(frame);
+        if let Some((frame, since)) = self.unsent.take() {
+            self.send(frame, since);
         }
         while self.unsent.is_none()
             && self.leaving.is_none()
@@ -249,7 +251,7 @@ impl Client {
                 (Request::Send(_), Stage::Raw) if !self.door.options.write => {
                     self.say("error this door is read-only");
                 }
-                (Request::Send(frame), Stage::Raw) => self.send(frame),
+                (Request::Send(frame), Stage::Raw) => self.send(frame, Instant::now()),
                 (Request::Wrong(why), _) => self.say(&format!("error {why}")),
                 (Request::Open(_) | Request::RawMode | Request::Send(_), _) => self.say("error not now"),
             }
@@ -279,7 +281,7 @@ impl Client {
         }
     }
 
-    fn send(&mut self, frame: CanAnyFrame) {
+    fn send(&mut self, frame: CanAnyFrame, since: Instant) {
         let Some(bus) = &self.bus else {
             return self.say("error the bus has no interface at the moment");
         };
@@ -288,7 +290,10 @@ impl Client {
             Err(err)
                 if err.kind() == io::ErrorKind::WouldBlock || err.raw_os_error() == Some(libc::ENOBUFS) =>
             {
-                self.unsent = Some(frame);
+                match since.elapsed() < ROOM_MAX {
+                    true => self.unsent = Some((frame, since)),
+                    false => self.say("error could not send the frame: the bus takes none"),
+                }
             }
             Err(err) => self.say(&format!("error could not send the frame: {err}")),
         }

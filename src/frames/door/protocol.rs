@@ -78,7 +78,7 @@ impl Request {
 }
 
 fn frame(id: &str, length: &str, bytes: &[&str], has_fd: bool) -> Result<CanAnyFrame, &'static str> {
-    let number = u64::from_str_radix(id, 16).map_err(|_| "the id is no hexadecimal number")? as u32;
+    let number = u64::from_str_radix(id, 16).map_err(|_| "the id is not a hexadecimal number")? as u32;
     let is_extended = id.len() >= 8 || number & EXTENDED_FLAG != 0 || number > 0x7FF;
     let id = match is_extended {
         true => ExtendedId::new(number & ID_MASK).map(Id::from),
@@ -90,11 +90,13 @@ fn frame(id: &str, length: &str, bytes: &[&str], has_fd: bool) -> Result<CanAnyF
     if !is_length {
         return Err("the length is not that of the data");
     }
-    let byte = |byte: &&str| u64::from_str_radix(byte, 16).map(|byte| byte as u8);
+    // From 80 on, SavvyCAN's are negative.
+    let is_byte = |byte: &u64| *byte <= 0xFF || *byte >= (-0x80_i64).cast_unsigned();
+    let byte = |byte: &&str| u64::from_str_radix(byte, 16).ok().filter(is_byte).map(|byte| byte as u8);
     let data: Vec<u8> =
-        bytes.iter().map(byte).collect::<Result<_, _>>().map_err(|_| "a byte is no hexadecimal number")?;
+        bytes.iter().map(byte).collect::<Option<_>>().ok_or("a byte is not a hexadecimal number up to FF")?;
     match data.len() {
-        0..=8 => CanDataFrame::new(id, &data).map(CanAnyFrame::Normal).ok_or("this is no frame"),
+        0..=8 => CanDataFrame::new(id, &data).map(CanAnyFrame::Normal).ok_or("this is not a frame"),
         _ if !has_fd => Err("this door has frames of up to 8 bytes only"),
         _ => CanFdFrame::new(id, &data).map(CanAnyFrame::Fd).ok_or("a frame has 64 bytes at most"),
     }
@@ -159,8 +161,10 @@ mod tests {
         for (element, why) in [
             (twelve, "up to 8 bytes"),
             ("send 123 2 1", "length"),
-            ("send xyz 0", "id is no"),
-            ("send 123 1 xy", "byte is no"),
+            ("send xyz 0", "id is not"),
+            ("send 123 1 xy", "byte is not"),
+            ("send 123 1 100", "byte is not"),
+            ("send 123 1 ffffffffffffff7f", "byte is not"),
             ("send", "unknown"),
             ("add 1 0 123 0", "unknown"),
             ("isotpmode 1 2", "raw mode only"),

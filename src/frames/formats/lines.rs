@@ -33,7 +33,7 @@ impl<R: BufRead> Lines<R> {
             Ok(0) => return None,
             Ok(_) if self.line.ends_with(b"\n") => {}
             Ok(length) if length as u64 == LENGTH_MAX => {
-                return Some(Err(ReadError::wrong(at, "is too long for a frame; this is no text file")));
+                return Some(Err(ReadError::wrong(at, "is too long for a frame; this is not a text file")));
             }
             // What is left of a frame can look like a shorter one.
             Ok(_) => return Some(Err(ReadError::cut(at))),

@@ -45,7 +45,7 @@ pub(super) fn classic(number: u32, is_extended: bool, data: &[u8]) -> Result<Can
 /// A remote frame. DLCs beyond 8 mean 8.
 pub(super) fn remote(number: u32, is_extended: bool, dlc: u8) -> Result<CanAnyFrame, String> {
     let frame = CanRemoteFrame::new_remote(id(number, is_extended)?, usize::from(dlc.min(8)));
-    frame.map(CanAnyFrame::Remote).ok_or_else(|| "this is no remote frame".to_owned())
+    frame.map(CanAnyFrame::Remote).ok_or_else(|| "this is not a remote frame".to_owned())
 }
 
 /// An FD frame; at most 64 bytes.

@@ -83,7 +83,7 @@ impl<R: Read> Reader<R> {
         let at = At::Byte(0);
         let head = self.take(FILE_HEADER_MIN).map_err(|err| ReadError::io(at, err))?;
         if !head.starts_with(FILE_SIGNATURE) {
-            return Err(ReadError::wrong(at, "this is no BLF file"));
+            return Err(ReadError::wrong(at, "this is not a BLF file"));
         }
         let length = u32_at(&head, 4) as usize;
         if head.len() < FILE_HEADER_MIN {

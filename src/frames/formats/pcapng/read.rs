@@ -67,7 +67,7 @@ impl<R: Read> Reader<R> {
             (true, BYTE_ORDER) => self.is_big_endian = false,
             (true, order) if order.swap_bytes() == BYTE_ORDER => self.is_big_endian = true,
             (true, _) => return Err(ReadError::wrong(at, "the section has no byte order")),
-            (false, _) if self.at == 0 => return Err(ReadError::wrong(at, "this is no pcapng file")),
+            (false, _) if self.at == 0 => return Err(ReadError::wrong(at, "this is not a pcapng file")),
             (false, _) => {}
         }
         let (kind, length) = (self.u32(&head, 0).unwrap_or(0), self.u32(&head, 4).unwrap_or(0));
