@@ -54,4 +54,5 @@ mod support;
 mod tap;
 mod traffic;
 mod unit;
+mod watch;
 mod wired;

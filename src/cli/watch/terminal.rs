@@ -54,12 +54,14 @@ pub(super) fn run(source: impl Source, table: Table, scene: Scene) -> Result<(),
     let is_over = AtomicBool::new(false);
     let shared = Shared { table: Mutex::new(table), scene, end: Mutex::new(None), is_over, stop };
     let drawn = thread::scope(|threads| {
-        let counting = threads.spawn(|| count(source, &shared));
+        let counting = threads.spawn(|| {
+            let _over = Over(&shared.is_over);
+            count(source, &shared);
+        });
         let drawn = {
-            let guard = Guard::new();
-            guard.and_then(|mut guard| draw(&mut guard.terminal, &shared))
+            let _over = Over(&shared.is_over);
+            Guard::new().and_then(|mut guard| draw(&mut guard.terminal, &shared))
         };
-        shared.is_over.store(true, Ordering::Relaxed);
         if counting.join().is_err() {
             *shared.end.lock() = Some("counting the frames failed; please report this".into());
         }
@@ -75,6 +77,15 @@ pub(super) fn run(source: impl Source, table: Table, scene: Scene) -> Result<(),
     }
 }
 
+/// Ends the other thread when this one ends, even by a panic.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Of a terminal that was closed.
 const EIO: i32 = 5;
 
@@ -85,7 +96,7 @@ fn count(mut source: impl Source, shared: &Shared) {
             Ok(lost) => add(&mut shared.table.lock(), &shared.scene.database, &mut records, lost),
             Err(why) => {
                 *shared.end.lock() = Some(why);
-                shared.is_over.store(true, Ordering::Relaxed);
+                return;
             }
         }
     }
@@ -188,3 +199,6 @@ impl Drop for Guard {
         let _ = ratatui::try_restore();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,4 +14,5 @@ pub mod scene;
 pub mod shell;
 pub mod slcan;
 pub mod strangers;
+pub mod terminal;
 pub mod usb;
