@@ -5,6 +5,8 @@
 
 mod client;
 mod protocol;
+#[cfg(test)]
+mod tests;
 
 use std::{
     io,
