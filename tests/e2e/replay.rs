@@ -63,7 +63,7 @@ impl Dump {
         let filters: Vec<String> =
             interfaces.split(' ').map(|interface| format!("{interface},0:0,#FFFFFFFF")).collect();
         let (running, pid) =
-            host.start_tool(&format!("timeout 120 stdbuf -oL candump -L -r 4000000 {}", filters.join(" ")));
+            host.start_tool(&format!("stdbuf -oL candump -T 60000 -L -r 4000000 {}", filters.join(" ")));
         Self(running, pid)
     }
 
