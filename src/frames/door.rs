@@ -163,38 +163,3 @@ fn refuse(stream: &TcpStream) {
         Err(err) => drop::<io::Error>(err),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::{io::Read as _, net::TcpStream};
-
-    use tokio::task::spawn_blocking;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_client_that_comes_when_the_door_is_full_is_told() {
-        let options = Options { write: false, fd: false, clients: 1 };
-        let door = Arc::new(Door::new("nowhere0".into(), vec!["body".into()], options, |_| {}));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let clients = spawn_blocking(move || {
-            let connect = || {
-                let stream = TcpStream::connect(address).unwrap();
-                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-                stream
-            };
-            let mut hi = [0; 6];
-            let mut first = connect();
-            first.read_exact(&mut hi).unwrap();
-            assert_eq!(&hi, b"< hi >");
-            let mut said = Vec::new();
-            connect().read_to_end(&mut said).unwrap();
-            assert_eq!(said, FULL);
-        });
-        tokio::select! {
-            () = door.serve(listener, std::future::pending()) => panic!("it ended"),
-            done = clients => done.unwrap(),
-        }
-    }
-}
