@@ -22,7 +22,7 @@ use crate::{
 };
 use account::Account;
 pub use account::Lost;
-use attribution::{Attribution, Source};
+use attribution::{Attribution, Place, Source};
 use interfaces::Interfaces;
 
 /// How many frames are read before a caller gets them.
@@ -101,7 +101,8 @@ impl Tap {
         self.interfaces.senders()
     }
 
-    /// How many frames were lost since the tap was opened, because it was read too slowly. Exact while only members send.
+    /// How many frames were lost since the tap was opened, because it was read too slowly. Exact on a virtual hub
+    /// while only members send.
     pub fn lost(&self) -> Lost {
         self.account.lost(self.attribution.missing_echoes())
     }
@@ -219,7 +220,11 @@ impl Tap {
             self.asked = Some(now);
         }
         if hub_changed {
-            self.attribution.set_hub(self.interfaces.hub());
+            let hub = self.interfaces.hub();
+            if matches!(hub, Some((Place::Adapter, _))) {
+                self.account.note_adapter();
+            }
+            self.attribution.set_hub(hub);
         }
         Ok(())
     }

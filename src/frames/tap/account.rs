@@ -5,6 +5,10 @@
 //! of members were lost, `e` echoes and `s` other messages, then `m + e + s` messages were lost, and `e - m` echoes are
 //! missing. So `m + s` frames were lost: exactly half of the difference if nobody but members was heard, else between
 //! that and all of it.
+//!
+//! Echoes can be missing without a loss of ours, too: an adapter that is overloaded or off drops frames, and without rules
+//! nothing is forwarded. Then `e - m` is smaller than it seems. The lower bound still holds, and the upper one is all
+//! messages.
 
 /// How many frames of a bus were lost on their way to the tap.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub(super) struct Account {
     messages: u64,
     /// Whether anything but frames of members and their echoes was heard.
     others: bool,
+    /// Whether the hub is an adapter, or was: it may drop frames.
+    has_adapter: bool,
 }
 
 impl Account {
@@ -33,12 +39,20 @@ impl Account {
         self.others = true;
     }
 
+    pub(super) fn note_adapter(&mut self) {
+        self.has_adapter = true;
+    }
+
     /// `missing`: frames of members that were heard and must have an echo, minus the echoes that were heard.
     pub(super) fn lost(&self, missing: i64) -> Lost {
         let messages = i64::try_from(self.messages).unwrap_or(i64::MAX);
         let in_doubt = messages.saturating_sub(missing).max(0);
         let at_least = in_doubt.unsigned_abs().div_ceil(2);
-        let at_most = if self.others { in_doubt.min(messages).unsigned_abs() } else { at_least };
+        let at_most = match () {
+            () if self.has_adapter || missing > messages => self.messages,
+            () if self.others => in_doubt.min(messages).unsigned_abs(),
+            () => at_least,
+        };
         match self.messages {
             0 => Lost::default(),
             _ => Lost { at_least: at_least.min(at_most), at_most },
@@ -51,7 +65,7 @@ mod tests {
     use super::*;
 
     fn lost(messages: u64, others: bool, missing: i64) -> (u64, u64) {
-        let Lost { at_least, at_most } = Account { messages, others }.lost(missing);
+        let Lost { at_least, at_most } = Account { messages, others, has_adapter: false }.lost(missing);
         (at_least, at_most)
     }
 
@@ -68,6 +82,14 @@ mod tests {
         assert_eq!(lost(20, true, 0), (10, 20));
         assert_eq!(lost(1, true, 1), (0, 0), "only an echo");
         assert_eq!(lost(1, true, -1), (1, 1), "its echo was heard");
+    }
+
+    #[test]
+    fn echoes_that_somebody_else_lost_do_not_hide_a_loss() {
+        assert_eq!(lost(20, false, 5000), (0, 20), "more than we can have lost");
+        let account = Account { messages: 20, others: true, has_adapter: true };
+        assert_eq!(account.lost(20), Lost { at_least: 0, at_most: 20 });
+        assert_eq!(account.lost(-20), Lost { at_least: 20, at_most: 20 });
     }
 
     #[test]
