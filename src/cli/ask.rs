@@ -16,6 +16,7 @@ use super::Failed;
 use crate::{
     admin,
     http::client::{self, Answer},
+    status::Status,
 };
 
 /// Longer than the daemon takes for any request.
@@ -107,6 +108,12 @@ impl AdminSocket {
         let found = self.admin_socket.clone().or_else(default).or_else(|| of_a_plugin(Path::new(PLUGINS)));
         found.unwrap_or_else(|| admin::SOCKET.into())
     }
+}
+
+/// Parses the answer of `/v1/status`.
+pub(super) fn status(body: &[u8]) -> Result<Status, String> {
+    serde_json::from_slice(body)
+        .map_err(|err| format!("cannot parse canhub's answer; is it another version? {err}"))
 }
 
 /// The admin socket of the managed plugin, as seen from the host.

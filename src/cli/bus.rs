@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::{Failed, ask::AdminSocket, complain};
+use super::{
+    Failed,
+    ask::{self, AdminSocket},
+    complain,
+};
 use crate::{
     frames::{Bus, Daemon, Sender, Tap},
     status::Status,
@@ -53,8 +57,6 @@ impl Daemon for AdminSocket {
             Failed::Because(why) | Failed::Unreachable { why, .. } => why,
             Failed::Found => String::new(),
         };
-        let body = self.get("/v1/status").map_err(why)?;
-        serde_json::from_slice(&body)
-            .map_err(|err| format!("cannot parse canhub's answer; is it another version? {err}"))
+        ask::status(&self.get("/v1/status").map_err(why)?)
     }
 }

@@ -10,7 +10,11 @@ use std::{
 
 use clap::Args;
 
-use super::{Failed, ask::AdminSocket, lines};
+use super::{
+    Failed,
+    ask::{self, AdminSocket},
+    lines,
+};
 use crate::status::{BusStatus, Status};
 use table::render;
 
@@ -47,7 +51,7 @@ impl StatusCommand {
         if self.json && !self.watch {
             let body = self.socket.get("/v1/status")?;
             lines::print(&(String::from_utf8_lossy(&body) + "\n"));
-            return verdict(&parse(&body)?);
+            return verdict(&ask::status(&body)?);
         }
         let mut before = self.sample()?;
         loop {
@@ -70,14 +74,9 @@ impl StatusCommand {
     }
 
     fn sample(&self) -> Result<Sample, Failed> {
-        let status = parse(&self.socket.get("/v1/status")?)?;
+        let status = ask::status(&self.socket.get("/v1/status")?)?;
         Ok(Sample { status, taken: Instant::now() })
     }
-}
-
-fn parse(body: &[u8]) -> Result<Status, Failed> {
-    serde_json::from_slice(body)
-        .map_err(|err| Failed::Because(format!("cannot parse canhub's answer; is it another version? {err}")))
 }
 
 fn verdict(status: &Status) -> Result<(), Failed> {

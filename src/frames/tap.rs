@@ -102,7 +102,7 @@ impl Tap {
     }
 
     /// How many frames were lost since the tap was opened, because it was read too slowly. Exact on a virtual hub
-    /// while only members send.
+    /// while only members send, and other buses are silent.
     pub fn lost(&self) -> Lost {
         self.account.lost(self.attribution.missing_echoes())
     }
@@ -158,7 +158,7 @@ impl Tap {
             self.attribution.note_lost(heard.lost, heard.time);
             lost += u64::from(heard.lost);
             let Some(place) = self.interfaces.place(heard.interface) else {
-                self.account.hear_others();
+                self.account.hear_foreign();
                 continue;
             };
             let Some(source) = self.attribution.source(place, heard) else { continue };

@@ -8,7 +8,7 @@
 //!
 //! Echoes can be missing without a loss of ours, too: an adapter that is overloaded or off drops frames, and without rules
 //! nothing is forwarded. Then `e - m` is smaller than it seems. The lower bound still holds, and the upper one is all
-//! messages.
+//! messages. If other buses were heard, all lost messages may be theirs.
 
 /// How many frames of a bus were lost on their way to the tap.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,8 +24,10 @@ pub struct Lost {
 pub(super) struct Account {
     /// Lost messages.
     messages: u64,
-    /// Whether anything but frames of members and their echoes was heard.
+    /// Whether frames of the bus were heard that no member sent.
     others: bool,
+    /// Whether frames of other buses were heard.
+    foreign: bool,
     /// Whether the hub is an adapter, or was: it may drop frames.
     has_adapter: bool,
 }
@@ -39,6 +41,10 @@ impl Account {
         self.others = true;
     }
 
+    pub(super) fn hear_foreign(&mut self) {
+        self.foreign = true;
+    }
+
     pub(super) fn note_adapter(&mut self) {
         self.has_adapter = true;
     }
@@ -47,11 +53,13 @@ impl Account {
     pub(super) fn lost(&self, missing: i64) -> Lost {
         let messages = i64::try_from(self.messages).unwrap_or(i64::MAX);
         let in_doubt = messages.saturating_sub(missing).max(0);
-        let at_least = in_doubt.unsigned_abs().div_ceil(2);
+        let half = in_doubt.unsigned_abs().div_ceil(2);
+        // Of another bus all messages may be, but those whose echo was heard.
+        let at_least = if self.foreign { missing.min(0).unsigned_abs() } else { half };
         let at_most = match () {
             () if self.has_adapter || missing > messages => self.messages,
-            () if self.others => in_doubt.min(messages).unsigned_abs(),
-            () => at_least,
+            () if self.others || self.foreign => in_doubt.min(messages).unsigned_abs(),
+            () => half,
         };
         match self.messages {
             0 => Lost::default(),
@@ -65,7 +73,7 @@ mod tests {
     use super::*;
 
     fn lost(messages: u64, others: bool, missing: i64) -> (u64, u64) {
-        let Lost { at_least, at_most } = Account { messages, others, has_adapter: false }.lost(missing);
+        let Lost { at_least, at_most } = Account { messages, others, ..Account::default() }.lost(missing);
         (at_least, at_most)
     }
 
@@ -87,9 +95,16 @@ mod tests {
     #[test]
     fn echoes_that_somebody_else_lost_do_not_hide_a_loss() {
         assert_eq!(lost(20, false, 5000), (0, 20), "more than we can have lost");
-        let account = Account { messages: 20, others: true, has_adapter: true };
+        let account = Account { messages: 20, others: true, has_adapter: true, ..Account::default() };
         assert_eq!(account.lost(20), Lost { at_least: 0, at_most: 20 });
         assert_eq!(account.lost(-20), Lost { at_least: 20, at_most: 20 });
+    }
+
+    #[test]
+    fn lost_messages_may_all_be_of_another_bus() {
+        let account = Account { messages: 20, foreign: true, ..Account::default() };
+        assert_eq!(account.lost(0), Lost { at_least: 0, at_most: 20 });
+        assert_eq!(account.lost(-3), Lost { at_least: 3, at_most: 20 });
     }
 
     #[test]

@@ -67,6 +67,9 @@ impl Interfaces {
             LinkNews::All(links) => {
                 self.links.clear();
                 self.hub = None;
+                for member in &mut self.members {
+                    member.gone = true;
+                }
                 for link in links {
                     self.add(link, now);
                 }
