@@ -10,7 +10,7 @@ use super::{
     complain,
 };
 use crate::{
-    frames::{Bus, Daemon, Sender, Tap},
+    frames::{Bus, Daemon, Sender, Tap, TapOptions, ids::IdSet},
     status::Status,
     suggest::did_you_mean,
 };
@@ -25,6 +25,30 @@ pub(super) struct BusChoice {
     socket: AdminSocket,
 }
 
+/// Which of its frames.
+#[derive(Debug, Args)]
+pub(super) struct FrameChoice {
+    /// Only these IDs: `123`, `100-1FF`, `18FEF100:1FFFFF00` (ID and mask), `!7DF` (not this one), separated by blanks
+    #[arg(long, value_name = "IDS")]
+    pub(super) only: Option<IdSet>,
+    /// Only what this member sent: a container's name, (host) or (wire)
+    #[arg(long, value_name = "MEMBER")]
+    pub(super) from: Option<Sender>,
+}
+
+impl FrameChoice {
+    /// Taps the bus, and says so if the sender is not on it.
+    pub(super) fn tap(self, bus: Bus) -> Result<Tap, String> {
+        let name = bus.name().to_owned();
+        let tap = Tap::open(bus, TapOptions { ids: self.only, from: self.from.clone() })
+            .map_err(|err| format!("the frames of {name} cannot be read: {err}"))?;
+        if let Some(from) = &self.from {
+            note_absent(from, &tap);
+        }
+        Ok(tap)
+    }
+}
+
 impl BusChoice {
     /// Finds it, and says what an unprivileged person does not get.
     pub(super) fn find(self) -> Result<Bus, Failed> {
@@ -37,7 +61,7 @@ impl BusChoice {
 }
 
 /// Says so if the sender is not on the bus: it may be mistyped, or come later.
-pub(super) fn note_absent(from: &Sender, tap: &Tap) {
+fn note_absent(from: &Sender, tap: &Tap) {
     let members = tap.members();
     if matches!(from, Sender::Member(_)) && !members.contains(from) {
         let names: Vec<String> = members.iter().map(Sender::to_string).collect();

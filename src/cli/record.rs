@@ -13,11 +13,11 @@ use clap::Args;
 
 use super::{
     Failed,
-    bus::{self, BusChoice},
+    bus::{BusChoice, FrameChoice},
     file, lines, quantity,
     stop::Stop,
 };
-use crate::frames::{Lost, Sender, Tap, TapOptions, formats::Format, ids::IdSet};
+use crate::frames::{Lost, formats::Format};
 use output::{Output, Rotation};
 use progress::{Ended, Progress};
 
@@ -39,12 +39,8 @@ pub(super) struct Record {
     /// The file, ending in .log, .asc, .blf or .pcapng
     #[arg(long, short, value_name = "FILE", value_parser = file::path())]
     output: PathBuf,
-    /// Only these IDs: `123`, `100-1FF`, `18FEF100:1FFFFF00` (ID and mask), `!7DF` (not this one), separated by blanks
-    #[arg(long, value_name = "IDS")]
-    only: Option<IdSet>,
-    /// Only what this member sent: a container's name, (host) or (wire)
-    #[arg(long, value_name = "MEMBER")]
-    from: Option<Sender>,
+    #[command(flatten)]
+    frames: FrameChoice,
     /// Start a new file when one has this size, such as 100M: FILE-0001, FILE-0002, …
     #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
     rotate_size: Option<u64>,
@@ -71,11 +67,7 @@ impl Record {
         let stop = Stop::on_signals()?;
         let bus = self.bus.find()?;
         let name = bus.name().to_owned();
-        let mut tap = Tap::open(bus, TapOptions { ids: self.only, from: self.from.clone() })
-            .map_err(|err| format!("the frames of {name} cannot be read: {err}"))?;
-        if let Some(from) = &self.from {
-            bus::note_absent(from, &tap);
-        }
+        let mut tap = self.frames.tap(bus)?;
         let rotation = Rotation { size: self.rotate_size, time: self.rotate_every };
         let mut output = Output::create(self.output, format, rotation, self.force)?;
         let mut progress = Progress::new(&name);

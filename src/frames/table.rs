@@ -10,7 +10,7 @@ use std::{
 
 use socketcan::{EmbeddedFrame as _, Frame as _};
 
-use super::{CanAnyFrame, Record, Sender, Timestamp, wire::Wire};
+use super::{CanAnyFrame, Lost, Record, Sender, Timestamp, wire::Wire};
 
 /// A program that sends every id there is must not fill the memory: more ids are only counted.
 pub const ROWS_MAX: usize = 2000;
@@ -71,7 +71,7 @@ pub struct Table {
     /// Frames in all.
     pub count: u64,
     /// Frames that were lost on their way to us.
-    pub lost: u64,
+    pub lost: Lost,
     /// Frames that found no room for their row.
     pub without_row: u64,
     parts: VecDeque<Part>,
@@ -117,9 +117,9 @@ impl Table {
         self.rows.get(key)
     }
 
-    /// Starts again from nothing.
+    /// Starts again from nothing, except for what was lost.
     pub fn clear(&mut self) {
-        *self = Self::new(self.wire);
+        *self = Self { lost: self.lost, ..Self::new(self.wire) };
     }
 
     /// The frames per second, over the last second.

@@ -26,7 +26,7 @@ const COLUMNS: [(&str, &str); 6] = [
     ("CYCLE", "mean of the last 32 intervals; silent: 3 are missing"),
     ("JITTER", "standard deviation of the same intervals"),
     ("LEN", "bytes; F: FD frame, R: remote frame, E: error frame"),
-    ("lost", "not read fast enough, of all buses of this host"),
+    ("lost", "frames that canhub did not read fast enough"),
 ];
 
 pub(super) fn draw(frame: &mut Frame, area: Rect) {

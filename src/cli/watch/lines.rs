@@ -7,7 +7,7 @@ use super::{super::lines::try_print, source::Source, words};
 use crate::{
     clock::rfc3339_in,
     frames::{
-        CanAnyFrame, Record,
+        CanAnyFrame, Lost, Record,
         dbc::{Database, Message, Value},
     },
 };
@@ -20,6 +20,7 @@ const DATA: usize = 23;
 /// Prints each frame until the reader of the pipe has enough, or the source ends.
 pub(super) fn run(mut source: impl Source, database: &Database, json: bool) -> Result<(), String> {
     let mut records = Vec::new();
+    let mut told = Lost::default();
     loop {
         let lost = source.read(&mut records)?;
         let mut text = String::new();
@@ -30,12 +31,11 @@ pub(super) fn run(mut source: impl Source, database: &Database, json: bool) -> R
             };
             text.push('\n');
         }
-        if lost > 0 {
+        if lost.at_most > told.at_most {
+            told = lost;
             text += &match json {
-                true => format!("{{\"lost\":{lost}}}\n"),
-                false => format!(
-                    "{lost} frames were lost, because they were not read fast enough (of all buses of this host)\n"
-                ),
+                true => format!("{{\"lost\":{},\"lost_at_least\":{}}}\n", lost.at_most, lost.at_least),
+                false => format!("{} so far, because canhub did not read fast enough\n", words::lost(lost)),
             };
         }
         if !text.is_empty() && !try_print(&text)? {

@@ -21,10 +21,10 @@ use clap::Args;
 
 use super::{
     Failed,
-    bus::{self, BusChoice},
+    bus::{BusChoice, FrameChoice},
 };
 use crate::{
-    frames::{Record, Sender, Tap, TapOptions, dbc::Database, ids::IdSet, table::Table, wire::Wire},
+    frames::{Lost, Record, Tap, dbc::Database, table::Table, wire::Wire},
     kernel::{Kernel as _, Linux},
 };
 use screen::Scene;
@@ -42,12 +42,8 @@ pub(super) struct Watch {
     /// Names, values and units of signals; may be given several times
     #[arg(long, value_name = "FILE")]
     dbc: Vec<PathBuf>,
-    /// Only these IDs: `123`, `100-1FF`, `18FEF100:1FFFFF00` (ID and mask), `!7DF` (not this one), separated by blanks
-    #[arg(long, value_name = "IDS")]
-    only: Option<IdSet>,
-    /// Only what this member sent: a container's name, (host) or (wire)
-    #[arg(long, value_name = "MEMBER")]
-    from: Option<Sender>,
+    #[command(flatten)]
+    frames: FrameChoice,
     /// Print one JSON object for each frame
     #[arg(long)]
     json: bool,
@@ -61,17 +57,13 @@ impl Watch {
         let hub = bus.hub().map(str::to_owned);
         let wire = hub.as_deref().and_then(wire);
         let title = hub.filter(|hub| *hub != name).map_or(name.clone(), |hub| format!("{name} ({hub})"));
-        let choice = match (&self.only, &self.from) {
+        let choice = match (&self.frames.only, &self.frames.from) {
             (None, None) => None,
             (Some(_), None) => Some("of the chosen IDs".into()),
             (None, Some(from)) => Some(format!("from {from}")),
             (Some(_), Some(from)) => Some(format!("of the chosen IDs from {from}")),
         };
-        let tap = Tap::open(bus, TapOptions { ids: self.only, from: self.from.clone() })
-            .map_err(|err| format!("the frames of {name} cannot be read: {err}"))?;
-        if let Some(from) = &self.from {
-            bus::note_absent(from, &tap);
-        }
+        let tap = self.frames.tap(bus)?;
         let source = Tapped { tap, name };
         let is_terminal = stdout().is_terminal() && stdin().is_terminal();
         let done = match is_terminal && !self.json {
@@ -100,8 +92,9 @@ struct Tapped {
 }
 
 impl Source for Tapped {
-    fn read(&mut self, records: &mut Vec<Record>) -> Result<u64, String> {
+    fn read(&mut self, records: &mut Vec<Record>) -> Result<Lost, String> {
         let read = self.tap.read(PATIENCE, records);
-        read.map_err(|err| format!("the frames of {} cannot be read any more: {err}", self.name))
+        read.map_err(|err| format!("the frames of {} cannot be read any more: {err}", self.name))?;
+        Ok(self.tap.lost())
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use socketcan::{CanDataFrame, CanFdFrame, EmbeddedFrame as _, ExtendedId, StandardId, id::FdFlags};
 
-use crate::frames::{CanAnyFrame, Record, Timestamp, dbc::Database, table::Table};
+use crate::frames::{CanAnyFrame, Lost, Record, Timestamp, dbc::Database, table::Table};
 
 const EVERYTHING: &str = include_str!("../../../tests/e2e/watch/everything.dbc");
 const MS: u64 = 1_000_000;
@@ -59,6 +59,6 @@ pub(super) fn records() -> Vec<Record> {
 
 pub(super) fn table() -> Table {
     let mut table = Table::default();
-    super::terminal::add(&mut table, &database(), &mut records(), 0);
+    super::terminal::add(&mut table, &database(), &mut records(), Lost::default());
     table
 }

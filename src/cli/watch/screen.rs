@@ -90,8 +90,7 @@ fn title_line<'a>(scene: &Scene, table: &Table, now: Timestamp, is_paused: bool,
     let rows = table.rows().count();
     let more = if table.without_row > 0 { "more than " } else { "" };
     add(format!("{more}{rows} {}", if rows == 1 { "row" } else { "rows" }), Style::new());
-    let lost = format!("{} lost", table.lost);
-    add(lost, if table.lost > 0 { ALARM } else { Style::new() });
+    add(words::lost(table.lost), if table.lost.at_most > 0 { ALARM } else { Style::new() });
     let mut line = Line::from(parts);
     // A long choice must not hide what was lost.
     while line.width() > usize::from(area.width) && line.spans.len() > 3 {

@@ -25,7 +25,7 @@ use super::{
     source::Source,
     view::{View, Wish},
 };
-use crate::frames::{Timestamp, dbc::Database, table::Table};
+use crate::frames::{Lost, Record, Timestamp, dbc::Database, table::Table};
 
 /// The screen is drawn so often, and after a key, but never more often than the second.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -103,18 +103,13 @@ fn count(mut source: impl Source, shared: &Shared) {
 }
 
 /// Counts records into the table.
-pub(super) fn add(
-    table: &mut Table,
-    database: &Database,
-    records: &mut Vec<crate::frames::Record>,
-    lost: u64,
-) {
+pub(super) fn add(table: &mut Table, database: &Database, records: &mut Vec<Record>, lost: Lost) {
     use socketcan::EmbeddedFrame as _;
     for record in records.drain(..) {
         let message = database.message(&record.frame);
         table.add(&record, message.map_or(0, |message| message.page(record.frame.data())));
     }
-    table.lost += lost;
+    table.lost = lost;
 }
 
 fn draw(terminal: &mut DefaultTerminal, shared: &Shared) -> io::Result<()> {

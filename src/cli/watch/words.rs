@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use socketcan::{EmbeddedFrame as _, Frame as _};
 
-use crate::frames::{CanAnyFrame, dbc::Reading};
+use crate::frames::{CanAnyFrame, Lost, dbc::Reading};
 
 /// The id as candump prints it: three digits for a standard id, eight for an extended one and for error frames.
 pub(super) fn id(frame: &CanAnyFrame) -> String {
@@ -53,6 +53,14 @@ pub(super) fn time(time: Duration) -> String {
         ..9999.5 => format!("{ms:.0}ms"),
         ..999_950.0 => format!("{:.1}s", ms / 1000.0),
         _ => format!("{:.0}s", ms / 1000.0),
+    }
+}
+
+/// `12 lost`, or what it can be.
+pub(super) fn lost(Lost { at_least, at_most }: Lost) -> String {
+    match at_least == at_most {
+        true => format!("{at_most} lost"),
+        false => format!("{at_least} to {at_most} lost"),
     }
 }
 

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use ratatui::{Terminal, backend::TestBackend, buffer::Buffer};
 
 use super::{super::samples, *};
-use crate::frames::{Record, wire::Wire};
+use crate::frames::{Lost, Record, wire::Wire};
 
 const SMALL: (u16, u16) = (80, 24);
 const LARGE: (u16, u16) = (200, 60);
@@ -109,7 +109,12 @@ fn changed_bytes_are_marked_without_colour() {
 fn the_title_has_load_losses_and_what_was_chosen() {
     let wire = Wire { bitrate: 125_000, data_bitrate: None };
     let mut table = Table::new(Some(wire));
-    super::super::terminal::add(&mut table, &Database::default(), &mut samples::records(), 12);
+    super::super::terminal::add(
+        &mut table,
+        &Database::default(),
+        &mut samples::records(),
+        Lost { at_least: 12, at_most: 12 },
+    );
     let scene = Scene { bitrate: Some(125_000), ..scene(Database::default()) };
     let buffer = drawn(SMALL, &mut View::default(), &scene, &table);
     assert_eq!(lines(&buffer)[0], "body (vcan-body)  59 frames/s  load 6 % of 125 kbit/s  4 rows  12 lost");
@@ -137,7 +142,7 @@ fn no_size_of_a_terminal_and_no_frame_is_a_panic() {
     for database in [Database::default(), samples::database()] {
         let scene = scene(database);
         let mut table = Table::default();
-        super::super::terminal::add(&mut table, &scene.database, &mut records.clone(), 0);
+        super::super::terminal::add(&mut table, &scene.database, &mut records.clone(), Lost::default());
         for size in [(0, 0), (1, 1), (5, 2), (20, 5), (47, 10), (60, 13), (300, 9)] {
             let mut view = View::default();
             drawn(size, &mut view, &scene, &table);

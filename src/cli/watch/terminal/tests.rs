@@ -5,7 +5,6 @@
 use std::{env, process::Command};
 
 use super::{super::samples, *};
-use crate::frames::Record;
 
 #[path = "../../../../tests/e2e/support/terminal.rs"]
 mod terminal;
@@ -22,7 +21,7 @@ struct Endless {
 }
 
 impl Source for Endless {
-    fn read(&mut self, records: &mut Vec<Record>) -> Result<u64, String> {
+    fn read(&mut self, records: &mut Vec<Record>) -> Result<Lost, String> {
         thread::sleep(Duration::from_millis(20));
         self.reads += 1;
         let time = now();
@@ -31,7 +30,7 @@ impl Source for Endless {
         match self.end.as_deref() {
             Some("panic") if self.reads > 10 => panic!("a defect"),
             Some("error") if self.reads > 10 => Err("the bus is gone".into()),
-            _ => Ok(0),
+            _ => Ok(Lost::default()),
         }
     }
 }
