@@ -23,7 +23,7 @@
 //! | `link events` | wakes the reconcile loop on every link event | the kernel |
 //! | `Docker queries` ([`docker::run`]) | learns networks, follows renames, finds late containers and unreachable ports | `relearn_wanted`, Docker's rename events; at the latest after 5 min |
 //! | `health` ([`health::Health::watch`]) | checks the buses, the records and Docker, each at its own pace | `audit_done` while something is wrong, events that health depends on; at the latest after the policy's interval |
-//! | `expectations` ([`expect::watch`]) | tells when expected frames are missing | the kernel, when one is overdue or back; several times per cycle to read how many there were; events that change who is on a bus |
+//! | `expectations` ([`fn@expect::watch`]) | tells when expected frames are missing | the kernel, when one is overdue or back; several times per cycle to read how many there were; events that change who is on a bus |
 //! | `admin socket` ([`admin::Admin::serve`]) | serves requests, one task per connection | a client |
 //! | `metrics over TCP` | the same for `/metrics`, with `--metrics-listen` | a client |
 //! | `readiness` | sends `READY=1` to systemd, once | `is_validated` |

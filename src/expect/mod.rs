@@ -1,7 +1,7 @@
 //! Expectations: frames that should be on a bus, such as id 1A0 every 20 ms. Is the ECU that should speak speaking?
 //!
 //! An [`Expectation`] is asked for with `canhub expect add`, on the admin socket, or in the health policy. [`Expectations`]
-//! holds them all with what is known of each. The task [`watch`] lets the kernel listen ([`crate::kernel::BcmSocket`]): it
+//! holds them all with what is known of each. The task [`fn@watch`] lets the kernel listen ([`crate::kernel::BcmSocket`]): it
 //! reads no frame, only when one is overdue or back, and a few times per cycle how many there were. From this a [`Judge`]
 //! decides whether an expectation is met, and every change is told as a change of health.
 //!

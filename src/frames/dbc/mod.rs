@@ -1,7 +1,7 @@
 //! Names, values and units of signals, from DBC files.
 //!
 //! The crate `can-dbc` parses the files. This module checks what the parser accepts although it makes no sense
-//! ([`load`]), arranges it for decoding at the speed of a bus, and decodes ([`signal`], [`value`]) the way cantools does: a test
+//! (`load`), arranges it for decoding at the speed of a bus, and decodes (`signal`, `value`) the way cantools does: a test
 //! compares the two for thousands of frames.
 
 mod load;
