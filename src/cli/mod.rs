@@ -45,9 +45,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Show events: heals, problems, joins and leaves
     Events(events::EventsCommand),
-    /// Watch the frames of a bus: who sends what, how often, with names and values from DBC files
+    // A text here would hide the long help of these structures.
     Watch(watch::Watch),
-    /// Record the frames of a bus, with their senders
     Record(record::Record),
     Replay(replay::ReplayCommand),
     Door(door::DoorCommand),
