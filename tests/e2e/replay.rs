@@ -172,8 +172,28 @@ fn ctrl_c_ends_a_replay_that_has_no_end() {
     assert!(output.status.success() && said.contains("sent "), "{said}");
 }
 
-/// Beside `canplayer`, at the same time, so that whatever disturbs one disturbs the other. How late: the largest
-/// difference between when frames came and when they were recorded, less the smallest.
+/// How late frames came, in ms: the difference between when they came and when they were recorded, less the smallest.
+struct Late {
+    median: f64,
+    worst: f64,
+}
+
+impl Late {
+    fn of(interface: &str, heard: &[(f64, String, String)], records: &[Record]) -> Self {
+        let times = heard.iter().filter(|(_, on, _)| on == interface).map(|(time, ..)| time);
+        let offsets = times.zip(records).map(|(time, record)| (time - record.time.0 as f64 / 1e9) * 1e3);
+        let mut offsets: Vec<f64> = offsets.collect();
+        assert_eq!(offsets.len(), records.len(), "frames on {interface}");
+        offsets.sort_by(f64::total_cmp);
+        let late = |at: usize| offsets[at] - offsets[0];
+        Self { median: late(offsets.len() / 2), worst: late(offsets.len() - 1) }
+    }
+}
+
+/// `canplayer` looks at the clock every millisecond. If its latest frame is later than this, the machine stalled.
+const STALL: f64 = 5.0;
+
+/// Beside `canplayer`, at the same time, so that whatever disturbs one disturbs the other.
 #[test]
 fn the_latest_frame_is_not_later_than_canplayers() {
     let seconds = number_from("CANHUB_REPLAY_SECONDS").unwrap_or(10);
@@ -191,30 +211,29 @@ fn the_latest_frame_is_not_later_than_canplayers() {
     let records: Vec<Record> = (0..count).map(record).collect();
     let path = file(&folder, "ours.log", &records);
 
-    // One stall of the host that hits one of them only is no verdict.
     for attempts_left in (0..3).rev() {
         let dump = Dump::start(&format!("{HUB} vcan-player"));
         let mut player = Command::new("canplayer").args(["-I", &path, "vcan-player=door"]).spawn().unwrap();
         let said = replay(&[&path, HUB]).unwrap();
         assert!(player.wait().unwrap().success());
         let heard = dump.finish(2 * count as usize);
-        let late = |interface: &str| {
-            let times = heard.iter().filter(|(_, on, _)| on == interface).map(|(time, ..)| time);
-            let offsets = times.zip(&records).map(|(time, record)| time - record.time.0 as f64 / 1e9);
-            let (low, high, seen) = offsets.fold((f64::MAX, f64::MIN, 0), |(low, high, seen), late| {
-                (low.min(late), high.max(late), seen + 1)
-            });
-            assert_eq!(seen, count, "frames on {interface}");
-            (high - low) * 1e3
-        };
-        let (ours, theirs) = (late(HUB), late("vcan-player"));
+        let (ours, theirs) = (Late::of(HUB, &heard, &records), Late::of("vcan-player", &heard, &records));
         say(&format!(
-            "{count} frames in {seconds} s: the latest {ours:.3} ms late, with canplayer {theirs:.3} ms: ratio {:.2}; {said}",
-            ours / theirs
+            "{count} frames in {seconds} s: the latest {:.3} ms late, the median {:.3} ms; with canplayer {:.3} and {:.3} ms: \
+             ratio of the latest {:.2}; {said}",
+            ours.worst,
+            ours.median,
+            theirs.worst,
+            theirs.median,
+            ours.worst / theirs.worst
         ));
-        if ours <= theirs {
+        if ours.worst <= theirs.worst {
             return;
         }
-        assert!(attempts_left > 0, "later than canplayer three times");
+        // Whom a stall of the whole machine hits harder is chance; then the median tells who is on time.
+        if attempts_left == 0 {
+            assert!(theirs.worst > STALL, "later than canplayer three times");
+            assert!(ours.median <= theirs.median, "later than canplayer on a machine that stalls");
+        }
     }
 }
