@@ -217,6 +217,21 @@ mod tests {
     }
 
     #[test]
+    fn an_old_file_is_followed_by_the_next_number() {
+        for (time, files) in [(Duration::ZERO, 3), (Duration::from_secs(3600), 1)] {
+            let dir = tempfile::tempdir().unwrap();
+            let rotation = Rotation { size: None, time: Some(time) };
+            let path = dir.path().join("body.asc");
+            let mut output = Output::create(path, Format::Asc, rotation, false).unwrap();
+            output.write(&record()).unwrap();
+            output.write(&record()).unwrap();
+            output.finish().unwrap();
+            assert_eq!((output.files().len(), output.frames()), (files, 2));
+            assert!(dir.path().join("body-0001.asc").exists());
+        }
+    }
+
+    #[test]
     fn a_full_disk_is_one_sentence_with_what_was_kept() {
         // Writing to it fails like a full disk.
         let path = PathBuf::from("/dev/full");

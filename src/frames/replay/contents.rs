@@ -66,3 +66,28 @@ impl Contents {
         self.duration().checked_div(gaps).unwrap_or(Duration::from_secs(1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn frames_are_counted_as_they_will_be_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("body.log");
+        let text = "(1.000000) door 1A0#01\n(1.005000) (wire) 20000004#000C000000000000\n\
+            (1.010000) door 1A0##0\n(1.020000) door 1A0#02\n(1.03";
+        fs::write(&path, text).unwrap();
+        let read = |selection: &Selection| Contents::read(&path, selection, &|| false).unwrap();
+        let adapter = Selection { without_errors: true, ..Selection::default() };
+        let contents = read(&adapter);
+        assert_eq!((contents.frames, contents.fd, contents.errors_left_out), (3, 1, 1));
+        assert_eq!(contents.mean_gap(), Duration::from_millis(10));
+        assert!(contents.cut.is_some_and(|cut| cut.contains("body.log: line 5")));
+        let of_door = Selection { from: Some(Sender::Member("door".into())), ..adapter };
+        assert_eq!(read(&of_door).errors_left_out, 0, "not chosen anyway");
+        assert_eq!(read(&Selection::default()).frames, 4);
+    }
+}

@@ -88,6 +88,26 @@ mod tests {
     }
 
     #[test]
+    fn a_recording_that_starts_earlier_is_told_from_overtaking_at_any_speed() {
+        let mut pace = Pace::new(START, 1.0);
+        assert_eq!(
+            [5000, 0, 100].map(|time| due(&mut pace, time)),
+            [0, 0, 100_000],
+            "before the first frame"
+        );
+        let mut pace = Pace::new(START, 10.0);
+        assert_eq!([0, 5000, 3000].map(|time| due(&mut pace, time)), [0, 500_000, 500_000]);
+    }
+
+    #[test]
+    fn the_next_round_starts_after_the_latest_frame_not_after_the_last_one() {
+        let mut pace = Pace::new(START, 1.0);
+        assert_eq!([0, 300, 299].map(|time| due(&mut pace, time)), [0, 300_000, 299_000]);
+        pace.again(Duration::from_millis(20));
+        assert_eq!(due(&mut pace, 0), 320_000);
+    }
+
+    #[test]
     fn the_next_round_starts_after_the_gap() {
         let mut pace = Pace::new(START, 2.0);
         assert_eq!([0, 100].map(|time| due(&mut pace, time)), [0, 50_000]);

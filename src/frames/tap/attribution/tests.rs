@@ -60,6 +60,30 @@ fn an_adapter_that_is_gone_or_down_echoes_nothing() {
 }
 
 #[test]
+fn an_error_frame_of_a_member_does_not_reach_an_adapter() {
+    let mut bus = on_adapter();
+    let error = socketcan::CanErrorFrame::new_error(0x4, &[0; 8]).unwrap().into();
+    let error = |time| Heard { frame: error, ..heard(time, 0) };
+    assert_eq!(bus.source(Place::Member(0), &error(1)), Some(Source::Member(0)));
+    assert_eq!(bus.source(Place::Adapter, &error(2)), Some(Source::Wire), "the controller's own");
+}
+
+#[test]
+fn on_a_virtual_hub_each_frame_of_a_member_has_an_echo() {
+    let mut bus = Attribution::default();
+    let hub = new_link(HUB, "vcan-body", LinkKind::Vcan, 72, "");
+    bus.set_hub(Some((Place::VirtualHub, &Link { up: false, ..hub.clone() })));
+    bus.source(Place::Member(0), &heard(1, 1));
+    assert_eq!(bus.missing_echoes(), 0, "it is down");
+    bus.set_hub(Some((Place::VirtualHub, &Link { up: true, ..hub })));
+    bus.source(Place::Member(0), &heard(2, 1));
+    bus.source(Place::Member(1), &heard(3, 1));
+    bus.source(Place::VirtualHub, &by_host(4, 1));
+    bus.source(Place::VirtualHub, &heard(5, 1));
+    assert_eq!(bus.missing_echoes(), 1);
+}
+
+#[test]
 fn after_a_loss_a_frame_of_the_wire_may_be_an_echo() {
     let mut bus = on_adapter();
     // Told with a frame of any bus.
