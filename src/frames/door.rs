@@ -117,8 +117,9 @@ impl Door {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counts = &self.counts;
         let mut text = format!(
-            "{} clients, {} of them dropped; they sent {} frames",
+            "{} {}, {} of them dropped; they sent {} frames",
             count(&counts.clients),
+            if count(&counts.clients) == 1 { "client" } else { "clients" },
             count(&counts.dropped),
             count(&counts.sent)
         );
