@@ -33,6 +33,7 @@ mod bad_input;
 mod cycles;
 mod doctor;
 mod door;
+mod expect;
 mod formats;
 mod giving_way;
 mod hardware;

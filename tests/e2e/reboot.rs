@@ -49,6 +49,7 @@ fn reboot_before_containers_talk() {
     }
     docker(&["network", "connect", "e2e-reboot-drive", MEMBERS[2]]);
     assert_they_talk(&networks);
+    canhub::says(&format!("expect add {} 7A0 --every 1s", &networks[0].id[..12]));
 
     fs::write(note(), serde_json::to_vec(&Before { boot: boot(), networks }).unwrap()).unwrap();
     // So that even after a power cut Docker's files are on disk.
@@ -62,6 +63,14 @@ fn reboot_after_containers_talk_again_without_help() {
     prepare();
 
     assert_they_talk(&before.networks);
+    // What was expected still is, and is missed: nobody sends it.
+    let network = &before.networks[0].id[..12];
+    eventually("an expectation has survived the reboot", || {
+        let listed = canhub::says("expect ls --json");
+        if listed.contains("\"7A0\"") && listed.contains("\"down\"") { Ok(()) } else { Err(listed) }
+    });
+    canhub::says(&format!("expect rm {network} 7A0"));
+    assert!(!canhub::says("expect ls --json").contains("7A0"));
     let drive = before.networks[1].hub();
     eventually("the journal has both hubs", || {
         let story =

@@ -7,6 +7,7 @@
 mod frames;
 mod isotp;
 mod listen;
+mod pulse;
 mod report;
 mod send;
 mod socket;
@@ -41,6 +42,8 @@ enum Command {
         #[arg(long)]
         from: u8,
     },
+    /// Send frames in a cycle that changes by plan
+    Pulse(pulse::Pulse),
     /// Send ISO-TP messages of these sizes
     IsotpSend { interface: String, sends: u16, hears: u16, sizes: Vec<usize> },
     /// Receive so many ISO-TP messages
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Send(args) => send::run(&args),
         Command::Fill { interface, from } => send::fill(&interface, from),
         Command::Listen(args) => listen::run(&args),
+        Command::Pulse(args) => pulse::run(&args),
         Command::IsotpSend { interface, sends, hears, sizes } => {
             isotp::Peer::open(&interface, sends, hears).and_then(|peer| peer.send_all(&sizes))
         }

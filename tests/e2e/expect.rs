@@ -1,0 +1,330 @@
+//! Expectations with real frames: what stops, slows down, speeds up or changes its container is told once, in time.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::support::{
+    canhub::{self, Configured, says},
+    docker::{Network, docker},
+    member::{Member, Running},
+    scene::Scene,
+    shell::{attempt, eventually, say, sh},
+};
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|err| panic!("{err}: {text}"))
+}
+
+/// How a bus is named: the managed plugin does not learn the names of networks.
+fn name(bus: &Network) -> String {
+    if canhub::is_plugin() { bus.id[..12].to_owned() } else { bus.name.clone() }
+}
+
+/// Expects a frame until the end of the scene. Returns the name of its component.
+#[track_caller]
+fn expect(scene: &Scene, bus: &Network, id: &str, more: &str) -> String {
+    let bus = name(bus);
+    let said = says(&format!("expect add {bus} {id} {more} --json"));
+    let from = more.split_once("--from ").map(|(_, rest)| rest.split(' ').next().unwrap_or(rest).to_owned());
+    let component =
+        format!("expect:{bus}:{id}{}", from.iter().map(|from| format!("@{from}")).collect::<String>());
+    assert!(said.contains(&format!("\"{component}\"")), "{component} is not in {said}");
+    let from = from.map(|from| format!("--from {from}")).unwrap_or_default();
+    let remove = format!("{} expect rm {bus} {id} {from} >/dev/null 2>&1 || true", canhub::program());
+    scene.undo(move || drop(sh(&remove)));
+    component
+}
+
+/// An expectation as listed.
+fn listed(component: &str) -> Option<Value> {
+    let all = json(&says("expect ls --json"));
+    let all = all["expectations"].as_array().expect("they are a list").clone();
+    all.into_iter().find(|one| one["component"] == component)
+}
+
+#[track_caller]
+fn until(component: &str, state: &str) -> Value {
+    eventually(&format!("{component} is {state}"), || {
+        let one = listed(component).ok_or("it is not expected")?;
+        if one["state"] == state { Ok(one) } else { Err(one.to_string()) }
+    })
+}
+
+/// The changes of a component that were told since an event: when, in ms of the day, and the new status.
+fn changes(component: &str, since: u64) -> Vec<(i64, String)> {
+    let told = canhub::ask("/v1/events?last=256&follow=false");
+    let events = told.lines().filter_map(|line| line.strip_prefix("data: ")).map(json);
+    let of = |event: &Value| event["component"] == component && event["seq"].as_u64() > Some(since);
+    let change = |event: Value| {
+        let time = event["time"].as_str().unwrap_or_default();
+        (ms_of_day(&time[11..23]), event["to"].as_str().unwrap_or_default().to_owned())
+    };
+    events.filter(of).map(change).collect()
+}
+
+fn last_event() -> u64 {
+    let told = canhub::ask("/v1/events?last=1&follow=false");
+    let last = told.lines().filter_map(|line| line.strip_prefix("data: ")).map(json).last();
+    last.and_then(|event| event["seq"].as_u64()).unwrap_or(0)
+}
+
+/// `08:05:00.250` in ms.
+fn ms_of_day(time: &str) -> i64 {
+    let number = |at: std::ops::Range<usize>| time[at].parse::<i64>().expect("it is a time");
+    ((number(0..2) * 60 + number(3..5)) * 60 + number(6..8)) * 1000 + number(9..12)
+}
+
+/// Starts a sender whose cycle changes by plan.
+fn pulse(member: &Member, id: &str, ids: u16, plan: &[&str]) -> Running {
+    let ids = ids.to_string();
+    member.start(&[&[&*member.probe(), "pulse", &member.interface, "--id", id, "--ids", &ids], plan].concat())
+}
+
+/// Waits for its end. Returns the time of the last frame before each phase, in ms of the day.
+fn phases(pulse: Running) -> Vec<i64> {
+    let said = pulse.finish();
+    said.lines().map(|line| line.parse::<i64>().expect("it is a time") % 86_400_000).collect()
+}
+
+/// The guests share their host with others, which may take a processor away for a moment.
+const BUSY: i64 = 150;
+
+#[test]
+fn a_sender_that_stops_slows_down_or_speeds_up_is_told_once_and_in_time() {
+    let scene = Scene::new();
+    let bus = scene.network(&["hub=vcan-expect"]);
+    let ecu = scene.container(&bus).member("can0", 1);
+    let cycles = [("120", 20_i64), ("121", 50), ("122", 100)];
+    let since = last_event();
+    let expected = cycles.map(|(id, cycle)| expect(&scene, &bus, id, &format!("--every {cycle}ms")));
+    let senders: Vec<Running> = cycles
+        .iter()
+        .map(|(id, cycle)| {
+            let good = format!("{cycle}:2500");
+            let (slow, fast) = (format!("{}:2000", cycle * 2), format!("{}:2000", cycle / 2));
+            pulse(&ecu, id, 1, &[&good, "0:1500", &good, &slow, &good, &fast, &good])
+        })
+        .collect();
+    for component in &expected {
+        until(component, "up");
+    }
+    let last: Vec<Vec<i64>> = senders.into_iter().map(phases).collect();
+    let mut worst = Vec::new();
+    for (((_, cycle), component), last) in cycles.iter().zip(&expected).zip(last) {
+        // Whoever was missed before its sender had started is no news here.
+        let mut told = changes(component, since);
+        told.retain(|(at, _)| *at >= last[1]);
+        // The last frame of all is followed by silence.
+        told.retain(|(at, _)| *at <= last[7]);
+        let states: Vec<&str> = told.iter().map(|(_, to)| to.as_str()).collect();
+        assert_eq!(states, ["unhealthy", "healthy"].repeat(3), "every {cycle} ms: {told:?} {last:?}");
+        for (fault, (name, phase)) in
+            [("stops", 1), ("slows down", 3), ("speeds up", 5)].into_iter().enumerate()
+        {
+            let took = told[2 * fault].0 - last[phase];
+            let limit = cycle * 3 / 2 + 50;
+            worst.push(format!("{cycle} ms {name}: {took} ms (of {limit})"));
+            assert!(took <= limit + BUSY, "every {cycle} ms, {name}: {took} ms, {told:?} {last:?}");
+        }
+    }
+    say(&format!("told after the last good frame: {}", worst.join(", ")));
+    let text = says("status");
+    assert!(text.contains("! 121 on") && text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(says("doctor").contains("121 on"), "doctor has a row");
+    let metrics = canhub::ask("/metrics");
+    assert!(metrics.contains("canhub_expectation_up{") && metrics.contains("id=\"121\""), "{metrics}");
+}
+
+#[test]
+fn a_frame_that_comes_from_another_container_is_told_with_its_name() {
+    let scene = Scene::new();
+    let bus = scene.network(&["hub=vcan-expect"]);
+    let (door, lock) = (scene.container(&bus), scene.container(&bus));
+    let [one, other] = [door.member("can0", 1), lock.member("can0", 2)];
+    // The managed plugin knows containers by their endpoints only.
+    let (from, instead) = match canhub::is_plugin() {
+        true => (endpoint(&one), endpoint(&other)),
+        false => (door.name.clone(), lock.name.clone()),
+    };
+    let since = last_event();
+    let anyone = expect(&scene, &bus, "1A0", "--every 50ms");
+    let component = expect(&scene, &bus, "1A0", &format!("--every 50ms --from {from}"));
+    let first = pulse(&one, "1A0", 1, &["50:3000"]);
+    until(&component, "up");
+    let last = phases(first)[1];
+    let second = pulse(&other, "1A0", 1, &["50:8000"]);
+    let down = until(&component, "down");
+    eventually("the other sender is named", || {
+        let one = listed(&component).ok_or("it is gone")?;
+        let why = one["reason"].as_str().unwrap_or_default().to_owned();
+        if why.contains(&format!("{instead} sends it now")) { Ok(()) } else { Err(why) }
+    });
+    let told = changes(&component, since);
+    let took = told.iter().find(|(at, to)| *at >= last && to == "unhealthy").map(|(at, _)| at - last);
+    assert!(took.is_some_and(|took| took <= 125 + BUSY), "{took:?} {told:?} {down}");
+    assert_eq!(listed(&anyone).map(|one| one["state"].clone()), Some("up".into()), "it is still on the bus");
+    drop(second);
+
+    // Its container starts again: another pair, and the same name.
+    if !canhub::is_plugin() {
+        docker(&["restart", "--time", "0", &door.name]);
+        let again = crate::support::docker::Container::running(&door.name).member("can0", 1);
+        let third = pulse(&again, "1A0", 1, &["50:20000"]);
+        until(&component, "up");
+        drop(third);
+    }
+}
+
+/// The start of a member's endpoint's ID.
+fn endpoint(member: &Member) -> String {
+    let alias = member.run(&["cat", "/sys/class/net/can0/ifalias"]);
+    let id = alias.split(" ep=").nth(1).map(|rest| rest[..12].to_owned());
+    id.unwrap_or_else(|| panic!("no endpoint in {alias:?}"))
+}
+
+#[test]
+fn expectations_are_added_and_removed_while_running_and_survive_a_crash_and_their_bus() {
+    let scene = Scene::new();
+    scene.allow_collection();
+    let bus = scene.network(&["hub=vcan-expect"]);
+    let ecu = scene.container(&bus).member("can0", 1);
+    let component = expect(&scene, &bus, "18FEF100", "--every 1s --within 50%");
+    let gone = expect(&scene, &bus, "123", "--every 100ms");
+    let said = attempt(&canhub::program(), &["expect", "add", &name(&bus), "123", "--every", "20ms"]);
+    assert!(said.as_ref().is_err_and(|why| why.contains("already expected")), "{said:?}");
+    let said = attempt(&canhub::program(), &["expect", "add", "no-such-bus", "123", "--every", "20ms"]);
+    assert!(said.as_ref().is_err_and(|why| why.contains("there is no bus no-such-bus")), "{said:?}");
+    until(&gone, "down");
+    says(&format!("expect rm {} 123", name(&bus)));
+    eventually("health has forgotten it", || {
+        let health = canhub::ask("/v1/health");
+        if health.contains(&gone) { Err(health) } else { Ok(()) }
+    });
+    if canhub::is_plugin() {
+        return;
+    }
+    canhub::crash();
+    until(&component, "down");
+    let _sender = ecu.start(&["cangen", "can0", "-g", "1000", "-I", "18FEF100", "-e", "-L", "8"]);
+    let up = until(&component, "up");
+    assert_eq!((&up["every"], &up["within"]), (&"1s".into(), &"50%".into()));
+    // The hub is made again under its index: what listened to the old one hears nothing any more.
+    let since = last_event();
+    sh("ip link del vcan-expect");
+    eventually("the hub is back", || {
+        crate::support::host::link("vcan-expect").map(drop).ok_or_else(String::new)
+    });
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(until(&component, "up")["state"], "up");
+    assert_eq!(changes(&component, since), [], "a healed hub is no news");
+
+    docker(&["network", "disconnect", "--force", &bus.name, &ecu.name]);
+    docker(&["network", "rm", &bus.name]);
+    until(&component, "no-bus");
+    let again = ["network", "create", "--driver", canhub::driver(), "--ipam-driver", "null", &bus.name];
+    docker(&again);
+    until(&component, "down");
+}
+
+const POLICY: &str = "/run/e2e-expect.toml";
+
+#[test]
+fn health_is_degraded_or_unhealthy_by_a_missing_frame_as_the_policy_says() {
+    if !canhub::is_service("health_is_degraded_or_unhealthy_by_a_missing_frame_as_the_policy_says") {
+        return;
+    }
+    let scene = Scene::new();
+    let bus = scene.network(&["hub=vcan-expect"]);
+    let ecu = scene.container(&bus).member("can0", 1);
+    let wanted = format!("expect = [{{ bus = \"{}\", id = \"1A0\", every = \"50ms\" }}]\n", bus.name);
+    let component = format!("expect:{}:1A0", bus.name);
+    for (required, status) in [("", "degraded"), ("required = [\"expect:*\"]\n", "unhealthy")] {
+        fs::write(POLICY, format!("interval = 2\n{required}{wanted}")).expect("root may write /run");
+        let _policy = Configured::with(&[&format!("CANHUB_HEALTH_POLICY={POLICY}")]);
+        let overall = |wanted: &str| {
+            eventually(&format!("health is {wanted}"), || {
+                let health = canhub::ask("/v1/health");
+                if json(&health)["status"] == wanted { Ok(()) } else { Err(health) }
+            });
+        };
+        until(&component, "down");
+        overall(status);
+        let _sender = pulse(&ecu, "1A0", 1, &["50:60000"]);
+        until(&component, "up");
+        overall("healthy");
+    }
+    let _ = fs::remove_file(POLICY);
+}
+
+/// Ticks of the processor since boot: all, and those that were not idle.
+fn ticks() -> (f64, f64) {
+    let stat = fs::read_to_string("/proc/stat").expect("/proc is mounted");
+    let all: Vec<f64> = stat
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let idle = all[3] + all[4];
+    (all.iter().sum(), all.iter().sum::<f64>() - idle)
+}
+
+/// Ticks that canhub has used.
+fn ticks_of_canhub() -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", canhub::pid())).expect("canhub runs");
+    let words: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    words[11].parse::<f64>().unwrap_or(0.0) + words[12].parse::<f64>().unwrap_or(0.0)
+}
+
+#[test]
+fn two_hundred_expectations_on_a_busy_bus_cost_little() {
+    if !canhub::is_service("two_hundred_expectations_on_a_busy_bus_cost_little") {
+        return;
+    }
+    let scene = Scene::new();
+    let bus = scene.network(&["hub=vcan-expect"]);
+    let ecu = scene.container(&bus).member("can0", 1);
+    let _sender = pulse(&ecu, "200", 200, &["25:120000"]);
+    let hub = "/sys/class/net/vcan-expect/statistics/rx_packets";
+    let frames =
+        || fs::read_to_string(hub).ok().and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
+    // The share of the whole machine and of canhub, in percent, and frames per second.
+    let measure = || {
+        let (begun, (all, busy), own, sent) = (Instant::now(), ticks(), ticks_of_canhub(), frames());
+        std::thread::sleep(Duration::from_secs(8));
+        let ((all_now, busy_now), own_now) = (ticks(), ticks_of_canhub());
+        let rate = (frames() - sent) as f64 / begun.elapsed().as_secs_f64();
+        let share = |ticks: f64| ticks * 100.0 / (all_now - all);
+        (share(busy_now - busy), share(own_now - own), rate)
+    };
+    std::thread::sleep(Duration::from_secs(2));
+    let without = measure();
+    let body = |id: u32| format!("{{\"bus\":\"{}\",\"id\":\"{id:03X}\",\"every\":\"25ms\"}}", bus.name);
+    let url = format!("curl -s --unix-socket {} http://localhost/v1/expectations", canhub::admin_socket());
+    for id in 0x200..0x2C8 {
+        sh(&format!("{url} -d '{}' >/dev/null", body(id)));
+    }
+    let (remove, name) = (url.clone(), bus.name.clone());
+    scene.undo(move || {
+        for id in 0x200..0x2C8 {
+            sh(&format!("{remove} -X DELETE -d '{{\"bus\":\"{name}\",\"id\":\"{id:03X}\"}}' >/dev/null"));
+        }
+    });
+    eventually("all are up", || {
+        let all = json(&says("expect ls --json"));
+        let all = all["expectations"].as_array().expect("they are a list").clone();
+        let up = all.iter().filter(|one| one["state"] == "up").count();
+        if up >= 190 { Ok(()) } else { Err(format!("{up} of {} are up", all.len())) }
+    });
+    let with = measure();
+    say(&format!(
+        "200 expectations at {:.0} frames/s: canhub {:.2} % (without {:.2} %), the machine {:.1} % (without {:.1} %, {:.0} frames/s)",
+        with.2, with.1, without.1, with.0, without.0, without.2
+    ));
+    assert!(with.1 - without.1 < 3.0, "canhub used {:.2} %", with.1);
+}
