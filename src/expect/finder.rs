@@ -51,8 +51,17 @@ impl Finder {
     }
 
     /// Who was heard.
-    pub(super) fn found(&self) -> Option<&str> {
-        let heard = |socket: &BcmSocket| matches!(socket.news(), Ok(Some(BcmNews::Heard(_))));
-        self.members.iter().find(|(_, socket)| heard(socket)).map(|(name, _)| name.as_str())
+    pub(super) fn found(&mut self) -> Option<String> {
+        let mut found = None;
+        self.members.retain(|(name, socket)| match socket.news() {
+            Ok(Some(BcmNews::Heard(_))) => {
+                found = Some(name.clone());
+                true
+            }
+            Ok(_) => true,
+            // Its interface is gone.
+            Err(_) => false,
+        });
+        found
     }
 }

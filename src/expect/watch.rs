@@ -215,10 +215,10 @@ impl Watcher {
 
     fn find_senders(&mut self, now: Instant) {
         let watched = &mut self.watched;
-        self.finders.retain(|finder| {
+        self.finders.retain_mut(|finder| {
             let Some(who) = finder.found() else { return now < finder.until };
             if let Some(one) = watched.iter_mut().find(|one| one.component == finder.component) {
-                one.elsewhere = Some(who.to_owned());
+                one.elsewhere = Some(who);
             }
             false
         });
@@ -232,9 +232,9 @@ impl Watcher {
             if one.judge.verdict() == Verdict::Met {
                 one.elsewhere = None;
             }
-            let (state, changed) = one.state(now);
+            let changed = one.has_news(now);
             if changed || refresh {
-                self.manager.expectations().know(&one.component, state);
+                self.manager.expectations().know(&one.component, one.state(now));
             }
             news |= changed;
         }

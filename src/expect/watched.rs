@@ -25,8 +25,18 @@ pub(super) struct Watched {
     pub(super) elsewhere: Option<String>,
     /// When it was last asked who does.
     pub(super) searched: Option<Instant>,
-    told: Option<ExpectationState>,
-    told_reason: String,
+    told: Option<Told>,
+}
+
+/// What was told, without its words: these cost more to make than everything else, and are rarely new.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Told {
+    verdict: Verdict,
+    has_bus: bool,
+    left: bool,
+    deaf: bool,
+    refused: bool,
+    elsewhere: bool,
 }
 
 impl Watched {
@@ -43,7 +53,6 @@ impl Watched {
             elsewhere: None,
             searched: None,
             told: None,
-            told_reason: String::new(),
         }
     }
 
@@ -97,25 +106,35 @@ impl Watched {
 
     /// When something may have to be told.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let deaf =
-            self.deaf.map(|since| since + DEAF_GRACE).filter(|_| self.told != Some(ExpectationState::Down));
+        let told = self.told.is_some_and(|told| told.deaf);
+        let deaf = self.deaf.filter(|_| !told).map(|since| since + DEAF_GRACE);
         [self.judge.deadline(), deaf].into_iter().flatten().min()
     }
 
-    /// What is known now, and whether that is news.
-    pub(super) fn state(&mut self, now: Instant) -> (State, bool) {
+    /// Whether there is something to tell. True once for each change.
+    pub(super) fn has_news(&mut self, now: Instant) -> bool {
+        let news = Told {
+            verdict: self.judge.verdict(),
+            has_bus: !matches!(self.place, Some(Place::NoBus(_))),
+            left: self.place == Some(Place::Left),
+            deaf: self.is_deaf(now),
+            refused: self.refused.is_some(),
+            elsewhere: self.elsewhere.is_some(),
+        };
+        self.told.replace(news) != Some(news)
+    }
+
+    fn is_deaf(&self, now: Instant) -> bool {
+        self.deaf.is_some_and(|since| since + DEAF_GRACE <= now)
+    }
+
+    /// What is known now.
+    pub(super) fn state(&self, now: Instant) -> State {
         let last = self.judge.last();
         let last_seen =
             last.and_then(|last| SystemTime::now().checked_sub(now.saturating_duration_since(last)));
         let (state, reason) = self.verdict(last_seen, now);
-        let news =
-            self.told != Some(state) || (state == ExpectationState::Down && self.told_reason != reason);
-        if news {
-            self.told = Some(state);
-            self.told_reason.clone_from(&reason);
-        }
-        let cycle = self.judge.cycle();
-        (State { state, reason, network: self.network.clone(), last_seen, cycle }, news)
+        State { state, reason, network: self.network.clone(), last_seen, cycle: self.judge.cycle() }
     }
 
     fn verdict(&self, last_seen: Option<SystemTime>, now: Instant) -> (ExpectationState, String) {
@@ -129,7 +148,7 @@ impl Watched {
         if let Some(why) = &self.refused {
             return (ExpectationState::Down, format!("nobody can listen for {on}: {why}"));
         }
-        if self.deaf.is_some_and(|since| since + DEAF_GRACE <= now) {
+        if self.is_deaf(now) {
             let why = match &self.place {
                 Some(Place::Deaf(why)) => why,
                 _ => "the interface is missing",
