@@ -67,14 +67,14 @@ pub struct Judge {
     verdict: Verdict,
     /// When the silence is long enough.
     deadline: Option<Instant>,
+    /// Whether it was put off.
+    excused: bool,
     /// The last frame before the silence that lasts now.
     gap: Option<Instant>,
     /// The number of frames at its start.
     gap_frames: Option<u64>,
     /// The frame that ended a forgiven silence.
     forgiven: Option<Instant>,
-    /// Whether the deadline of this silence was put off.
-    excused: bool,
     window: VecDeque<Reading>,
     /// After a silence, what a sender makes up for is not its rate.
     settles: Option<Instant>,
@@ -97,10 +97,10 @@ impl Judge {
             fast: every.saturating_sub(off),
             verdict: Verdict::Unknown,
             deadline: None,
+            excused: false,
             gap: None,
             gap_frames: None,
             forgiven: None,
-            excused: false,
             window: VecDeque::new(),
             settles: None,
             good: None,
@@ -149,9 +149,9 @@ impl Judge {
 
     /// There is no interface to listen on: nothing is known of frames from now on.
     pub fn stop(&mut self) {
+        self.excused = false;
         (self.deadline, self.gap, self.gap_frames, self.forgiven) = (None, None, None, None);
         (self.good, self.measured, self.settles) = (None, None, None);
-        self.excused = false;
         self.window.clear();
     }
 
@@ -180,21 +180,24 @@ impl Judge {
     /// The kernel says that a frame has come, the first one or the first after a silence.
     pub fn heard(&mut self, now: Instant) {
         self.deadline = None;
-        self.excused = false;
         self.last = Some(now);
         if self.verdict == Verdict::Unknown {
             self.verdict = Verdict::Met;
         }
-        let Some(last) = self.gap.take() else { return };
+        self.excused = false;
+        let gap = self.gap.take();
+        if gap.is_none() && self.verdict == Verdict::Met {
+            return;
+        }
         self.gap_frames = None;
         self.window.clear();
         (self.good, self.measured) = (None, None);
         self.settles = Some(now + (self.every * 2).max(JITTER));
-        if self.verdict != Verdict::Met {
+        let Some(last) = gap.filter(|_| self.verdict == Verdict::Met) else {
             // Not silent any more, and not yet well.
             self.verdict = Verdict::Missed(Miss::Slow);
             return;
-        }
+        };
         let gap = now.saturating_duration_since(last);
         let second = gap + self.late;
         let has_time = second + TELLING / 2 <= self.every * 3 / 2 + PROMISE;
@@ -287,9 +290,8 @@ impl Judge {
     pub fn excuse(&mut self, stall: Duration, now: Instant) {
         if let Some(deadline) = self.deadline.filter(|deadline| *deadline <= now)
             && self.verdict != Verdict::Unknown
-            && !self.excused
+            && !std::mem::replace(&mut self.excused, true)
         {
-            self.excused = true;
             self.deadline = Some(deadline.max(now) + stall.min(STALL_MAX));
         }
     }

@@ -16,7 +16,7 @@ use tokio::time::sleep_until;
 use tracing::{debug, warn};
 
 use super::{
-    Judge, Verdict,
+    Judge, Miss, Verdict,
     finder::Finder,
     listener::{Listener, class, ids},
     watched::Watched,
@@ -41,6 +41,8 @@ const SOON: Duration = Duration::from_secs(10);
 const STALL: Duration = Duration::from_millis(10);
 /// Who sends a frame instead of a container is asked this often.
 const SEARCHES: Duration = Duration::from_secs(5);
+/// For so many frames at a time: each search opens a socket per member.
+const FINDERS: usize = 4;
 
 /// The search for the interfaces, on another thread.
 type Search = Pin<Box<dyn Future<Output = Option<Result<Ears, Error>>> + Send>>;
@@ -203,7 +205,8 @@ impl Watcher {
     /// Asks who else sends what is expected from one container.
     fn search_sender(&mut self, by: usize, now: Instant) {
         let Some(one) = self.watched.get_mut(by).filter(|one| one.expectation.from.is_some()) else { return };
-        if one.searched.is_some_and(|last| now < last + SEARCHES) {
+        let busy = self.finders.len() >= FINDERS;
+        if busy || one.searched.is_some_and(|last| now < last + SEARCHES) {
             return;
         }
         one.searched = Some(now);
@@ -211,6 +214,16 @@ impl Watcher {
         let members = self.members.iter().filter(|(_, (of, _))| Some(of) == network.as_ref());
         let members = members.map(|(index, (_, name))| (*index, name.as_str()));
         self.finders.push(Finder::start(&one.expectation, members, now));
+    }
+
+    /// Asks the same for what has been silent for longer.
+    fn search_senders(&mut self, now: Instant) {
+        let silent =
+            |one: &Watched| one.judge.verdict() == Verdict::Missed(Miss::Silent) && one.elsewhere.is_none();
+        let silent: Vec<usize> = (0..self.watched.len()).filter(|by| silent(&self.watched[*by])).collect();
+        for by in silent {
+            self.search_sender(by, now);
+        }
     }
 
     fn find_senders(&mut self, now: Instant) {
@@ -240,6 +253,7 @@ impl Watcher {
         }
         if refresh {
             self.refresh = now + REFRESH;
+            self.search_senders(now);
         }
         if news || refresh {
             self.health.take_in_expectations(self.manager.events(), &self.manager.expectations().report());

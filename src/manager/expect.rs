@@ -156,7 +156,7 @@ impl Manager {
     /// The name by which a bus is remembered: that of its network, which outlives the network's ID and hub.
     fn bus_name(&self, bus: &str) -> Result<String, String> {
         let model = self.model.lock();
-        let network = find(&model, bus)?;
+        let network = find(&model, bus).map_err(|unknown| unknown.advice(&model, bus))?;
         Ok(network.name.clone().unwrap_or_else(|| bus.to_owned()))
     }
 
@@ -187,7 +187,10 @@ impl Manager {
             for one in &all {
                 match find(&model, &one.bus) {
                     Ok(network) => wanted.push(want(&model, network, one)),
-                    Err(why) => drop(ears.places.insert(one.component(), (None, Place::NoBus(why)))),
+                    Err(unknown) => {
+                        let why = unknown.reason(&one.bus);
+                        ears.places.insert(one.component(), (None, Place::NoBus(why)));
+                    }
                 }
             }
             let member = |endpoint: &crate::endpoint::Endpoint| {
@@ -244,34 +247,55 @@ fn want(model: &Model, network: &Network, one: &Expectation) -> Wanted {
     }
 }
 
+/// Why a name means no network.
+enum Unknown {
+    /// There is none.
+    Missing,
+    /// There are several; two of their IDs.
+    Several(String, String),
+}
+
+impl Unknown {
+    /// Why nothing can be heard.
+    fn reason(&self, bus: &str) -> String {
+        match self {
+            Self::Missing => format!("there is no network {bus}, or not any more"),
+            Self::Several(..) => format!("several networks are named {bus}"),
+        }
+    }
+
+    /// The same, and what to do.
+    fn advice(&self, model: &Model, bus: &str) -> String {
+        let known =
+            || model.networks().map(|network| model.network_name(&network.id)).take(5).collect::<Vec<_>>();
+        match self {
+            Self::Several(one, other) => {
+                format!("several networks are named {bus}: use the ID of one, {one} or {other}")
+            }
+            Self::Missing if known().is_empty() => {
+                format!(
+                    "there is no bus {bus}, and no other: `docker network create -d canhub ...` makes one"
+                )
+            }
+            Self::Missing => {
+                format!("there is no bus {bus}; `canhub status` lists them, such as {}", known().join(", "))
+            }
+        }
+    }
+}
+
 /// The network of this name, with this ID or the start of it, or with this hub.
-fn find<'a>(model: &'a Model, bus: &str) -> Result<&'a Network, String> {
+fn find<'a>(model: &'a Model, bus: &str) -> Result<&'a Network, Unknown> {
     let named: Vec<&Network> =
         model.networks().filter(|network| network.name.as_deref() == Some(bus)).collect();
     match named[..] {
         [network] => return Ok(network),
         [first, second, ..] => {
-            return Err(format!(
-                "several networks are named {bus}: use the ID of one, {} or {}",
-                first.id.short(),
-                second.id.short()
-            ));
+            return Err(Unknown::Several(first.id.short().to_owned(), second.id.short().to_owned()));
         }
         [] => {}
     }
     let by_id = |network: &&Network| bus.len() >= 12 && network.id.as_ref().starts_with(bus);
     let by_hub = |network: &&Network| network.hub().to_string() == bus;
-    let found = model.networks().find(by_id).or_else(|| model.networks().find(by_hub));
-    found.ok_or_else(|| {
-        let known: Vec<&str> =
-            model.networks().map(|network| model.network_name(&network.id)).take(5).collect();
-        match known.is_empty() {
-            true => {
-                format!("there is no bus {bus}, and no other: `docker network create -d canhub …` makes one")
-            }
-            false => {
-                format!("there is no bus {bus}; `canhub status` lists them, such as {}", known.join(", "))
-            }
-        }
-    })
+    model.networks().find(by_id).or_else(|| model.networks().find(by_hub)).ok_or(Unknown::Missing)
 }
