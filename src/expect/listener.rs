@@ -17,6 +17,10 @@ const PER_CYCLE: u32 = 8;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// Reading must not take more than one part in this many of a processor.
 const SHARE: u32 = 100;
+/// But for that alone it waits no longer than this.
+const PAUSE_FOR_COST: Duration = Duration::from_millis(100);
+/// The measured cost of a reading grows by no more than twice and this at a time.
+const COST_STEP: Duration = Duration::from_micros(50);
 
 /// Expectations share a socket if their cycles differ by less than a factor of two, so that slow ones are not read as
 /// often as fast ones.
@@ -40,6 +44,8 @@ pub(super) struct Listener {
     /// When the frames are to be counted next.
     pub(super) due: Instant,
     pause: Duration,
+    /// What a reading costs, averaged.
+    cost: Duration,
     counts: Vec<(BcmId, u64)>,
     /// Frames by expectation; kept to save allocations.
     sums: BTreeMap<usize, u64>,
@@ -49,7 +55,8 @@ impl Listener {
     pub(super) fn open(index: u32, now: Instant) -> io::Result<Self> {
         let socket = BcmSocket::open(index)?;
         let (wanted, sums) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { socket, wanted, due: now, pause: PAUSE.0, counts: Vec::new(), sums })
+        let cost = Duration::ZERO;
+        Ok(Self { socket, wanted, due: now, pause: PAUSE.0, cost, counts: Vec::new(), sums })
     }
 
     /// Listens for an id on behalf of an expectation. `anew`: also if it does already, so that the next frame is news.
@@ -118,8 +125,10 @@ impl Listener {
         for (by, frames) in &self.sums {
             each(*by, begun, ended, *frames);
         }
-        let cost = begun.elapsed();
-        self.due = ended + self.pause.max(cost * SHARE);
+        // A machine that stood still meanwhile says nothing about the cost.
+        let cost = begun.elapsed().min(self.cost * 2 + COST_STEP);
+        self.cost = (self.cost * 7 + cost) / 8;
+        self.due = ended + self.pause.max((self.cost * SHARE).min(PAUSE_FOR_COST));
         Ok(())
     }
 

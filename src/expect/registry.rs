@@ -147,6 +147,12 @@ impl Expectations {
         }
     }
 
+    /// Some of them, as shown.
+    pub fn report_of(&self, of: impl Fn(&str) -> bool) -> Vec<ExpectationStatus> {
+        let entries = self.entries.lock();
+        entries.iter().filter(|entry| of(&entry.expectation.component())).map(Entry::report).collect()
+    }
+
     /// All of them, as shown.
     pub fn report(&self) -> Vec<ExpectationStatus> {
         self.entries.lock().iter().map(Entry::report).collect()

@@ -4,7 +4,7 @@
 //! another thread, because that may block, and again after every event that changes who is on a bus.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::poll_fn,
     pin::Pin,
     sync::Arc,
@@ -240,7 +240,7 @@ impl Watcher {
     /// Tells what has changed, and renews what is shown from time to time.
     fn tell(&mut self, now: Instant) {
         let refresh = now >= self.refresh;
-        let mut news = false;
+        let mut news: BTreeSet<String> = BTreeSet::new();
         for one in &mut self.watched {
             if one.judge.verdict() == Verdict::Met {
                 one.elsewhere = None;
@@ -249,14 +249,19 @@ impl Watcher {
             if changed || refresh {
                 self.manager.expectations().know(&one.component, one.state(now));
             }
-            news |= changed;
+            if changed {
+                news.insert(one.component.clone());
+            }
         }
         if refresh {
             self.refresh = now + REFRESH;
             self.search_senders(now);
         }
-        if news || refresh {
-            self.health.take_in_expectations(self.manager.events(), &self.manager.expectations().report());
+        let (events, known) = (self.manager.events(), self.manager.expectations());
+        if refresh {
+            self.health.take_in_expectations(events, &known.report());
+        } else if !news.is_empty() {
+            self.health.take_in_changed(events, &known.report_of(|component| news.contains(component)));
         }
     }
 
@@ -287,9 +292,9 @@ impl Watcher {
             self.watched.push(one);
         }
         self.listen(now);
+        let soon = now < self.eager_until;
         let unheard = |one: &Watched| one.key.is_none();
-        if self.search_at.is_none() && self.watched.iter().any(unheard) {
-            let soon = now < self.eager_until;
+        if self.search_at.is_none() && (self.watched.iter().any(unheard) || soon && ears.unnamed) {
             self.search_at = Some(now + if soon { RETRY_SOON } else { RETRY });
         }
         // Health shall not keep what does not exist any more.

@@ -1,5 +1,7 @@
 //! Expectations as components of health. Their judge has decided, so they count at once.
 
+use std::collections::BTreeSet;
+
 use super::{
     Health,
     board::{CheckResult, Key},
@@ -11,11 +13,17 @@ use crate::{
 };
 
 impl Health {
-    /// Records what is known of all expectations, and reports the changes.
+    /// Records what is known of all expectations, and reports the changes. Others do not exist any more.
     pub fn take_in_expectations(&self, events: &Events, all: &[ExpectationStatus]) {
+        let names: BTreeSet<&str> = all.iter().map(|one| one.component.as_str()).collect();
+        self.record(events, |board, _, _| board.retain_expectations(|name| names.contains(name)));
+        self.take_in_changed(events, all);
+    }
+
+    /// Records what is known of some expectations, and reports the changes.
+    pub(crate) fn take_in_changed(&self, events: &Events, some: &[ExpectationStatus]) {
         self.record(events, |board, now, changes| {
-            board.retain_expectations(|name| all.iter().any(|one| one.component == name));
-            for one in all {
+            for one in some {
                 let key = Key::Expectation(one.component.clone());
                 changes.extend(board.record(key, &one.component, outcome(one), None, now));
             }

@@ -49,6 +49,8 @@ pub(crate) struct Ears {
     pub(crate) places: BTreeMap<String, (Option<NetworkId>, Place)>,
     /// The network and the name of each member, by its interface on the host.
     pub(crate) members: BTreeMap<u32, (NetworkId, String)>,
+    /// Whether the name of a container is not known yet.
+    pub(crate) unnamed: bool,
 }
 
 /// What the model knows of where to listen.
@@ -193,6 +195,7 @@ impl Manager {
                     }
                 }
             }
+            ears.unnamed = model.endpoints().any(|endpoint| model.container_name(&endpoint.id).is_none());
             let member = |endpoint: &crate::endpoint::Endpoint| {
                 let name = model.container_name(&endpoint.id).unwrap_or(endpoint.id.short()).to_owned();
                 (endpoint.id.clone(), endpoint.network.clone(), name)
