@@ -68,7 +68,7 @@ fn changes(component: &str, since: u64) -> Vec<(i64, String)> {
 
 fn last_event() -> u64 {
     let told = canhub::ask("/v1/events?last=1&follow=false");
-    let last = told.lines().filter_map(|line| line.strip_prefix("data: ")).map(json).last();
+    let last = told.lines().filter_map(|line| line.strip_prefix("data: ")).map(json).next_back();
     last.and_then(|event| event["seq"].as_u64()).unwrap_or(0)
 }
 
