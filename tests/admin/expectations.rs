@@ -108,7 +108,7 @@ fn bad_requests_are_refused_with_one_sentence() {
             add(&rig, &good),
             "1A0 on vcan-body is already expected: to change it, first `canhub expect rm vcan-body 1A0`",
         ),
-        (with("from", ""), "from \"\" has not 1 to 255 bytes"),
+        (with("from", ""), "from \"\" must have 1 to 255 bytes"),
         (send(&rig, "POST", "no json"), "expected"),
         (send(&rig, "POST", ""), "EOF"),
         (
