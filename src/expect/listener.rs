@@ -43,6 +43,8 @@ pub(super) struct Listener {
     pub(super) wanted: BTreeMap<BcmId, usize>,
     /// When the frames are to be counted next.
     pub(super) due: Instant,
+    /// When they were last counted.
+    counted: Option<Instant>,
     pause: Duration,
     /// What a reading costs, averaged.
     cost: Duration,
@@ -56,7 +58,7 @@ impl Listener {
         let socket = BcmSocket::open(index)?;
         let (wanted, sums) = (BTreeMap::new(), BTreeMap::new());
         let cost = Duration::ZERO;
-        Ok(Self { socket, wanted, due: now, pause: PAUSE.0, cost, counts: Vec::new(), sums })
+        Ok(Self { socket, wanted, due: now, counted: None, pause: PAUSE.0, cost, counts: Vec::new(), sums })
     }
 
     /// Listens for an id on behalf of an expectation. `anew`: also if it does already, so that the next frame is news.
@@ -115,6 +117,7 @@ impl Listener {
         self.due = begun + self.pause;
         self.socket.counts(&mut self.counts)?;
         let ended = Instant::now();
+        self.counted = Some(ended);
         self.sums.clear();
         self.sums.extend(self.wanted.values().map(|by| (*by, 0)));
         for (id, frames) in &self.counts {
@@ -130,6 +133,11 @@ impl Listener {
         self.cost = (self.cost * 7 + cost) / 8;
         self.due = ended + self.pause.max((self.cost * SHARE).min(PAUSE_FOR_COST));
         Ok(())
+    }
+
+    /// Whether the frames were counted too long ago to judge by.
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        self.counted.is_none_or(|counted| now >= counted + PAUSE.0)
     }
 
     /// Sets how often to count, by the shortest cycle.

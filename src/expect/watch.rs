@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 use tracing::{debug, warn};
 
 use super::{
@@ -39,6 +39,8 @@ const RETRY_SOON: Duration = Duration::from_millis(200);
 const SOON: Duration = Duration::from_secs(10);
 /// A timer that is later than this means that the machine stood still.
 const STALL: Duration = Duration::from_millis(10);
+/// How long news may wait; a small part of what is left for telling.
+const CROWD: Duration = Duration::from_millis(3);
 /// Who sends a frame instead of a container is asked this often.
 const SEARCHES: Duration = Duration::from_secs(5);
 /// For so many frames at a time: each search opens a socket per member.
@@ -73,7 +75,8 @@ pub async fn watch(manager: Handle, health: Arc<Health>) {
         let mut stall = Duration::ZERO;
         tokio::select! {
             biased;
-            () = poll_fn(|context| watcher.poll(context)) => {}
+            // News come in crowds if a machine stood still; they are read together.
+            () = poll_fn(|context| watcher.poll(context)) => sleep(CROWD).await,
             found = async { match &mut search { Some(search) => search.await, None => std::future::pending().await } } => {
                 search = None;
                 watcher.bind(found);
@@ -154,14 +157,12 @@ impl Watcher {
             if !(ready || decides || due || all) {
                 continue;
             }
-            let mut late = false;
             let watched = &mut self.watched;
             let read = listener.news(|by, heard| {
                 let Some(one) = watched.get_mut(by) else { return };
                 match heard {
                     true => one.judge.heard(now),
                     false => {
-                        late = true;
                         one.judge.overdue(now);
                         overdue.push(by);
                     }
@@ -172,7 +173,7 @@ impl Watcher {
                 lost.push(*key);
                 continue;
             }
-            if due || late || decides {
+            if due || decides && listener.is_stale(now) {
                 let watched = &mut self.watched;
                 let _ = listener.count(|by, begun, ended, frames| {
                     if let Some(one) = watched.get_mut(by) {
