@@ -14,6 +14,8 @@ use crate::frames::{
 pub(super) struct View {
     /// The selected row. It stays selected when rows come or change their order.
     pub(super) selected: Option<Key>,
+    /// Whether the person selected it. Until then it is the first row, whichever that is.
+    pub(super) is_chosen: bool,
     /// Where it was when last drawn, and the first row on the screen.
     pub(super) position: usize,
     pub(super) first: usize,
@@ -110,6 +112,9 @@ impl View {
     /// Finds the selected row again, and scrolls so that it is on the screen.
     pub(super) fn follow(&mut self, entries: &[Entry], height: usize) {
         self.height = height;
+        if !self.is_chosen && !self.is_open {
+            (self.selected, self.position) = (None, 0);
+        }
         let found = entries.iter().position(|(key, ..)| Some(*key) == self.selected.as_ref());
         self.position = found.unwrap_or(self.position).min(entries.len().saturating_sub(1));
         // A row that the filter hides stays selected if it is open.
@@ -147,10 +152,13 @@ impl View {
             KeyCode::Char('r') => self.is_reversed = !self.is_reversed,
             KeyCode::Enter | KeyCode::Right if self.selected.is_some() => {
                 (self.is_open, self.signal, self.first_signal) = (true, 0, 0);
+                self.is_chosen = true;
             }
             code if self.is_open => self.signal = moved(self.signal, code, signals, self.height),
             code => {
-                self.position = moved(self.position, code, entries.len(), self.height);
+                let position = moved(self.position, code, entries.len(), self.height);
+                self.is_chosen |= position != self.position;
+                self.position = position;
                 self.selected = entries.get(self.position).map(|(key, ..)| (*key).clone());
             }
         }
@@ -286,6 +294,17 @@ mod tests {
         press(&mut view, &table, "");
         assert_eq!((view.selected.clone(), view.position), (selected, 22));
         assert!(view.first > 12 - 1 && view.first <= 22);
+    }
+
+    #[test]
+    fn the_first_row_is_selected_until_the_person_selects_another() {
+        let mut table = Table::default();
+        let mut view = View::default();
+        for id in (0..20).rev() {
+            table.add(&samples::record(0, "lock", samples::standard(id, &[])), 0);
+            press(&mut view, &table, "");
+            assert_eq!(view.selected.as_ref().map(|key| key.id), Some(id.into()));
+        }
     }
 
     #[test]
