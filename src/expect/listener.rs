@@ -18,7 +18,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_s
 /// Reading must not take more than one part in this many of a processor.
 const SHARE: u32 = 100;
 /// But for that alone it waits no longer than this.
-const PAUSE_FOR_COST: Duration = Duration::from_millis(100);
+const PAUSE_FOR_COST: Duration = Duration::from_millis(500);
 /// The measured cost of a reading grows by no more than twice and this at a time.
 const COST_STEP: Duration = Duration::from_micros(50);
 

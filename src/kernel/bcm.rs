@@ -177,9 +177,11 @@ impl BcmSocket {
             if length == self.text.len() {
                 self.text.resize(length * 2, 0);
             }
-            match file.read_at(&mut self.text[length..], length as u64)? {
-                0 => break,
-                read => length += read,
+            // The kernel writes the whole text for every read, so a read that does not fill the buffer was the last one.
+            let read = file.read_at(&mut self.text[length..], length as u64)?;
+            length += read;
+            if length < self.text.len() {
+                break;
             }
         }
         let text = std::str::from_utf8(&self.text[..length]).map_err(io::Error::other)?;
