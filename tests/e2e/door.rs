@@ -221,6 +221,8 @@ fn clients_that_do_not_read_are_told_and_dropped_and_disturb_nobody() {
     };
     let threads: Vec<_> = readers.into_iter().map(|stream| thread::spawn(move || read(stream))).collect();
     member.send(&[Kind::Classic], FRAMES);
+    // Until the door has dropped it for sure, and while its connection still stands, for five seconds.
+    thread::sleep(Duration::from_secs(2));
     read_until(&mut deaf[0], "< error you are dropped: it read too slowly >");
     let counts: Vec<u32> = threads.into_iter().map(|reader| reader.join().unwrap()).collect();
     assert_eq!(counts, [FRAMES; CLIENTS / 2], "{}", Door::said());
