@@ -186,7 +186,7 @@ pub fn a_rule_that_could_pass_nothing_is_refused(host: &dyn Host) {
     kernel.delete_link(None, b).unwrap();
 }
 
-/// An MTU that is none of CAN's is refused, and so is a pace of nothing; what was set stays.
+/// An MTU that is none of CAN's is refused, and so is a pace without a burst; what was set stays.
 pub fn a_change_that_is_refused_changes_nothing(host: &dyn Host) {
     let kernel = host.kernel();
     let sandbox = host.add_sandbox("ck-mtu");
@@ -199,11 +199,9 @@ pub fn a_change_that_is_refused_changes_nothing(host: &dyn Host) {
     let end = inside(kernel, &sandbox)[0].index;
     let good = Pace { rate: 125_000, classic: 17, fd: 31, burst: 72 };
     kernel.pace(&sandbox, end, Some(good)).unwrap();
-    for refused in [Pace { rate: 0, ..good }, Pace { burst: 0, ..good }] {
-        assert!(kernel.pace(&sandbox, end, Some(refused)).is_err(), "{refused:?}");
-        let pace = inside(kernel, &sandbox)[0].qdisc.clone().and_then(|qdisc| qdisc.pace);
-        assert_eq!(pace, Some(good), "{refused:?}");
-    }
+    assert!(kernel.pace(&sandbox, end, Some(Pace { burst: 0, ..good })).is_err());
+    let pace = inside(kernel, &sandbox)[0].qdisc.clone().and_then(|qdisc| qdisc.pace);
+    assert_eq!(pace, Some(good));
     host.end_sandbox(&sandbox);
 }
 

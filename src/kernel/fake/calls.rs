@@ -165,7 +165,8 @@ impl Kernel for FakeKernel {
             let link = world.links.get_mut(&(Some(sandbox.to_owned()), index)).ok_or(Errno::ENODEV)?;
             let ours = link.qdisc.as_ref().is_some_and(|qdisc| qdisc.pace.is_some());
             match pace {
-                Some(pace) if pace.rate == 0 || pace.burst == 0 => return Err(Errno::EINVAL.into()),
+                // `tbf_change`; a rate of 0 is accepted.
+                Some(pace) if pace.burst == 0 => return Err(Errno::EINVAL.into()),
                 Some(pace) => {
                     // Changed in place, so its counters are kept.
                     let old = link.qdisc.take().filter(|_| ours);
