@@ -114,6 +114,11 @@ impl Wire {
     /// Plugs in an adapter with this interface name; like any adapter, it is down and has no bitrate.
     #[track_caller]
     pub fn plug(&self, interface: &str) -> Adapter {
+        // The kernel may not be done yet with one of this name that was just unplugged.
+        eventually(&format!("no other {interface}"), || match link(interface) {
+            None => Ok(()),
+            Some(_) => Err("it is still there".into()),
+        });
         let pair = openpty(None, None).expect("there are pseudo terminals");
         for end in [&pair.master, &pair.slave] {
             // Otherwise processes started by the tests meanwhile would keep the adapter plugged in.
@@ -130,7 +135,9 @@ impl Wire {
             fs::read_link(format!("/proc/self/fd/{}", pair.slave.as_raw_fd())).expect("/proc is mounted");
         // It exits at once, and the line remains an adapter as long as we hold it open.
         run("slcan_attach", &["-n", interface, &path.to_string_lossy()]);
-        assert!(link(interface).is_some(), "slcan_attach did not create {interface}");
+        eventually(&format!("slcan_attach creates {interface}"), || {
+            link(interface).map(|_| ()).ok_or_else(|| run("ip", &["-brief", "link"]))
+        });
         Adapter { wire: self.clone(), interface: interface.into(), line: Some(pair.slave) }
     }
 
