@@ -12,20 +12,18 @@ use std::{
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{
-        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
-    },
+    sys::socket::{MsgFlags, SockFlag, recv},
 };
 
-use super::{Filter, FrameSocket, Heard, Kernel as _, Link, Linux, Result, link, socket::replies};
+use super::{
+    Filter, FrameSocket, Heard, Kernel as _, Link, Linux, Result, link,
+    monitor::{EVENT_BYTES, RTM_DELLINK, subscribe},
+    socket::replies,
+};
 
 /// The requested size of the receive buffer in bytes. The kernel doubles it, and a frame takes some 770 bytes of it, so
 /// it holds 174,000: seconds of anything that a CPU can forward. Memory is only used by what is queued.
 const RECEIVE_BUFFER: usize = 64 << 20;
-const RTMGRP_LINK: u32 = 1;
-const RTM_DELLINK: u16 = 17;
-/// The maximum size of a datagram of link events (`NLMSG_GOODSIZE`).
-const EVENT_BYTES: usize = 64 * 1024;
 
 /// What became of the host's interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,10 +55,7 @@ impl Listener {
     /// If a socket cannot be had. Without `CAP_NET_ADMIN` the receive buffer is limited by `net.core.rmem_max`, which is
     /// not an error.
     pub fn open(filters: Option<&[Filter]>) -> Result<Self> {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let events = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkRoute)?;
-        bind(events.as_raw_fd(), &NetlinkAddr::new(0, RTMGRP_LINK))?;
-
+        let events = subscribe(SockFlag::SOCK_NONBLOCK)?;
         let frames = FrameSocket::open(None, RECEIVE_BUFFER)?;
         if let Some(filters) = filters {
             frames.filter(filters)?;

@@ -1,7 +1,11 @@
 //! Link events of the host's namespace. They wake the reconcile loop; of their content only the last counters of a link that
 //! was removed are used, which nobody can read any more.
 
-use std::{os::fd::AsRawFd, thread, time::Duration};
+use std::{
+    os::fd::{AsRawFd, OwnedFd},
+    thread,
+    time::Duration,
+};
 
 use nix::{
     errno::Errno,
@@ -14,9 +18,9 @@ use super::{Result, counters, socket::replies};
 
 const RTMGRP_LINK: u32 = 1;
 /// The maximum size of a datagram of link events (`NLMSG_GOODSIZE`).
-const RECEIVE_BYTES: usize = 64 * 1024;
+pub(super) const EVENT_BYTES: usize = 64 * 1024;
 const RTM_NEWLINK: u16 = 16;
-const RTM_DELLINK: u16 = 17;
+pub(super) const RTM_DELLINK: u16 = 17;
 const IFINFOMSG_LEN: usize = 16;
 /// `ARPHRD_CAN`, the hardware type in `struct ifinfomsg`.
 const ARPHRD_CAN: u16 = 280;
@@ -40,6 +44,14 @@ pub enum LinkEvent {
 /// The maximum time for which events are left unread.
 const UNREAD_MAX: Duration = Duration::from_millis(100);
 
+/// A socket that receives the link events of this thread's namespace.
+pub(super) fn subscribe(flags: SockFlag) -> Result<OwnedFd> {
+    let flags = flags | SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkRoute)?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, RTMGRP_LINK))?;
+    Ok(socket)
+}
+
 /// Calls `wake` whenever the host's CAN links may have changed. Blocks: for a thread of its own.
 ///
 /// Only the type in the header is used, so a new attribute of a future kernel cannot break it. `settles_in` returns how
@@ -50,10 +62,8 @@ const UNREAD_MAX: Duration = Duration::from_millis(100);
 /// # Errors
 /// Returns only if the socket cannot be opened or fails.
 pub fn watch(wake: impl Fn(LinkEvent), settles_in: impl Fn() -> Duration) -> Result<()> {
-    let flags = SockFlag::SOCK_CLOEXEC;
-    let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkRoute)?;
-    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, RTMGRP_LINK))?;
-    let mut buffer = vec![0; RECEIVE_BYTES];
+    let socket = subscribe(SockFlag::empty())?;
+    let mut buffer = vec![0; EVENT_BYTES];
     loop {
         // Waits for the first event. An error that this reports is not reported again, so it counts as one.
         match recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK) {

@@ -10,9 +10,10 @@ use tracing::warn;
 
 use super::Manager;
 use crate::{
-    endpoint::Stage,
+    endpoint::{Endpoint, Stage},
     error::Error,
     expect::{Expectation, FrameId, Source, component},
+    kernel::Link,
     model::Model,
     names::{EndpointId, NetworkId},
     network::{Hub, Network},
@@ -59,8 +60,17 @@ struct Wanted {
     network: NetworkId,
     hub: Hub,
     fd: bool,
-    /// The expected container; the second: its endpoint, if it is on the bus.
-    from: Option<(String, Option<EndpointId>)>,
+    sender: Expected,
+}
+
+/// Whose frames are expected.
+enum Expected {
+    /// Anybody's: the hub hears them.
+    Anyone,
+    /// Those of a container that is on the bus: its host end hears them.
+    Member(EndpointId),
+    /// Those of a container that is not on the bus.
+    Absent,
 }
 
 impl Manager {
@@ -196,7 +206,7 @@ impl Manager {
                 }
             }
             ears.unnamed = model.endpoints().any(|endpoint| model.container_name(&endpoint.id).is_none());
-            let member = |endpoint: &crate::endpoint::Endpoint| {
+            let member = |endpoint: &Endpoint| {
                 let name = model.container_name(&endpoint.id).unwrap_or(endpoint.id.short()).to_owned();
                 (endpoint.id.clone(), endpoint.network.clone(), name)
             };
@@ -211,16 +221,13 @@ impl Manager {
                 ears.members.insert(end.index, (network, name));
             }
         }
-        for Wanted { component, network, hub, fd, from } in wanted {
-            let place = match from {
-                None => match hub_of(&network, &hub, &have) {
-                    Some(link) => Place::At { index: link.index, fd },
-                    None => Place::Deaf(format!("the interface {hub} of the bus is missing")),
-                },
-                Some((_, endpoint)) => match endpoint.and_then(|endpoint| have.host_end(&endpoint)) {
-                    Some(end) => Place::At { index: end.index, fd },
-                    None => Place::Left,
-                },
+        for Wanted { component, network, hub, fd, sender } in wanted {
+            let at = |link: &Link| Place::At { index: link.index, fd };
+            let place = match sender {
+                Expected::Anyone => hub_of(&network, &hub, &have)
+                    .map_or_else(|| Place::Deaf(format!("the interface {hub} of the bus is missing")), at),
+                Expected::Member(endpoint) => have.host_end(&endpoint).map_or(Place::Left, at),
+                Expected::Absent => Place::Left,
             };
             ears.places.insert(component, (Some(network), place));
         }
@@ -246,7 +253,10 @@ fn want(model: &Model, network: &Network, one: &Expectation) -> Wanted {
         network: network.id.clone(),
         hub: network.hub(),
         fd: network.options.frames != Frames::Classic,
-        from: one.from.as_ref().map(|from| (from.clone(), endpoint(from))),
+        sender: one
+            .from
+            .as_ref()
+            .map_or(Expected::Anyone, |from| endpoint(from).map_or(Expected::Absent, Expected::Member)),
     }
 }
 
