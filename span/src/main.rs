@@ -1,0 +1,3 @@
+//! The program `canhub-span`.
+
+fn main() {}
