@@ -10,7 +10,7 @@
 //! frames, and [`admin`] serves all this and the [`status`] of all buses on a socket. [`health`] monitors what canhub
 //! needs, using the same [`checks`] as `canhub doctor`. [`expect`] lets the kernel listen for frames that should be on a
 //! bus. [`frames`] is about the frames themselves, for the commands that show, record and replay them: a [`frames::Tap`] on
-//! a [`frames::Bus`] tells who sent each one. [`daemon`] ties it all together; [`cli`] is the command line.
+//! a [`frames::Bus`] tells who sent each one. [`span`] is what canhub has to do with buses on several hosts. [`daemon`] ties it all together; [`cli`] is the command line.
 //!
 //! # Tasks and signals
 //!
@@ -77,6 +77,7 @@ pub mod plan;
 pub mod reconcile;
 pub mod rustycan4docker;
 pub mod shares;
+pub mod span;
 pub mod state;
 pub mod status;
 mod suggest;

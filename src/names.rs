@@ -17,6 +17,15 @@ pub struct IfName(String);
 #[serde(try_from = "String", into = "String")]
 pub struct NetworkId(String);
 
+/// Maximum length of the name of a span in bytes. Short, because the alias of a hub must have room for it.
+pub const SPAN_NAME_MAX: usize = 32;
+
+/// The name of a span: all networks with the same one are one bus, on whatever hosts. It is part of keys on the network
+/// between hosts, so only lower-case letters, digits, `-` and `_` are allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SpanName(String);
+
 /// The ID of a Docker endpoint. Every start of a container creates a new one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -54,6 +63,30 @@ impl FromStr for IfName {
             return Ok(Self(name.to_owned()));
         };
         Err(format!("{name:?} is not a valid interface name: {why}"))
+    }
+}
+
+impl SpanName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SpanName {
+    type Err = String;
+
+    /// Capitals are lower-cased, because Docker lower-cases some values.
+    fn from_str(name: &str) -> Result<Self, String> {
+        let name = name.to_ascii_lowercase();
+        let starts = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+        match starts && name.len() <= SPAN_NAME_MAX && name.chars().all(allowed) {
+            true => Ok(Self(name)),
+            false => Err(format!(
+                "must be 1 to {SPAN_NAME_MAX} letters, digits, - or _, and begin with a letter or a digit"
+            )),
+        }
     }
 }
 
@@ -137,6 +170,7 @@ macro_rules! text_type {
 }
 
 text_type!(IfName, |text| text.parse());
+text_type!(SpanName, |text| text.parse().map_err(|why| format!("span {:?} {why}", clip(&text))));
 text_type!(NetworkId, |text| valid_id("network id", text).map(Self));
 text_type!(EndpointId, |text| valid_id("endpoint id", text).map(Self));
 
@@ -158,6 +192,17 @@ mod tests {
             assert!(err.contains(reason), "{name:?}: {err}");
         }
         assert_eq!("fifteen-bytes-x".parse::<IfName>().unwrap().as_str(), "fifteen-bytes-x");
+    }
+
+    #[test]
+    fn the_name_of_a_span_is_lower_case_and_fits_into_keys() {
+        for (text, name) in [("powertrain", "powertrain"), ("Body-2_b", "body-2_b"), ("0", "0")] {
+            assert_eq!(text.parse::<SpanName>().unwrap().as_str(), name);
+        }
+        for text in ["", "-a", "a/b", "a*", "a.b", "a b", "\u{e4}", &"x".repeat(SPAN_NAME_MAX + 1)] {
+            let err = text.parse::<SpanName>().unwrap_err();
+            assert!(err.contains("1 to 32 letters"), "{text:?}: {err}");
+        }
     }
 
     #[test]

@@ -1,0 +1,7 @@
+//! One bus on several hosts: what this canhub knows about spans.
+//!
+//! The frames travel in another program, `canhub-span`, which has no privileges. canhub plans the **span port** of each
+//! network with `span=NAME`: a pair of which both ends stay on the host, one of them a member of the bus, the other one
+//! for `canhub-span`. [`protocol`] is what both tell each other.
+
+pub mod protocol;
