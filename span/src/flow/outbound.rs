@@ -1,0 +1,262 @@
+//! Frames that wait to leave, and when a batch of them leaves.
+
+use std::{collections::VecDeque, time::Duration};
+
+use canhub::frames::CanAnyFrame;
+
+use super::{Clocks, Moment, QUEUE, QUEUE_KEPT};
+use crate::batch::{Encoder, Header, PushError, Timed};
+
+/// The least time between two batches with frames. A batch costs as much as many frames, see the README's figures; the first
+/// frame of a quiet bus waits for nothing.
+pub const TICK: Duration = Duration::from_millis(1);
+/// A quiet bus sends a batch without frames after this time, so that the others know what they missed and how old their
+/// knowledge is.
+pub const HEARTBEAT: Duration = Duration::from_millis(250);
+
+/// Counts what left and what did not. None of these ever falls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sent {
+    /// Frames in batches.
+    pub frames: u64,
+    /// Batches, those without frames included.
+    pub batches: u64,
+    /// Bytes of batches.
+    pub bytes: u64,
+    /// Frames that were dropped because they got too old here, or because an outage ended.
+    pub too_old: u64,
+    /// Frames that were dropped because [`QUEUE`] newer ones came after them.
+    pub queue_full: u64,
+    /// Frames that are not passed on at all: error frames, mostly.
+    pub unfit: u64,
+}
+
+/// The frames of one bus on their way out.
+#[derive(Debug)]
+pub struct Outbound {
+    instance: u64,
+    epoch: u32,
+    age: Duration,
+    tick: Duration,
+    waiting: VecDeque<Timed>,
+    /// When the last frame entered, for frames whose stamps are not in order: they come from several processors.
+    last_entered: Moment,
+    last_frames: Option<Moment>,
+    last_batch: Option<Moment>,
+    sent: Sent,
+}
+
+impl Outbound {
+    /// For one span, of this run of `canhub-span`. Frames older than `age` do not leave.
+    pub fn new(instance: u64, age: Duration) -> Self {
+        Self {
+            instance,
+            epoch: 1,
+            age,
+            tick: TICK,
+            waiting: VecDeque::new(),
+            last_entered: Moment(0),
+            last_frames: None,
+            last_batch: None,
+            sent: Sent::default(),
+        }
+    }
+
+    /// From now on, frames older than this do not leave.
+    pub fn set_age(&mut self, age: Duration) {
+        self.age = age;
+    }
+
+    /// The least time between two batches with frames, if not [`TICK`]: a host with many busy buses saves work.
+    pub fn set_tick(&mut self, tick: Duration) {
+        self.tick = tick;
+    }
+
+    /// A member sent a frame, which entered the bus at this time.
+    pub fn push(&mut self, now: Moment, entered: Moment, frame: CanAnyFrame) {
+        let time = entered.max(self.last_entered).min(now.max(self.last_entered));
+        self.last_entered = time;
+        if self.waiting.len() == QUEUE {
+            self.waiting.pop_front();
+            self.sent.queue_full += 1;
+        }
+        self.waiting.push_back(Timed { time, frame });
+    }
+
+    /// When [`Outbound::take`] has something: maybe at once, never later than the next heartbeat.
+    pub fn due(&self) -> Moment {
+        let (last, pause) = match self.waiting.is_empty() {
+            true => (self.last_batch, HEARTBEAT),
+            false => (self.last_frames, self.tick),
+        };
+        last.map_or(Moment(0), |last| last + pause)
+    }
+
+    /// The batch that is to leave now, if one is due. It is sent, or lost: it is not taken twice.
+    pub fn take<'a>(&mut self, clocks: &Clocks, encoder: &'a mut Encoder) -> Option<&'a [u8]> {
+        self.drop_old(clocks.now);
+        if clocks.now < self.due() {
+            return None;
+        }
+        let base = self.waiting.front().map_or(clocks.now, |first| first.time);
+        encoder.start(&Header {
+            instance: self.instance,
+            epoch: self.epoch,
+            sequence: self.sent.batches + 1,
+            frames_before: self.sent.frames,
+            base,
+            wall: clocks.wall_at(base),
+        });
+        while let Some(first) = self.waiting.front() {
+            match encoder.push(first) {
+                Ok(()) => {}
+                Err(PushError::Full) => break,
+                Err(PushError::Unfit(_)) => self.sent.unfit += 1,
+            }
+            self.waiting.pop_front();
+        }
+        self.last_batch = Some(clocks.now);
+        match encoder.count() {
+            0 => self.waiting.shrink_to(QUEUE_KEPT),
+            _ => self.last_frames = Some(clocks.now),
+        }
+        self.sent.batches += 1;
+        self.sent.frames += u64::from(encoder.count());
+        let bytes = encoder.finish();
+        self.sent.bytes += bytes.len() as u64;
+        Some(bytes)
+    }
+
+    /// No host is there: drops what waits, and starts anew.
+    pub fn outage(&mut self) {
+        self.sent.too_old += self.waiting.len() as u64;
+        self.waiting.clear();
+        self.start_anew();
+    }
+
+    /// A host is there (again): what comes from now on can be told from what was sent before. To be called whenever one
+    /// comes online; the others are not disturbed.
+    pub fn start_anew(&mut self) {
+        self.epoch = self.epoch.saturating_add(1);
+    }
+
+    /// What left and what did not, up to now.
+    pub fn sent(&self) -> Sent {
+        self.sent
+    }
+
+    /// How many frames wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn drop_old(&mut self, now: Moment) {
+        while self.waiting.front().is_some_and(|first| now.since(first.time) > self.age) {
+            self.waiting.pop_front();
+            self.sent.too_old += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use socketcan::EmbeddedFrame as _;
+
+    use super::*;
+    use crate::batch::decode;
+    use canhub::frames::Timestamp;
+
+    const MS: u64 = 1_000_000;
+    const AGE: Duration = Duration::from_millis(100);
+
+    fn at(now: u64) -> Clocks {
+        Clocks { now: Moment(now), wall: Timestamp(1_000_000 * MS + now) }
+    }
+
+    fn frame(number: u16) -> CanAnyFrame {
+        CanAnyFrame::new(socketcan::StandardId::new(number).unwrap(), &[1, 2]).unwrap()
+    }
+
+    /// The header's frames before, and the number of frames, of what leaves at this time.
+    fn left(out: &mut Outbound, now: u64) -> Option<(u64, u16)> {
+        let mut encoder = Encoder::default();
+        let batch = decode(out.take(&at(now), &mut encoder)?).unwrap();
+        Some((batch.header().frames_before, batch.count()))
+    }
+
+    #[test]
+    fn the_first_frame_of_a_quiet_bus_leaves_at_once_and_then_one_batch_per_tick() {
+        let mut out = Outbound::new(7, AGE);
+        assert_eq!(left(&mut out, 1000 * MS), Some((0, 0)), "the first heartbeat");
+        let start = 1050 * MS;
+        out.push(Moment(start), Moment(start), frame(1));
+        assert_eq!(left(&mut out, start), Some((0, 1)));
+        out.push(Moment(start + 1), Moment(start + 1), frame(2));
+        out.push(Moment(start + 2), Moment(start + 2), frame(3));
+        assert_eq!(left(&mut out, start + MS - 1), None);
+        assert_eq!(out.due(), Moment(start + MS));
+        assert_eq!(left(&mut out, start + MS), Some((1, 2)));
+        assert_eq!(out.due(), Moment(start + MS) + HEARTBEAT);
+        assert_eq!(left(&mut out, start + 251 * MS - 1), None);
+        assert_eq!(left(&mut out, start + 251 * MS), Some((3, 0)));
+    }
+
+    #[test]
+    fn frames_that_are_too_old_do_not_leave_and_are_counted() {
+        let mut out = Outbound::new(7, AGE);
+        left(&mut out, 0);
+        out.push(Moment(MS), Moment(MS), frame(1));
+        out.push(Moment(2 * MS), Moment(2 * MS), frame(2));
+        assert_eq!(left(&mut out, 102 * MS), Some((0, 1)));
+        assert_eq!((out.sent().too_old, out.sent().frames), (1, 1));
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_gives_its_memory_back() {
+        let mut out = Outbound::new(7, AGE);
+        for _ in 0..QUEUE + 5 {
+            out.push(Moment(MS), Moment(MS), frame(1));
+        }
+        assert_eq!((out.waiting(), out.sent().queue_full), (QUEUE, 5));
+        let mut now = MS;
+        while out.waiting() > 0 {
+            left(&mut out, now);
+            now += MS;
+        }
+        assert_eq!(out.sent().frames, QUEUE as u64);
+        left(&mut out, now + 250 * MS);
+        assert!(out.waiting.capacity() <= QUEUE_KEPT, "{}", out.waiting.capacity());
+    }
+
+    #[test]
+    fn an_outage_drops_what_waits_and_starts_anew() {
+        let mut out = Outbound::new(7, AGE);
+        out.push(Moment(MS), Moment(MS), frame(1));
+        out.outage();
+        let mut encoder = Encoder::default();
+        let batch = decode(out.take(&at(2 * MS), &mut encoder).unwrap()).unwrap();
+        assert_eq!((batch.header().epoch, batch.count(), out.sent().too_old), (2, 0, 1));
+    }
+
+    #[test]
+    fn an_error_frame_is_not_passed_on_and_those_behind_it_are() {
+        let mut out = Outbound::new(7, AGE);
+        out.push(Moment(MS), Moment(MS), socketcan::CanErrorFrame::new_error(4, &[0; 8]).unwrap().into());
+        out.push(Moment(MS), Moment(MS), frame(1));
+        assert_eq!(left(&mut out, MS), Some((0, 1)));
+        assert_eq!(out.sent().unfit, 1);
+    }
+
+    #[test]
+    fn stamps_out_of_order_are_put_in_order() {
+        let mut out = Outbound::new(7, AGE);
+        for entered in [5 * MS, 4 * MS, 9 * MS] {
+            out.push(Moment(6 * MS), Moment(entered), frame(1));
+        }
+        let mut encoder = Encoder::default();
+        let batch = decode(out.take(&at(6 * MS), &mut encoder).unwrap()).unwrap();
+        let times: Vec<_> = batch.frames().map(|timed| timed.time.0).collect();
+        assert_eq!(times, [5 * MS, 5 * MS, 6 * MS]);
+        assert_eq!(batch.header().wall, Timestamp(1_000_005 * MS));
+    }
+}
