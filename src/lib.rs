@@ -53,6 +53,7 @@ pub mod apply;
 pub mod checks;
 pub mod cli;
 pub mod clock;
+pub mod config_file;
 pub mod daemon;
 pub mod docker;
 pub mod driver;

@@ -1,16 +1,11 @@
 //! Parses `health.toml`; an error names the line.
 
-use std::{fs, io, ops::Range, path::Path, time::Duration};
-
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
+use std::{fs, io, path::Path, time::Duration};
 
 use super::{FILE, Need, Pattern, Policy};
 use crate::{
+    config_file::{self, DeTable, DeValue, Spanned, Wrong, shown},
     expect::{Expectation, Wish},
-    suggest::did_you_mean,
 };
 
 const KEYS: [&str; 7] =
@@ -28,12 +23,7 @@ pub fn load(path: Option<&Path>) -> (Policy, Option<String>) {
         Err(err) if err.kind() == io::ErrorKind::NotFound && path.is_none() => return Default::default(),
         read => read.map_err(|err| format!("cannot read {}: {err}", file.display())),
     };
-    let parsed = text.and_then(|text| {
-        parse(&text).map_err(|Wrong { at, why }| {
-            let line = text.bytes().take(at.start).filter(|byte| *byte == b'\n').count() + 1;
-            format!("{} line {line}: {why}", file.display())
-        })
-    });
+    let parsed = text.and_then(|text| config_file::parse(file, &text, parse));
     match parsed {
         Ok(policy) => (policy, None),
         Err(why) => (
@@ -43,24 +33,9 @@ pub fn load(path: Option<&Path>) -> (Policy, Option<String>) {
     }
 }
 
-/// An error and its position in the text.
-#[derive(Debug)]
-struct Wrong {
-    at: Range<usize>,
-    why: String,
-}
-
-fn parse(text: &str) -> Result<Policy, Wrong> {
-    let syntax = |err: toml::de::Error| Wrong {
-        at: err.span().unwrap_or_default(),
-        why: format!("invalid TOML: {}", err.message()),
-    };
-    let table = DeTable::parse(text).map_err(syntax)?;
+fn parse(table: &DeTable<'_>) -> Result<Policy, Wrong> {
     let mut policy = Policy::default();
-    // In the order of the file, so that an error is about the later of two entries.
-    let mut entries: Vec<_> = table.get_ref().iter().collect();
-    entries.sort_by_key(|(key, _)| key.span().start);
-    for (key, value) in entries {
+    for (key, value) in config_file::entries(table) {
         match key.get_ref().as_ref() {
             "required" => needs(&mut policy, "required", value, Need::Required)?,
             "optional" => needs(&mut policy, "optional", value, Need::Optional)?,
@@ -71,29 +46,23 @@ fn parse(text: &str) -> Result<Policy, Wrong> {
             "failure-threshold" => {
                 policy.threshold = number("failure-threshold", "a number", value, 1..=100)?;
             }
-            other => {
-                let nearest = did_you_mean(other, &KEYS);
-                let why = format!("unknown key {other}{nearest}; valid keys: {}", KEYS.join(", "));
-                return Err(Wrong { at: key.span(), why });
-            }
+            _ => return Err(Wrong::unknown_key(key, "", &KEYS)),
         }
     }
     Ok(policy)
 }
 
 fn needs(policy: &mut Policy, key: &str, list: &Spanned<DeValue<'_>>, need: Need) -> Result<(), Wrong> {
-    let wrong = |at: Range<usize>, value: &dyn std::fmt::Display| Wrong {
-        at,
-        why: format!("{key} = {value}: must be a list of components, each in quotes: {ALLOWED_COMPONENTS}"),
+    let wrong = |value: &Spanned<DeValue<'_>>| {
+        let must = format!("must be a list of components, each in quotes: {ALLOWED_COMPONENTS}");
+        Wrong::new(value, format!("{key} = {}: {must}", shown(value)))
     };
-    let entries = list.get_ref().as_array();
-    for entry in entries.ok_or_else(|| wrong(list.span(), &shown(list)))?.iter() {
-        let pattern = entry.get_ref().as_str().and_then(pattern);
-        let pattern = pattern.ok_or_else(|| wrong(entry.span(), &shown(entry)))?;
+    for entry in list.get_ref().as_array().ok_or_else(|| wrong(list))?.iter() {
+        let pattern = entry.get_ref().as_str().and_then(pattern).ok_or_else(|| wrong(entry))?;
         if policy.needs.iter().any(|(known, _)| *known == pattern) {
             let why =
                 format!("{key} = {}: already listed, and a component may be in one list only", shown(entry));
-            return Err(Wrong { at: entry.span(), why });
+            return Err(Wrong::new(entry, why));
         }
         policy.needs.push((pattern, need));
     }
@@ -101,32 +70,25 @@ fn needs(policy: &mut Policy, key: &str, list: &Spanned<DeValue<'_>>, need: Need
 }
 
 fn expectations(list: &Spanned<DeValue<'_>>) -> Result<Vec<Expectation>, Wrong> {
-    let wrong = |at: Range<usize>, why: String| Wrong { at, why };
     let not_a_list = || {
         let why = "must be a list of tables: expect = [{ bus = \"body\", id = \"1A0\", every = \"20ms\" }]";
-        wrong(list.span(), format!("expect = {}: {why}", shown(list)))
+        Wrong::new(list, format!("expect = {}: {why}", shown(list)))
     };
     let mut all: Vec<Expectation> = Vec::new();
     for entry in list.get_ref().as_array().ok_or_else(not_a_list)?.iter() {
         let table = entry.get_ref().as_table().ok_or_else(not_a_list)?;
         for (key, value) in table {
             if !EXPECT_KEYS.contains(&key.get_ref().as_ref()) {
-                let nearest = did_you_mean(key.get_ref(), &EXPECT_KEYS);
-                let why = format!(
-                    "unknown key {} of an expectation{nearest}; valid keys: {}",
-                    key.get_ref(),
-                    EXPECT_KEYS.join(", ")
-                );
-                return Err(wrong(key.span(), why));
+                return Err(Wrong::unknown_key(key, " of an expectation", &EXPECT_KEYS));
             }
             if value.get_ref().as_str().is_none() {
                 let why = format!("{} = {}: must be in quotes", key.get_ref(), shown(value));
-                return Err(wrong(value.span(), why));
+                return Err(Wrong::new(value, why));
             }
         }
         let get = |key: &str| table.get(key).and_then(|value| value.get_ref().as_str()).map(str::to_owned);
         let need =
-            |key: &str| get(key).ok_or_else(|| wrong(entry.span(), format!("an expectation needs {key}")));
+            |key: &str| get(key).ok_or_else(|| Wrong::new(entry, format!("an expectation needs {key}")));
         let wish = Wish {
             bus: need("bus")?,
             id: need("id")?,
@@ -134,9 +96,9 @@ fn expectations(list: &Spanned<DeValue<'_>>) -> Result<Vec<Expectation>, Wrong> 
             from: get("from"),
             within: get("within"),
         };
-        let one = Expectation::try_from(wish).map_err(|why| wrong(entry.span(), why))?;
+        let one = Expectation::try_from(wish).map_err(|why| Wrong::new(entry, why))?;
         if all.iter().any(|other| other.component() == one.component()) {
-            return Err(wrong(entry.span(), format!("{} on {} is expected twice", one.id, one.bus)));
+            return Err(Wrong::new(entry, format!("{} on {} is expected twice", one.id, one.bus)));
         }
         all.push(one);
     }
@@ -170,26 +132,10 @@ fn number(
 ) -> Result<u32, Wrong> {
     let integer = value.get_ref().as_integer();
     let number = integer.and_then(|digits| u32::from_str_radix(digits.as_str(), digits.radix()).ok());
-    number.filter(|number| allowed.contains(number)).ok_or_else(|| Wrong {
-        at: value.span(),
-        why: format!(
-            "{key} = {}: must be {what} from {} to {}",
-            shown(value),
-            allowed.start(),
-            allowed.end()
-        ),
+    number.filter(|number| allowed.contains(number)).ok_or_else(|| {
+        let must = format!("must be {what} from {} to {}", allowed.start(), allowed.end());
+        Wrong::new(value, format!("{key} = {}: {must}", shown(value)))
     })
-}
-
-/// A value, roughly as written.
-fn shown(value: &Spanned<DeValue<'_>>) -> String {
-    match value.get_ref() {
-        DeValue::String(text) => format!("{text:?}"),
-        DeValue::Integer(digits) => digits.to_string(),
-        DeValue::Float(digits) => digits.to_string(),
-        DeValue::Boolean(yes) => yes.to_string(),
-        other => format!("({})", other.type_str()),
-    }
 }
 
 #[cfg(test)]
