@@ -1,3 +1,9 @@
 //! The program `canhub-span`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    canhub_span::cli::Cli::parse().run()
+}

@@ -19,7 +19,7 @@ pub(super) fn print(text: &str) -> bool {
 ///
 /// # Errors
 /// One sentence, for example if the disk is full.
-pub(super) fn try_print(text: &str) -> Result<bool, String> {
+pub fn try_print(text: &str) -> Result<bool, String> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),

@@ -1,4 +1,4 @@
-//! `canhub man`: man pages, generated from `--help`.
+//! `canhub man` and `canhub-span man`: man pages, generated from `--help`.
 
 use std::{fs, io, path::PathBuf};
 
@@ -7,13 +7,17 @@ use clap_mangen::Man as Page;
 
 /// Print the man page
 #[derive(Debug, Args)]
-pub(super) struct Man {
-    /// Write canhub.1 and a page per command to this folder instead
+pub struct Man {
+    /// Write a page for the program and one per command to this folder instead
     folder: Option<PathBuf>,
 }
 
 impl Man {
-    pub(super) fn run(self, command: Command) -> Result<(), String> {
+    /// Writes the page of this program, or all of them to the folder.
+    ///
+    /// # Errors
+    /// One sentence: the folder cannot be written.
+    pub fn run(self, command: Command) -> Result<(), String> {
         let written = match &self.folder {
             None => Page::new(command).render(&mut io::stdout()),
             Some(folder) => {

@@ -1,0 +1,18 @@
+//! Points in time, in seconds since 1970 (UTC).
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+
+/// Now; 0 if the clock is before 1970.
+pub fn now() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// The day, for people: `2026-11-27`.
+pub fn day(at: i64) -> String {
+    OffsetDateTime::from_unix_timestamp(at)
+        .map_or_else(|_| format!("second {at}"), |at| at.date().to_string())
+}
