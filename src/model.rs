@@ -7,9 +7,10 @@ use std::{
 
 use crate::{
     endpoint::{Endpoint, Stage},
-    kernel::Cookie,
+    kernel::{Cookie, HOST_NAMESPACE},
     names::{EndpointId, NetworkId},
     network::Network,
+    options::Naming,
     plan::{Bus, Member, Want},
 };
 
@@ -216,22 +217,23 @@ impl Model {
                 }
             }
         }
-        let bus = |network: &Network| self.bus(network, members.remove(&network.id).unwrap_or_default());
+        let bus = |network: &Network| {
+            let bus = self.bus(network, members.remove(&network.id).unwrap_or_default());
+            self.with_span_port(bus, network)
+        };
         want.buses = self.networks.values().map(bus).collect();
         want
     }
 
     /// The desired state of one network; for the others, only their hubs.
     pub fn want_of(&self, id: &NetworkId) -> Want {
-        let members = |network: &Network| match network.id == *id {
-            true => {
-                let lives = |endpoint: &&Endpoint| endpoint.network == *id && !self.is_dead(&endpoint.id);
-                self.endpoints.values().filter(lives).collect()
-            }
-            false => Vec::new(),
+        let lives = |endpoint: &&Endpoint| endpoint.network == *id && !self.is_dead(&endpoint.id);
+        let bus = |network: &Network| match network.id == *id {
+            true => self
+                .with_span_port(self.bus(network, self.endpoints.values().filter(lives).collect()), network),
+            false => self.bus(network, Vec::new()),
         };
-        let buses = self.networks.values().map(|network| self.bus(network, members(network)));
-        Want { buses: buses.collect(), ..Want::default() }
+        Want { buses: self.networks.values().map(bus).collect(), ..Want::default() }
     }
 
     fn bus(&self, network: &Network, endpoints: Vec<&Endpoint>) -> Bus {
@@ -254,5 +256,21 @@ impl Model {
             options: network.options.clone(),
             members: endpoints.into_iter().filter_map(member).collect(),
         }
+    }
+
+    /// Adds the span port: a member of which both ends stay on the host.
+    fn with_span_port(&self, mut bus: Bus, network: &Network) -> Bus {
+        let endpoint = EndpointId::of_span_port(&network.id);
+        bus.members.extend(network.span_port_alias().map(|alias| Member {
+            alias,
+            ifname: Naming::Exact(endpoint.container_end()),
+            sandbox: HOST_NAMESPACE.into(),
+            namespace: None,
+            awaited: false,
+            rate: None,
+            share: self.shares.get(&endpoint).copied(),
+            endpoint,
+        }));
+        bus
     }
 }

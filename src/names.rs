@@ -17,6 +17,9 @@ pub struct IfName(String);
 #[serde(try_from = "String", into = "String")]
 pub struct NetworkId(String);
 
+/// Maximum length of an ID in letters and digits.
+const ID_MAX: usize = 64;
+
 /// Maximum length of the name of a span in bytes. Short, because the alias of a hub must have room for it.
 pub const SPAN_NAME_MAX: usize = 32;
 
@@ -71,6 +74,11 @@ impl SpanName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The display name of the span port, where containers have theirs.
+    pub fn member(&self) -> String {
+        format!("(span {self})")
+    }
 }
 
 impl FromStr for SpanName {
@@ -102,20 +110,40 @@ impl NetworkId {
     }
 }
 
+/// How the ID of a span port begins. Docker's IDs are hexadecimal.
+const SPAN_PORT: &str = "span";
+
 impl EndpointId {
+    /// The ID of a network's span port, which Docker knows nothing of.
+    pub fn of_span_port(network: &NetworkId) -> Self {
+        Self(SPAN_PORT.chars().chain(network.0.chars()).take(ID_MAX).collect())
+    }
+
+    /// Whether it is a span port.
+    pub fn is_span_port(&self) -> bool {
+        self.0.starts_with(SPAN_PORT)
+    }
+
     /// The first twelve digits, as Docker shows them.
     pub fn short(&self) -> &str {
         short(&self.0)
     }
 
-    /// The host end of the endpoint's pair.
+    /// The host end of the endpoint's pair: the member of the bus.
     pub fn host_end(&self) -> IfName {
-        IfName::from_id("ch", &self.0, 10)
+        match self.0.strip_prefix(SPAN_PORT) {
+            Some(network) => IfName::from_id("cb", network, 10),
+            None => IfName::from_id("ch", &self.0, 10),
+        }
     }
 
-    /// The name of the container end while it is still on the host, if Docker is to move it.
+    /// The name of the other end on the host: of a span port always, of a container end until Docker moves it, if Docker
+    /// is to move it.
     pub fn container_end(&self) -> IfName {
-        IfName::from_id("cp", &self.0, 10)
+        match self.0.strip_prefix(SPAN_PORT) {
+            Some(network) => IfName::from_id("cs", network, 10),
+            None => IfName::from_id("cp", &self.0, 10),
+        }
     }
 }
 
@@ -124,9 +152,9 @@ fn short(id: &str) -> &str {
 }
 
 fn valid_id(what: &str, id: String) -> Result<String, String> {
-    let fits = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric());
+    let fits = !id.is_empty() && id.len() <= ID_MAX && id.bytes().all(|b| b.is_ascii_alphanumeric());
     // IDs become file names and interface names, so only letters and digits are allowed.
-    if fits { Ok(id) } else { Err(format!("{what} {:?} is not 1 to 64 letters and digits", clip(&id))) }
+    if fits { Ok(id) } else { Err(format!("{what} {:?} is not 1 to {ID_MAX} letters and digits", clip(&id))) }
 }
 
 fn clip(text: &str) -> String {
@@ -212,6 +240,13 @@ mod tests {
         let endpoint = EndpointId::try_from("0123456789abcdef".repeat(4)).unwrap();
         assert_eq!(endpoint.host_end().as_str(), "ch0123456789");
         assert_eq!(endpoint.container_end().as_str(), "cp0123456789");
+        let port = EndpointId::of_span_port(&network);
+        assert!(port.is_span_port() && !endpoint.is_span_port());
+        assert_eq!(
+            (port.host_end().as_str(), port.container_end().as_str()),
+            ("cbe189e189e1", "cse189e189e1")
+        );
+        assert_eq!(EndpointId::try_from(String::from(port.clone())), Ok(port), "an alias can name it");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
     adapter::Adapter,
     endpoint::{Endpoint, Stage},
     names::{EndpointId, IfName, NetworkId},
-    options::{HubChoice, Naming, NetworkOptions, RawOptions, looks_like_hardware},
+    options::{HubChoice, Naming, NetworkOptions, RawOptions, SpanOptions, looks_like_hardware},
     pace::Rate,
 };
 
@@ -128,6 +128,18 @@ impl Network {
 
     /// The alias of this bus's hub.
     pub fn hub_alias(&self) -> String {
+        let span = self.options.span.as_ref().map(SpanOptions::words).unwrap_or_default();
+        self.alias(false) + &span
+    }
+
+    /// The alias of both ends of this bus's span port; `None` if it has none. On a bus of an adapter, no other alias names
+    /// the span.
+    pub fn span_port_alias(&self) -> Option<String> {
+        self.options.span.as_ref().map(|_| format!("{} ep={SPAN_PORT}", self.hub_alias()))
+    }
+
+    /// The words about the network. `lacks`: whether they are to say that options are missing among them.
+    fn alias(&self, lacks: bool) -> String {
         let hub_word = match &self.options.hub {
             HubChoice::Made => String::new(),
             HubChoice::Named(name) => format!(" hub={name}"),
@@ -138,7 +150,8 @@ impl Network {
         let options = &self.options;
         let heal = if options.heal { "" } else { " heal=off" };
         let known = matches!(options.hub, HubChoice::Adapter(Adapter::Known { .. }));
-        let more = known || !options.settings.is_empty() || !options.adapter_wait || options.rate.is_some();
+        let more =
+            known || !options.settings.is_empty() || !options.adapter_wait || options.rate.is_some() || lacks;
         let more = if more { " more" } else { "" };
         format!(
             "canhub net={}{hub_word} name={} frames={}{heal}{more}",
@@ -150,7 +163,9 @@ impl Network {
 
     /// The alias of both ends of an endpoint's pair.
     pub fn pair_alias(&self, endpoint: &Endpoint) -> String {
-        let mut alias = format!("{} ep={} if={}", self.hub_alias(), endpoint.id, endpoint.ifname);
+        // There is no room for the name of a span here.
+        let network = self.alias(self.options.span.is_some());
+        let mut alias = format!("{network} ep={} if={}", endpoint.id, endpoint.ifname);
         if let Some(path) = endpoint.sandbox() {
             let sandbox = format!(" sb={}", path.strip_prefix(DOCKER_NETNS).unwrap_or(path).display());
             // Without Docker's folder this always fits; a longer path is set again at the next Join.
@@ -173,6 +188,9 @@ const ALIAS_MAX: usize = 243;
 /// The folder of nearly every `SandboxKey`, omitted from aliases to save space.
 const DOCKER_NETNS: &str = "/var/run/docker/netns";
 
+/// Stands for the ID of a span port in an alias, for which there is no room.
+const SPAN_PORT: &str = "span";
+
 /// The content of an alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alias {
@@ -180,7 +198,8 @@ pub struct Alias {
     pub network: NetworkId,
     /// Its options, as far as they fit.
     pub options: RawOptions,
-    /// Whether it has options that are not in the alias: the adapter's selector and settings.
+    /// Whether it has options that are not in the alias: the adapter's selector and settings, or on a container's pair the
+    /// span.
     pub more: bool,
     /// The endpoint that the pair belongs to; `None` for a hub.
     pub endpoint: Option<AliasEndpoint>,
@@ -212,7 +231,7 @@ impl Alias {
         let get =
             |key: &str| words.iter().find(|(word, _)| *word == key).map(|(_, value)| (*value).to_owned());
         let mut options = RawOptions::new();
-        for key in ["hub", "adapter", "frames", "heal"] {
+        for key in ["hub", "adapter", "frames", "heal", "span", "span-age", "span-bridge"] {
             options.extend(get(key).map(|value| (key.to_owned(), value)));
         }
         if let Some(name) = get("vxcan") {
@@ -222,8 +241,10 @@ impl Alias {
             Some(prefix) => ("vxcan.peer".to_owned(), prefix.to_owned()),
             None => ("ifname".to_owned(), name),
         }));
+        let network: NetworkId = get("net")?.try_into().ok()?;
         let endpoint = match get("ep") {
             None => None,
+            Some(id) if id == SPAN_PORT => Some(AliasEndpoint::of_span_port(&network)),
             Some(id) => Some(AliasEndpoint {
                 id: id.try_into().ok()?,
                 ifname: get("if")?.parse().ok()?,
@@ -232,11 +253,16 @@ impl Alias {
                 rate: get("rate").and_then(|rate| rate.parse().ok()),
             }),
         };
-        Some(Self { network: get("net")?.try_into().ok()?, options, more, endpoint })
+        Some(Self { network, options, more, endpoint })
     }
 }
 
 impl AliasEndpoint {
+    fn of_span_port(network: &NetworkId) -> Self {
+        let id = EndpointId::of_span_port(network);
+        Self { ifname: Naming::Exact(id.container_end()), id, sandbox: None, rate: None }
+    }
+
     /// The endpoint that the alias describes.
     pub fn into_endpoint(self, network: NetworkId) -> Endpoint {
         let stage = self.sandbox.map_or(Stage::Left, |sandbox| Stage::Joined { sandbox });
@@ -276,6 +302,15 @@ mod tests {
             ],
             &[("adapter", "can0")],
             &[("vxcan.dev", "vcan"), ("vxcan.id", "7"), ("vxcan.peer", "ecu")],
+            &[
+                ("adapter", "fifteen-bytes-x"),
+                ("frames", "classic"),
+                ("heal", "off"),
+                ("ifname", "fifteen-bytes-y"),
+                ("span", "thirty-two-bytes-thirty-two-byte"),
+                ("span-age", "59999ms"),
+                ("span-bridge", "on"),
+            ],
         ] {
             let network = network(options);
             let hub = Alias::parse(&network.hub_alias()).unwrap();
@@ -287,9 +322,17 @@ mod tests {
             let alias = network.pair_alias(&endpoint);
             assert!(alias.len() <= ALIAS_MAX, "{} bytes: {alias}", alias.len());
             let pair = Alias::parse(&alias).unwrap();
-            assert_eq!(Network::new(pair.network, pair.options).unwrap().options, network.options);
-            let again = pair.endpoint.unwrap().into_endpoint(network.id.clone());
-            assert_eq!(again, endpoint);
+            let spanless = NetworkOptions { span: None, ..network.options.clone() };
+            assert_eq!(Network::new(pair.network, pair.options).unwrap().options, spanless);
+            assert_eq!(pair.more, network.options.span.is_some(), "{alias}");
+            let Some(alias) = network.span_port_alias() else {
+                assert_eq!(pair.endpoint.unwrap().into_endpoint(network.id.clone()), endpoint);
+                continue;
+            };
+            assert!(alias.len() <= ALIAS_MAX, "{} bytes: {alias}", alias.len());
+            let port = Alias::parse(&alias).unwrap();
+            assert_eq!(Network::new(port.network, port.options).unwrap().options, network.options);
+            assert!(port.endpoint.is_some_and(|endpoint| endpoint.id.is_span_port()) && !port.more);
         }
         let network = network(&[]);
         let paced = Endpoint { rate: Some(Rate::Bits(125_000)), ..endpoint(&network, "can0") };

@@ -3,6 +3,8 @@
 //! Keys and keyword values are case-insensitive, because `docker run --network name=n,driver-opt=K=V` lower-cases both.
 //! Every error names the key, the value, what is allowed, and the closest known key.
 
+mod span;
+
 use std::collections::BTreeMap;
 
 use crate::{
@@ -12,6 +14,8 @@ use crate::{
     pace::Rate,
     suggest::did_you_mean,
 };
+
+pub use span::SpanOptions;
 
 /// Docker's own endpoint option for an interface name (compose `interface_name`).
 pub const DOCKER_IFNAME: &str = "com.docker.network.endpoint.ifname";
@@ -26,13 +30,16 @@ const KEYS: &[&str] = &[
     "frames",
     "heal",
     "rate",
+    "span",
+    "span-age",
+    "span-bridge",
     "vxcan.dev",
     "vxcan.id",
     "vxcan.peer",
 ];
 const ENDPOINT_KEYS: &[&str] = &[DOCKER_IFNAME, "ifname", "rate", "vxcan.peer"];
 /// Keys whose meaning is settled but which are not implemented yet.
-const NOT_YET: &[&str] = &["allow-rx", "allow-tx", "delay", "loss", "span"];
+const NOT_YET: &[&str] = &["allow-rx", "allow-tx", "delay", "loss"];
 
 /// Options as Docker sends them and as the state file stores them.
 pub type RawOptions = BTreeMap<String, String>;
@@ -59,6 +66,8 @@ pub struct NetworkOptions {
     pub adapter_wait: bool,
     /// The rate of containers; `None`: the bitrate of the adapter, if there is one.
     pub rate: Option<Rate>,
+    /// The span that makes this bus one with those of other hosts.
+    pub span: Option<SpanOptions>,
 }
 
 /// The options of an endpoint, which override the network's for one container.
@@ -180,7 +189,17 @@ impl NetworkOptions {
         };
         let rate = get("rate").map(rate).transpose()?;
         within_bitrate(rate, &settings)?;
-        Ok(Self { hub, ifname, frames, heal: on_off("heal", get("heal"))?, settings, adapter_wait, rate })
+        let span = SpanOptions::parse(&options)?;
+        Ok(Self {
+            hub,
+            ifname,
+            frames,
+            heal: on_off("heal", get("heal"))?,
+            settings,
+            adapter_wait,
+            rate,
+            span,
+        })
     }
 }
 

@@ -47,7 +47,7 @@ pub use linux::Linux;
 pub use listen::{LinkNews, Listener};
 pub use module::request as request_module;
 pub use monitor::{LinkEvent, watch};
-pub use namespace::{Cookie, Inside};
+pub use namespace::{Cookie, HOST_NAMESPACE, Inside};
 pub use netns::boot_id;
 pub use qdisc::{Gauge, Pace, Qdisc};
 pub use sleep::{monotonic, sleep_until, wake_on_time};

@@ -15,6 +15,9 @@ use crate::system;
 #[serde(transparent)]
 pub struct Cookie(pub u64);
 
+/// The host's namespace as a sandbox: that of the main thread, which never leaves it.
+pub const HOST_NAMESPACE: &str = "/proc/self/ns/net";
+
 /// The content of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inside {

@@ -74,9 +74,15 @@ impl Manager {
             Vec::new()
         });
         let mut adopted: Vec<NetworkId> = Vec::new();
-        for link in links.iter().filter(|link| is_ours(link)) {
-            let Some(alias) = link.alias.as_deref().and_then(Alias::parse) else { continue };
-            let endpoint = alias.endpoint.map(|endpoint| endpoint.into_endpoint(alias.network.clone()));
+        let owned = links.iter().filter(|link| is_ours(link));
+        let mut owned: Vec<_> =
+            owned.filter_map(|link| Some((link, Alias::parse(link.alias.as_deref()?)?))).collect();
+        // That of a hub or a span port says more about the network than that of a container's pair.
+        owned.sort_by_key(|(_, alias)| alias.endpoint.as_ref().is_some_and(|one| !one.id.is_span_port()));
+        for (link, alias) in owned {
+            // A span port has no record: its network's is enough.
+            let endpoint = alias.endpoint.filter(|endpoint| !endpoint.id.is_span_port());
+            let endpoint = endpoint.map(|endpoint| endpoint.into_endpoint(alias.network.clone()));
             let alive = match &endpoint {
                 None => true,
                 // If it cannot be read, it may well exist.

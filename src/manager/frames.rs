@@ -9,6 +9,8 @@ use super::Manager;
 use crate::{
     events::{Event, Kind},
     model::Model,
+    names::EndpointId,
+    network::Network,
     traffic::{End, Totals, Untold},
 };
 
@@ -80,6 +82,11 @@ impl Manager {
 fn name(model: &Model, end: &End) -> Option<(Option<String>, String)> {
     match end {
         End::Hub(network) => Some((None, model.network(network)?.hub().to_string())),
+        End::Member(endpoint) if endpoint.is_span_port() => {
+            let of_it = |network: &&Network| EndpointId::of_span_port(&network.id) == *endpoint;
+            let span = model.networks().find(of_it)?.options.span.as_ref()?;
+            Some((Some(span.name.member()), endpoint.container_end().to_string()))
+        }
         End::Member(endpoint) => {
             let interface = model.endpoint(endpoint)?.ifname.to_string();
             Some((model.container_name(endpoint).map(str::to_owned), interface))

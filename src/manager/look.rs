@@ -4,7 +4,8 @@
 //! all others are planned and healed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -87,11 +88,15 @@ impl Manager {
         let mut have = self.look_at_rules(want)?;
         let begun = Instant::now();
         let members = want.buses.iter().flat_map(|bus| &bus.members);
-        let paths = members.map(|member| member.sandbox.as_path()).collect();
-        let read = self.kernel.look_into(paths).into_iter();
-        have.sandboxes = read.map(|(path, inside)| (path, sandbox(inside))).collect();
+        have.sandboxes = self.look_into(members.map(|member| member.sandbox.as_path()).collect());
         self.frames.lock().feed_sandboxes(want, &have, begun..Instant::now());
         Ok(have)
+    }
+
+    /// Reads these sandboxes.
+    pub(super) fn look_into(&self, paths: BTreeSet<&Path>) -> BTreeMap<PathBuf, Sandbox> {
+        let read = self.kernel.look_into(paths).into_iter();
+        read.map(|(path, inside)| (path, sandbox(inside))).collect()
     }
 
     /// Plans. Steps that add or remove rules are kept only if two consecutive readings of the rules lead to them.

@@ -1,6 +1,6 @@
 //! CreateNetwork and DeleteNetwork: a record on disk, and the hub in the kernel.
 
-use std::time::Instant;
+use std::{path::Path, time::Instant};
 
 use tracing::warn;
 
@@ -8,12 +8,12 @@ use super::{Manager, blocked, took_us};
 use crate::{
     error::{Error, Listed, Operation},
     events::{Event, Kind},
-    kernel::Link,
+    kernel::{HOST_NAMESPACE, Link},
     model::Model,
-    names::{IfName, NetworkId},
+    names::{EndpointId, IfName, NetworkId},
     network::{Hub, Network},
     options::RawOptions,
-    plan::{Action, Blocks, Have, Scope},
+    plan::{Action, Blocks, Have, Scope, Step},
 };
 
 impl Manager {
@@ -36,7 +36,8 @@ impl Manager {
                 ))),
             };
         }
-        refuse_shared_hub(&model, &network).inspect_err(|_| self.signals.want_relearn())?;
+        let shared = refuse_shared_hub(&model, &network).and_then(|()| refuse_shared_span(&model, &network));
+        shared.inspect_err(|_| self.signals.want_relearn())?;
         self.kernel.ensure_gateway().map_err(Error::kernel(Operation::UseGateway))?;
 
         let before = model.network(&id).cloned();
@@ -73,11 +74,18 @@ impl Manager {
     fn make_hub(&self, model: &mut Model, id: &NetworkId) -> Result<(), Error> {
         let want = model.want_of(id);
         let mut have = self.look_at_host(want.hubs())?;
+        if want.buses.iter().any(|bus| bus.network == *id && bus.options.span.is_some()) {
+            have.sandboxes = self.look_into([Path::new(HOST_NAMESPACE)].into());
+        }
         let plan = self.plan(&want, &mut have, Scope::Network(id));
         blocked(model, id, &plan, |blocks| matches!(blocks, Blocks::Network | Blocks::Creation))?;
         self.remember_found(model, &have, &plan.steps);
         let mut failed = None;
-        self.carry_out(model, &plan.steps, |_, done| failed = failed.take().or(done.result.err()));
+        self.carry_out(model, &plan.steps, |_, done| match done.result {
+            // The bus works on this host without it; the loop retries, and reports why it cannot.
+            Err(_) if of_span_port(done.step) => self.signals.want_look(),
+            result => failed = failed.take().or(result.err()),
+        });
         failed.map_or(Ok(()), Err)
     }
 
@@ -94,6 +102,9 @@ impl Manager {
         for endpoint in model.remove_network(id) {
             self.delete_pair(&endpoint);
             self.store.remove_endpoint(&endpoint);
+        }
+        if network.options.span.is_some() {
+            self.delete_pair(&EndpointId::of_span_port(id));
         }
         let hub = network.hub();
         let freed = match &hub {
@@ -139,6 +150,25 @@ impl Manager {
         }
         self.signals.want_relearn();
         Ok(())
+    }
+}
+
+/// Whether a step of CreateNetwork is about the span port: then it is about its pair or its rules, and not about the hub.
+fn of_span_port(step: &Step) -> bool {
+    step.endpoint.is_some() || matches!(step.action, Action::AddRules { .. })
+}
+
+/// Frames of one host do not come back to it, so two buses of one host cannot be one.
+fn refuse_shared_span(model: &Model, network: &Network) -> Result<(), Error> {
+    let name = |network: &Network| network.options.span.as_ref().map(|span| span.name.clone());
+    let Some(span) = name(network) else { return Ok(()) };
+    let same = |other: &&Network| other.id != network.id && name(other).as_ref() == Some(&span);
+    match model.networks().find(same) {
+        None => Ok(()),
+        Some(other) => Err(Error::Refused(format!(
+            "span {span} is already that of network {} on this host: connect the containers to that network, or choose another span (if that network was removed while canhub was not running, try again in two minutes)",
+            model.network_name(&other.id)
+        ))),
     }
 }
 

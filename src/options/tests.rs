@@ -21,8 +21,18 @@ fn defaults_are_a_vcan_and_can0_for_classic_and_fd_frames() {
             settings: Settings::default(),
             adapter_wait: true,
             rate: None,
+            span: None,
         }
     );
+}
+
+#[test]
+fn a_span_has_a_name_an_age_and_one_adapter_unless_told() {
+    let span = |pairs: &[(&str, &str)]| NetworkOptions::parse(&raw(pairs)).unwrap().span.unwrap();
+    let plain = span(&[("Span", "Powertrain")]);
+    assert_eq!((plain.name.as_str(), plain.age_ms(), plain.bridge), ("powertrain", 100, false));
+    let all = span(&[("span", "body-2"), ("span-age", "1.5S"), ("span-bridge", "ON")]);
+    assert_eq!((all.name.as_str(), all.age_ms(), all.bridge), ("body-2", 1500, true));
 }
 
 #[test]
@@ -38,7 +48,14 @@ fn every_error_names_the_option_the_value_and_what_to_do() {
     for (options, words) in [
         (&[("hubb", "x")][..], &["hubb=x", "did you mean hub?", "adapter"][..]),
         (&[("wombat", "1")], &["wombat=1", "valid options: hub"]),
-        (&[("span", "plant")], &["span=plant", "not supported by this version"]),
+        (&[("loss", "1%")], &["loss=1%", "not supported by this version"]),
+        (&[("span", "power/train")], &["span=power/train", "1 to 32 letters, digits, - or _"]),
+        (&[("span-age", "1s")], &["span-age=1s", "only valid with a span", "span=NAME"]),
+        (&[("span-bridge", "on")], &["span-bridge=on", "only valid with a span"]),
+        (&[("span", "a"), ("span-age", "0ms")], &["span-age=0ms", "1ms to 60s", "like 100ms"]),
+        (&[("span", "a"), ("span-age", "61s")], &["span-age=61s", "1ms to 60s"]),
+        (&[("span", "a"), ("span-age", "100")], &["span-age=100", "1ms to 60s"]),
+        (&[("span", "a"), ("span-bridge", "maybe")], &["span-bridge=maybe", "on or off"]),
         (&[("rate", "0")], &["rate=0", "off", "1000 to 100000000"]),
         (&[("rate", "-5000")], &["rate=-5000", "off", "like 500000"]),
         (&[("rate", "fast")], &["rate=fast", "off", "like 500000"]),

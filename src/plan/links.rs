@@ -124,7 +124,14 @@ fn create_pair_inside(
         links.iter().partition(|link| is_remnant(link, member, have));
     let taken: Vec<String> = others.iter().map(|link| link.name.clone()).collect();
     let name = member.ifname.choose(&taken);
-    if taken.iter().any(|other| other == name.as_str()) {
+    let is_taken = taken.iter().any(|other| other == name.as_str());
+    if is_taken && member.endpoint.is_span_port() {
+        let text = format!(
+            "interface {name} already exists and is not canhub's, so the bus does not reach other hosts: rename or delete it, `ip link del {name}`"
+        );
+        return (None, bus.problem(Some(&member.endpoint), Blocks::Nothing, text).into());
+    }
+    if is_taken {
         let text = format!(
             "the container already has an interface {name}: set another interface name for one of them, with -o ifname=… \
              on the network, or with the endpoint option {}",
@@ -149,6 +156,8 @@ fn is_remnant(link: &Link, member: &Member, have: &Have) -> bool {
     is_ours(link)
         && match (owner(link), other_end(link, &have.links)) {
             (Some(owner), _) => owner == member.endpoint,
+            // On the host, the other links without an alias belong to containers.
+            (None, _) if member.endpoint.is_span_port() => member.ifname.accepts(&link.name),
             // Its alias was removed and it has no peer, so it serves no other bus either.
             (None, None) => true,
             (None, Some(host)) => owner(host).is_none() && member.ifname.accepts(&link.name),
@@ -187,7 +196,8 @@ fn repair_end(bus: &Bus, member: &Member, end: &Link, inside: &[Link]) -> Option
     // Docker ≤ 27 looks up the end by this name between moving and renaming it; if it is renamed too early, the
     // container does not start ("failed to get link by name"). Docker also brings the end up then, so being down is not
     // a fault.
-    if end.name == member.endpoint.container_end().as_str() || (member.awaited && !end.up) {
+    let is_dockers = end.name == member.endpoint.container_end().as_str() && !member.endpoint.is_span_port();
+    if is_dockers || (member.awaited && !end.up) {
         return None;
     }
     let others: Vec<String> =

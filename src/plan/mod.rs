@@ -27,7 +27,7 @@ pub use step::{Action, Step};
 
 use crate::{
     kernel::{Cookie, Inside},
-    names::{EndpointId, NetworkId},
+    names::{EndpointId, IfName, NetworkId},
     network::Hub,
     options::{Frames, Naming, NetworkOptions},
     pace::Rate,
@@ -55,20 +55,20 @@ pub struct Bus {
     pub alias: String,
     /// What its network asks for.
     pub options: NetworkOptions,
-    /// One per joined endpoint.
+    /// One per joined endpoint, and the span port.
     pub members: Vec<Member>,
 }
 
-/// One container on a bus.
+/// One container on a bus, or its span port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// Docker's endpoint.
+    /// Docker's endpoint; that of a span port is canhub's own.
     pub endpoint: EndpointId,
     /// The alias of both ends.
     pub alias: String,
     /// The interface name in the container.
     pub ifname: Naming,
-    /// The container's sandbox.
+    /// The container's sandbox; for a span port the host's namespace.
     pub sandbox: PathBuf,
     /// The namespace in which its container end was last seen.
     pub namespace: Option<Cookie>,
@@ -85,7 +85,7 @@ pub struct Member {
 pub enum Scope<'a> {
     /// All buses, and leftovers.
     Everything,
-    /// One network's hub, at CreateNetwork.
+    /// One network's hub and span port, at CreateNetwork.
     Network(&'a NetworkId),
     /// One endpoint at Join: its hub, its pair, the rules between it and the others. If the sandbox does not exist yet,
     /// the container end is created on the host, for Docker to move.
@@ -234,6 +234,15 @@ impl Member {
 }
 
 impl Bus {
+    /// The end of the span port that is on the bus, if it has one.
+    fn span_end(&self) -> Option<IfName> {
+        self.members
+            .iter()
+            .map(|member| &member.endpoint)
+            .find(|id| id.is_span_port())
+            .map(EndpointId::host_end)
+    }
+
     /// The MTU in bytes of what canhub owns.
     pub fn mtu(&self) -> u32 {
         self.options.frames.mtu()
@@ -264,7 +273,7 @@ impl Scope<'_> {
     fn covers(self, endpoint: &EndpointId) -> bool {
         match self {
             Self::Everything => true,
-            Self::Network(_) => false,
+            Self::Network(_) => endpoint.is_span_port(),
             Self::Join(joining) => joining == endpoint,
         }
     }

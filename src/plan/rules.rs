@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Blocks, Bus, Have, Plan, Reason, Rules, Scope, hub::HubEnd, links::Ends};
+use super::{
+    Action, Blocks, Bus, Have, Plan, Reason, Rules, Scope,
+    hub::HubEnd,
+    links::{End, Ends},
+};
 use crate::{
     kernel::{Filter, Rule, RuleFlags},
     names::IfName,
@@ -41,19 +45,24 @@ impl NamedRule {
 /// frames; elsewhere only other rules would see the echo, and it would fill the backlog and drop bursts (a J1939
 /// transfer is enough). The kernel has a separate receive list for error frames, so their rules cost other frames
 /// nothing.
+///
+/// A frame for other hosts keeps the time at which it was sent, because its age counts from then. Error frames are about
+/// the wire of this host and do not go there.
 fn rules_between(
     bus: &Bus,
     hub: Option<&HubEnd>,
-    source: &IfName,
-    destination: &IfName,
+    span: Option<&IfName>,
+    [source, destination]: [&IfName; 2],
 ) -> impl Iterator<Item = (RuleFlags, Filter)> {
     let is_hub = |end: &IfName| hub.is_some_and(|hub| hub.name == *end);
     let echo = if is_hub(destination) { RuleFlags::ECHO } else { RuleFlags::empty() };
-    let frames = echo | RuleFlags::IIF_TX_OK;
+    let stamp = if span == Some(destination) { RuleFlags::SRC_TSTAMP } else { RuleFlags::empty() };
+    let frames = echo | stamp | RuleFlags::IIF_TX_OK;
     // For those who subscribe to them. A controller reports the errors of its own bus; sent to one, they would go out
     // as data frames.
     let on_wire = hub.map_or(matches!(bus.hub, Hub::Adapter(_)), |hub| hub.is_wire);
-    let errors = !on_wire || is_hub(source);
+    let crosses = [source, destination].into_iter().any(|end| span == Some(end));
+    let errors = (!on_wire || is_hub(source)) && !crosses;
     [
         Some((frames, Filter::default())),
         bus.fd().then_some((frames | RuleFlags::FD, Filter::default())),
@@ -80,9 +89,13 @@ pub(super) fn plan_rules(
     hub: Option<&HubEnd>,
     mut ends: Ends,
 ) -> Plan {
+    let span = bus.span_end();
     let joining = match scope {
         Scope::Everything => None,
-        Scope::Network(_) => return Plan::default(),
+        Scope::Network(_) => match span.as_ref().filter(|span| ends.get(*span) == Some(&End::Planned)) {
+            Some(new) => Some(new.clone()),
+            None => return Plan::default(),
+        },
         Scope::Join(endpoint) => Some(endpoint.host_end()),
     };
     let in_scope = |source: &IfName, destination: &IfName| {
@@ -108,7 +121,7 @@ pub(super) fn plan_rules(
                 skipped = true;
                 continue;
             }
-            for (flags, filter) in rules_between(bus, hub, source, destination) {
+            for (flags, filter) in rules_between(bus, hub, span.as_ref(), [source, destination]) {
                 let rule = indices.map(|(source, destination)| Rule {
                     source,
                     destination,

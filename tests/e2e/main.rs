@@ -50,6 +50,7 @@ mod reboot;
 mod replay;
 mod restart;
 mod serial;
+mod span;
 mod storm;
 mod support;
 mod tap;

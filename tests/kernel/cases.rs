@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use canhub::{
     kernel::{
-        Cookie, Filter, Gauge, Kernel, Link, LinkChange, LinkKind, Pace, PairSpec, Refusal, Rule, RuleFlags,
+        Cookie, Filter, Gauge, HOST_NAMESPACE, Kernel, Link, LinkChange, LinkKind, Pace, PairSpec, Refusal,
+        Rule, RuleFlags,
     },
     names::IfName,
 };
@@ -95,6 +96,32 @@ pub fn a_pair_is_made_inside_a_sandbox(host: &dyn Host) {
     assert_eq!(inner.alias.as_deref(), Some("canhub test"));
     assert_eq!((outer.index % 2, inner.index % 2), (0, 1));
     host.end_sandbox(&sandbox);
+}
+
+/// The host's namespace is a sandbox like any other: both ends of a pair are there, up, and can be changed and paced.
+pub fn a_pair_is_made_with_both_ends_on_the_host(host: &dyn Host) {
+    let (kernel, here) = (host.kernel(), Path::new(HOST_NAMESPACE));
+    assert!(kernel.sandbox_exists(here).unwrap());
+    let index = pair(kernel, "ckh0", "ckh1", Some(here)).unwrap();
+    let (outer, inner) = (named(kernel, "ckh0").unwrap(), named(kernel, "ckh1").unwrap());
+    assert_eq!((outer.index, outer.peer, inner.peer), (index, Some(inner.index), Some(index)));
+    assert!(outer.up && inner.up && outer.index % 2 == 0 && inner.index % 2 == 1);
+    let seen = |name: &str| inside(kernel, here).into_iter().find(|link| link.name == name);
+    assert_eq!(seen("ckh1").map(|link| link.index), Some(inner.index));
+
+    kernel
+        .change_link(
+            Some(here),
+            inner.index,
+            &LinkChange { mtu: Some(16), up: Some(true), ..LinkChange::default() },
+        )
+        .unwrap();
+    let pace = Pace { rate: 500_000, classic: 17, fd: 89, burst: 620 };
+    kernel.pace(here, inner.index, Some(pace)).unwrap();
+    let changed = seen("ckh1").unwrap();
+    assert_eq!((changed.mtu, changed.up, changed.qdisc.and_then(|qdisc| qdisc.pace)), (16, true, Some(pace)));
+    kernel.delete_link(Some(here), inner.index).unwrap();
+    assert_eq!((named(kernel, "ckh0"), seen("ckh1")), (None, None));
 }
 
 /// If Docker moves the container end, both ends are on the host, and the container end is down.
@@ -307,6 +334,7 @@ macro_rules! kernel_cases {
     ($new:expr) => {
         $crate::kernel_cases! { $new;
             a_vcan_is_made_ready_and_only_once, a_pair_is_made_inside_a_sandbox,
+            a_pair_is_made_with_both_ends_on_the_host,
             a_pair_is_made_for_docker_to_move, a_pair_and_its_rules_die_as_one,
             equal_rules_are_not_refused, a_rule_without_its_interfaces_is_refused,
             a_link_that_is_up_can_be_changed, a_pace_is_set_changed_and_taken_away,

@@ -13,7 +13,7 @@ use super::attribution::{Place, Source};
 use crate::{
     frames::{Sender, bus::containers},
     kernel::{Link, LinkKind, LinkNews},
-    names::{EndpointId, NetworkId},
+    names::{EndpointId, NetworkId, SpanName},
     network::Alias,
     status::BusStatus,
 };
@@ -98,8 +98,14 @@ impl Interfaces {
         let place = match alias {
             Some(alias) if alias.network != self.network => None,
             Some(alias) => match alias.endpoint {
-                // Until Docker moves it away, the container end is here too.
+                // Until Docker moves it away, the container end is here too; that of a span port always is.
                 Some(endpoint) if link.name == endpoint.id.container_end().as_str() => None,
+                Some(endpoint) if endpoint.id.is_span_port() => {
+                    let span = alias.options.get("span").and_then(|name| name.parse::<SpanName>().ok());
+                    let member = self.member(endpoint.id, now);
+                    self.members[member].name = span.map(|span| span.member().into());
+                    Some(Place::Member(member))
+                }
                 Some(endpoint) => Some(Place::Member(self.member(endpoint.id, now))),
                 None => Some(Place::VirtualHub),
             },
@@ -252,6 +258,16 @@ mod tests {
         assert_eq!(all.senders(), []);
         all.learn(LinkNews::Changed(Box::new(member(2, "b0d1", "e1"))), Instant::now());
         assert_eq!(all.members.len(), 1, "the pair was healed");
+    }
+
+    #[test]
+    fn frames_of_other_hosts_come_through_the_span_port() {
+        let alias = "canhub net=b0d1 name=can0 frames=fd span=power ep=span";
+        let end = |index, name| new_link(index, name, LinkKind::Vxcan, 72, alias);
+        let all = interfaces(vec![end(2, "cbb0d1"), end(3, "csb0d1")]);
+        assert_eq!([2, 3].map(|index| all.place(index)), [Some(Place::Member(0)), None]);
+        assert_eq!(all.sender(Source::Member(0)), Sender::Member("(span power)".into()));
+        assert!(!all.awaits_name(Source::Member(0), Instant::now()));
     }
 
     #[test]

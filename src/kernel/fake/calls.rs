@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use super::{
     FakeKernel,
-    world::{Standing, World, new_link},
+    world::{Standing, World, new_link, place},
 };
 use crate::{
     kernel::{
@@ -43,8 +43,8 @@ impl Kernel for FakeKernel {
     fn sandbox_links(&self, sandbox: &Path) -> Result<Option<Vec<Link>>> {
         self.change(|world| {
             world.unreadable.check(sandbox)?;
-            let there = world.sandboxes.contains_key(sandbox);
-            Ok(there.then(|| world.inside(&Some(sandbox.to_owned())).cloned().collect()))
+            let place = place(Some(sandbox));
+            Ok(world.exists(&place).then(|| world.inside(&place).cloned().collect()))
         })
     }
 
@@ -93,7 +93,7 @@ impl Kernel for FakeKernel {
     fn sandbox_exists(&self, sandbox: &Path) -> Result<bool> {
         self.change(|world| {
             world.unreadable.check(sandbox)?;
-            Ok(world.sandboxes.contains_key(sandbox))
+            Ok(world.exists(&place(Some(sandbox))))
         })
     }
 
@@ -107,14 +107,14 @@ impl Kernel for FakeKernel {
 
     fn create_pair(&self, pair: &PairSpec<'_>) -> Result<PairIndices> {
         self.change(|world| {
-            let place = pair.sandbox.map(Path::to_owned);
-            if place.as_ref().is_some_and(|path| !world.sandboxes.contains_key(path)) {
+            let place = place(pair.sandbox);
+            if !world.exists(&place) {
                 return Err(Errno::ENOENT.into());
             }
             let (host, end) = (world.own_index(true), world.own_index(false));
             let mut link = new_link(end, pair.end.as_str(), LinkKind::Vxcan, pair.mtu, pair.alias);
             link.peer = Some(host);
-            link.up = place.is_some();
+            link.up = pair.sandbox.is_some();
             world.add(place.clone(), link)?;
             let mut link = new_link(host, pair.host.as_str(), LinkKind::Vxcan, pair.mtu, pair.alias);
             link.peer = Some(end);
@@ -130,7 +130,7 @@ impl Kernel for FakeKernel {
 
     fn change_link(&self, sandbox: Option<&Path>, index: u32, change: &LinkChange) -> Result<()> {
         self.change(|world| {
-            let place = sandbox.map(Path::to_owned);
+            let place = place(sandbox);
             if !world.links.contains_key(&(place.clone(), index)) {
                 return Err(Errno::ENODEV.into());
             }
@@ -159,10 +159,11 @@ impl Kernel for FakeKernel {
             if pace.is_some() && world.wires.without_tbf {
                 return Err(Errno::EOPNOTSUPP.into());
             }
-            if !world.sandboxes.contains_key(sandbox) {
+            let place = place(Some(sandbox));
+            if !world.exists(&place) {
                 return Err(Errno::ENOENT.into());
             }
-            let link = world.links.get_mut(&(Some(sandbox.to_owned()), index)).ok_or(Errno::ENODEV)?;
+            let link = world.links.get_mut(&(place, index)).ok_or(Errno::ENODEV)?;
             let ours = link.qdisc.as_ref().is_some_and(|qdisc| qdisc.pace.is_some());
             match pace {
                 // `tbf_change`; a rate of 0 is accepted.
@@ -198,7 +199,7 @@ impl Kernel for FakeKernel {
 
     fn delete_link(&self, sandbox: Option<&Path>, index: u32) -> Result<()> {
         self.change(|world| {
-            world.delete(&sandbox.map(Path::to_owned), index);
+            world.delete(&place(sandbox), index);
             Ok(())
         })
     }

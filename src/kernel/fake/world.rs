@@ -1,14 +1,24 @@
 //! The host in memory: links, pairs, sandboxes and rules, and what happens to one when another is deleted.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use nix::errno::Errno;
 
 use super::{unreadable::Unreadable, wires::Wires};
-use crate::kernel::{Cookie, Identity, Link, LinkKind, OWN_INDEX_BASE, Result, Rule, RuleStatus};
+use crate::kernel::{
+    Cookie, HOST_NAMESPACE, Identity, Link, LinkKind, OWN_INDEX_BASE, Result, Rule, RuleStatus,
+};
 
 /// A namespace: a sandbox, or the host (`None`).
 pub(super) type Place = Option<PathBuf>;
+
+/// The namespace at the path of a sandbox.
+pub(super) fn place(sandbox: Option<&Path>) -> Place {
+    sandbox.filter(|path| *path != Path::new(HOST_NAMESPACE)).map(Path::to_owned)
+}
 
 /// An interface: its namespace and its index there.
 pub(super) type Port = (Place, u32);
@@ -68,6 +78,11 @@ impl Default for World {
 }
 
 impl World {
+    /// Whether there is a namespace at this place.
+    pub(super) fn exists(&self, place: &Place) -> bool {
+        place.as_ref().is_none_or(|path| self.sandboxes.contains_key(path))
+    }
+
     pub(super) fn inside(&self, place: &Place) -> impl Iterator<Item = &Link> + use<'_> {
         self.links.range((place.clone(), 0)..=(place.clone(), u32::MAX)).map(|(_, link)| link)
     }
