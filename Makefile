@@ -11,11 +11,24 @@ STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo --quiet
 STATIC_FLAGS := --release --locked --target $(TARGET) --target-dir target/static
 # Under sudo there may be no rustc; `make install` then uses the output of `make build`.
 OUT := $(if $(TARGET),target/static/$(TARGET)/release,$(firstword $(wildcard target/static/*/release)))
+# Built separately, because it takes several minutes: only who connects hosts needs it.
+SPAN_PROFILE ?= span
+SPAN_FLAGS := --profile $(SPAN_PROFILE) --locked --target $(TARGET) --target-dir target/static
+SPAN_OUT := $(dir $(OUT))$(SPAN_PROFILE)
 
-# Completions for bash, zsh and fish, relative to PREFIX/share.
-COMPLETIONS := bash-completion/completions/canhub zsh/site-functions/_canhub fish/vendor_completions.d/canhub.fish
+# Completions of a program for bash, zsh and fish, relative to PREFIX/share.
+completions = bash-completion/completions/$(1) zsh/site-functions/_$(1) fish/vendor_completions.d/$(1).fish
+# A program prints its own man pages and completions, unless it was cross-compiled and cannot run here.
+define install_pages
+@install -d $(dir $(addprefix $(DESTDIR)$(PREFIX)/share/,man/man1/ $(call completions,$(notdir $(1)))))
+@$(1) man $(DESTDIR)$(PREFIX)/share/man/man1 \
+    && $(1) completions bash > $(DESTDIR)$(PREFIX)/share/$(word 1,$(call completions,$(notdir $(1)))) \
+    && $(1) completions zsh > $(DESTDIR)$(PREFIX)/share/$(word 2,$(call completions,$(notdir $(1)))) \
+    && $(1) completions fish > $(DESTDIR)$(PREFIX)/share/$(word 3,$(call completions,$(notdir $(1)))) \
+    || echo "skipping man pages and completions: $(1) does not run on this machine"
+endef
 
-.PHONY: help build demo test test-hardware test-host-tools check mutants plugin install uninstall bench soak guest-files clean
+.PHONY: help build span demo test test-hardware test-host-tools check mutants plugin install install-span uninstall bench soak guest-files clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -27,6 +40,14 @@ build: ## build canhub as a single static executable
 	else \
 	    echo "building canhub (a minute or two the first time)"; \
 	    $(STATIC) build $(STATIC_FLAGS) --bin canhub && echo "$(OUT)/canhub is ready"; \
+	fi
+
+span: ## build canhub-span, which makes the buses of several hosts one, as a single static executable
+	@if ! command -v cargo >/dev/null && test -x $(SPAN_OUT)/canhub-span; then \
+	    echo "cargo not found in PATH (sudo?): using the existing $(SPAN_OUT)/canhub-span"; \
+	else \
+	    echo "building canhub-span (five to ten minutes the first time)"; \
+	    $(STATIC) build $(SPAN_FLAGS) --package canhub-span && echo "$(SPAN_OUT)/canhub-span is ready"; \
 	fi
 
 demo: build ## show it: two containers talk over a bus, the machine reboots, they talk again
@@ -50,7 +71,7 @@ mutants: ## break the core in many places, one at a time, and list what no test 
 plugin: build ## lay out target/plugin for `docker plugin create canhub target/plugin`
 	@plugin/build $(OUT)/canhub target/plugin
 
-install: ## install to PREFIX, with systemd units, man pages and completions
+install: ## install to PREFIX, with systemd units, man pages and completions; canhub-span too if it was built
 	@test -x $(OUT)/canhub || $(MAKE) --no-print-directory build
 	install -D -m 755 $(OUT)/canhub $(DESTDIR)$(PREFIX)/bin/canhub
 	install -D -m 644 plugin/systemd/canhub.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.socket
@@ -58,25 +79,30 @@ install: ## install to PREFIX, with systemd units, man pages and completions
 	sed 's|@BINDIR@|$(PREFIX)/bin|' plugin/systemd/canhub-boot-check.service.in | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-boot-check.service
 	install -D -m 644 plugin/modules-load.conf $(DESTDIR)$(PREFIX)/lib/modules-load.d/canhub.conf
 	install -D -m 644 plugin/sysctl.conf $(DESTDIR)$(PREFIX)/lib/sysctl.d/10-canhub.conf
-	@# canhub generates its own man pages and completions, unless it was cross-compiled and cannot run here.
-	@install -d $(dir $(addprefix $(DESTDIR)$(PREFIX)/share/,man/man1/ $(COMPLETIONS)))
-	@$(OUT)/canhub man $(DESTDIR)$(PREFIX)/share/man/man1 \
-	    && $(OUT)/canhub completions bash > $(DESTDIR)$(PREFIX)/share/$(word 1,$(COMPLETIONS)) \
-	    && $(OUT)/canhub completions zsh > $(DESTDIR)$(PREFIX)/share/$(word 2,$(COMPLETIONS)) \
-	    && $(OUT)/canhub completions fish > $(DESTDIR)$(PREFIX)/share/$(word 3,$(COMPLETIONS)) \
-	    || echo "skipping man pages and completions: $(OUT)/canhub does not run on this machine"
+	$(call install_pages,$(OUT)/canhub)
+	@if test -x $(SPAN_OUT)/canhub-span; then $(MAKE) --no-print-directory install-span; fi
 	@echo "Installed. To make room for bursts of frames now, as it is done at every boot:"
 	@echo "  sysctl --system --pattern 'net.core.(netdev_max_backlog|rmem_max)'"
 	@echo "To start canhub now and at every boot, before Docker:"
 	@echo "  systemctl daemon-reload && systemctl enable --now canhub.socket canhub.service"
 
-uninstall: ## remove what `make install` installed; keeps /var/lib/canhub
-	@echo "If canhub is running: systemctl disable --now canhub.socket canhub.service"
-	rm -f $(DESTDIR)$(PREFIX)/bin/canhub
+# A part of `install`.
+install-span:
+	install -D -m 755 $(SPAN_OUT)/canhub-span $(DESTDIR)$(PREFIX)/bin/canhub-span
+	sed 's|@BINDIR@|$(PREFIX)/bin|' plugin/systemd/canhub-span.service.in | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-span.service
+	install -D -m 644 plugin/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/canhub-span.conf
+	$(call install_pages,$(SPAN_OUT)/canhub-span)
+	@echo "Installed canhub-span. To make its user now, as it is done at every boot:"
+	@echo "  systemd-sysusers"
+
+uninstall: ## remove what `make install` installed; keeps /etc/canhub, /var/lib/canhub and /var/lib/canhub-span
+	@echo "If canhub is running: systemctl disable --now canhub.socket canhub.service canhub-span.service"
+	rm -f $(DESTDIR)$(PREFIX)/bin/canhub $(DESTDIR)$(PREFIX)/bin/canhub-span
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.service
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-boot-check.service
+	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-span.service $(DESTDIR)$(PREFIX)/lib/sysusers.d/canhub-span.conf
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/canhub.1 $(DESTDIR)$(PREFIX)/share/man/man1/canhub-*.1
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/,$(COMPLETIONS))
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/,$(call completions,canhub) $(call completions,canhub-span))
 	rm -f $(DESTDIR)$(PREFIX)/lib/modules-load.d/canhub.conf $(DESTDIR)$(PREFIX)/lib/sysctl.d/10-canhub.conf
 
 bench: ## measure Joins against a plugin that forks `ip` and `cangw`, the time to heal, and bursts
@@ -85,8 +111,8 @@ bench: ## measure Joins against a plugin that forks `ip` and `cangw`, the time t
 soak: ## run the long tests: fault storms, network cycles, fuzzing (about an hour; GUEST=trixie)
 	@tests/soak
 
-# Everything that goes into a guest's shared folder: program, tests, plugin. Used by tests/*.
-guest-files: build
+# Everything that goes into a guest's shared folder: programs, tests, plugin. Used by tests/*.
+guest-files: build span
 	@$(STATIC) build $(STATIC_FLAGS) --example probe
 	@$(STATIC) test $(STATIC_FLAGS) --test e2e --no-run
 

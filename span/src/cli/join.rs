@@ -70,6 +70,10 @@ impl Join {
         if let Some(problem) = certificate.problem(time::now()) {
             text += &format!("{problem}\n");
         }
+        if self.listen.is_empty() && settings.listen.is_empty() {
+            text += "Nothing listens on this host, so it hears only hosts that do (canhub-span join --listen 0.0.0.0, or \
+                     listen in its settings).\n";
+        }
         if !was_in {
             text += &format!("Next, type here:\n  {START}\n");
         }

@@ -93,7 +93,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+    fn documented_commands_are_understood() {
+        for line in [
+            "init --listen 0.0.0.0 --name bench",
+            "invite cell --span body --span seat --connect 192.168.1.10 -o cell.invitation",
+            "join cell.invitation --listen [::]:7447",
+            "join -",
+            "renew",
+            "renew cell",
+            "allow cell --all",
+            "allow cell --span body",
+            "revoke cell",
+            "leave",
+            "list --json",
+            "completions bash",
+        ] {
+            let words = std::iter::once("canhub-span").chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+        for line in [
+            "init --listen bench",
+            "invite Cell",
+            "invite cell --span a/b",
+            "allow cell",
+            "allow cell --all --span a",
+        ] {
+            let words = std::iter::once("canhub-span").chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+        }
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{} has no help", command.get_name());
+        }
     }
 }

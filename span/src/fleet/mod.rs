@@ -16,10 +16,11 @@ mod store;
 pub mod time;
 
 pub use authority::Authority;
+pub use canhub::names::SpanName;
 pub use certificate::{CaCertificate, HostCertificate, RENEW_DAYS};
 pub use files::{replace as write_secret, write_for_all};
 pub use invitation::Invitation;
 pub use list::{Certificate, Host, List, Revoked, Spans, common_name};
-pub use name::{HostName, SpanName};
+pub use name::HostName;
 pub use signed::{LARGEST, SignedList};
 pub use store::{Identity, Offered, Stamp, Store};
