@@ -29,7 +29,8 @@ const BLOCKING_THREADS: usize = 16;
 /// Check everything that buses depend on, and print each problem and its fix
 ///
 /// Runs without root, without a daemon and without Docker, and reports what it could not check.
-/// Exit codes: 0 no errors (there may be warnings), 1 at least one error, 2 bad usage.
+/// Exit codes: 0 no errors (there may be warnings), 1 at least one error, 2 bad usage. With --wait: 0 healthy, 1 not healthy
+/// in time, 2 bad usage, 3 canhub never answered.
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
     /// Apply the fixes that are safe: load kernel modules, heal buses (including those with healing off), remove stale

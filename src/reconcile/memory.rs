@@ -94,6 +94,13 @@ struct Fault {
     until: Instant,
 }
 
+impl Fault {
+    /// Whether it was reported to keep coming back, so that its end is reported too.
+    fn keeps_coming_back(&self) -> bool {
+        self.healed >= AT_ONCE
+    }
+}
+
 impl Memory {
     /// The memory for a pass on request.
     pub(super) fn asked_for() -> Self {
@@ -141,7 +148,7 @@ impl Memory {
         }
         plan.steps = due;
         inner.forget_settled(manager.events(), now);
-        pending || inner.faults.values().any(|fault| fault.healed > AT_ONCE)
+        pending || inner.faults.values().any(Fault::keeps_coming_back)
     }
 
     /// Processes the state of the adapters. Runs before steps are held back: an adapter that is plugged in again is not
@@ -323,7 +330,7 @@ impl Inner {
     /// A fault that has stayed away is over; a recurring one gets a summary.
     fn forget_settled(&mut self, events: &Events, now: Instant) {
         let is_settled = |fault: &Fault| now.duration_since(fault.last) > RECURS_WITHIN;
-        for fault in self.faults.values().filter(|fault| is_settled(fault) && fault.healed > AT_ONCE) {
+        for fault in self.faults.values().filter(|fault| is_settled(fault) && fault.keeps_coming_back()) {
             events.tell(Event { times: Some(fault.healed), ..fault.over.clone() });
         }
         self.faults.retain(|_, fault| !is_settled(fault));

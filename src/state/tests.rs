@@ -60,6 +60,21 @@ fn a_peek_loads_everything_and_changes_nothing() {
 }
 
 #[test]
+fn a_peek_at_an_unreadable_file_does_not_stop_the_daemon_from_saving() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path(), "boot-1");
+    store.save_networks([&network()]).unwrap();
+    let (file, away) = (store.state_file(), dir.path().join("away"));
+    fs::rename(&file, &away).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert!(store.peek().unread.is_some());
+    fs::remove_dir(&file).unwrap();
+    fs::rename(&away, &file).unwrap();
+    store.save_networks([]).unwrap();
+    assert!(store.load().networks.is_empty());
+}
+
+#[test]
 fn endpoints_end_with_the_boot_and_networks_do_not() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::new(dir.path(), "boot-1");

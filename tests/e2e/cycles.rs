@@ -4,9 +4,9 @@
 //! milliseconds.
 
 #[path = "../driver/bodies.rs"]
-mod bodies;
+pub mod bodies;
 #[path = "../driver/client.rs"]
-mod client;
+pub mod client;
 
 use std::{fs, path::Path, time::Instant};
 

@@ -10,7 +10,7 @@ mod machine;
 mod record_rows;
 mod rows;
 
-use std::{panic, time::Instant};
+use std::{env, panic, time::Instant};
 
 use crate::support::{
     canhub::{is_plugin, is_service, says},
@@ -49,9 +49,11 @@ enum By {
     Person,
 }
 
-/// All rows.
+/// All rows; with `CANHUB_SHORT`, those whose result depends on the kernel or the engine.
 fn table() -> impl Iterator<Item = &'static Row> {
-    [rows::ROWS, record_rows::ROWS, kernel_rows::ROWS, docker_rows::ROWS].into_iter().flatten()
+    let everywhere: &[_] =
+        if env::var_os("CANHUB_SHORT").is_some() { &[] } else { &[rows::ROWS, record_rows::ROWS] };
+    everywhere.iter().copied().chain([kernel_rows::ROWS, docker_rows::ROWS]).flatten()
 }
 
 #[test]
@@ -87,7 +89,7 @@ fn all_broken_setups_are_reported_and_fixed() {
     say(&lines.join("\n"));
     say(&format!("{} broken setups reported and fixed, in {} s", lines.len(), started.elapsed().as_secs()));
     assert!(failures.is_empty(), "{} of {}: {failures:#?}", failures.len(), table().count());
-    assert!(lines.len() >= 25);
+    assert!(lines.len() >= 20);
 }
 
 #[test]

@@ -30,6 +30,7 @@
 mod adapter;
 mod admin;
 mod bad_input;
+mod crowd;
 mod cycles;
 mod doctor;
 mod door;

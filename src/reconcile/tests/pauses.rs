@@ -115,6 +115,24 @@ fn a_recurring_fault_that_stays_away_gets_one_summary_and_any_other_none() {
 }
 
 #[test]
+fn the_end_of_a_fault_is_told_if_and_only_if_it_was_told_to_keep_coming_back() {
+    for (times, ends) in [(4, &[][..]), (5, &[Some(5)])] {
+        let rig = Rig::new(&[]);
+        for _ in 0..times {
+            rig.take_down(1);
+            rig.look();
+        }
+        rig.later(61);
+        rig.look();
+        let told =
+            |kind| rig.told().iter().filter(|event| event.kind == kind).map(|event| event.times).collect();
+        let (returning, over): (Vec<Option<u32>>, Vec<Option<u32>>) =
+            (told(Kind::KeepsComingBack), told(Kind::HealedForGood));
+        assert_eq!((returning.as_slice(), over.as_slice()), (ends, ends), "healed {times} times");
+    }
+}
+
+#[test]
 fn a_leftover_has_a_grace_period() {
     let rig = Rig::new(&[]);
     rig.kernel
