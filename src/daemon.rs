@@ -31,7 +31,7 @@ use crate::{
     kernel::{self, Linux},
     lock::Lock,
     manager::{Handle, Manager},
-    reconcile,
+    reconcile, span,
     state::Store,
     system,
 };
@@ -54,6 +54,8 @@ pub struct Config {
     pub admin_socket: PathBuf,
     /// The TCP address for metrics, if any.
     pub metrics_listen: Option<SocketAddr>,
+    /// The socket of `canhub-span`.
+    pub span_socket: PathBuf,
     /// The Docker API socket; `None`: Docker is not queried.
     pub docker_socket: Option<PathBuf>,
     /// The health policy file; `None`: the default path, if it exists.
@@ -202,6 +204,7 @@ fn spawn_tasks(config: Config, server: &Server, started: Instant) -> Tasks {
         tasks.spawn("metrics over TCP", admin.clone().serve_metrics(address));
     }
     tasks.spawn("admin socket", admin.serve(config.admin_socket));
+    tasks.spawn("canhub-span", span::keep(manager(), config.span_socket));
     tasks.spawn("link events", wake_on_link_events(manager()));
     tasks.spawn("expectations", expect::watch(manager(), health.clone()));
     tasks.spawn("health", health.watch(manager(), watch));

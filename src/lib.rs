@@ -10,7 +10,8 @@
 //! frames, and [`admin`] serves all this and the [`status`] of all buses on a socket. [`health`] monitors what canhub
 //! needs, using the same [`checks`] as `canhub doctor`. [`expect`] lets the kernel listen for frames that should be on a
 //! bus. [`frames`] is about the frames themselves, for the commands that show, record and replay them: a [`frames::Tap`] on
-//! a [`frames::Bus`] tells who sent each one. [`span`] is what canhub has to do with buses on several hosts. [`daemon`] ties it all together; [`cli`] is the command line.
+//! a [`frames::Bus`] tells who sent each one. [`span`] is what canhub knows about one bus on several hosts, which the program
+//! `canhub-span` connects. [`daemon`] ties it all together; [`cli`] is the command line.
 //!
 //! # Tasks and signals
 //!
@@ -24,6 +25,7 @@
 //! | `Docker queries` ([`docker::run`]) | learns networks, follows renames, finds late containers and unreachable ports | `relearn_wanted`, Docker's rename events; at the latest after 5 min |
 //! | `health` ([`health::Health::watch`]) | checks the buses, the records and Docker, each at its own pace | `audit_done` while something is wrong, events that health depends on; at the latest after the policy's interval |
 //! | `expectations` ([`fn@expect::watch`]) | tells when expected frames are missing | the kernel, when one is overdue or back; several times per cycle to read how many there were; events that change who is on a bus |
+//! | `canhub-span` ([`span::keep`]) | tells `canhub-span` the span ports, and takes in what it knows about other hosts | `canhub-span`, at least every second; changes of the ports, which the reconcile loop finds; once a second while it cannot be reached |
 //! | `admin socket` ([`admin::Admin::serve`]) | serves requests, one task per connection | a client |
 //! | `metrics over TCP` | the same for `/metrics`, with `--metrics-listen` | a client |
 //! | `readiness` | sends `READY=1` to systemd, once | `is_validated` |

@@ -16,6 +16,7 @@
 //! | `learn`, `collect` | what Docker tells in the background |
 //! | `shares` | slows down containers that exceed an adapter's wire |
 //! | `survey`, `frames` | what status and metrics show |
+//! | `spans` | which span ports `canhub-span` is told |
 //! | `expect` | adds and removes expectations, and finds where to listen for them |
 
 mod adapter;
@@ -33,6 +34,7 @@ mod network;
 mod records;
 mod shares;
 mod signals;
+mod spans;
 mod startup;
 mod survey;
 
@@ -61,6 +63,7 @@ use crate::{
     names::NetworkId,
     network::Network,
     plan::{Action, Blocks, Plan, Step},
+    span::Spans,
     state::Store,
     status::StartupValidation,
 };
@@ -83,6 +86,7 @@ pub struct Manager {
     /// When the kernel was last found to lack the qdisc for pacing.
     unpaced: Mutex<Option<Instant>>,
     expectations: Expectations,
+    spans: Spans,
 }
 
 impl Manager {
@@ -100,6 +104,7 @@ impl Manager {
             late: Mutex::default(),
             unpaced: Mutex::default(),
             expectations: Expectations::default(),
+            spans: Spans::default(),
         };
         manager.adopt();
         manager.load_expectations();
@@ -119,6 +124,11 @@ impl Manager {
     /// Frames that should be on the buses.
     pub fn expectations(&self) -> &Expectations {
         &self.expectations
+    }
+
+    /// The spans.
+    pub fn spans(&self) -> &Spans {
+        &self.spans
     }
 
     /// Records that an audit has finished. `found` is only kept for the first one.

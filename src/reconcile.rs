@@ -160,6 +160,7 @@ impl Manager {
                 }
             }
             self.note_namespaces(&mut model, &want, &have);
+            self.note_spans(&model, &want, &have);
             memory.look_at_adapters(self.events(), &model, &want, &have);
             self.leave_shares(model.shares_version(), &want, &mut plan);
             let held_back = memory.hold_back(self, &model, &mut plan);

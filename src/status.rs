@@ -5,10 +5,12 @@
 use std::collections::BTreeMap;
 
 mod loss;
+mod span;
 
 use serde::{Deserialize, Serialize};
 
 pub use loss::{Direction, Loss, LossCause, Lost};
+pub use span::{HostOnSpan, HostStatus, SpanProgram, SpanStatus};
 
 use crate::{
     endpoint::Stage,
@@ -41,6 +43,9 @@ pub struct Status {
     /// Frames that should be on the buses.
     #[serde(default)]
     pub expectations: Vec<ExpectationStatus>,
+    /// `canhub-span`; `None` if no network has a span.
+    #[serde(default)]
+    pub span: Option<SpanProgram>,
 }
 
 /// A frame that should be on a bus.
@@ -161,6 +166,9 @@ pub struct BusStatus {
     pub traffic: Traffic,
     /// One per endpoint.
     pub members: Vec<MemberStatus>,
+    /// The span that makes it one bus with those of other hosts.
+    #[serde(default)]
+    pub span: Option<SpanStatus>,
 }
 
 /// A CAN controller, as shown by `ip -details -statistics link`.
@@ -277,6 +285,7 @@ impl Status {
         let is_met = |one: &ExpectationStatus| one.state != ExpectationState::Down;
         self.ready
             && self.late.is_empty()
+            && self.span.as_ref().is_none_or(|span| span.running && span.problem.is_none())
             && self.buses.iter().all(BusStatus::is_well)
             && self.expectations.iter().all(is_met)
     }
@@ -295,6 +304,8 @@ impl BusStatus {
 
     /// Whether it is in the desired state, without problems.
     pub fn is_well(&self) -> bool {
-        self.steps.is_empty() && self.problems.is_empty()
+        self.steps.is_empty()
+            && self.problems.is_empty()
+            && self.span.as_ref().is_none_or(SpanStatus::is_well)
     }
 }

@@ -1,21 +1,18 @@
 //! `/v1/expectations`: what is expected on the buses.
 
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::{
     Method, Response, StatusCode,
     body::{Bytes, Incoming},
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{
     Admin,
-    routes::{as_json, refused},
+    routes::{as_json, read_body, refused},
 };
 use crate::expect::{Expectation, FrameId};
-
-/// Bytes of a request; names are shorter.
-const BODY_MAX: usize = 16 << 10;
 
 /// Which expectation to remove.
 #[derive(Debug, Deserialize)]
@@ -34,17 +31,19 @@ pub(super) fn list(admin: &Admin) -> Response<Full<Bytes>> {
 /// Adds or removes one, and returns all.
 pub(super) async fn change(admin: &Admin, method: &Method, body: Incoming) -> Response<Full<Bytes>> {
     let done = match *method {
-        Method::POST => match read::<Expectation>(body).await {
+        Method::POST => match read_body::<Expectation>(body).await {
             Ok(wanted) => admin.change(move |manager| manager.expect(wanted).map(drop)).await,
             Err(why) => Err(why),
         },
-        Method::DELETE => match read::<Which>(body).await.and_then(|which| Ok((which.id.parse()?, which))) {
-            Ok((id, Which { bus, from, .. })) => {
-                let id: FrameId = id;
-                admin.change(move |manager| manager.unexpect(&bus, id, from.as_deref())).await
+        Method::DELETE => {
+            match read_body::<Which>(body).await.and_then(|which| Ok((which.id.parse()?, which))) {
+                Ok((id, Which { bus, from, .. })) => {
+                    let id: FrameId = id;
+                    admin.change(move |manager| manager.unexpect(&bus, id, from.as_deref())).await
+                }
+                Err(why) => Err(why),
             }
-            Err(why) => Err(why),
-        },
+        }
         _ => {
             let why = "method not allowed: use GET, POST or DELETE";
             return refused(StatusCode::METHOD_NOT_ALLOWED, why);
@@ -54,15 +53,4 @@ pub(super) async fn change(admin: &Admin, method: &Method, body: Incoming) -> Re
         Ok(()) => list(admin),
         Err(why) => refused(StatusCode::BAD_REQUEST, &why),
     }
-}
-
-async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, String> {
-    let body = Limited::new(body, BODY_MAX).collect().await;
-    let body = body.map_err(|err| format!("cannot read the request: {err}"))?.to_bytes();
-    serde_json::from_slice(&body).map_err(|err| {
-        // What is wrong with a value is a sentence of its own; its position in the request helps nobody.
-        let why = err.to_string();
-        let why = why.rsplit_once(" at line ").map_or(why.as_str(), |(why, _)| why);
-        why.to_owned()
-    })
 }

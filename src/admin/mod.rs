@@ -10,14 +10,17 @@
 //!   [`crate::apply::Repair`]
 //! - `GET /v1/expectations`: `{"expectations": [...]}`, each a [`crate::status::ExpectationStatus`]; `POST` adds one
 //!   ([`crate::expect::Wish`]), `DELETE` removes one (`bus`, `id`, `from`), and both return all
+//! - `GET /v1/hosts`: `{"span": ..., "hosts": [...]}`, each a [`crate::status::HostOnSpan`]; `DELETE` forgets one (`host`)
+//!   and returns the others
 //! - `GET /metrics`: OpenMetrics text, the only path that `--metrics-listen` also serves over TCP
 //!
-//! Errors are `{"error": "one sentence"}`. Only `/v1/heal` and `/v1/expectations` change anything: the
-//! first does what the reconcile loop does, the second what is told.
+//! Errors are `{"error": "one sentence"}`. Only `/v1/heal`, `/v1/expectations` and `/v1/hosts` change
+//! anything: the first does what the reconcile loop does, the second what is told, the third what `canhub-span` lists.
 //! No request can hold up the driver: few requests read the kernel at a time, each on a thread of its own and within a
 //! time limit, and clients that do not read their events lose them.
 
 mod expectations;
+mod hosts;
 mod routes;
 mod scrape;
 mod server;

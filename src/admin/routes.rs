@@ -1,14 +1,14 @@
 //! Maps paths to responses.
 
-use http_body_util::{Either, Full};
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
-use super::{Admin, expectations, scrape, stream::EventBody};
+use super::{Admin, expectations, hosts, scrape, stream::EventBody};
 use crate::{
     health::HealthStatus,
     http::server::{of_type, whole},
@@ -23,16 +23,19 @@ const JSON: &str = "application/json";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const EVENT_STREAM: &str = "text/event-stream";
 /// The valid paths, listed in 404 responses.
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 9] = [
     "/v1/health",
     "/v1/heal",
     "/v1/ready",
     "/v1/status",
     "/v1/events",
     "/v1/expectations",
+    "/v1/hosts",
     "/v1/openapi.json",
     "/metrics",
 ];
+/// Bytes of a request; names are shorter.
+const BODY_MAX: usize = 16 << 10;
 /// The OpenAPI description.
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
 
@@ -49,6 +52,9 @@ pub(super) async fn answer(admin: Admin, allowed: bool, request: Request<Incomin
     if parts.uri.path() == "/v1/expectations" && parts.method != Method::GET {
         return expectations::change(&admin, &parts.method, body).await.map(Either::Left);
     }
+    if parts.uri.path() == "/v1/hosts" && parts.method != Method::GET {
+        return hosts::forget(&admin, &parts.method, body).await.map(Either::Left);
+    }
     if parts.method != Method::GET {
         let why = "method not allowed: use GET, or POST for /v1/heal";
         return refused(StatusCode::METHOD_NOT_ALLOWED, why).map(Either::Left);
@@ -59,6 +65,7 @@ pub(super) async fn answer(admin: Admin, allowed: bool, request: Request<Incomin
         "/v1/ready" => ready(&admin.manager).map(Either::Left),
         "/v1/status" => status(&admin).await.map(Either::Left),
         "/v1/expectations" => expectations::list(&admin).map(Either::Left),
+        "/v1/hosts" => hosts::list(&admin).map(Either::Left),
         "/v1/events" => events(&admin, parts.uri.query().unwrap_or_default()),
         "/metrics" => metrics(&admin).await.map(Either::Left),
         path => not_found(path, &PATHS).map(Either::Left),
@@ -148,6 +155,21 @@ fn parse_query(query: &str) -> Result<(usize, bool), String> {
 
 fn not_found(path: &str, there: &[&str]) -> Response<Full<Bytes>> {
     refused(StatusCode::NOT_FOUND, &format!("no such path {path}; valid paths: {}", there.join(", ")))
+}
+
+/// The JSON body of a request.
+///
+/// # Errors
+/// One sentence: what is wrong with it.
+pub(super) async fn read_body<T: DeserializeOwned>(body: Incoming) -> Result<T, String> {
+    let body = Limited::new(body, BODY_MAX).collect().await;
+    let body = body.map_err(|err| format!("cannot read the request: {err}"))?.to_bytes();
+    serde_json::from_slice(&body).map_err(|err| {
+        // What is wrong with a value is a sentence of its own; its position in the request helps nobody.
+        let why = err.to_string();
+        let why = why.rsplit_once(" at line ").map_or(why.as_str(), |(why, _)| why);
+        why.to_owned()
+    })
 }
 
 pub(super) fn refused(status: StatusCode, why: &str) -> Response<Full<Bytes>> {

@@ -1,5 +1,7 @@
 //! `/metrics`: canhub's own counters, and current values from the kernel.
 
+mod span;
+
 use prometheus_client::{
     encoding::{EncodeMetric, MetricEncoder, NoLabelSet, text::encode},
     metrics::{MetricType, gauge::ConstGauge, info::Info},
@@ -61,6 +63,7 @@ pub(super) fn text(manager: &Manager, health: &HealthReport) -> Result<String, E
     );
     let cycle = "Real cycle of the expected frame, averaged over the last ones";
     registry.register_with_unit("expectation_cycle", cycle, Unit::Seconds, cycles(&expected));
+    span::register(&mut registry, manager.spans().program().as_ref(), &buses);
     let levels = "0 healthy, 1 degraded, 2 unhealthy or unknown";
     registry.register(
         "health",
@@ -230,7 +233,7 @@ const OF_ADAPTERS: Possible = &[
     (Direction::Out, LossCause::Adapter),
 ];
 
-/// The ends of all buses with how frames can be lost there. A hub has no endpoint.
+/// The ends of all buses with how frames can be lost there. A hub and a span port have no endpoint.
 fn ends(buses: &[BusStatus]) -> impl Iterator<Item = (Labels, Traffic, Possible)> {
     buses.iter().flat_map(|bus| {
         let of_bus = labels_of(bus);
@@ -244,6 +247,10 @@ fn ends(buses: &[BusStatus]) -> impl Iterator<Item = (Labels, Traffic, Possible)
             ];
             ([of_bus.as_slice(), &of_member].concat(), member.traffic, OF_MEMBERS)
         });
-        std::iter::once(hub).chain(members)
+        let span = bus.span.iter().map(move |span| {
+            let of_span = [("container", span.name.member()), ("interface", span.interface.clone())];
+            ([labels_of(bus).as_slice(), &of_span].concat(), span.traffic, OF_MEMBERS)
+        });
+        std::iter::once(hub).chain(members).chain(span)
     })
 }

@@ -187,6 +187,7 @@ mod tests {
             heals: 0,
             traffic: Traffic::default(),
             members: vec![],
+            span: None,
         }
     }
 

@@ -21,6 +21,7 @@ mod networks;
 mod packages;
 mod ports;
 pub mod records;
+pub mod span;
 pub mod system;
 pub mod units;
 

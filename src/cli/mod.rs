@@ -7,6 +7,7 @@ mod door;
 mod events;
 mod expect;
 mod file;
+mod hosts;
 mod import;
 pub mod lines;
 pub mod man;
@@ -53,6 +54,7 @@ enum Command {
     /// Tell when frames are missing that should be on a bus
     #[command(subcommand)]
     Expect(expect::ExpectCommand),
+    Hosts(hosts::Hosts),
     /// Import the networks of another plugin
     #[command(subcommand)]
     Import(import::Import),
@@ -111,6 +113,7 @@ impl Cli {
             Command::Replay(replay) => replay.run(),
             Command::Door(door) => door.run(),
             Command::Expect(expect) => expect.run(),
+            Command::Hosts(hosts) => hosts.run(),
             Command::Import(import) => import.run().map_err(Failed::from),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "canhub", &mut io::stdout());

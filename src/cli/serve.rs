@@ -9,6 +9,7 @@ use crate::{
     daemon::{self, Config},
     lock,
     logs::{self, LogFormat},
+    span::protocol::CONTROL_SOCKET,
     system,
 };
 
@@ -35,6 +36,9 @@ pub(super) struct Serve {
     /// Also serve metrics over TCP, without authentication, for example on 127.0.0.1:9477
     #[arg(long, env = "CANHUB_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
     metrics_listen: Option<SocketAddr>,
+    /// Control socket of canhub-span, which connects buses with those of other hosts
+    #[arg(long, env = "CANHUB_SPAN_SOCKET", default_value = CONTROL_SOCKET, value_name = "PATH")]
+    span_socket: PathBuf,
     /// Docker API socket, used in the background for names and lost options; `none` disables it
     #[arg(long, env = "CANHUB_DOCKER_SOCKET", default_value = "/run/docker.sock", value_name = "PATH")]
     docker_socket: PathBuf,
@@ -68,6 +72,7 @@ impl Serve {
             lock_dir: self.lock_dir,
             admin_socket: self.admin_socket,
             metrics_listen: self.metrics_listen,
+            span_socket: self.span_socket,
             docker_socket: Some(self.docker_socket).filter(|path| path.as_os_str() != "none"),
             health_policy: self.health_policy,
             audit_interval: Duration::from_secs(self.audit_interval),

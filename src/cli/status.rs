@@ -1,5 +1,6 @@
 //! `canhub status`: samples twice to show frames per second.
 
+mod span;
 mod table;
 
 use std::{

@@ -10,7 +10,7 @@ use crate::{
     clock::micros,
     endpoint::Endpoint,
     model::Model,
-    names::{EndpointId, NetworkId},
+    names::{EndpointId, NetworkId, SpanName},
     plan::{Problem, Step},
     status::HealthStatus,
 };
@@ -55,6 +55,20 @@ pub enum Kind {
     Adopted,
     /// The health of a component, or the overall health, has changed.
     StatusChanged,
+    /// Another host is on a span.
+    HostOnline,
+    /// It is not any more.
+    HostOffline,
+    /// A host was refused.
+    HostRefused,
+    /// Nothing is carried on a span until somebody changes something: two adapters on one bus, or a loop.
+    SpanStopped,
+    /// The span is carried again.
+    SpanResumed,
+    /// `canhub-span` does not answer.
+    SpanLost,
+    /// It does again.
+    SpanFound,
 }
 
 impl Kind {
@@ -81,6 +95,13 @@ impl Kind {
             Self::NetworkCollected => "network collected",
             Self::Adopted => "adopted",
             Self::StatusChanged => "health changed",
+            Self::HostOnline => "host online",
+            Self::HostOffline => "host offline",
+            Self::HostRefused => "host refused",
+            Self::SpanStopped => "span stopped",
+            Self::SpanResumed => "span carries frames again",
+            Self::SpanLost => "canhub-span does not answer; buses work on this host",
+            Self::SpanFound => "canhub-span answers again",
         }
     }
 }
@@ -106,6 +127,12 @@ pub struct Event {
     /// The interface concerned, or `rules`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
+    /// The span.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub span: Option<SpanName>,
+    /// The other host: its name, or its address if it has not proved a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// The component whose health changed: `bus:body`, `docker`, or `overall`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
@@ -145,6 +172,8 @@ impl Event {
             endpoint: None,
             container: None,
             interface: None,
+            span: None,
+            host: None,
             component: None,
             from: None,
             to: None,
@@ -219,6 +248,8 @@ impl Event {
                     endpoint = self.endpoint.as_ref().map(EndpointId::short),
                     container = self.container.as_deref(),
                     interface = self.interface.as_deref(),
+                    span = self.span.as_ref().map(SpanName::as_str),
+                    host = self.host.as_deref(),
                     component = self.component.as_deref(),
                     from = self.from.map(HealthStatus::as_str),
                     to = self.to.map(HealthStatus::as_str),
@@ -238,6 +269,10 @@ impl Event {
             | Kind::Problem
             | Kind::AdapterVanished
             | Kind::FramesLost
+            | Kind::HostOffline
+            | Kind::HostRefused
+            | Kind::SpanStopped
+            | Kind::SpanLost
             | Kind::BusOff => line!(warn),
             Kind::StatusChanged if self.to > self.from => line!(warn),
             _ => line!(info),

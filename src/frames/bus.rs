@@ -271,6 +271,7 @@ mod tests {
             losses: Vec::new(),
             traffic: Default::default(),
             members: Vec::new(),
+            span: None,
         }
     }
 

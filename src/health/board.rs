@@ -32,7 +32,11 @@ pub enum Key {
     Bus(NetworkId),
     /// The adapter of a network.
     Adapter(NetworkId),
-    /// A bus, adapter or expectation that the policy requires by name, but that does not exist.
+    /// The span of a network.
+    Span(NetworkId),
+    /// Another host, by its name.
+    Host(String),
+    /// A bus, adapter, span, host or expectation that the policy requires by name, but that does not exist.
     Missing(String),
     /// A frame that should be on a bus, by the name of its component.
     Expectation(String),
@@ -48,12 +52,14 @@ impl Key {
             Self::Policy => "policy",
             Self::Bus(_) | Self::Missing(_) => "bus",
             Self::Adapter(_) => "adapter",
+            Self::Span(_) => "span",
+            Self::Host(_) => "host",
             Self::Expectation(_) => "expect",
         }
     }
 
     fn is_of_a_survey(&self) -> bool {
-        matches!(self, Self::Bus(_) | Self::Adapter(_) | Self::Missing(_))
+        matches!(self, Self::Bus(_) | Self::Adapter(_) | Self::Span(_) | Self::Host(_) | Self::Missing(_))
     }
 }
 
@@ -308,8 +314,10 @@ impl Key {
             Self::Policy => 3,
             Self::Bus(_) => 4,
             Self::Adapter(_) => 5,
-            Self::Missing(_) => 6,
-            Self::Expectation(_) => 7,
+            Self::Span(_) => 6,
+            Self::Host(_) => 7,
+            Self::Missing(_) => 8,
+            Self::Expectation(_) => 9,
         }
     }
 }

@@ -28,7 +28,7 @@ pub struct HealthReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Component {
     /// `kernel`, `docker`, `state`, `policy`; `bus:NAME` with the name of the network, `adapter:NAME` with the value of
-    /// the network's option `adapter`.
+    /// the network's option `adapter`, `span:NAME`, `host:NAME`, `expect:BUS:ID`.
     pub component: String,
     /// Its status.
     pub status: HealthStatus,

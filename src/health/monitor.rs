@@ -247,7 +247,7 @@ fn late(who: &str, limit: Duration) -> Finding {
 
 fn event(change: Change) -> Event {
     let network: Option<NetworkId> = match change.key {
-        Some(Key::Bus(id) | Key::Adapter(id)) => Some(id),
+        Some(Key::Bus(id) | Key::Adapter(id) | Key::Span(id)) => Some(id),
         _ => None,
     };
     let name = change.component.strip_prefix("bus:").filter(|_| network.is_some()).map(str::to_owned);
@@ -278,6 +278,13 @@ async fn until_trouble(trouble: &mut Reader) {
                     | Kind::KeepsComingBack
                     | Kind::NetworkCreated
                     | Kind::NetworkDeleted
+                    | Kind::HostOnline
+                    | Kind::HostOffline
+                    | Kind::HostRefused
+                    | Kind::SpanStopped
+                    | Kind::SpanResumed
+                    | Kind::SpanLost
+                    | Kind::SpanFound
             ),
             FeedItem::Missed { .. } => true,
         };

@@ -15,7 +15,7 @@ pub(super) fn lacking(status: &Status, modules: &Files) -> Option<Finding> {
     found.into_iter().find(|finding| finding.level == Level::Error)
 }
 
-/// Records the kernel, each bus and each adapter of a survey.
+/// Records the kernel, each bus, adapter, span and other host of a survey.
 pub(super) fn take_in(
     board: &mut Board,
     status: &Status,
@@ -40,6 +40,16 @@ pub(super) fn take_in(
             let name = format!("adapter:{}", bus.hub);
             outcomes.push((Key::Adapter(bus.network.clone()), name, CheckResult::Found(found)));
         }
+        if let (Some(own), Some(span)) = (&status.span, &bus.span) {
+            let found = match own.since {
+                Some(_) => CheckResult::Found(checks::span::span(own, bus, span)),
+                None => CheckResult::TooEarly("canhub has not tried to reach canhub-span yet".to_owned()),
+            };
+            outcomes.push((Key::Span(bus.network.clone()), format!("span:{}", span.name), found));
+        }
+    }
+    for (host, found) in checks::span::hosts(status) {
+        outcomes.push((Key::Host(host.clone()), format!("host:{host}"), CheckResult::Found(found)));
     }
     distinguish(&mut outcomes);
     let missing: Vec<String> = board
@@ -53,14 +63,17 @@ pub(super) fn take_in(
             Some(("adapter", adapter)) => {
                 format!("the health policy requires adapter {adapter}, which no network uses")
             }
+            Some(("span", span)) => format!("the health policy requires span {span}, which no network has"),
+            Some(("host", host)) => format!("the health policy requires host {host}, which is not known"),
             Some(("expect", _)) => {
                 format!("the health policy requires {name}, which nobody expects")
             }
             _ => format!("the health policy requires {name}, and no such network exists"),
         };
-        let hint = match name.starts_with("expect:") {
-            true => "`canhub expect add`, or correct /etc/canhub/health.toml",
-            false => "create the network, or correct /etc/canhub/health.toml",
+        let hint = match name.split_once(':') {
+            Some(("expect", _)) => "`canhub expect add`, or correct /etc/canhub/health.toml",
+            Some(("host", _)) => "`canhub-span join` on that host, or correct /etc/canhub/health.toml",
+            _ => "create the network, or correct /etc/canhub/health.toml",
         };
         let finding = Finding::error(Group::Buses, "bus", why).hint(hint);
         outcomes.push((Key::Missing(name.clone()), name, CheckResult::Found(finding)));
@@ -76,7 +89,7 @@ fn distinguish(outcomes: &mut [(Key, String, CheckResult)]) {
     for at in 0..outcomes.len() {
         let (before, rest) = outcomes.split_at_mut(at);
         let Some((key, name, _)) = rest.first_mut() else { return };
-        if let Key::Bus(id) | Key::Adapter(id) = key
+        if let Key::Bus(id) | Key::Adapter(id) | Key::Span(id) = key
             && before.iter().any(|(_, known, _)| known == name)
         {
             name.push('@');

@@ -12,7 +12,7 @@ use std::sync::{
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::{Manager, Signals};
-use crate::{events::Events, expect::Expectations};
+use crate::{events::Events, expect::Expectations, span::Spans};
 
 /// The manager, for asynchronous code.
 #[derive(Clone)]
@@ -54,6 +54,11 @@ impl Handle {
     /// Frames that should be on the buses.
     pub fn expectations(&self) -> &Expectations {
         self.0.expectations()
+    }
+
+    /// The spans.
+    pub fn spans(&self) -> &Spans {
+        self.0.spans()
     }
 
     /// Containers that Docker failed to start because canhub was not running, as of the last query.

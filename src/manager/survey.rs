@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     time::Instant,
 };
 
@@ -12,11 +13,12 @@ use crate::{
     clock::rfc3339,
     endpoint::Endpoint,
     error::Error,
-    kernel::Link,
+    kernel::{HOST_NAMESPACE, Link},
     model::Model,
+    names::EndpointId,
     network::{Hub, Ownership},
     plan::{Blocks, Have, Plan, Reason, Scope, unread_adapter},
-    status::{AdapterStatus, BusStatus, MemberStatus, Status, Traffic},
+    status::{AdapterStatus, BusStatus, MemberStatus, SpanStatus, Status, Traffic},
     traffic::{End, Faults, Totals, hub_of},
 };
 
@@ -51,6 +53,7 @@ impl Manager {
             leftovers,
             late: self.late(),
             expectations: self.expectations.report(),
+            span: self.spans.program(),
         })
     }
 
@@ -84,6 +87,9 @@ impl Manager {
             // Both are ordered by network ID.
             buses.iter_mut().zip(want.hubs()).for_each(|(bus, hub)| fill(bus, hub, &have, &totals));
             drop(totals);
+            for bus in &mut buses {
+                bus.span.iter_mut().for_each(|span| self.spans.complete(&bus.network, span));
+            }
             let leftovers = compare(&mut buses, plan);
             return Ok((buses, leftovers));
         }
@@ -125,6 +131,10 @@ impl Manager {
                 heals: self.events.heals_of_network(&network.id),
                 traffic: Traffic::default(),
                 members: members.remove(&network.id).unwrap_or_default(),
+                span: network.options.span.as_ref().map(|options| {
+                    let port = EndpointId::of_span_port(&network.id);
+                    SpanStatus::new(options, &port, self.events.heals_of_endpoint(&network.id, &port))
+                }),
             }
         };
         model.networks().map(bus).collect()
@@ -139,6 +149,12 @@ fn fill(bus: &mut BusStatus, hub: &Hub, have: &Have, totals: &Totals) {
     bus.traffic = totals.of(&End::Hub(bus.network.clone()));
     bus.losses = totals.losses().of_network(&bus.network, Instant::now());
     bus.adapter = link.and_then(|link| adapter(link, totals.faults(&bus.network)));
+    if let Some(span) = &mut bus.span {
+        let port = EndpointId::of_span_port(&bus.network);
+        let end = have.container_end(&port, Path::new(HOST_NAMESPACE));
+        span.rate = end.and_then(|end| end.qdisc.as_ref()?.pace).map(|pace| pace.rate);
+        span.traffic = totals.of(&End::Member(port));
+    }
     for member in &mut bus.members {
         member.traffic = totals.of(&End::Member(member.endpoint.clone()));
         if let Some(end) = member.stage.sandbox().and_then(|at| have.container_end(&member.endpoint, at)) {

@@ -156,6 +156,24 @@ pub struct SpanState {
     pub hosts: Vec<HostState>,
 }
 
+impl SpanState {
+    /// A span of which nothing is known.
+    pub fn new(span: SpanName, network: NetworkId) -> Self {
+        Self {
+            span,
+            network,
+            problem: None,
+            stopped: false,
+            refused: Vec::new(),
+            lost_at_port: 0,
+            write_errors: 0,
+            too_old: TooOld::default(),
+            frames_out: 0,
+            hosts: Vec::new(),
+        }
+    }
+}
+
 /// Frames that were too old, by the place where they were dropped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -28,6 +28,17 @@ pub fn request(socket: &Path, method: &str, path: &str) -> Reply {
     client.reply().unwrap()
 }
 
+/// A request with a body.
+pub fn send(socket: &Path, method: &str, path: &str, body: &str) -> Reply {
+    let mut client = Client::connect(socket);
+    let length = body.len();
+    client.send(
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}")
+            .as_bytes(),
+    );
+    client.reply().unwrap()
+}
+
 impl Rig {
     /// `/v1/status`.
     pub fn status(&self) -> Value {

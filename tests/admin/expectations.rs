@@ -13,20 +13,14 @@ use canhub::{
 use serde_json::{Value, json};
 
 use super::{
-    ask::{Listener, get},
-    client::{Client, Reply},
+    ask::{self, Listener, get},
+    client::Reply,
     rig::Rig,
 };
 
 /// A request with a body.
 fn send(rig: &Rig, method: &str, body: &str) -> Reply {
-    let mut client = Client::connect(&rig.admin());
-    let head = format!(
-        "{method} /v1/expectations HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    client.send(format!("{head}{body}").as_bytes());
-    client.reply().unwrap()
+    ask::send(&rig.admin(), method, "/v1/expectations", body)
 }
 
 fn add(rig: &Rig, body: &Value) -> Reply {

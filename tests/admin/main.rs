@@ -25,6 +25,7 @@ mod expectations;
 mod gate;
 mod heal;
 mod health;
+mod hosts;
 mod losses;
 mod metrics;
 mod monitoring;

@@ -25,6 +25,7 @@ fn metrics_are_strictly_valid_openmetrics() {
     let network = rig.network(1, json!({ "hub": "vcan-body" }));
     let endpoint = rig.member(&network, 1);
     super::expectations::expected_and_heard(&rig, "vcan-body", "1A0");
+    let _span = super::hosts::spanned(&rig, 2);
     let hub = || rig.link("vcan-body").unwrap().index;
     rig.kernel.delete_link(None, hub()).unwrap();
     rig.manager.reconcile(&Memory::default()).unwrap();
@@ -49,6 +50,15 @@ fn metrics_are_strictly_valid_openmetrics() {
         ("canhub_frames_lost", "counter"),
         ("canhub_expectation_up", "gauge"),
         ("canhub_expectation_cycle_seconds", "gauge"),
+        ("canhub_span_up", "gauge"),
+        ("canhub_span_stopped", "gauge"),
+        ("canhub_span_host_up", "gauge"),
+        ("canhub_span_frames", "counter"),
+        ("canhub_span_host_frames_lost", "counter"),
+        ("canhub_span_frames_lost", "counter"),
+        ("canhub_span_delay_seconds", "gauge"),
+        ("canhub_span_clock_offset_seconds", "gauge"),
+        ("canhub_span_certificate_left_seconds", "gauge"),
         ("canhub_health", "gauge"),
         ("canhub_health_component", "gauge"),
     ] {
@@ -62,7 +72,11 @@ fn metrics_are_strictly_valid_openmetrics() {
         sample.unwrap_or_else(|| panic!("no {name} {labels:?} in\n{text}")).value
     };
     assert_eq!(value("canhub_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), 1.0);
-    assert_eq!(value("canhub_buses", &[]), 1.0);
+    assert_eq!(value("canhub_buses", &[]), 2.0);
+    assert_eq!(
+        value("canhub_frames_handled_total", &[("container", "(span power)"), ("direction", "in")]),
+        0.0
+    );
     let expected = [("network_name", "vcan-body"), ("id", "1A0"), ("from", "")];
     assert_eq!(value("canhub_expectation_up", &expected), 1.0);
     assert_eq!(value("canhub_expectation_cycle_seconds", &expected), 0.02);

@@ -27,6 +27,7 @@ fn told() -> Samples {
     rig.kernel.plug(Identity::default(), Controller { errors, ..Controller::default() });
     rig.network(3, json!({ "adapter": "can0" }));
     super::expectations::expected_and_heard(&rig, "vcan-body", "1A0");
+    let _span = super::hosts::spanned(&rig, 4);
     rig.kernel.delete_link(None, rig.link("vcan-body").unwrap().index).unwrap();
     rig.manager.reconcile(&Memory::default()).unwrap();
     rig.manager
@@ -140,7 +141,17 @@ fn the_alerts_use_only_existing_metrics() {
         let named: Vec<String> = between(alert, "{{ $labels.", "}}");
         assert_eq!(faults(&told, expr, &named), Vec::<String>::new(), "{expr}");
     }
-    for about in ["Down", "Unhealthy", "Problem", "HealsKeepComing", "FramesLost", "AuditOld"] {
+    for about in [
+        "SpanDown",
+        "HostOffline",
+        "CertificateExpires",
+        "Down",
+        "Unhealthy",
+        "Problem",
+        "HealsKeepComing",
+        "FramesLost",
+        "AuditOld",
+    ] {
         assert!(alerts.iter().any(|alert| alert.lines().next().unwrap().contains(about)), "{about}");
     }
     for state in ["waiting", "bus-off", "error-passive"] {

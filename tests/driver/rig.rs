@@ -19,6 +19,7 @@ use canhub::{
     kernel::{Kernel, Link, fake::FakeKernel},
     manager::{Handle, Manager},
     plan::is_ours,
+    span,
     state::Store,
 };
 use serde_json::{Value, json};
@@ -112,6 +113,11 @@ impl Rig {
 
     pub fn admin(&self) -> PathBuf {
         self.dir.path().join("admin.sock")
+    }
+
+    /// Where canhub looks for `canhub-span`.
+    pub fn span_socket(&self) -> PathBuf {
+        self.dir.path().join("span.sock")
     }
 
     pub fn state(&self) -> PathBuf {
@@ -216,13 +222,14 @@ fn start<K: Kernel + 'static>(
     let manager = Arc::new(Manager::new(kernel, Store::new(dir.join("state"), "boot"), true));
     let (stop, stopped) = oneshot::channel();
     let admin = dir.join("admin.sock");
-    let (served, bound) = (Handle::new(manager.clone()), admin.clone());
+    let (served, bound, span) = (Handle::new(manager.clone()), admin.clone(), dir.join("span.sock"));
     let thread = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = UnixListener::from_std(listener).unwrap();
             let mut tasks = JoinSet::new();
             tasks.spawn(Admin::new(served.clone(), health.clone()).serve(bound));
+            tasks.spawn(span::keep(served.clone(), span));
             if let Some(watch) = watch {
                 tasks.spawn(health.watch(served.clone(), watch));
             }

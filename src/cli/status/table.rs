@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    super::lines::{WIDTH, cut, short, wrap},
-    Sample,
+    super::{
+        hosts::program,
+        lines::{WIDTH, cut, short, wrap},
+    },
+    Sample, span,
 };
 use crate::{
     clock::roughly,
@@ -27,6 +30,9 @@ pub(super) fn render(before: &Sample, now: &Sample) -> String {
         text += "\nNo buses yet. To create one and connect a container:\n\
                  \x20 docker network create -d canhub --ipam-driver null -o hub=vcan-body body\n\
                  \x20 docker run -d --network body IMAGE\n";
+    }
+    if let Some(own) = status.span.as_ref().filter(|own| !own.running || own.problem.is_some()) {
+        text += &program(own);
     }
     let seconds = now.taken.duration_since(before.taken).as_secs_f64();
     for bus in &status.buses {
@@ -105,8 +111,16 @@ fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> Stri
         let pace = member.rate.map_or("off".into(), |rate| short(u64::from(rate)));
         text += &row([&who(member), &member.interface, &inward, &out, &lost, &short(member.heals)], &pace);
     }
+    if let Some(span) = &bus.span {
+        let old = before.and_then(|bus| bus.span.as_ref()).map(|span| span.traffic);
+        let [inward, out, lost] = rates(old, span.traffic, seconds);
+        let pace = span.rate.map_or("off".into(), |rate| short(u64::from(rate)));
+        let heals = short(span.heals);
+        text += &row([&span.name.member(), &span.interface, &inward, &out, &lost, &heals], &pace);
+    }
     let [inward, out, lost] = rates(before.map(|bus| bus.traffic), bus.traffic, seconds);
     text += &row(["(host)", &cut(bus.interface(), 15), &inward, &out, &lost, ""], "");
+    bus.span.iter().for_each(|span| text += &span::hosts(span));
     if bus.members.is_empty() {
         text += &wrap(
             "  ",
@@ -223,6 +237,7 @@ mod tests {
             losses: vec![],
             traffic: Traffic::default(),
             members,
+            span: None,
         }
     }
 
@@ -250,6 +265,7 @@ mod tests {
             leftovers: 0,
             late: vec![],
             expectations: vec![],
+            span: None,
         };
         static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
         Sample { status, taken: *START + Duration::from_secs(at) }

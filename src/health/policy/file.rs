@@ -10,8 +10,10 @@ use crate::{
 
 const KEYS: [&str; 7] =
     ["required", "optional", "ignored", "expect", "interval", "time-limit", "failure-threshold"];
-const ALLOWED_COMPONENTS: &str = "kernel, docker, state, bus:NAME, bus:*, adapter:NAME, adapter:*, expect:BUS:ID, \
-    expect:BUS:ID@CONTAINER or expect:* (NAME as in `canhub health`)";
+const ALLOWED_COMPONENTS: &str = "kernel, docker, state, bus:NAME, bus:*, adapter:NAME, adapter:*, span:NAME, span:*, \
+    host:NAME, host:*, expect:BUS:ID, expect:BUS:ID@CONTAINER or expect:* (NAME as in `canhub health`)";
+/// The kinds of components that have names.
+const KINDS: [&str; 5] = ["bus", "adapter", "span", "host", "expect"];
 /// The keys of an expectation.
 const EXPECT_KEYS: [&str; 5] = ["bus", "id", "every", "from", "within"];
 
@@ -107,8 +109,8 @@ fn expectations(list: &Spanned<DeValue<'_>>) -> Result<Vec<Expectation>, Wrong> 
 
 fn pattern(text: &str) -> Option<Pattern> {
     match text.split_once(':') {
-        Some((kind @ ("bus" | "adapter" | "expect"), "*")) => Some(Pattern::Every(kind.to_owned())),
-        Some(("bus" | "adapter" | "expect", name)) if !name.is_empty() && !name.contains('*') => {
+        Some((kind, "*")) if KINDS.contains(&kind) => Some(Pattern::Every(kind.to_owned())),
+        Some((kind, name)) if KINDS.contains(&kind) && !name.is_empty() && !name.contains('*') => {
             Some(Pattern::Exactly(text.to_owned()))
         }
         None if ["kernel", "docker", "state"].contains(&text) => Some(Pattern::Exactly(text.to_owned())),
@@ -237,7 +239,7 @@ mod tests {
             (policy.interval, policy.time_limit, policy.threshold),
             (defaults.interval, defaults.time_limit, defaults.threshold)
         );
-        for component in ["kernel", "docker", "state", "bus:any", "adapter:any"] {
+        for component in ["kernel", "docker", "state", "bus:any", "adapter:any", "span:any", "host:any"] {
             assert_eq!(policy.need(component), defaults.need(component), "{component}");
         }
         // The commented examples are valid too, and every key is documented.
