@@ -10,8 +10,10 @@ use std::{
 use socketcan::{CanFdSocket, SocketOptions};
 
 use crate::{
-    StopSignal, frames, line,
-    report::{Heard, Kind, Stream},
+    StopSignal,
+    clock::Clock,
+    frames, line,
+    report::{Age, Heard, Kind, Silence, Stream},
     socket,
 };
 
@@ -20,6 +22,8 @@ const TICK: Duration = Duration::from_millis(20);
 /// When told to stop, it waits for this much silence: on a busy machine the kernel delivers frames a while after their
 /// sender has ended.
 const SILENCE: Duration = Duration::from_millis(100);
+/// A silence to report.
+const LONG: Duration = Duration::from_millis(150);
 
 /// What `probe listen` was asked for.
 #[derive(Debug, clap::Args)]
@@ -63,7 +67,7 @@ pub fn run(args: &Listen) -> io::Result<()> {
     let stop_signal = StopSignal::on_stdin_closed();
     line("ready")?;
 
-    let mut tally = Tally::default();
+    let mut tally = Tally::new();
     loop {
         let stopped = stop_signal.is_set();
         match socket::receive(&socket, if stopped { SILENCE } else { TICK }) {
@@ -94,8 +98,12 @@ pub fn count_from(socket: &CanFdSocket, from: u8) -> io::Result<u32> {
     Ok(count)
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tally {
+    clock: Clock,
+    /// In microseconds.
+    ages: Vec<u64>,
+    silences: Vec<Silence>,
     streams: BTreeMap<(u8, Kind), Counter>,
     others: u32,
     last: Option<Instant>,
@@ -111,22 +119,45 @@ struct Counter {
 }
 
 impl Tally {
+    fn new() -> Self {
+        Self {
+            clock: Clock::now(),
+            ages: Vec::new(),
+            silences: Vec::new(),
+            streams: BTreeMap::new(),
+            others: 0,
+            last: None,
+            longest_gap: Duration::ZERO,
+        }
+    }
+
     fn count(&mut self, frame: Option<frames::Numbered>) {
         let now = Instant::now();
         if let Some(last) = self.last.replace(now) {
             self.longest_gap = self.longest_gap.max(now - last);
+            if now - last > LONG {
+                let until_ms = self.clock.wall().as_millis() as u64;
+                let from_ms = until_ms - (now - last).as_millis() as u64;
+                self.silences.push(Silence { from_ms, until_ms });
+            }
         }
         let Some(frame) = frame else {
             self.others += 1;
             return;
         };
+        self.ages.extend(frame.stamp.map(|stamp| stamp.until(self.clock.stamp())));
         let counter = self.streams.entry((frame.from, frame.kind)).or_default();
         counter.disordered += u32::from(counter.seen.last().is_some_and(|last| frame.sequence < *last));
         counter.doubled += u32::from(!counter.seen.insert(frame.sequence));
         counter.damaged += u32::from(!frame.intact);
     }
 
-    fn into_report(self) -> Heard {
+    fn into_report(mut self) -> Heard {
+        self.ages.sort_unstable();
+        let at =
+            |part: usize| self.ages.get((self.ages.len() * part / 100).min(self.ages.len().wrapping_sub(1)));
+        let age = at(50).zip(at(99)).zip(self.ages.last());
+        let age = age.map(|((p50, p99), max)| Age { p50_us: *p50, p99_us: *p99, max_us: *max });
         let stream = |((from, kind), counter): ((u8, Kind), Counter)| {
             let frames = counter.seen.len() as u32;
             let first = counter.seen.first().copied().unwrap_or_default();
@@ -139,6 +170,8 @@ impl Tally {
             streams: self.streams.into_iter().map(stream).collect(),
             others: self.others,
             longest_gap_ms: self.longest_gap.as_millis() as u64,
+            silences: self.silences,
+            age,
         }
     }
 }

@@ -2,14 +2,20 @@
 //!
 //! Runs in containers and on the host. It is static and has no dependencies, so it can be the only file in an image.
 
-#![allow(clippy::disallowed_types, reason = "the rules for canhub do not apply to its test program")]
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the rules for canhub do not apply to its test program"
+)]
 
+mod clock;
 mod frames;
 mod isotp;
 mod listen;
 mod pulse;
 mod report;
 mod send;
+mod serial;
 mod socket;
 
 use std::{
@@ -44,6 +50,8 @@ enum Command {
     },
     /// Send frames in a cycle that changes by plan
     Pulse(pulse::Pulse),
+    /// Be a serial CAN adapter on one wire with that of another probe
+    Serial(serial::Serial),
     /// Send ISO-TP messages of these sizes
     IsotpSend { interface: String, sends: u16, hears: u16, sizes: Vec<usize> },
     /// Receive so many ISO-TP messages
@@ -65,6 +73,7 @@ fn main() -> ExitCode {
         Command::Fill { interface, from } => send::fill(&interface, from),
         Command::Listen(args) => listen::run(&args),
         Command::Pulse(args) => pulse::run(&args),
+        Command::Serial(args) => serial::run(&args),
         Command::IsotpSend { interface, sends, hears, sizes } => {
             isotp::Peer::open(&interface, sends, hears).and_then(|peer| peer.send_all(&sizes))
         }

@@ -14,7 +14,7 @@ pub enum Kind {
     Extended,
     /// A remote request: no data, so all its information is in the identifier.
     Remote,
-    /// An FD frame with 64 bytes and bit rate switching.
+    /// An FD frame with 64 bytes and bit rate switching; every other one has the flag ESI.
     Fd,
     /// A controller's error report, as a simulation sends it. Only received by those who subscribe to it.
     Error,
@@ -52,6 +52,32 @@ pub struct Heard {
     pub others: u32,
     /// The longest silence between two frames, in milliseconds.
     pub longest_gap_ms: u64,
+    /// The silences that are long enough to be told apart from a busy machine.
+    #[serde(default)]
+    pub silences: Vec<Silence>,
+    /// How old those frames were that say when they were sent.
+    #[serde(default)]
+    pub age: Option<Age>,
+}
+
+/// The times of the frame before and of the frame after, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Silence {
+    /// The last frame.
+    pub from_ms: u64,
+    /// The next frame.
+    pub until_ms: u64,
+}
+
+/// From the sender's clock to the listener's clock, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Age {
+    /// Of half of the frames at most.
+    pub p50_us: u64,
+    /// Of all but one in a hundred at most.
+    pub p99_us: u64,
+    /// Of the oldest frame.
+    pub max_us: u64,
 }
 
 /// The result of a sender.

@@ -3,13 +3,15 @@
 use std::{
     io,
     thread::sleep,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use socketcan::{Socket, SocketOptions};
 
 use crate::{
-    StopSignal, frames, line, listen,
+    StopSignal,
+    clock::Clock,
+    frames, line, listen,
     report::{Kind, Sent},
     socket,
 };
@@ -30,6 +32,12 @@ pub struct Send {
     /// Milliseconds between two rounds
     #[arg(long, default_value_t = 0)]
     gap: u64,
+    /// Send so many frames a second, all kinds together; some at a time, because short sleeps are not exact
+    #[arg(long, conflicts_with = "gap")]
+    rate: Option<u32>,
+    /// Put the time into each frame that has room for it
+    #[arg(long)]
+    stamp: bool,
     /// Listen to the socket's own frames too
     #[arg(long)]
     recv_own: bool,
@@ -38,16 +46,33 @@ pub struct Send {
     persist: bool,
 }
 
+impl Send {
+    /// With a rate, sleeps until the time of this round.
+    fn wait_until_due(&self, begun: Instant, round: u32) {
+        let Some(rate) = self.rate else { return };
+        let frames = f64::from(round) * self.kind.len() as f64;
+        let due = begun + Duration::from_secs_f64(frames / f64::from(rate));
+        let ahead = due.saturating_duration_since(Instant::now());
+        if !ahead.is_zero() {
+            sleep(ahead.max(Duration::from_millis(1)));
+        }
+    }
+}
+
 /// Sends, then reports how many the kernel accepted and how many came back to this socket.
 pub fn run(args: &Send) -> io::Result<()> {
     let mut socket = socket::open(&args.interface)?;
     socket.set_recv_own_msgs(args.recv_own)?;
     let stop_signal = args.count.is_none().then(StopSignal::on_stdin_closed);
     let stop = || stop_signal.as_ref().is_some_and(StopSignal::is_set);
+    let (clock, begun) = (Clock::now(), Instant::now());
     let mut sequence = 0;
     'rounds: while args.count.is_none_or(|count| sequence < count) && !stop() {
+        args.wait_until_due(begun, sequence);
         for kind in &args.kind {
-            let frame = frames::frame(args.from, *kind, sequence).ok_or(io::ErrorKind::InvalidInput)?;
+            let stamp = args.stamp.then(|| clock.stamp());
+            let frame =
+                frames::stamped(args.from, *kind, sequence, stamp).ok_or(io::ErrorKind::InvalidInput)?;
             while let Err(err) = socket::send(&socket, &frame) {
                 if !(args.persist && socket::is_lost(&err)) {
                     return Err(err);
