@@ -28,7 +28,7 @@ define install_pages
     || echo "skipping man pages and completions: $(1) does not run on this machine"
 endef
 
-.PHONY: help build span demo test test-hardware test-host-tools check mutants plugin install install-span uninstall bench soak guest-files clean
+.PHONY: help build span demo test test-hardware test-hosts test-host-tools check mutants plugin install install-span uninstall bench soak guest-files clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -58,6 +58,9 @@ test: ## run all tests: unit tests on this machine, the rest in guests with real
 
 test-hardware: ## run only the tests with CAN adapters, which are unplugged and replugged
 	@tests/run hardware
+
+test-hosts: guest-files ## run the tests of one bus on several hosts, in full: three guests on one wire, about half an hour
+	@tests/hosts/run long
 
 test-host-tools: ## check that the hardware guest gets its tools on Debian 12, whatever is installed
 	@tests/guest/test-host-tools
@@ -114,7 +117,7 @@ soak: ## run the long tests: fault storms, network cycles, fuzzing (about an hou
 # Everything that goes into a guest's shared folder: programs, tests, plugin. Used by tests/*.
 guest-files: build span
 	@$(STATIC) build $(STATIC_FLAGS) --example probe
-	@$(STATIC) test $(STATIC_FLAGS) --test e2e --no-run
+	@$(STATIC) test $(STATIC_FLAGS) --test e2e --test hosts --no-run
 
 clean: ## remove build output; cached guests are kept
 	cargo clean

@@ -1,0 +1,135 @@
+//! Frames that flow both ways between two hosts while something happens to them, and the account afterwards: what was sent
+//! is what was heard and what was counted as lost.
+
+use std::{thread::sleep, time::Duration};
+
+use serde_json::Value;
+
+use super::{
+    bus::{Bus, Member, STRAGGLERS},
+    fleet::{host_on_span, span},
+    guest::{Guest, Running},
+    report::{Heard, Kind, Sent},
+    shell::within,
+};
+
+/// Classic frames, because they are stamped and each kind takes the same path.
+const KIND: Kind = Kind::Classic;
+
+/// Two senders, one on each host, and four listeners: each sender is heard on its own host and on the other one.
+pub struct Flow {
+    buses: [(Guest, String); 2],
+    sending: Vec<Running>,
+    own: Vec<Running>,
+    far: Vec<Running>,
+    before: [Counted; 2],
+}
+
+/// What the two hosts counted of the frames of one of them, added up.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    lost: u64,
+    too_old: u64,
+    unwritten: u64,
+}
+
+impl Flow {
+    /// Each sends so many frames a second until [`Flow::end`].
+    #[track_caller]
+    pub fn start(buses: &[Bus; 2], rate: u32) -> Self {
+        let senders = [buses[0].hub(1), buses[1].hub(2)];
+        let listen = |at: &Bus, to: u8| at.hub(9).listen(&["--persist", "--only", &to.to_string()]);
+        let own = vec![listen(&buses[0], 1), listen(&buses[1], 2)];
+        let far = vec![listen(&buses[1], 1), listen(&buses[0], 2)];
+        let names = [0, 1].map(|at: usize| (buses[at].host.clone(), buses[at].name.clone()));
+        let before = [0, 1].map(|from| Counted::of(&names, from).unwrap_or_else(|err| panic!("{err}")));
+        let send = |sender: &Member| sender.send(&format!("--persist --stamp --rate {rate}"));
+        let sending = senders.iter().map(send).collect();
+        Self { buses: names, sending, own, far, before }
+    }
+
+    /// Stops the senders, waits for the listeners.
+    #[track_caller]
+    pub fn end(self) -> End {
+        let Self { buses, mut sending, own, far, before } = self;
+        sending.iter_mut().for_each(Running::stop);
+        let sent = sending.into_iter().map(|running| running.end::<Sent>().sent).collect();
+        sleep(STRAGGLERS);
+        let [own, far] = [own, far].map(|listeners| listeners.into_iter().map(Running::end).collect());
+        End { buses, sent, own, far, before }
+    }
+}
+
+/// The account.
+#[derive(Debug)]
+pub struct End {
+    buses: [(Guest, String); 2],
+    sent: Vec<u32>,
+    own: Vec<Heard>,
+    far: Vec<Heard>,
+    before: [Counted; 2],
+}
+
+impl End {
+    /// What was heard on the hosts of the senders.
+    pub fn local(&self) -> impl Iterator<Item = (&'static str, &Heard)> {
+        ["from a", "from b"].into_iter().zip(&self.own)
+    }
+
+    /// What was heard on the other hosts.
+    pub fn far(&self) -> impl Iterator<Item = (&'static str, &Heard)> {
+        ["from a", "from b"].into_iter().zip(&self.far)
+    }
+
+    /// No frame twice or out of order, and each that is missing was counted.
+    #[track_caller]
+    pub fn assert_accounted(&self, from: &str) {
+        let at = usize::from(from == "from b");
+        let [stream] = &self.far[at].streams[..] else { panic!("{from}: {:?}", self.far[at]) };
+        assert_eq!((stream.from as usize, stream.kind), (at + 1, KIND));
+        assert_eq!((stream.doubled, stream.disordered, stream.damaged), (0, 0, 0), "{from}: {stream:?}");
+        // The hosts tell each other a moment later.
+        let balanced = within(Duration::from_secs(15), || {
+            let counted = self.counted(at)?;
+            let missing = u64::from(self.sent[at] - stream.frames);
+            if counted.lost + counted.too_old + counted.unwritten == missing {
+                Ok(())
+            } else {
+                Err(format!("{missing} of {} frames are missing, counted are {counted:?}", self.sent[at]))
+            }
+        });
+        balanced.unwrap_or_else(|err| panic!("{from}: {err}"));
+    }
+
+    /// For the person who runs the tests.
+    pub fn summary(&self, from: &str) -> String {
+        let at = usize::from(from == "from b");
+        let heard: u32 = self.far[at].streams.iter().map(|stream| stream.frames).sum();
+        format!("sent {}, heard {heard}, {:?}", self.sent[at], self.counted(at))
+    }
+
+    fn counted(&self, from: usize) -> Result<Counted, String> {
+        let (now, before) = (Counted::of(&self.buses, from)?, self.before[from]);
+        Ok(Counted {
+            lost: now.lost - before.lost,
+            too_old: now.too_old - before.too_old,
+            unwritten: now.unwritten - before.unwritten,
+        })
+    }
+}
+
+impl Counted {
+    fn of(buses: &[(Guest, String); 2], from: usize) -> Result<Self, String> {
+        let (sender, name) = &buses[from];
+        let (listener, _) = &buses[1 - from];
+        let here = span(sender, name)?;
+        let at_listener = span(listener, name)?;
+        let there = host_on_span(listener, name, ["a", "b"][from])?;
+        let number = |value: &Value| value.as_u64().ok_or_else(|| format!("no number in {here} or {there}"));
+        Ok(Self {
+            lost: number(&there["lost"])? + number(&here["lost_at_port"])?,
+            too_old: number(&there["too_old"])? + number(&here["too_old"]["before_sending"])?,
+            unwritten: number(&at_listener["write_errors"])?,
+        })
+    }
+}

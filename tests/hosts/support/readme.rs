@@ -1,0 +1,73 @@
+//! The commands in the README's section on several hosts, as a person types them.
+
+use super::{
+    fleet::{project, with_input},
+    guest::Guest,
+};
+
+/// The section.
+const TITLE: &str = "## One bus on many hosts";
+/// The address of the first host there.
+const ADDRESS: &str = "192.0.2.1";
+
+/// The commands of the section's first block, and what they print.
+#[derive(Debug)]
+pub struct Path {
+    /// In their order.
+    pub commands: Vec<Typed>,
+}
+
+/// A command at the prompt of a host, `a#` or `b#`.
+#[derive(Debug)]
+pub struct Typed {
+    /// 0 for `a`, 1 for `b`.
+    pub host: usize,
+    /// The command.
+    pub text: String,
+    /// The lines that follow it.
+    pub prints: Vec<String>,
+}
+
+impl Path {
+    /// Reads them.
+    #[track_caller]
+    pub fn read() -> Self {
+        let readme = std::fs::read_to_string(project().join("README.md")).expect("there is a README");
+        let section = readme.split(TITLE).nth(1).unwrap_or_else(|| panic!("README has no section {TITLE}"));
+        let block = section.split("```console\n").nth(1).and_then(|rest| rest.split("```").next());
+        let mut commands: Vec<Typed> = Vec::new();
+        for line in block.unwrap_or_else(|| panic!("{TITLE} has no block of commands")).lines() {
+            let typed = line.split_once("# ").and_then(|(prompt, text)| {
+                let host = ["a", "b"].iter().position(|name| *name == prompt)?;
+                // A remark after the command is not typed.
+                let text = text.split("   #").next().unwrap_or_default().trim_end().to_owned();
+                Some(Typed { host, text, prints: Vec::new() })
+            });
+            match (typed, commands.last_mut()) {
+                (Some(typed), _) => commands.push(typed),
+                (None, Some(last)) => last.prints.push(line.trim().to_owned()),
+                (None, None) => panic!("{TITLE}: {line:?} is no command"),
+            }
+        }
+        Self { commands }
+    }
+
+    /// The command with the real address of the first host.
+    pub fn text(&self, command: &Typed, guests: &[Guest]) -> String {
+        command.text.replace(ADDRESS, &guests[0].address())
+    }
+
+    /// Types a command and waits for its end. `… | ssh b …` is what it says, without ssh.
+    #[track_caller]
+    pub fn carry_out(&self, command: &Typed, guests: &[Guest]) -> String {
+        let text = self.text(command, guests);
+        let said = match text.split_once(" | ssh b ") {
+            None => guests[command.host].try_sh(&text),
+            Some((here, there)) => {
+                let output = guests[command.host].sh(here);
+                with_input(&guests[1], there, &output)
+            }
+        };
+        said.unwrap_or_else(|err| panic!("README: {err}"))
+    }
+}
