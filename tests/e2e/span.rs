@@ -1,7 +1,7 @@
 //! The span port: where `canhub-span` takes part in a bus. Here a probe does so in its place.
 
 use crate::support::{
-    canhub::{Configured, is_service},
+    canhub::{Configured, is_service, says},
     docker::{Container, Network},
     frames::{ALL_KINDS, all_hear_all, assert_all_hear_all},
     host::{ip_link, link, rules},
@@ -29,6 +29,11 @@ fn the_span_port_hears_every_member_once_and_everybody_hears_it() {
     // No socket hears its own frames: what a host sent does not come back to it.
     let kinds: Vec<Kind> = ALL_KINDS.into_iter().filter(|kind| *kind != Kind::Error).collect();
     assert_all_hear_all(&all, &kinds, 250);
+
+    // Without canhub-span, status says so, with exit status 1.
+    let told = says("status");
+    assert!(told.contains("(span e2e)") && told.contains(&inner), "{told}");
+    assert!(says("hosts").contains("canhub-span"));
 }
 
 #[test]
