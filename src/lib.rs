@@ -65,7 +65,7 @@ pub mod events;
 pub mod expect;
 pub mod frames;
 pub mod health;
-mod http;
+pub mod http;
 pub mod kernel;
 pub mod lock;
 pub mod logs;

@@ -36,8 +36,16 @@ pub(crate) fn activated_listener() -> io::Result<Option<UnixListener>> {
 /// # Errors
 /// If epoll refuses it.
 pub(crate) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    watched(fd, Interest::READABLE)
+}
+
+/// Registers a descriptor with the runtime, to wait for this.
+///
+/// # Errors
+/// If epoll refuses it.
+pub(crate) fn watched(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd is valid for as long as it lives, and AsyncFd gives no way to replace it.
-    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
+    unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(io::Error::from)
 }
 
 /// `SO_NETNS_COOKIE` of a socket: which network namespace it was opened in.

@@ -2,5 +2,5 @@
 
 pub(crate) mod client;
 pub(crate) mod server;
-pub(crate) mod socket;
+pub mod socket;
 mod write_timeout;

@@ -74,7 +74,7 @@ pub(crate) async fn remove_stale(path: &Path) -> io::Result<()> {
 
 /// The file of a socket that we listen on. Removed on drop, so that nobody waits for a server that has stopped.
 #[derive(Debug)]
-pub(crate) struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     device_and_inode: (u64, u64),
 }
@@ -99,7 +99,7 @@ fn device_and_inode(path: &Path) -> io::Result<(u64, u64)> {
 ///
 /// # Errors
 /// One sentence: what could not be done, why, and the next step.
-pub(crate) async fn bind(
+pub async fn bind(
     path: &Path,
     folder_mode: u32,
     option: &str,

@@ -2,17 +2,18 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
 use nix::{
     libc::{self, MSG_DONTROUTE, SCM_TIMESTAMPNS, SO_RXQ_OVFL, SOL_SOCKET},
     sys::socket::{
         setsockopt,
-        sockopt::{RcvBuf, RcvBufForce, ReceiveTimestampns, RxqOvfl},
+        sockopt::{RcvBuf, RcvBufForce, ReceiveTimestampns, RxqOvfl, SndBuf},
     },
 };
 use socketcan::{CanAnyFrame, CanFdSocket, CanFilter, Socket as _, SocketOptions as _};
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{Filter, Result};
 use crate::system::{self, MESSAGES, Message};
@@ -78,6 +79,24 @@ impl FrameSocket {
             self.socket.set_filters(&filters)?;
         }
         Ok(())
+    }
+
+    /// Limits how many bytes of frames wait in the interface's queue for their turn; the kernel doubles the number, and a
+    /// frame takes some 770. More are refused with `WouldBlock`.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn limit_send_buffer(&self, bytes: usize) -> Result<()> {
+        Ok(setsockopt(self.socket.as_raw_socket(), SndBuf, &bytes)?)
+    }
+
+    /// Registers a second descriptor of it with the runtime, to wait for frames (`READABLE`), for room (`WRITABLE`), or until
+    /// the interface is gone (`ERROR`, which comes alone).
+    ///
+    /// # Errors
+    /// If there are too many descriptors, or outside of a runtime.
+    pub fn watch(&self, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+        system::watched(self.as_fd().try_clone_to_owned()?, interest)
     }
 
     /// Sends a frame, without waiting.

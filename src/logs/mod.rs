@@ -31,6 +31,11 @@ fn colours() -> bool {
 
 /// Installs the logger for the whole process. `CANHUB_LOG` sets the level, such as `info` or `canhub=debug`.
 pub fn init(format: LogFormat) {
+    init_with(format, "info", None);
+}
+
+/// The same, with the levels that are set if `CANHUB_LOG` is not, and a further layer, which sees everything.
+pub fn init_with(format: LogFormat, levels: &str, further: Option<Box<dyn Layer<Registry> + Send + Sync>>) {
     let journal = match format {
         LogFormat::Auto if journald::is_our_output() => journald::Journal::connect().ok(),
         LogFormat::Journald => journald::Journal::connect().ok(),
@@ -41,7 +46,8 @@ pub fn init(format: LogFormat) {
         (None, LogFormat::Json) => fmt::layer().json().flatten_event(true).with_writer(stdout).boxed(),
         (None, _) => fmt::layer().with_target(false).with_ansi(colours()).with_writer(stdout).boxed(),
     };
-    let filter = EnvFilter::try_from_env("CANHUB_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("CANHUB_LOG").unwrap_or_else(|_| EnvFilter::new(levels));
     // A second call (in tests) has no effect.
-    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+    let layers = further.into_iter().chain([layer.with_filter(filter).boxed()]).collect::<Vec<_>>();
+    let _ = tracing_subscriber::registry().with(layers).try_init();
 }

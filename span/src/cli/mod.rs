@@ -7,6 +7,7 @@ mod leave;
 mod list;
 mod places;
 mod rights;
+mod serve;
 
 use std::{
     io::{self, Write as _},
@@ -30,6 +31,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Serve),
     Init(init::Init),
     Invite(invite::Invite),
     Join(join::Join),
@@ -52,6 +54,7 @@ impl Cli {
     /// Runs the command.
     pub fn run(self) -> ExitCode {
         let done = match self.command {
+            Command::Serve(serve) => serve.run(),
             Command::Init(init) => init.run().and_then(|text| show(&text)),
             Command::Invite(invite) => invite.run().and_then(|text| show(&text)),
             Command::Join(join) => join.run().and_then(|text| show(&text)),

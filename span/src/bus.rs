@@ -1,0 +1,216 @@
+//! One bus on one span: the task that carries frames from its port to the other hosts and back.
+
+mod state;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Duration, sleep},
+};
+use tracing::{info, warn};
+
+pub use state::Bus;
+
+use crate::{
+    batch::Encoder,
+    engine::Topic,
+    flow::{Clocks, Moment},
+    hosts::Hosts,
+    mesh::{Batch, Mesh},
+    port::{Port, Sent},
+};
+
+/// Between two attempts to open a port that is not there. Whoever made it comes back within a moment.
+const OPEN_AGAIN: Duration = Duration::from_millis(200);
+/// The longest sleep.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// What a bus works with.
+#[derive(Debug, Clone)]
+pub struct Around {
+    /// What it knows; also read for status and hellos.
+    pub bus: Arc<Mutex<Bus>>,
+    /// Something in it was changed.
+    pub changed: Arc<Notify>,
+    /// The other hosts.
+    pub hosts: Arc<Mutex<Hosts>>,
+    /// The way to them.
+    pub mesh: Arc<Mesh>,
+    /// The memory in which batches are written.
+    pub encoder: Arc<Mutex<Encoder>>,
+}
+
+/// Why the task wakes up.
+enum Woken {
+    Frames,
+    Room,
+    Batch(Batch),
+    Changed,
+    Due,
+    /// The bus is no longer on the span.
+    Over,
+}
+
+/// Carries frames until the bus leaves the span.
+pub async fn run(around: Around, mut batches: mpsc::Receiver<Batch>) {
+    let topic = Topic::Data(around.bus.lock().span().clone());
+    let mut task = Task { topic, around, port: None, is_full: false, has_more: false };
+    task.open();
+    loop {
+        match task.wait(&mut batches).await {
+            Woken::Over => return,
+            Woken::Frames => task.read(),
+            Woken::Batch(batch) => {
+                task.receive(&batch);
+                // All that are here, before the bus gets them.
+                while let Ok(batch) = batches.try_recv() {
+                    task.receive(&batch);
+                }
+                task.write();
+            }
+            Woken::Room => task.write(),
+            Woken::Changed => task.reopen_if_other(),
+            Woken::Due if task.port.is_none() => task.open(),
+            Woken::Due => {}
+        }
+        task.publish();
+    }
+}
+
+struct Task {
+    around: Around,
+    topic: Topic,
+    port: Option<(String, Port)>,
+    /// The bus takes no more frames right now.
+    is_full: bool,
+    /// There are frames that were not read yet.
+    has_more: bool,
+}
+
+impl Task {
+    async fn wait(&mut self, batches: &mut mpsc::Receiver<Batch>) -> Woken {
+        let now = Moment::now();
+        let (due, gathers) = {
+            let bus = self.around.bus.lock();
+            (bus.due(now).map_or(LONG, |due| due.since(now)), bus.gathers_until(now).map(|until| until.since(now)))
+        };
+        // After a batch has left, the next one gathers for a moment: its frames are read at once when it is due, which is
+        // one wake-up instead of many.
+        let (reads, has_more) = (gathers.is_none(), self.has_more);
+        let sleeps = sleep(gathers.map_or(due, |gathers| gathers.min(due)));
+        let is_full = self.is_full;
+        match &mut self.port {
+            Some((_, port)) => {
+                let frames = async {
+                    if !has_more {
+                        port.has_frames().await;
+                    }
+                };
+                tokio::select! {
+                    batch = batches.recv() => batch.map_or(Woken::Over, Woken::Batch),
+                    () = self.around.changed.notified() => Woken::Changed,
+                    () = frames, if reads => Woken::Frames,
+                    () = port.has_room(), if is_full => Woken::Room,
+                    () = sleeps => Woken::Frames,
+                }
+            }
+            None => tokio::select! {
+                batch = batches.recv() => batch.map_or(Woken::Over, Woken::Batch),
+                () = self.around.changed.notified() => Woken::Changed,
+                () = sleep(OPEN_AGAIN) => Woken::Due,
+            },
+        }
+    }
+
+    fn open(&mut self) {
+        let (interface, is_paced) = self.around.bus.lock().interface();
+        let opened = Port::open(&interface, is_paced);
+        let mut bus = self.around.bus.lock();
+        match opened {
+            Ok(port) => {
+                if bus.set_problem(None) {
+                    info!(span = %bus.span(), %interface, "the span port is open");
+                }
+                bus.opened(Clocks::now());
+                self.port = Some((interface, port));
+            }
+            Err(why) => {
+                if bus.set_problem(Some(why.clone())) {
+                    warn!(span = %bus.span(), "{why}; trying again until it is there");
+                }
+            }
+        }
+    }
+
+    /// The port may be another one now.
+    fn reopen_if_other(&mut self) {
+        let (wanted, _) = self.around.bus.lock().interface();
+        if self.port.as_ref().is_none_or(|(interface, _)| *interface != wanted) {
+            self.port = None;
+            self.open();
+        }
+    }
+
+    fn read(&mut self) {
+        let Some((_, port)) = &mut self.port else { return };
+        let clocks = Clocks::now();
+        match port.read() {
+            Ok((is_empty, heard)) => {
+                let mut bus = self.around.bus.lock();
+                if let Some(looped) = bus.take_in(heard, &clocks) {
+                    warn!(span = %bus.span(), "{looped}");
+                }
+                if is_empty {
+                    bus.emptied(clocks);
+                }
+                self.has_more = !is_empty;
+            }
+            Err(why) => {
+                warn!(span = %self.around.bus.lock().span(), "{why}; opening it again");
+                (self.port, self.is_full, self.has_more) = (None, false, false);
+                self.open();
+            }
+        }
+    }
+
+    /// Sends the batch that is due, if one is.
+    fn publish(&self) {
+        let mut bus = self.around.bus.lock();
+        let mut encoder = self.around.encoder.lock();
+        let batch = bus.leaves(&Clocks::now(), &mut encoder).map(<[u8]>::to_vec);
+        drop(encoder);
+        // With the lock held: batches must not overtake each other.
+        if let Some(batch) = batch {
+            self.around.mesh.send(&self.topic, batch);
+        }
+    }
+
+    fn receive(&self, batch: &Batch) {
+        let hosts = self.around.hosts.lock();
+        self.around.bus.lock().receive(&batch.host, &batch.bytes, &hosts, Moment::now());
+    }
+
+    /// Writes what waits to the bus, as far as it takes it.
+    fn write(&mut self) {
+        let Some((_, port)) = &mut self.port else { return };
+        let mut bus = self.around.bus.lock();
+        self.is_full = false;
+        while let Some(frame) = bus.next_for_bus(Moment::now()) {
+            match port.send(&frame) {
+                Sent::Yes => bus.written(Moment::now(), &frame),
+                Sent::Later => {
+                    self.is_full = true;
+                    return;
+                }
+                Sent::Never(err) => {
+                    if bus.not_written() {
+                        warn!(span = %bus.span(), %err, "the bus does not take a frame of another host");
+                    }
+                }
+            }
+        }
+        port.needs_no_room();
+    }
+}

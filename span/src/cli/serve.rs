@@ -1,0 +1,48 @@
+//! `canhub-span serve`.
+
+use std::path::PathBuf;
+
+use canhub::{
+    logs::{self, LogFormat},
+    span::protocol::CONTROL_SOCKET,
+};
+use clap::Args;
+use tracing_subscriber::Layer as _;
+
+use crate::{
+    daemon::{self, Options},
+    engine::zenoh::Troubles,
+};
+
+/// Connect this host's buses with those of the other hosts
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// File with the settings [default: /etc/canhub/span.toml, if it exists]
+    #[arg(long, env = "CANHUB_SPAN_CONFIG", value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// Socket on which canhub tells which buses are on a span, root only
+    #[arg(long, env = "CANHUB_SPAN_SOCKET", default_value = CONTROL_SOCKET, value_name = "PATH")]
+    socket: PathBuf,
+    /// Log format
+    #[arg(long, env = "CANHUB_LOG_FORMAT", default_value = "auto", value_enum)]
+    log_format: LogFormat,
+}
+
+/// Threads that carry frames. More would only take turns: the work is in the kernel and in zenoh's own threads.
+const THREADS: usize = 2;
+
+impl Serve {
+    pub(super) fn run(self) -> Result<(), String> {
+        let troubles = Troubles::default();
+        let levels = format!("info,{}", Troubles::QUIET);
+        logs::init_with(self.log_format, &levels, Some(troubles.layer().boxed()));
+        // Not on one thread: zenoh waits for its own threads at times.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .enable_all()
+            .build()
+            .map_err(|err| format!("cannot start: {err}"))?;
+        let options = Options { config: self.config, socket: self.socket };
+        runtime.block_on(daemon::serve(options, troubles))
+    }
+}
