@@ -94,7 +94,10 @@ impl Task {
         let now = Moment::now();
         let (due, gathers) = {
             let bus = self.around.bus.lock();
-            (bus.due(now).map_or(LONG, |due| due.since(now)), bus.gathers_until(now).map(|until| until.since(now)))
+            (
+                bus.due(now).map_or(LONG, |due| due.since(now)),
+                bus.gathers_until(now).map(|until| until.since(now)),
+            )
         };
         // After a batch has left, the next one gathers for a moment: its frames are read at once when it is due, which is
         // one wake-up instead of many.

@@ -62,7 +62,9 @@ impl Control {
             match self.listener.accept().await {
                 Ok((stream, _)) => match stream.peer_cred() {
                     Ok(peer) if peer.uid() == 0 => return stream,
-                    Ok(peer) => warn!(uid = peer.uid(), "a process that is not root's wanted to control canhub-span"),
+                    Ok(peer) => {
+                        warn!(uid = peer.uid(), "a process that is not root's wanted to control canhub-span")
+                    }
                     Err(err) => debug!(%err, "a connection was gone at once"),
                 },
                 Err(err) => {
@@ -75,7 +77,11 @@ impl Control {
 }
 
 /// Until one of both has had enough; returns why.
-async fn converse(stream: UnixStream, told: &mpsc::Sender<ToSpan>, state: watch::Receiver<Arc<State>>) -> String {
+async fn converse(
+    stream: UnixStream,
+    told: &mpsc::Sender<ToSpan>,
+    state: watch::Receiver<Arc<State>>,
+) -> String {
     let (reader, writer) = stream.into_split();
     tokio::select! {
         ended = listen(reader, told) => ended,

@@ -2,11 +2,7 @@
 
 mod session;
 
-use std::{
-    io,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{io, path::PathBuf, time::Duration};
 
 use canhub::span::protocol::State;
 use sd_notify::NotifyState;

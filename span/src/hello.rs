@@ -140,7 +140,8 @@ impl Hello {
         }
         let hello: Self = serde_json::from_slice(bytes).map_err(wrong)?;
         let is_shown = |text: &String| is_shown(text);
-        let on_spans = hello.spans.iter().all(|on| is_shown(&on.span) && on.adapter.as_ref().is_none_or(is_shown));
+        let on_spans =
+            hello.spans.iter().all(|on| is_shown(&on.span) && on.adapter.as_ref().is_none_or(is_shown));
         if !is_shown(&hello.version) || !on_spans {
             return Err("its hello has a text that is too long or has control characters".to_owned());
         }
@@ -173,7 +174,8 @@ mod tests {
     use super::*;
 
     fn hello() -> Hello {
-        let on = OnSpan { span: "body".to_owned(), adapter: Some("can0".to_owned()), bridge: false, frames: None };
+        let on =
+            OnSpan { span: "body".to_owned(), adapter: Some("can0".to_owned()), bridge: false, frames: None };
         Hello { protocol: PROTOCOL, instance: 7, sent: 50, spans: vec![on], ..Hello::default() }
     }
 
@@ -187,8 +189,13 @@ mod tests {
     #[test]
     fn another_version_is_refused_whatever_else_it_says() {
         let why = Hello::decode(br#"{"protocol":2,"instance":"other"}"#).unwrap_err();
-        assert!(why.starts_with("it speaks version 2 of the protocol between hosts, this host speaks version 1"), "{why}");
-        assert!(Hello::decode(br#"{"protocol":1,"instance":"other"}"#).unwrap_err().contains("cannot be read"));
+        assert!(
+            why.starts_with("it speaks version 2 of the protocol between hosts, this host speaks version 1"),
+            "{why}"
+        );
+        assert!(
+            Hello::decode(br#"{"protocol":1,"instance":"other"}"#).unwrap_err().contains("cannot be read")
+        );
         assert!(Hello::decode(&[b' '; BYTES_MAX + 1]).unwrap_err().contains("65537 bytes"));
     }
 
@@ -197,7 +204,12 @@ mod tests {
         let mut bad = hello();
         bad.spans[0].adapter = Some("\u{1b}[2J".to_owned());
         assert!(Hello::decode(&bad.encode()).unwrap_err().contains("control characters"));
-        let refusal = Refusal { host: "a".to_owned(), serial: "1".to_owned(), instance: None, reason: "x\ny".to_owned() };
+        let refusal = Refusal {
+            host: "a".to_owned(),
+            serial: "1".to_owned(),
+            instance: None,
+            reason: "x\ny".to_owned(),
+        };
         assert_eq!(Refusal::decode(&refusal.encode()), None);
     }
 
@@ -206,7 +218,10 @@ mod tests {
         let mut hello = hello();
         hello.echoes = vec![Echo { instance: 3, sent: 10, received: 40 }];
         let pong = hello.answer_to(3).unwrap();
-        assert_eq!((pong.ping.sent, pong.received, pong.sent, pong.instance), (Moment(10), Moment(40), Moment(50), 7));
+        assert_eq!(
+            (pong.ping.sent, pong.received, pong.sent, pong.instance),
+            (Moment(10), Moment(40), Moment(50), 7)
+        );
         assert_eq!(hello.answer_to(4), None);
     }
 }

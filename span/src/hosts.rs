@@ -290,7 +290,8 @@ impl Hosts {
     /// Another host says that this one is refused.
     pub fn refused_by(&mut self, by: &str, refusal: &Refusal, now: Now) -> Vec<Change> {
         let mut changes = Vec::new();
-        let is_meant = refusal.instance.map_or(refusal.serial == self.serial, |instance| instance == self.instance);
+        let is_meant =
+            refusal.instance.map_or(refusal.serial == self.serial, |instance| instance == self.instance);
         if refusal.host == self.own && is_meant {
             self.refuse(by, format!("{by} refuses this host: {}", refusal.reason), now, &mut changes);
         }
@@ -356,7 +357,8 @@ impl Hosts {
 
     /// Whether the frames of a host on a span are wanted. `bus` is this host's bus on it.
     pub fn admission(&self, span: &str, host: &str, bus: &BusHere<'_>) -> Admission {
-        let Some((hello, _)) = self.hosts.get(host).filter(|host| host.online).and_then(|host| host.hello.as_ref())
+        let Some((hello, _)) =
+            self.hosts.get(host).filter(|host| host.online).and_then(|host| host.hello.as_ref())
         else {
             return Admission::Unheard;
         };
@@ -379,7 +381,8 @@ impl Hosts {
     /// Why a host that has a bus on this span is refused on it.
     fn refusal_on(&self, span: &str, host: &str, hello: &Hello, bus: &BusHere<'_>) -> Option<String> {
         if !self.list.may(host, span) {
-            let serial = self.list.host(host)?.certificates.first().map(|certificate| certificate.serial.clone())?;
+            let serial =
+                self.list.host(host)?.certificates.first().map(|certificate| certificate.serial.clone())?;
             return self.list.refusal(host, &serial, Some(span), 0);
         }
         let on = hello.on(span)?;
@@ -483,10 +486,13 @@ impl Hosts {
 
     /// Whether a connected host has an older fleet list, or does not say which.
     pub fn wants_list(&self) -> bool {
-        let is_behind =
-            |hello: &Option<(Hello, Moment)>| hello.as_ref().is_none_or(|(hello, _)| hello.list < self.list.version);
+        let is_behind = |hello: &Option<(Hello, Moment)>| {
+            hello.as_ref().is_none_or(|(hello, _)| hello.list < self.list.version)
+        };
         let is_listed = |name: &String| self.list.host(name).is_some();
-        self.hosts.iter().any(|(name, host)| !host.links.is_empty() && is_listed(name) && is_behind(&host.hello))
+        self.hosts
+            .iter()
+            .any(|(name, host)| !host.links.is_empty() && is_listed(name) && is_behind(&host.hello))
     }
 
     /// What is to be kept, by name.
@@ -522,7 +528,14 @@ impl Hosts {
         self.tell_now(refusal, now, changes);
     }
 
-    fn tell_instance(&mut self, name: &str, hello: &Hello, reason: String, now: Now, changes: &mut Vec<Change>) {
+    fn tell_instance(
+        &mut self,
+        name: &str,
+        hello: &Hello,
+        reason: String,
+        now: Now,
+        changes: &mut Vec<Change>,
+    ) {
         let refusal =
             Refusal { host: name.to_owned(), serial: String::new(), instance: Some(hello.instance), reason };
         self.tell_now(refusal, now, changes);

@@ -73,7 +73,10 @@ impl Port {
         self.heard.clear();
         let mut is_empty = false;
         while !is_empty && self.heard.len() < BURST {
-            is_empty = self.socket.receive(&mut self.heard).map_err(|err| format!("the span port is gone: {err}"))?;
+            is_empty = self
+                .socket
+                .receive(&mut self.heard)
+                .map_err(|err| format!("the span port is gone: {err}"))?;
         }
         Ok((is_empty, &mut self.heard))
     }

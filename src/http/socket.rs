@@ -99,11 +99,7 @@ fn device_and_inode(path: &Path) -> io::Result<(u64, u64)> {
 ///
 /// # Errors
 /// One sentence: what could not be done, why, and the next step.
-pub async fn bind(
-    path: &Path,
-    folder_mode: u32,
-    option: &str,
-) -> io::Result<(UnixListener, SocketFile)> {
+pub async fn bind(path: &Path, folder_mode: u32, option: &str) -> io::Result<(UnixListener, SocketFile)> {
     let failed = |doing: &str, err: io::Error| {
         io::Error::new(err.kind(), format!("cannot {doing} {}: {err}", path.display()))
     };

@@ -57,7 +57,8 @@ impl Fleet {
     pub fn new(program: &Path, names: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut ca = Authority::create(&dir.path().join("ca"), 0).unwrap();
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+        let now =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
         let identities: Vec<String> =
             names.iter().map(|name| ca.issue(&name.parse().unwrap(), None, now).unwrap()).collect();
         let ports: Vec<u16> = names.iter().map(|_| free_port()).collect();

@@ -61,10 +61,17 @@ fn delay(program: &PathBuf) {
     fleet.wait_until_online("b", 1);
     let _tunnel = tunnel::open(buses[2].name(), buses[3].name());
     thread::sleep(Duration::from_secs(1));
-    println!("delay in us, both ways at once        |        span            |       tunnel           | ratio");
-    println!("frames/s each way                     |   p50      p99    lost |   p50      p99    lost |  p50   p99");
+    println!(
+        "delay in us, both ways at once        |        span            |       tunnel           | ratio"
+    );
+    println!(
+        "frames/s each way                     |   p50      p99    lost |   p50      p99    lost |  p50   p99"
+    );
     let ways = |from: usize, to: usize| {
-        [Way { from: buses[from].name(), to: buses[to].name() }, Way { from: buses[to].name(), to: buses[from].name() }]
+        [
+            Way { from: buses[from].name(), to: buses[to].name() },
+            Way { from: buses[to].name(), to: buses[from].name() },
+        ]
     };
     for rate in RATES {
         // In turns, so that both see the same machine.
@@ -75,17 +82,23 @@ fn delay(program: &PathBuf) {
         }
         let (p50, p99) = (span.ratio(&tunnel, 50), span.ratio(&tunnel, 99));
         let miss = if p50 > P50_GOAL || p99 > P99_GOAL { "  above the goal of 1.5 and 2" } else { "" };
-        println!("{rate:>6}                                | {span} | {tunnel} | {p50:>5.2} {p99:>5.2}{miss}");
+        println!(
+            "{rate:>6}                                | {span} | {tunnel} | {p50:>5.2} {p99:>5.2}{miss}"
+        );
     }
     let burst = exchange(&ways(0, 1), 8_000, 5);
-    println!("40,000 frames at 8,000/s each way: {} lost, {} out of order or twice", burst.lost, burst.disordered);
+    println!(
+        "40,000 frames at 8,000/s each way: {} lost, {} out of order or twice",
+        burst.lost, burst.disordered
+    );
 }
 
 fn rest(program: &PathBuf) {
     let buses: Vec<Vcan> = (0..2 * SPANS_AT_REST).map(|bus| Vcan::new(&format!("bench-r{bus}"))).collect();
     let mut fleet = Fleet::new(program, &["a", "b"]);
     for (host, offset) in [("a", 0), ("b", SPANS_AT_REST)] {
-        let ports = (0..SPANS_AT_REST).map(|span| (format!("s{span}"), buses[offset + span].name().to_owned()));
+        let ports =
+            (0..SPANS_AT_REST).map(|span| (format!("s{span}"), buses[offset + span].name().to_owned()));
         fleet.ports(host, &ports.collect::<Vec<_>>());
     }
     fleet.wait_until_online("a", SPANS_AT_REST);
@@ -95,7 +108,10 @@ fn rest(program: &PathBuf) {
     thread::sleep(REST);
     let percent = (fleet.cpu("a") - before).as_secs_f64() / REST.as_secs_f64() * 100.0;
     let miss = if percent > REST_GOAL { ", above the goal of 0.5 %" } else { "" };
-    println!("at rest, {SPANS_AT_REST} spans, 2 hosts: {percent:.2} % of a processor{miss}; {}", fleet.memory("a"));
+    println!(
+        "at rest, {SPANS_AT_REST} spans, 2 hosts: {percent:.2} % of a processor{miss}; {}",
+        fleet.memory("a")
+    );
     let before = fleet.cpu("a");
     let way = [Way { from: buses[0].name(), to: buses[SPANS_AT_REST].name() }];
     exchange(&way, 8_000, 10);
@@ -118,5 +134,8 @@ fn many(program: &PathBuf) {
     let before = fleet.cpu(names[0]);
     thread::sleep(REST);
     let percent = (fleet.cpu(names[0]) - before).as_secs_f64() / REST.as_secs_f64() * 100.0;
-    println!("{MANY_SPANS} spans, {MANY_HOSTS} hosts at rest: {}; {percent:.2} % of a processor", fleet.memory(names[0]));
+    println!(
+        "{MANY_SPANS} spans, {MANY_HOSTS} hosts at rest: {}; {percent:.2} % of a processor",
+        fleet.memory(names[0])
+    );
 }

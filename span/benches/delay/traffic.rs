@@ -59,7 +59,8 @@ impl fmt::Display for Figures {
 pub fn exchange(ways: &[Way<'_>], rate: u32, seconds: u32) -> Figures {
     let mut all = Figures::default();
     thread::scope(|scope| {
-        let running: Vec<_> = ways.iter().map(|way| scope.spawn(move || one_way(way, rate, seconds))).collect();
+        let running: Vec<_> =
+            ways.iter().map(|way| scope.spawn(move || one_way(way, rate, seconds))).collect();
         for way in running {
             all.add(way.join().unwrap());
         }

@@ -15,7 +15,8 @@ pub fn open(one: &str, other: &str) -> [thread::JoinHandle<()>; 4] {
     there.connect(a).unwrap();
     let end = |bus: &str, socket: UdpSocket| {
         // One socket on the bus, so that it does not hear what it sends.
-        let bus = std::sync::Arc::new(parking_lot::Mutex::new(FrameSocket::open(Some(bus), 8 << 20).unwrap()));
+        let bus =
+            std::sync::Arc::new(parking_lot::Mutex::new(FrameSocket::open(Some(bus), 8 << 20).unwrap()));
         let (reads, writes, out) = (bus.clone(), bus, socket.try_clone().unwrap());
         [thread::spawn(move || send(&reads, &out)), thread::spawn(move || receive(&writes, &socket))]
     };

@@ -287,7 +287,8 @@ impl Bus {
         let offset = known.clock.offset(now);
         // Its wall clock minus ours, at the moment when it sent its last hello.
         let ahead = offset.zip(known.hello).map(|(offset, hello)| {
-            let ours = clocks.wall_at(Moment(hello.sent.saturating_add_signed(offset.nanos.saturating_neg())));
+            let ours =
+                clocks.wall_at(Moment(hello.sent.saturating_add_signed(offset.nanos.saturating_neg())));
             (i128::from(hello.wall) - i128::from(ours.0)) / 1000
         });
         let peer = self.peers.get(known.name);
@@ -323,7 +324,8 @@ impl Bus {
 }
 
 fn peer<'a>(peers: &'a mut BTreeMap<String, Peer>, name: &str, own: u64, age: Duration) -> &'a mut Peer {
-    let new = || Peer { inbound: Inbound::new(own, age), refused: 0, frames_out: 0, looped: 0, online: false };
+    let new =
+        || Peer { inbound: Inbound::new(own, age), refused: 0, frames_out: 0, looped: 0, online: false };
     peers.entry(name.to_owned()).or_insert_with(new)
 }
 

@@ -365,7 +365,9 @@ impl Session {
                 Vec::new()
             }
             Event::Received { topic: Topic::Data(_), .. } => Vec::new(),
-            Event::Refused { address, reason } => hosts.lock().not_connected(address.as_deref(), &reason, now),
+            Event::Refused { address, reason } => {
+                hosts.lock().not_connected(address.as_deref(), &reason, now)
+            }
         };
         self.act(changes);
         self.sync_online();
@@ -482,7 +484,11 @@ impl Session {
         let hosts = self.hosts.as_ref().map(|hosts| hosts.lock());
         State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            host: self.fleet.as_ref().map(|(identity, _)| identity.certificate.host.to_string()).unwrap_or_default(),
+            host: self
+                .fleet
+                .as_ref()
+                .map(|(identity, _)| identity.certificate.host.to_string())
+                .unwrap_or_default(),
             started: self.started.wall,
             problem: problem.or_else(|| hosts.as_ref().and_then(|hosts| hosts.problem())),
             certificate_expires: self
@@ -520,6 +526,7 @@ fn wall(moment: Moment) -> Now {
 fn instance() -> Result<u64, String> {
     let mut bytes = [0; 8];
     let read = |err| format!("cannot read /dev/urandom: {err}");
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").map_err(read)?, &mut bytes).map_err(read)?;
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").map_err(read)?, &mut bytes)
+        .map_err(read)?;
     Ok(u64::from_ne_bytes(bytes) | 1)
 }

@@ -59,7 +59,9 @@ impl Zenoh {
     /// # Errors
     /// One sentence: a file or an address cannot be used.
     pub async fn open(settings: &Settings, sink: Sink) -> Result<Self, String> {
-        let failed = |doing: &str, err: &dyn fmt::Display| format!("cannot {doing}: {}", troubles::plain(&err.to_string()));
+        let failed = |doing: &str, err: &dyn fmt::Display| {
+            format!("cannot {doing}: {}", troubles::plain(&err.to_string()))
+        };
         let config = Config::from_json5(&config::of(settings).to_string())
             .map_err(|err| failed("set up the connections to other hosts", &err))?;
         let session = ::zenoh::open(config).await.map_err(|err| {
@@ -92,7 +94,8 @@ impl Zenoh {
         let told = move |event: ::zenoh::session::LinkEvent| {
             let link = event.link();
             // The last part of the certificate's name is its serial number.
-            let (host, serial) = link.auth_identifier().unwrap_or_default().rsplit_once(':').unwrap_or_default();
+            let (host, serial) =
+                link.auth_identifier().unwrap_or_default().rsplit_once(':').unwrap_or_default();
             let link = Link {
                 session: link.zid().to_string(),
                 host: host.to_owned(),
@@ -117,7 +120,11 @@ impl Zenoh {
             if host == own && !matches!(topic, Topic::Hello) {
                 return;
             }
-            sink(Event::Received { topic, host: host.to_owned(), payload: sample.payload().to_bytes().into_owned() });
+            sink(Event::Received {
+                topic,
+                host: host.to_owned(),
+                payload: sample.payload().to_bytes().into_owned(),
+            });
         };
         let subscriber = self
             .session

@@ -58,11 +58,18 @@ fn a_host_is_online_from_its_hello_until_its_connection_is_gone() {
     assert_eq!(hosts.heard("cell", &hello(2, 0).encode(), at(1000)), [Change::Online("cell".to_owned())]);
     assert_eq!(hosts.heard("cell", &hello(2, 500).encode(), at(1500)), []);
     assert!(known(&hosts, "cell").online);
-    assert_eq!((known(&hosts, "cell").record.since, known(&hosts, "cell").record.heard), (at(1000).wall, Some(at(1500).wall)));
+    assert_eq!(
+        (known(&hosts, "cell").record.since, known(&hosts, "cell").record.heard),
+        (at(1000).wall, Some(at(1500).wall))
+    );
     let gone = hosts.disconnected(&link("cell", "c1"), at(2000));
     assert_eq!(gone, [Change::Offline("cell".to_owned(), "its connection is gone")]);
     assert_eq!(hosts.admission("body", "cell", &HERE), Admission::Unheard);
-    assert_eq!(hosts.heard("cell", &hello(3, 0).encode(), at(2100)).len(), 1, "it started again, and is no second one");
+    assert_eq!(
+        hosts.heard("cell", &hello(3, 0).encode(), at(2100)).len(),
+        1,
+        "it started again, and is no second one"
+    );
 }
 
 #[test]
@@ -71,7 +78,10 @@ fn a_connected_host_that_says_nothing_is_offline_in_two_seconds() {
     hosts.connected(link("cell", "c1"), at(0));
     hosts.heard("cell", &hello(2, 0).encode(), at(0));
     assert_eq!(hosts.tick(at(1500)), []);
-    assert_eq!(hosts.tick(at(1700)), [Change::Offline("cell".to_owned(), "it says nothing, though it is connected")]);
+    assert_eq!(
+        hosts.tick(at(1700)),
+        [Change::Offline("cell".to_owned(), "it says nothing, though it is connected")]
+    );
     assert_eq!(hosts.tick(at(2700)), [], "told once");
 }
 
@@ -81,7 +91,10 @@ fn another_version_is_refused_and_told_once() {
     hosts.connected(link("cell", "c1"), at(0));
     let newer = br#"{"protocol":2,"instance":7}"#;
     let [Change::Refused(refused)] = &*hosts.heard("cell", newer, at(0)) else { panic!("not refused") };
-    assert!(refused.reason.contains("version 2") && refused.reason.contains("install the same canhub"), "{refused:?}");
+    assert!(
+        refused.reason.contains("version 2") && refused.reason.contains("install the same canhub"),
+        "{refused:?}"
+    );
     assert_eq!(hosts.heard("cell", newer, at(500)), []);
     assert_eq!(hosts.refused().len(), 1);
     assert!(!known(&hosts, "cell").online);
@@ -109,7 +122,10 @@ fn of_two_hosts_of_one_name_the_one_that_started_later_is_refused_and_told() {
     assert!(!hosts.is_second(), "the other one is gone");
     let changes = hosts.heard("bench", &hello(9, 1).encode(), at(6000));
     assert!(!hosts.is_second());
-    assert!(changes.iter().any(|change| matches!(change, Change::Tell(told) if told.instance == Some(9))), "{changes:?}");
+    assert!(
+        changes.iter().any(|change| matches!(change, Change::Tell(told) if told.instance == Some(9))),
+        "{changes:?}"
+    );
 }
 
 #[test]
@@ -131,9 +147,16 @@ fn a_host_without_rights_is_refused_with_the_reason_and_told() {
     assert_eq!(hosts.online_on("seat", &HERE), [""; 0]);
 
     // The reason another host gives to this one; not if another certificate is meant.
-    let told = |serial: &str| Refusal { host: "bench".to_owned(), serial: serial.to_owned(), instance: None, reason: "why".to_owned() };
+    let told = |serial: &str| Refusal {
+        host: "bench".to_owned(),
+        serial: serial.to_owned(),
+        instance: None,
+        reason: "why".to_owned(),
+    };
     assert_eq!(hosts.refused_by("rack", &told("b0"), at(0)), []);
-    let [Change::Refused(refused)] = &*hosts.refused_by("rack", &told("b1"), at(0)) else { panic!("not told") };
+    let [Change::Refused(refused)] = &*hosts.refused_by("rack", &told("b1"), at(0)) else {
+        panic!("not told")
+    };
     assert_eq!(refused.reason, "rack refuses this host: why");
 }
 
@@ -141,9 +164,14 @@ fn a_host_without_rights_is_refused_with_the_reason_and_told() {
 fn two_adapters_on_a_span_are_refused_unless_both_allow_a_bridge() {
     let mut hosts = hosts();
     hosts.connected(link("cell", "c1"), at(0));
-    let theirs = |bridge| Hello { spans: vec![OnSpan { adapter: Some("can3".to_owned()), bridge, ..on("body") }], ..hello(2, 0) };
+    let theirs = |bridge| Hello {
+        spans: vec![OnSpan { adapter: Some("can3".to_owned()), bridge, ..on("body") }],
+        ..hello(2, 0)
+    };
     let ours = |bridge| BusHere { adapter: Some("can0"), bridge };
-    for (there, here, is_accepted) in [(false, false, false), (true, false, false), (false, true, false), (true, true, true)] {
+    for (there, here, is_accepted) in
+        [(false, false, false), (true, false, false), (false, true, false), (true, true, true)]
+    {
         hosts.heard("cell", &theirs(there).encode(), at(0));
         let admission = hosts.admission("body", "cell", &ours(here));
         assert_eq!(admission == Admission::Accepted, is_accepted, "{there} {here}");
@@ -152,7 +180,10 @@ fn two_adapters_on_a_span_are_refused_unless_both_allow_a_bridge() {
     hosts.heard("cell", &theirs(false).encode(), at(0));
     assert_eq!(hosts.admission("body", "cell", &HERE), Admission::Accepted, "one adapter is fine");
     let reason = &hosts.refused_on("body", &ours(false))[0].reason;
-    assert!(reason.contains("can3") && reason.contains("can0") && reason.contains("span-bridge=on"), "{reason}");
+    assert!(
+        reason.contains("can3") && reason.contains("can0") && reason.contains("span-bridge=on"),
+        "{reason}"
+    );
 }
 
 #[test]
@@ -197,7 +228,10 @@ fn a_host_that_leaves_is_offline_and_marked() {
     hosts.heard("cell", &hello(2, 0).encode(), at(0));
     let leaving = Hello { leaving: true, ..hello(2, 500) };
     let changes = hosts.heard("cell", &leaving.encode(), at(500));
-    assert_eq!(changes, [Change::Left("cell".to_owned()), Change::Offline("cell".to_owned(), "it left the fleet")]);
+    assert_eq!(
+        changes,
+        [Change::Left("cell".to_owned()), Change::Offline("cell".to_owned(), "it left the fleet")]
+    );
     assert!(known(&hosts, "cell").record.left);
 }
 
@@ -210,8 +244,9 @@ fn hellos_follow_each_other_soon_until_the_clock_of_a_new_host_is_known() {
     for answer in 1..=4_u64 {
         let now = at(60 * answer);
         hosts.says_hello(now.moment);
-        let echo = Echo { instance: 1, sent: now.moment.0, received: 500 * MS };
-        let answer = Hello { sent: 500 * MS, echoes: vec![echo], ..hello(2, 0) };
+        let there = (500 + 60 * answer) * MS;
+        let echo = Echo { instance: 1, sent: now.moment.0, received: there };
+        let answer = Hello { sent: there, echoes: vec![echo], ..hello(2, 0) };
         hosts.heard("cell", &answer.encode(), Now { moment: now.moment + Duration::from_micros(200), ..now });
     }
     assert!(hosts.clock("cell").unwrap().offset(at(300).moment).is_some());

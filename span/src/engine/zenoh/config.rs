@@ -102,7 +102,12 @@ fn rights(own: &str, list: &List) -> Value {
             let hello = [key::hello(own)];
             subjects.push(json!({ "id": name, "cert_common_names": common_names }));
             rules.push(rule("a second one says hello", "both", &["put"], &hello));
-            rules.push(rule("a second one hears it", "both", &["declare_subscriber"], &[key::HELLOS.to_owned()]));
+            rules.push(rule(
+                "a second one hears it",
+                "both",
+                &["declare_subscriber"],
+                &[key::HELLOS.to_owned()],
+            ));
             let rules = ["a second one says hello", "a second one hears it"];
             policies.push(json!({ "rules": rules, "subjects": [name] }));
             continue;

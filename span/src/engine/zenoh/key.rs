@@ -59,7 +59,9 @@ mod tests {
         for topic in [Topic::Data("hello".into()), Topic::Hello, Topic::Fleet, Topic::Refusal] {
             assert_eq!(parse(&of(&topic, "bench")), Some((topic, "bench")));
         }
-        for other in ["can/v2/hello/a", "can/v1/hello", "can/v1/data/a", "can/v1/data/a/b/c", "can/v1/other/a", ""] {
+        for other in
+            ["can/v2/hello/a", "can/v1/hello", "can/v1/data/a", "can/v1/data/a/b/c", "can/v1/other/a", ""]
+        {
             assert_eq!(parse(other), None, "{other}");
         }
     }

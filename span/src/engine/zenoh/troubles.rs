@@ -114,7 +114,10 @@ const CERTIFICATES: [(&[&str], &str); 7] = [
     (&["alert: CertificateExpired"], "it says that the certificate of this host has expired"),
     (&["alert: CertificateRequired"], "it wants a certificate, and this host showed none"),
     (&["peer certificate: certificate expired"], "its certificate has expired"),
-    (&["peer certificate: certificate not valid yet"], "its certificate is not valid yet: compare the clocks of both hosts"),
+    (
+        &["peer certificate: certificate not valid yet"],
+        "its certificate is not valid yet: compare the clocks of both hosts",
+    ),
     (&["UnknownIssuer", "BadSignature"], "its certificate is not of this host's fleet"),
     (&["sent no certificates"], "it has no certificate of a fleet"),
 ];
@@ -128,8 +131,10 @@ mod tests {
         let line = "Unable to connect to configured peer tls/10.0.0.2:7447! Can not create a new TLS link bound to DnsName(\"x\"): \
             Connection refused (os error 111) at /src/unicast.rs:12. - Caused by Connection refused (os error 111) at /a.rs:1.. \
             Retry in 200ms.";
-        let expected =
-            Event::Refused { address: Some("10.0.0.2:7447".to_owned()), reason: "Connection refused (os error 111)".to_owned() };
+        let expected = Event::Refused {
+            address: Some("10.0.0.2:7447".to_owned()),
+            reason: "Connection refused (os error 111)".to_owned(),
+        };
         assert_eq!(connecting(line), Some(expected));
         let line = "invalid peer certificate: BadSignature. Hint: increase the system open file limit.";
         let reason = "its certificate is not of this host's fleet".to_owned();
