@@ -142,6 +142,27 @@ pub(crate) fn receive_many(socket: BorrowedFd<'_>, messages: &mut [Message; MESS
     Ok(received)
 }
 
+/// Sends messages, as far as there is room, without waiting. Returns how many were sent; an error belongs to the first one.
+///
+/// # Errors
+/// `EAGAIN` if there is no room for the first one, or the socket's error for it.
+pub(crate) fn send_many(socket: BorrowedFd<'_>, messages: &[&[u8]]) -> io::Result<usize> {
+    use nix::libc::{MSG_DONTWAIT, iovec, mmsghdr, sendmmsg};
+    // SAFETY: structures of C with integers and pointers, for which zero is a value.
+    let (mut headers, mut vectors): ([mmsghdr; MESSAGES], [iovec; MESSAGES]) = unsafe { std::mem::zeroed() };
+    let count = messages.len().min(MESSAGES);
+    for ((message, header), vector) in messages.iter().zip(&mut headers).zip(&mut vectors) {
+        vector.iov_base = message.as_ptr().cast_mut().cast();
+        vector.iov_len = message.len();
+        header.msg_hdr.msg_iov = vector;
+        header.msg_hdr.msg_iovlen = 1;
+    }
+    // SAFETY: the descriptor is borrowed, so it is open. Each of the `count` headers points to its vector, and that to bytes
+    // of `messages` with their length, which the kernel only reads; all of them outlive the call.
+    let sent = unsafe { sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count as _, MSG_DONTWAIT as _) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
 /// How many messages a socket has lost because its receive buffer was full; wraps at 2³².
 ///
 /// # Errors

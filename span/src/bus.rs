@@ -27,6 +27,9 @@ const OPEN_AGAIN: Duration = Duration::from_millis(200);
 /// The longest sleep.
 const LONG: Duration = Duration::from_secs(3600);
 
+/// Frames that are written to the bus at a time.
+const AT_ONCE: usize = 64;
+
 /// What a bus works with.
 #[derive(Debug, Clone)]
 pub struct Around {
@@ -200,9 +203,14 @@ impl Task {
         let Some((_, port)) = &mut self.port else { return };
         let mut bus = self.around.bus.lock();
         self.is_full = false;
-        while let Some(frame) = bus.next_for_bus(Moment::now()) {
-            match port.send(&frame) {
-                Sent::Yes => bus.written(Moment::now(), &frame),
+        let now = Moment::now();
+        loop {
+            let frames = bus.next_for_bus(now, AT_ONCE);
+            if frames.is_empty() {
+                break;
+            }
+            match port.send(&frames) {
+                Sent::First(sent) => frames.iter().take(sent).for_each(|frame| bus.written(now, frame)),
                 Sent::Later => {
                     self.is_full = true;
                     return;

@@ -30,14 +30,14 @@ pub struct Port {
     heard: Vec<Heard>,
 }
 
-/// What became of a frame.
+/// What became of frames.
 #[derive(Debug)]
 pub enum Sent {
-    /// The bus has it.
-    Yes,
-    /// There is no room: [`Port::has_room`].
+    /// The bus has the first ones, so many.
+    First(usize),
+    /// There is no room for the first one: [`Port::has_room`].
     Later,
-    /// The bus does not take such a frame, or is down.
+    /// The bus does not take the first one, or is down.
     Never(io::Error),
 }
 
@@ -81,10 +81,10 @@ impl Port {
         Ok((is_empty, &mut self.heard))
     }
 
-    /// Sends a frame, without waiting.
-    pub fn send(&mut self, frame: &CanAnyFrame) -> Sent {
-        match self.socket.send(frame) {
-            Ok(()) => Sent::Yes,
+    /// Sends frames, as far as there is room, without waiting.
+    pub fn send(&mut self, frames: &[CanAnyFrame]) -> Sent {
+        match self.socket.send_many(frames) {
+            Ok(sent) => Sent::First(sent),
             Err(err) if is_full(&err) => {
                 if self.room.is_none() {
                     self.room = self.socket.watch(Interest::WRITABLE).ok();

@@ -1,5 +1,7 @@
 //! Hosts on the loopback address, each with a session and a certificate of its own: who hears whom, and who is refused.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 use std::{
     net::TcpListener,
     path::PathBuf,

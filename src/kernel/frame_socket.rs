@@ -20,6 +20,10 @@ use crate::system::{self, MESSAGES, Message};
 
 /// The kernel's `CAN_RAW_FILTER_MAX`.
 const FILTERS_MAX: usize = 512;
+/// The size of `struct can_frame`.
+const CAN_MTU: usize = 16;
+/// The size of `struct canfd_frame`.
+const CANFD_MTU: usize = 72;
 
 /// A frame as the kernel delivered it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +115,16 @@ impl FrameSocket {
             CanAnyFrame::Error(frame) => self.socket.write_frame(frame),
             CanAnyFrame::Fd(frame) => self.socket.write_frame(frame),
         }
+    }
+
+    /// Sends frames in order, some at a time, without waiting. Returns how many were sent; an error belongs to the first one.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), for the first frame.
+    pub fn send_many(&self, frames: &[CanAnyFrame]) -> io::Result<usize> {
+        let raw: Vec<_> = frames.iter().take(MESSAGES).map(raw).collect();
+        let bytes: Vec<&[u8]> = raw.iter().map(|(bytes, length)| &bytes[..*length]).collect();
+        system::send_many(self.as_fd(), &bytes)
     }
 
     /// Receives some of the queued frames, in order. Returns whether none are left.
@@ -218,6 +232,29 @@ fn timespec(bytes: &[u8]) -> Option<u64> {
     Some(field(seconds)?.saturating_mul(1_000_000_000).saturating_add(field(nanos)?))
 }
 
+/// `struct can_frame` or `struct canfd_frame`, and its size.
+fn raw(frame: &CanAnyFrame) -> ([u8; CANFD_MTU], usize) {
+    let (id, head, data, size) = match frame {
+        CanAnyFrame::Fd(frame) => {
+            let frame = frame.as_ref();
+            (frame.can_id, [frame.len, frame.flags, 0, 0], &frame.data[..], CANFD_MTU)
+        }
+        CanAnyFrame::Normal(frame) => classic(frame.as_ref()),
+        CanAnyFrame::Remote(frame) => classic(frame.as_ref()),
+        CanAnyFrame::Error(frame) => classic(frame.as_ref()),
+    };
+    let mut bytes = [0; CANFD_MTU];
+    let fields = id.to_ne_bytes().into_iter().chain(head).chain(data.iter().copied());
+    for (byte, field) in bytes.iter_mut().zip(fields) {
+        *byte = field;
+    }
+    (bytes, size)
+}
+
+fn classic(frame: &libc::can_frame) -> (u32, [u8; 4], &[u8], usize) {
+    (frame.can_id, [frame.can_dlc, 0, 0, frame.len8_dlc], &frame.data, CAN_MTU)
+}
+
 /// `struct can_frame` or `struct canfd_frame`.
 fn frame(bytes: &[u8]) -> Option<CanAnyFrame> {
     let id = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
@@ -296,5 +333,11 @@ mod tests {
         let Some(CanAnyFrame::Fd(read)) = frame(&fd) else { panic!("not an FD frame") };
         assert_eq!((read.is_brs(), read.is_esi(), read.data()), (true, true, &[7; 64][..]));
         assert_eq!(frame(&fd[..40]), None);
+
+        for bytes in [classic, fd] {
+            let (raw, size) = raw(&frame(&bytes).unwrap());
+            // The kernel's reserved bytes are 0.
+            assert_eq!((&raw[..size], size), (&*bytes, bytes.len()));
+        }
     }
 }

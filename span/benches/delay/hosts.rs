@@ -87,7 +87,7 @@ impl Fleet {
     pub fn ports(&mut self, name: &str, ports: &[(String, String)]) {
         let ports = ports.iter().map(|(span, interface)| Port {
             span: span.parse().unwrap(),
-            network: format!("{:0>64}", 1).parse().unwrap(),
+            network: format!("{:0>64}", 1).try_into().unwrap(),
             network_name: span.clone(),
             interface: interface.parse().unwrap(),
             frames: Frames::Fd,

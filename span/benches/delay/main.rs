@@ -12,7 +12,12 @@ mod hosts;
 mod traffic;
 mod tunnel;
 
-use std::{path::PathBuf, process::exit, thread, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::exit,
+    thread,
+    time::Duration,
+};
 
 use hosts::{Fleet, Vcan};
 use traffic::{Figures, Way, exchange};
@@ -52,7 +57,7 @@ fn main() {
     }
 }
 
-fn delay(program: &PathBuf) {
+fn delay(program: &Path) {
     let buses: Vec<Vcan> = ["bench-a", "bench-b", "bench-c", "bench-d"].map(Vcan::new).into();
     let mut fleet = Fleet::new(program, &["a", "b"]);
     fleet.ports("a", &[("body".to_owned(), buses[0].name().to_owned())]);
@@ -93,7 +98,7 @@ fn delay(program: &PathBuf) {
     );
 }
 
-fn rest(program: &PathBuf) {
+fn rest(program: &Path) {
     let buses: Vec<Vcan> = (0..2 * SPANS_AT_REST).map(|bus| Vcan::new(&format!("bench-r{bus}"))).collect();
     let mut fleet = Fleet::new(program, &["a", "b"]);
     for (host, offset) in [("a", 0), ("b", SPANS_AT_REST)] {
@@ -119,7 +124,7 @@ fn rest(program: &PathBuf) {
     println!("one bus that sends 8,000 frames/s: {percent:.1} % of a processor; {}", fleet.memory("a"));
 }
 
-fn many(program: &PathBuf) {
+fn many(program: &Path) {
     let names: Vec<String> = (0..MANY_HOSTS).map(|host| format!("h{host}")).collect();
     let names: Vec<&str> = names.iter().map(|name| &**name).collect();
     // Only the first has buses that exist: the others say hello for theirs, and their ports are missing.

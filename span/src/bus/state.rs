@@ -231,12 +231,14 @@ impl Bus {
         }
     }
 
-    /// The next frame for the bus.
-    pub fn next_for_bus(&mut self, now: Moment) -> Option<CanAnyFrame> {
-        self.waiting.next(now).copied()
+    /// The next frames for the bus, at most so many.
+    pub fn next_for_bus(&mut self, now: Moment, most: usize) -> Vec<CanAnyFrame> {
+        // Drops those that are too old.
+        let _ = self.waiting.next(now);
+        self.waiting.upcoming().take(most).copied().collect()
     }
 
-    /// The bus took it.
+    /// The bus took the next one, this.
     pub fn written(&mut self, now: Moment, frame: &CanAnyFrame) {
         self.waiting.sent();
         // Without an adapter no frame comes back but from programs that answer with the same frame, which are no loop.
@@ -245,7 +247,7 @@ impl Bus {
         }
     }
 
-    /// The bus did not take it. Returns whether it is the first one.
+    /// The bus will not take the next one. Returns whether it is the first one.
     pub fn not_written(&mut self) -> bool {
         self.waiting.sent();
         self.write_errors += 1;

@@ -56,6 +56,11 @@ impl Waiting {
         self.frames.front().map(|first| &first.frame)
     }
 
+    /// The frames to be sent after [`Waiting::next`], it first, in order.
+    pub fn upcoming(&self) -> impl Iterator<Item = &CanAnyFrame> {
+        self.frames.iter().map(|arrived| &arrived.frame)
+    }
+
     /// The bus took the frame that [`Waiting::next`] returned.
     pub fn sent(&mut self) {
         self.frames.pop_front();

@@ -102,7 +102,12 @@ pub(super) fn plain(error: &str) -> String {
         reason = cause;
     }
     let end = reason.find(" at /").unwrap_or(reason.len());
-    reason[..end].trim().trim_end_matches('.').to_owned()
+    reason = &reason[..end];
+    // `Can not create a new TLS link bound to …: [10.0.0.2:7447: Connection refused …`
+    if let Some((_, cause)) = reason.split_once(": [").and_then(|(_, causes)| causes.split_once(": ")) {
+        reason = cause;
+    }
+    reason.trim_end_matches([']', ' ']).trim_end_matches('.').to_owned()
 }
 
 /// What rustls says, and what it means here. An alert is what the other end found.
