@@ -1,6 +1,13 @@
 //! The control socket: canhub connects, says which span ports there are, and is told everything.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    fs::{self, Permissions},
+    future::poll_fn,
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use canhub::{
     http::socket,
@@ -21,11 +28,15 @@ const WRITE_LIMIT: Duration = Duration::from_secs(5);
 /// After an error that is not about one connection, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The listening socket.
+/// All may connect; the kernel says whose a connection is. The service of canhub is root without the right to pass over
+/// the mode of a file.
+const SOCKET_MODE: u32 = 0o666;
+
+/// The listening sockets.
 pub struct Control {
-    listener: UnixListener,
+    listeners: Vec<UnixListener>,
     /// Removed at the end.
-    _file: socket::SocketFile,
+    _files: Vec<socket::SocketFile>,
 }
 
 impl Control {
@@ -33,10 +44,17 @@ impl Control {
     ///
     /// # Errors
     /// One sentence.
-    pub async fn listen(path: &Path) -> Result<Self, String> {
-        let (listener, file) =
-            socket::bind(path, FOLDER_MODE, "--socket").await.map_err(|err| err.to_string())?;
-        Ok(Self { listener, _file: file })
+    pub async fn listen(paths: &[PathBuf]) -> Result<Self, String> {
+        let (mut listeners, mut files) = (Vec::new(), Vec::new());
+        for path in paths {
+            let (listener, file) =
+                socket::bind(path, FOLDER_MODE, "--socket").await.map_err(|err| err.to_string())?;
+            fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))
+                .map_err(|err| format!("cannot open {} for canhub: {err}", path.display()))?;
+            listeners.push(listener);
+            files.push(file);
+        }
+        Ok(Self { listeners, _files: files })
     }
 
     /// Serves one canhub at a time: a new connection replaces the one before. What canhub says goes to `told`, and each
@@ -59,7 +77,11 @@ impl Control {
     /// The next connection of root.
     async fn accept(&self) -> UnixStream {
         loop {
-            match self.listener.accept().await {
+            let any = |cx: &mut Context<'_>| {
+                let mut accepted = self.listeners.iter().map(|listener| listener.poll_accept(cx));
+                accepted.find(Poll::is_ready).unwrap_or(Poll::Pending)
+            };
+            match poll_fn(any).await {
                 Ok((stream, _)) => match stream.peer_cred() {
                     Ok(peer) if peer.uid() == 0 => return stream,
                     Ok(peer) => {

@@ -20,8 +20,8 @@ use crate::{config::Config, control::Control, engine::zenoh::Troubles};
 pub struct Options {
     /// The file with the settings; `None`: the default one, if it exists.
     pub config: Option<PathBuf>,
-    /// The control socket.
-    pub socket: PathBuf,
+    /// The control sockets.
+    pub sockets: Vec<PathBuf>,
 }
 
 /// Messages of canhub that wait.
@@ -37,8 +37,8 @@ pub async fn serve(options: Options, troubles: Troubles) -> Result<(), String> {
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
     let config = Config::load(options.config.as_deref())?;
-    let control = Control::listen(&options.socket).await?;
-    info!(socket = %options.socket.display(), "listening for canhub");
+    let control = Control::listen(&options.sockets).await?;
+    info!(sockets = ?options.sockets, "listening for canhub");
 
     let (tell, told) = mpsc::channel(TOLD_MAX);
     let (show, state) = watch::channel(State::default().into());

@@ -52,11 +52,18 @@ pub enum Event {
     Connected(Link),
     /// The connection is gone: closed, or not a sign for the lease time.
     Disconnected(Link),
-    /// A connection was not made.
+    /// A connection was refused, by this end or the other.
     Refused {
         /// `ADDRESS:PORT` of the other end; `None` if the engine does not know it.
         address: Option<String>,
-        /// Why, in the words of TLS.
+        /// Why.
+        reason: String,
+    },
+    /// A host could not be reached.
+    Unreachable {
+        /// Its `ADDRESS:PORT`.
+        address: String,
+        /// Why.
         reason: String,
     },
 }

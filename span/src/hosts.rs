@@ -54,6 +54,13 @@ pub enum Change {
     Refused(Refused),
     /// Tell it that.
     Tell(Refusal),
+    /// It is not reached, for a reason that is new.
+    Unreachable {
+        /// Its `ADDRESS:PORT`.
+        address: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// Another host.
@@ -93,6 +100,8 @@ pub struct Hosts {
     list: List,
     hosts: BTreeMap<String, Host>,
     refused: BTreeMap<String, RefusedSince>,
+    /// Why an address could not be reached; told once.
+    unreachable: BTreeMap<String, String>,
     twin: Option<Twin>,
 }
 
@@ -144,6 +153,7 @@ impl Hosts {
             list,
             hosts: records.into_iter().map(known).collect(),
             refused: BTreeMap::new(),
+            unreachable: BTreeMap::new(),
             twin: None,
         };
         hosts.add_listed(now);
@@ -181,6 +191,7 @@ impl Hosts {
             self.refuse(&link.host, reason.clone(), now, &mut changes);
             self.tell(&link, reason, now, &mut changes);
         }
+        self.unreachable.remove(&link.address);
         if link.host != self.own {
             self.entry(&link.host, now).links.push(link);
         }
@@ -307,6 +318,15 @@ impl Hosts {
         };
         self.refuse(who, reason, now, &mut changes);
         changes
+    }
+
+    /// The host with this address could not be reached: it is off, or the network between is.
+    pub fn unreachable(&mut self, address: String, reason: String) -> Vec<Change> {
+        if self.unreachable.get(&address) == Some(&reason) || self.unreachable.len() >= REFUSED_MAX {
+            return Vec::new();
+        }
+        self.unreachable.insert(address.clone(), reason.clone());
+        vec![Change::Unreachable { address, reason }]
     }
 
     /// To be called at least each [`HELLO`].

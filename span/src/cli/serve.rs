@@ -1,6 +1,6 @@
 //! `canhub-span serve`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use canhub::{
     logs::{self, LogFormat},
@@ -20,14 +20,19 @@ pub(super) struct Serve {
     /// File with the settings [default: /etc/canhub/span.toml, if it exists]
     #[arg(long, env = "CANHUB_SPAN_CONFIG", value_name = "PATH")]
     config: Option<PathBuf>,
-    /// Socket on which canhub tells which buses are on a span, root only
+    /// Socket on which canhub tells which buses are on a span, root only. May be repeated
+    ///
+    /// By default there is a second one in /run/docker/canhub-span, if that folder exists: the managed plugin sees only what
+    /// is in /run/docker.
     #[arg(long, env = "CANHUB_SPAN_SOCKET", default_value = CONTROL_SOCKET, value_name = "PATH")]
-    socket: PathBuf,
+    socket: Vec<PathBuf>,
     /// Log format
     #[arg(long, env = "CANHUB_LOG_FORMAT", default_value = "auto", value_enum)]
     log_format: LogFormat,
 }
 
+/// Where the managed plugin can reach a socket.
+const PLUGIN_FOLDER: &str = "/run/docker/canhub-span";
 /// Threads that carry frames. More would only take turns: the work is in the kernel and in zenoh's own threads.
 const THREADS: usize = 2;
 
@@ -42,7 +47,11 @@ impl Serve {
             .enable_all()
             .build()
             .map_err(|err| format!("cannot start: {err}"))?;
-        let options = Options { config: self.config, socket: self.socket };
+        let mut sockets = self.socket;
+        if sockets == [PathBuf::from(CONTROL_SOCKET)] && Path::new(PLUGIN_FOLDER).is_dir() {
+            sockets.push(Path::new(PLUGIN_FOLDER).join("control.sock"));
+        }
+        let options = Options { config: self.config, sockets };
         runtime.block_on(daemon::serve(options, troubles))
     }
 }

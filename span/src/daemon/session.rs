@@ -365,6 +365,7 @@ impl Session {
                 Vec::new()
             }
             Event::Received { topic: Topic::Data(_), .. } => Vec::new(),
+            Event::Unreachable { address, reason } => hosts.lock().unreachable(address, reason),
             Event::Refused { address, reason } => {
                 hosts.lock().not_connected(address.as_deref(), &reason, now)
             }
@@ -407,6 +408,9 @@ impl Session {
                 }
                 Change::Left(host) => info!(%host, "it has left the fleet"),
                 Change::Refused(refused) => warn!(host = %refused.host, "refused: {}", refused.reason),
+                Change::Unreachable { address, reason } => {
+                    info!(%address, "cannot reach another host; trying again until it is there: {reason}");
+                }
                 Change::Tell(refusal) => self.mesh.send(&Topic::Refusal, refusal.encode()),
             }
         }

@@ -87,7 +87,12 @@ fn connecting(line: &str) -> Option<Event> {
     let (reason, _) = rest.rsplit_once(". Retry in ")?;
     let address = peer.strip_prefix("tls/").unwrap_or(peer);
     let address = address.split(['?', '#', ';']).next().unwrap_or(address);
-    Some(Event::Refused { address: Some(address.to_owned()), reason: plain(reason) })
+    let (address, reason) = (address.to_owned(), plain(reason));
+    let is_refused = CERTIFICATES.iter().any(|(_, words)| *words == reason);
+    Some(match is_refused {
+        true => Event::Refused { address: Some(address), reason },
+        false => Event::Unreachable { address, reason },
+    })
 }
 
 /// The reason in one of zenoh's errors, without the places in its source: `… at /…/x.rs:12.` and `Caused by` chains. What
@@ -134,10 +139,10 @@ mod tests {
     #[test]
     fn lines_of_zenohs_log_are_understood() {
         let line = "Unable to connect to configured peer tls/10.0.0.2:7447! Can not create a new TLS link bound to DnsName(\"x\"): \
-            Connection refused (os error 111) at /src/unicast.rs:12. - Caused by Connection refused (os error 111) at /a.rs:1.. \
+            [10.0.0.2:7447: Connection refused (os error 111)] at /src/unicast.rs:12. \
             Retry in 200ms.";
-        let expected = Event::Refused {
-            address: Some("10.0.0.2:7447".to_owned()),
+        let expected = Event::Unreachable {
+            address: "10.0.0.2:7447".to_owned(),
             reason: "Connection refused (os error 111)".to_owned(),
         };
         assert_eq!(connecting(line), Some(expected));
@@ -146,5 +151,7 @@ mod tests {
         assert_eq!(accepting(line), Some(Event::Refused { address: None, reason }));
         assert_eq!(accepting("Ready"), None);
         assert_eq!(connecting("Try to connect"), None);
+        let line = "Unable to connect to configured peer tls/a:1! received fatal alert: CertificateExpired. Retry in 1s.";
+        assert!(matches!(connecting(line), Some(Event::Refused { address: Some(_), .. })));
     }
 }
