@@ -24,8 +24,12 @@ const SAYS_FOR: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 struct Peer {
     inbound: Inbound,
-    /// Its frames that are not for this bus: it is refused, or they are FD frames for a classic bus.
+    /// Its frames while it is refused.
     refused: u64,
+    /// Its FD frames, if the bus is a classic one.
+    refused_fd: u64,
+    /// Its batches that are none, and the frames of a second host of its name.
+    foreign: u64,
     /// Frames of this bus that left while it was online.
     frames_out: u64,
     /// Frames of this bus that came back through it.
@@ -154,7 +158,7 @@ impl Bus {
     pub fn due(&self, now: Moment) -> Option<Moment> {
         let since = self.left.map_or(Duration::MAX, |left| now.since(left));
         let says = self.says || since < SAYS_FOR;
-        (says || self.outbound.waiting() > 0).then(|| if self.says { Moment(0) } else { self.outbound.due() })
+        (says || self.outbound.waiting() > 0).then(|| self.outbound.due())
     }
 
     /// Until when frames are not read, because they would only wait: a batch has just left.
@@ -192,9 +196,9 @@ impl Bus {
         if self.due(clocks.now)? > clocks.now {
             return None;
         }
-        self.says = false;
         let before = self.outbound.sent().frames;
         let batch = self.outbound.take(clocks, encoder)?;
+        self.says = false;
         let frames = self.outbound.sent().frames - before;
         if frames > 0 {
             self.left = Some(clocks.now);
@@ -211,16 +215,24 @@ impl Bus {
         let admission = hosts.admission(&self.span, host, &here);
         let peer = peer(&mut self.peers, host, self.instance, age(&self.port));
         let (Ok(batch), Some(clock)) = (batch::decode(bytes), hosts.clock(host)) else {
-            peer.refused += 1;
+            peer.foreign += 1;
             return;
         };
         // A second host of the same name would confuse the numbers of the first.
-        let is_second = hosts.instance(host) != Some(batch.header().instance);
-        if is_second || admission != Admission::Accepted || self.guard.stopped(now).is_some() {
-            peer.refused += u64::from(batch.count());
+        if admission != Admission::Unheard && hosts.instance(host) != Some(batch.header().instance) {
+            peer.foreign += u64::from(batch.count());
             return;
         }
-        let (waiting, refused) = (&mut self.waiting, &mut peer.refused);
+        match admission {
+            Admission::Accepted if self.guard.stopped(now).is_none() => {}
+            // What is missing is found when it is heard.
+            Admission::Unheard => return,
+            _ => {
+                peer.refused += u64::from(batch.count());
+                return;
+            }
+        }
+        let (waiting, refused) = (&mut self.waiting, &mut peer.refused_fd);
         let takes_fd = self.port.frames == Frames::Fd;
         peer.inbound.receive(&batch, now, clock, |arrived| match arrived.frame {
             CanAnyFrame::Fd(_) if !takes_fd => *refused += 1,
@@ -311,11 +323,12 @@ impl Bus {
                 p99: micros(delays.p99),
                 max: micros(delays.max),
             }),
-            frames_in: received.frames,
+            // FD frames for a classic bus arrived, and were refused.
+            frames_in: received.frames.saturating_sub(peer.map_or(0, |peer| peer.refused_fd)),
             frames_out: peer.map_or(0, |peer| peer.frames_out),
             lost: received.lost,
             too_old: received.too_old,
-            refused: received.refused + peer.map_or(0, |peer| peer.refused),
+            refused: received.refused + peer.map_or(0, |peer| peer.refused + peer.refused_fd + peer.foreign),
             duplicates: received.duplicates,
             looped: peer.map_or(0, |peer| peer.looped),
             clock_offset_us: ahead.and_then(|ahead| i64::try_from(ahead).ok()),
@@ -326,8 +339,15 @@ impl Bus {
 }
 
 fn peer<'a>(peers: &'a mut BTreeMap<String, Peer>, name: &str, own: u64, age: Duration) -> &'a mut Peer {
-    let new =
-        || Peer { inbound: Inbound::new(own, age), refused: 0, frames_out: 0, looped: 0, online: false };
+    let new = || Peer {
+        inbound: Inbound::new(own, age),
+        refused: 0,
+        refused_fd: 0,
+        foreign: 0,
+        frames_out: 0,
+        looped: 0,
+        online: false,
+    };
     peers.entry(name.to_owned()).or_insert_with(new)
 }
 
