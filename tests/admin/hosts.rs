@@ -11,6 +11,7 @@ use std::{
 
 use canhub::{
     health::Health,
+    kernel::Kernel,
     reconcile::Memory,
     span::protocol::{Delay, Frames, FromSpan, HostState, Refused, SpanState, State, encode},
 };
@@ -217,6 +218,28 @@ fn a_host_is_shown_counted_and_told_and_counters_never_fall() {
     assert_eq!(next(&mut events, &["span-found", "host-online"])["event"], "span-found");
     assert_eq!(next(&mut events, &["host-online"])["host"], "b");
     assert_eq!(sample(&format!("frames_total{}", of_b(",direction=\"in\""))), 75.0);
+}
+
+#[test]
+fn a_bus_keeps_its_span_when_all_records_are_lost() {
+    for options in [
+        json!({ "span": "power", "span-age": "70ms" }),
+        json!({ "span": "power", "span-age": "70ms", "adapter": "can0" }),
+    ] {
+        let mut rig = Rig::new();
+        let network = rig.network(1, options.clone());
+        // Its pair has no room for the name of the span.
+        rig.member(&network, 1);
+        rig.manager.reconcile(&Memory::default()).unwrap();
+        let before = rig.kernel.links().unwrap();
+        rig.restart_after(|state| fs::remove_dir_all(state).unwrap());
+        rig.manager.reconcile(&Memory::default()).unwrap();
+        let status = rig.status();
+        let span = span_of(&status);
+        assert_eq!((&span["name"], &span["age_ms"]), (&json!("power"), &json!(70)), "{options}: {status:#}");
+        assert_eq!(status["buses"][0]["members"].as_array().unwrap().len(), 1, "{status:#}");
+        assert_eq!(rig.kernel.links().unwrap(), before, "{options}: nothing was made again");
+    }
 }
 
 #[test]
