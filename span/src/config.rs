@@ -1,5 +1,7 @@
 //! `/etc/canhub/span.toml`; an error names the line.
 
+mod tunnel;
+
 use std::{
     fs, io,
     net::{IpAddr, SocketAddr},
@@ -8,7 +10,7 @@ use std::{
 
 use canhub::config_file::{self, DeTable, DeValue, Spanned, Wrong, shown};
 
-use crate::fleet::HostName;
+use crate::{fleet::HostName, tunnel::Tunnel};
 
 /// Where it is.
 pub const FILE: &str = "/etc/canhub/span.toml";
@@ -17,7 +19,7 @@ pub const STATE: &str = "/var/lib/canhub-span";
 /// The port for addresses that have none.
 pub const PORT: u16 = 7447;
 
-const KEYS: [&str; 5] = ["name", "listen", "connect", "mode", "state"];
+const KEYS: [&str; 6] = ["name", "listen", "connect", "mode", "state", "tunnel"];
 
 /// The settings of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub struct Config {
     pub mode: Mode,
     /// The state folder.
     pub state: PathBuf,
+    /// Tunnels to programs that speak cannelloni.
+    pub tunnels: Vec<Tunnel>,
 }
 
 /// How a host takes part.
@@ -46,7 +50,14 @@ pub enum Mode {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { name: None, listen: Vec::new(), connect: Vec::new(), mode: Mode::Peer, state: STATE.into() }
+        Self {
+            name: None,
+            listen: Vec::new(),
+            connect: Vec::new(),
+            mode: Mode::Peer,
+            state: STATE.into(),
+            tunnels: Vec::new(),
+        }
     }
 }
 
@@ -98,6 +109,14 @@ fn parse(table: &DeTable<'_>) -> Result<Config, Wrong> {
                 }
                 config.state = path;
             }
+            "tunnel" => {
+                let must = "must be tables: [[tunnel]], and below it span, kind, remote and local";
+                let tables = value.get_ref().as_array().ok_or_else(|| wrong(value, must))?;
+                for entry in tables.iter() {
+                    let table = entry.get_ref().as_table().ok_or_else(|| wrong(entry, must))?;
+                    config.tunnels.push(tunnel::parse(entry, table)?);
+                }
+            }
             _ => return Err(Wrong::unknown_key(key, "", &KEYS)),
         }
     }
@@ -133,10 +152,10 @@ pub fn connect_address(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn loaded(text: &str) -> Result<Config, String> {
+    pub(super) fn loaded(text: &str) -> Result<Config, String> {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("span.toml");
         fs::write(&file, text).unwrap();
@@ -159,6 +178,7 @@ mod tests {
                     .to_vec(),
                 mode: Mode::Client,
                 state: "/srv/span".into(),
+                tunnels: Vec::new(),
             }
         );
         assert_eq!(loaded("").unwrap(), Config::default());
@@ -212,10 +232,9 @@ mod tests {
             .collect();
         assert_ne!(loaded(&examples).unwrap(), Config::default());
         for key in KEYS {
-            assert!(
-                format!("\n{examples}{example}").contains(&format!("\n{key} = ")),
-                "{key} is not in docs/span.toml"
-            );
+            let all = format!("\n{examples}{example}");
+            let is_there = all.contains(&format!("\n{key} = ")) || all.contains(&format!("\n[[{key}]]"));
+            assert!(is_there, "{key} is not in docs/span.toml");
         }
     }
 }

@@ -18,8 +18,8 @@ use crate::{config::Config, control::Control, engine::zenoh::Troubles};
 /// What `canhub-span serve` was started with.
 #[derive(Debug)]
 pub struct Options {
-    /// The file with the settings; `None`: the default one, if it exists.
-    pub config: Option<PathBuf>,
+    /// The settings.
+    pub config: Config,
     /// The control sockets.
     pub sockets: Vec<PathBuf>,
 }
@@ -36,13 +36,12 @@ pub async fn serve(options: Options, troubles: Troubles) -> Result<(), String> {
     let signals = |err: io::Error| format!("cannot handle signals: {err}");
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
-    let config = Config::load(options.config.as_deref())?;
     let control = Control::listen(&options.sockets).await?;
     info!(sockets = ?options.sockets, "listening for canhub");
 
     let (tell, told) = mpsc::channel(TOLD_MAX);
     let (show, state) = watch::channel(State::default().into());
-    let mut session = session::Session::new(config, troubles, show)?;
+    let mut session = session::Session::new(options.config, troubles, show)?;
     let mut tasks = JoinSet::new();
     tasks.spawn(control.serve(tell, state));
     if let Some(limit) = sd_notify::watchdog_enabled() {

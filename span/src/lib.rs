@@ -3,8 +3,8 @@
 //!
 //! A frame that a member sends comes out of the span port ([`port`]), where the task of its [`bus`] takes it in and sends it
 //! to the other hosts, a batch per millisecond at most. There the [`engine`] hands the batch to the task of the bus of that
-//! span, which writes its frames to its port. What others send is bytes until [`batch`] has checked them, or [`cannelloni`],
-//! the format of tunnels. [`flow`] decides about frames: it is pure, so that all of its paths are tested. [`parts`] takes
+//! span, which writes its frames to its port. A [`tunnel`] to a program that speaks [`cannelloni`] has a socket of its own on
+//! the span port. What others send is bytes until [`batch`] or [`cannelloni`] has checked them. [`flow`] decides about frames: it is pure, so that all of its paths are tested. [`parts`] takes
 //! frames apart.
 //!
 //! [`daemon`] ties it together; its session is this host in its fleet: it says [`hello`], and [`hosts`] knows from the
@@ -18,6 +18,7 @@
 //! |---|---|---|
 //! | session ([`daemon`]) | opens the engine, says hello, lists hosts, tells canhub | events of the engine; canhub; when the next hello, look at the files or state is due |
 //! | one per bus ([`bus::run`]) | carries frames both ways | its port; batches of other hosts; when a batch is due; the session, if its port or the hosts that are online change |
+//! | one per tunnel ([`tunnel::run`]) | carries frames both ways | its port; its socket; the session, if its port changes |
 //! | control socket ([`control::Control::serve`]) | one canhub at a time | canhub; a new state |
 //!
 //! The engine has threads of its own, which only put events into channels: a full channel loses batches, which are then
@@ -39,3 +40,4 @@ pub mod hosts;
 pub mod mesh;
 pub mod parts;
 pub mod port;
+pub mod tunnel;

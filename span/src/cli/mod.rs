@@ -50,37 +50,55 @@ enum Command {
     Man(man::Man),
 }
 
+/// Why a command failed.
+#[derive(Debug)]
+enum Failed {
+    /// For this reason.
+    Because(String),
+    /// The service cannot start with these settings, and systemd need not try again: like bad usage, for which clap ends
+    /// with 2.
+    Settings(String),
+}
+
+impl From<String> for Failed {
+    fn from(why: String) -> Self {
+        Self::Because(why)
+    }
+}
+
 impl Cli {
     /// Runs the command.
     pub fn run(self) -> ExitCode {
         let done = match self.command {
             Command::Serve(serve) => serve.run(),
-            Command::Init(init) => init.run().and_then(|text| show(&text)),
-            Command::Invite(invite) => invite.run().and_then(|text| show(&text)),
-            Command::Join(join) => join.run().and_then(|text| show(&text)),
-            Command::Renew(renew) => renew.run().and_then(|text| show(&text)),
-            Command::Allow(allow) => allow.run().and_then(|text| show(&text)),
-            Command::Revoke(revoke) => revoke.run().and_then(|text| show(&text)),
-            Command::Leave(leave) => leave.run().and_then(|text| show(&text)),
-            Command::List(list) => list.run().and_then(|text| show(&text)),
+            Command::Init(init) => show(init.run()),
+            Command::Invite(invite) => show(invite.run()),
+            Command::Join(join) => show(join.run()),
+            Command::Renew(renew) => show(renew.run()),
+            Command::Allow(allow) => show(allow.run()),
+            Command::Revoke(revoke) => show(revoke.run()),
+            Command::Leave(leave) => show(leave.run()),
+            Command::List(list) => show(list.run()),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "canhub-span", &mut io::stdout());
                 Ok(())
             }
-            Command::Man(man) => man.run(Self::command()),
+            Command::Man(man) => man.run(Self::command()).map_err(Failed::from),
         };
-        match done {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => {
-                note(&format!("canhub-span: {why}"));
-                ExitCode::FAILURE
-            }
-        }
+        let (why, code) = match done {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(Failed::Because(why)) => (why, 1),
+            Err(Failed::Settings(why)) => (why, 2),
+        };
+        note(&format!("canhub-span: {why}"));
+        ExitCode::from(code)
     }
 }
 
-fn show(text: &str) -> Result<(), String> {
-    lines::try_print(text).map(|_| ())
+/// Prints what a command says.
+fn show(said: Result<String, String>) -> Result<(), Failed> {
+    lines::try_print(&said?)?;
+    Ok(())
 }
 
 /// A line for the person at the terminal. Nobody may read it any more (`2>&1 | head`), which is no reason to end.

@@ -9,7 +9,9 @@ use canhub::{
 use clap::Args;
 use tracing_subscriber::Layer as _;
 
+use super::Failed;
 use crate::{
+    config::Config,
     daemon::{self, Options},
     engine::zenoh::Troubles,
 };
@@ -37,7 +39,8 @@ const PLUGIN_FOLDER: &str = "/run/docker/canhub-span";
 const THREADS: usize = 2;
 
 impl Serve {
-    pub(super) fn run(self) -> Result<(), String> {
+    pub(super) fn run(self) -> Result<(), Failed> {
+        let config = Config::load(self.config.as_deref()).map_err(Failed::Settings)?;
         let troubles = Troubles::default();
         let levels = format!("info,{}", Troubles::QUIET);
         logs::init_with(self.log_format, &levels, Some(troubles.layer().boxed()));
@@ -46,12 +49,12 @@ impl Serve {
             .worker_threads(THREADS)
             .enable_all()
             .build()
-            .map_err(|err| format!("cannot start: {err}"))?;
+            .map_err(|err| Failed::Because(format!("cannot start: {err}")))?;
         let mut sockets = self.socket;
         if sockets == [PathBuf::from(CONTROL_SOCKET)] && Path::new(PLUGIN_FOLDER).is_dir() {
             sockets.push(Path::new(PLUGIN_FOLDER).join("control.sock"));
         }
-        let options = Options { config: self.config, sockets };
-        runtime.block_on(daemon::serve(options, troubles))
+        let options = Options { config, sockets };
+        runtime.block_on(daemon::serve(options, troubles)).map_err(Failed::from)
     }
 }

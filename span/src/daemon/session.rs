@@ -29,6 +29,7 @@ use crate::{
     hello::{Hello, PROTOCOL, Refusal},
     hosts::{self, Change, HELLO, Hosts, Now},
     mesh::{Mesh, Timed},
+    tunnel::Tunnels,
 };
 
 /// The file with what is known of other hosts.
@@ -67,6 +68,7 @@ pub(super) struct Session {
     buses: BTreeMap<String, (Arc<Mutex<Bus>>, Arc<Notify>)>,
     /// Buses that were on a span before: what they counted, and the numbers of their batches, go on if they come back.
     former: BTreeMap<String, Arc<Mutex<Bus>>>,
+    tunnels: Tunnels,
     tasks: JoinSet<()>,
     watchdog: Option<Duration>,
     due: Due,
@@ -109,8 +111,10 @@ impl Session {
             watchdog: now + WITHOUT_WATCHDOG,
             offer: now,
         };
+        let mut tasks = JoinSet::new();
         Ok(Self {
             store: Store::new(&config.state),
+            tunnels: Tunnels::start(&config.tunnels, &mut tasks),
             config,
             troubles,
             show,
@@ -125,7 +129,7 @@ impl Session {
             ports: Vec::new(),
             buses: BTreeMap::new(),
             former: BTreeMap::new(),
-            tasks: JoinSet::new(),
+            tasks,
             watchdog: None,
             due,
         })
@@ -148,7 +152,7 @@ impl Session {
                 Some(message) = told.recv() => self.told(message),
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
                     if let Err(err) = ended && err.is_panic() {
-                        tracing::error!(%err, "a bus's task panicked; this is a bug in canhub: restart canhub-span");
+                        tracing::error!(%err, "the task of a bus or a tunnel panicked; this is a bug in canhub: restart canhub-span");
                     }
                 }
                 () = sleeps => {}
@@ -271,6 +275,7 @@ impl Session {
     fn told(&mut self, message: ToSpan) {
         match message {
             ToSpan::Ports(ports) => {
+                self.tunnels.set_ports(&ports);
                 self.ports = ports;
                 self.sync_buses();
             }
@@ -481,7 +486,9 @@ impl Session {
             let of = |port: &Port| {
                 let (bus, _) = self.buses.get(port.span.as_str())?;
                 let hosts = hosts.lock();
-                Some(bus.lock().state(&hosts, &clocks))
+                let mut state = bus.lock().state(&hosts, &clocks);
+                state.hosts.extend(self.tunnels.states(&port.span));
+                Some(state)
             };
             self.ports.iter().filter_map(of).collect()
         });
