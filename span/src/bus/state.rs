@@ -20,6 +20,9 @@ use crate::{
 /// any. Later, hosts that come back are told.
 const SAYS_FOR: Duration = Duration::from_secs(2);
 
+/// A bus whose last batch had so many frames is busy.
+const BUSY: u64 = 4;
+
 /// Another host on this bus's span.
 #[derive(Debug)]
 struct Peer {
@@ -44,8 +47,8 @@ pub struct Bus {
     instance: u64,
     port: protocol::Port,
     outbound: Outbound,
-    /// When the last batch with frames left.
-    left: Option<Moment>,
+    /// When the last batch with frames left, and how many it had.
+    left: Option<(Moment, u64)>,
     /// A host came: it is to be told how many frames there were.
     says: bool,
     waiting: Waiting,
@@ -156,14 +159,16 @@ impl Bus {
 
     /// When something is to leave, if nothing happens before.
     pub fn due(&self, now: Moment) -> Option<Moment> {
-        let since = self.left.map_or(Duration::MAX, |left| now.since(left));
+        let since = self.left.map_or(Duration::MAX, |(left, _)| now.since(left));
         let says = self.says || since < SAYS_FOR;
         (says || self.outbound.waiting() > 0).then(|| self.outbound.due())
     }
 
-    /// Until when frames are not read, because they would only wait: a batch has just left.
+    /// Until when frames are not read, because they would only wait: the bus is busy, and a batch has just left. On a quiet
+    /// one the next frame is worth a wake-up: timers are late on some kernels.
     pub fn gathers_until(&self, now: Moment) -> Option<Moment> {
-        self.left.map(|left| left + TICK).filter(|until| *until > now)
+        let (left, frames) = self.left?;
+        Some(left + TICK).filter(|until| frames >= BUSY && *until > now)
     }
 
     /// Takes in frames that were heard on the bus. Returns the loop that was noticed, if any.
@@ -201,7 +206,7 @@ impl Bus {
         self.says = false;
         let frames = self.outbound.sent().frames - before;
         if frames > 0 {
-            self.left = Some(clocks.now);
+            self.left = Some((clocks.now, frames));
             for peer in self.peers.values_mut().filter(|peer| peer.online) {
                 peer.frames_out += frames;
             }
