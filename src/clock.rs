@@ -28,6 +28,29 @@ pub fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// Parses a duration as people write it: a number, which may have decimals, and `us`, `ms`, `s`, `m` or `min`, `h` or `d`.
+/// Parts of a microsecond are rounded.
+///
+/// # Errors
+/// What is wrong, as the end of a sentence.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| "it does not start with a number".to_owned())?;
+    let micros = match unit.trim_start() {
+        "us" => 1.0,
+        "ms" => 1e3,
+        "s" => 1e6,
+        "m" | "min" => 60e6,
+        "h" => 3600e6,
+        "d" => 86_400e6,
+        "" => return Err("it has no unit".to_owned()),
+        other => return Err(format!("{other} is not a unit")),
+    };
+    Duration::try_from_secs_f64((number * micros).round() / 1e6).map_err(|_| "it is too long".to_owned())
+}
+
 const DAYS_OF_400_YEARS: u64 = 146_097;
 
 /// The date this many days after 1970-01-01 (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms",

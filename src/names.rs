@@ -34,6 +34,24 @@ pub struct SpanName(String);
 #[serde(try_from = "String", into = "String")]
 pub struct EndpointId(String);
 
+/// How many digits of an ID are enough to mean a network; fewer look like a name.
+const PREFIX_MIN: usize = 4;
+
+/// The networks that a person means with a word: those of this name, else those with this interface on the host, else those
+/// whose ID is this or begins so.
+pub fn meant<'a, T: Copy + 'a>(
+    word: &str,
+    all: &[T],
+    id: impl Fn(T) -> &'a NetworkId,
+    is_named: impl Fn(T) -> bool,
+    has_hub: impl Fn(T) -> bool,
+) -> Vec<T> {
+    let begins = |one: T| word.len() >= PREFIX_MIN && id(one).as_ref().starts_with(word);
+    let all = |is: &dyn Fn(T) -> bool| -> Vec<T> { all.iter().copied().filter(|one| is(*one)).collect() };
+    let ways: [&dyn Fn(T) -> bool; 3] = [&is_named, &has_hub, &begins];
+    ways.into_iter().map(all).find(|meant| !meant.is_empty()).unwrap_or_default()
+}
+
 impl IfName {
     /// The name of an interface that canhub creates: a prefix and the start of an ID, truncated to fit.
     ///
@@ -205,6 +223,25 @@ text_type!(EndpointId, |text| valid_id("endpoint id", text).map(Self));
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_means_a_name_before_an_interface_and_that_before_an_id() {
+        let ids = ["b0d1b0d1", "c0dec0de", "b0d1ffff"].map(|id| NetworkId::try_from(id.to_owned()).unwrap());
+        let names = [("body", "vcan-body"), ("b0d1", "can0"), ("other", "body")];
+        let all: Vec<usize> = (0..3).collect();
+        for (word, expected) in [
+            ("body", &[0][..]),
+            ("vcan-body", &[0]),
+            ("can0", &[1]),
+            ("b0d1", &[1]),
+            ("b0d1b", &[0]),
+            ("c0de", &[1]),
+            ("c0d", &[]),
+        ] {
+            let found = meant(word, &all, |at| &ids[at], |at| names[at].0 == word, |at| names[at].1 == word);
+            assert_eq!(found, expected, "{word}");
+        }
+    }
 
     #[test]
     fn an_interface_name_is_refused_with_the_reason() {

@@ -1,16 +1,20 @@
-//! Times and sizes, as people write them on the command line.
+//! Sizes and limits of time, as people write them on the command line.
 
 use std::time::Duration;
+
+use crate::clock;
 
 /// Parses `10s`, `500ms`, `5m`, `1h` or `1d`.
 ///
 /// # Errors
-/// If it is none of these, or zero.
+/// If it is none of these, or shorter than a millisecond.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-    let millis = quantity(text, &units)
-        .ok_or_else(|| format!("{text:?} is not a time above zero, such as 500ms, 10s, 5m, 1h or 1d"))?;
-    Ok(Duration::from_millis(millis))
+    let parsed = clock::parse_duration(text);
+    let parsed = parsed.and_then(|time| match time >= Duration::from_millis(1) {
+        true => Ok(time),
+        false => Err("it is too short".to_owned()),
+    });
+    parsed.map_err(|why| format!("{text:?} is not a time: {why}; write it as 500ms, 10s, 5m, 1h or 1d"))
 }
 
 /// Parses `100k`, `100M` or `1G`, in bytes; powers of 1000.
@@ -62,9 +66,10 @@ mod tests {
     fn times_and_sizes_have_a_unit_and_are_above_zero() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(duration("1.5 min"), Ok(Duration::from_secs(90)));
         assert_eq!(size("100M"), Ok(100_000_000));
         for wrong in
-            ["", "5", "s", "0s", "-1s", "1.5s", "5 s", "99999999999999999999d", "18446744073709551615d"]
+            ["", "5", "s", "0s", "-1s", "0.5us", "5 weeks", "99999999999999999999d", "18446744073709551615d"]
         {
             assert!(duration(wrong).is_err(), "{wrong:?}");
         }

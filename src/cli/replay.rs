@@ -6,11 +6,15 @@ use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 
-use super::{Failed, bus::BusChoice, complain, file, lines, stop::Stop};
+use super::{
+    Failed,
+    bus::{BusChoice, FrameChoice},
+    complain, file, lines,
+    stop::Stop,
+};
 use crate::{
     frames::{
         Bus, Sender,
-        ids::IdSet,
         replay::{Contents, Failure, Progress, Replay, Selection, open_sender},
     },
     kernel::{CANFD_MTU, Kernel as _, Link, LinkKind, Linux},
@@ -21,7 +25,8 @@ use show::Show;
 ///
 /// The ending of the file chooses the format: .log as candump -L writes it, .asc or .blf of Vector's tools, .pcapng of
 /// Wireshark. The frames are sent from the host: every member of the bus receives them. On an adapter's bus error frames
-/// are left out. Exit codes: 0 all were sent, 1 not all, 2 bad usage.
+/// are left out. --from means who sent a frame when it was recorded; in a file of another program, its interface or channel.
+/// Exit codes: 0 all were sent, 1 not all, 2 bad usage.
 #[derive(Debug, Args)]
 pub(super) struct ReplayCommand {
     /// The file, ending in .log, .asc, .blf or .pcapng
@@ -35,13 +40,8 @@ pub(super) struct ReplayCommand {
     /// Start again at the end: N rounds in all, without N until Ctrl-C
     #[arg(long = "loop", value_name = "N", num_args = 0..=1, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: Option<Option<u64>>,
-    /// Only these IDs: `123`, `100-1FF`, `18FEF100:1FFFFF00` (ID and mask), `!7DF` (not this one), separated by blanks
-    #[arg(long, value_name = "IDS")]
-    only: Option<IdSet>,
-    /// Only what this member sent when the file was recorded: a container's name, (host) or (wire); in a file of another
-    /// program the interface or the channel
-    #[arg(long, value_name = "MEMBER")]
-    from: Option<Sender>,
+    #[command(flatten)]
+    frames: FrameChoice,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -57,8 +57,11 @@ impl ReplayCommand {
         let stop = Stop::on_signals()?;
         let bus = self.bus.find()?;
         let hub = hub(&bus)?;
-        let selection =
-            Selection { ids: self.only, from: self.from, without_errors: hub.kind != LinkKind::Vcan };
+        let selection = Selection {
+            ids: self.frames.only,
+            from: self.frames.from,
+            without_errors: hub.kind != LinkKind::Vcan,
+        };
         let contents = Contents::read(&self.file, &selection, &|| stop.is_set())?;
         check(&contents, &selection, &self.file.display().to_string(), &bus, &hub)?;
         if let Some(cut) = &contents.cut {

@@ -14,11 +14,10 @@ use std::{
     time::Duration,
 };
 
-use nix::libc;
 use socketcan::{CanFdSocket, Socket as _, SocketOptions as _};
 
 use super::{CanAnyFrame, Record, Sender, formats, ids::IdSet};
-use crate::kernel::{monotonic, sleep_until, wake_on_time};
+use crate::kernel::{monotonic, refused, sleep_until, wake_on_time};
 pub use contents::Contents;
 use pace::Pace;
 
@@ -115,10 +114,10 @@ impl fmt::Display for Failure {
             Self::Stopped => f.write_str("stopped"),
             Self::File(why) => f.write_str(why),
             Self::Send { frame, source } => {
-                let advice = match source.raw_os_error() {
-                    Some(libc::ENETDOWN) => "; its interface is down, `canhub doctor` says why",
-                    Some(libc::ENXIO | libc::ENODEV) => "; its interface is gone, see `canhub status`",
-                    Some(libc::EINVAL | libc::EMSGSIZE) => "; its interface does not carry such frames",
+                let advice = match source {
+                    err if refused::is_down(err) => "; its interface is down, `canhub doctor` says why",
+                    err if refused::is_gone(err) => "; its interface is gone, see `canhub status`",
+                    err if refused::is_unfit(err) => "; its interface does not carry such frames",
                     _ => "",
                 };
                 write!(f, "the frame {frame} cannot be sent: {source}{advice}")
@@ -222,14 +221,14 @@ fn send(socket: &CanFdSocket, frame: &CanAnyFrame, is_stopped: &dyn Fn() -> bool
             CanAnyFrame::Fd(frame) => socket.write_frame(frame),
         };
         let Err(source) = sent else { return Ok(()) };
-        let is_full = source.raw_os_error() == Some(libc::ENOBUFS);
-        if !is_full && source.kind() != io::ErrorKind::WouldBlock {
+        if !refused::is_full(&source) {
             return Err(Failure::Send { frame: format!("{frame:X}"), source });
         }
         if is_stopped() {
             return Err(Failure::Stopped);
         }
-        if is_full {
+        // The socket waits by itself for its own room, and not for that of the interface's queue.
+        if source.kind() != io::ErrorKind::WouldBlock {
             thread::sleep(ROOM);
         }
     }

@@ -15,7 +15,7 @@ use nix::{
 use socketcan::{CanAnyFrame, CanFdSocket, CanFilter, Socket as _, SocketOptions as _};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{Filter, Result};
+use super::{Filter, Result, refused};
 use crate::system::{self, MESSAGES, Message};
 
 /// The kernel's `CAN_RAW_FILTER_MAX`.
@@ -143,7 +143,7 @@ impl FrameSocket {
                 Ok(true)
             }
             // An interface went down. Others have not.
-            Err(err) if err.raw_os_error() == Some(libc::ENETDOWN) => Ok(true),
+            Err(err) if refused::is_down(&err) => Ok(true),
             Err(err) => Err(err.into()),
         }
     }

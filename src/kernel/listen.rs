@@ -17,8 +17,8 @@ use nix::{
 
 use super::{
     Filter, FrameSocket, Heard, Kernel as _, Link, Linux, Result, link,
+    message::replies,
     monitor::{EVENT_BYTES, RTM_DELLINK, subscribe},
-    socket::replies,
 };
 
 /// The requested size of the receive buffer in bytes. The kernel doubles it, and a frame takes some 770 bytes of it, so

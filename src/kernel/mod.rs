@@ -21,11 +21,13 @@ mod link;
 mod linux;
 mod listen;
 mod mark;
+mod message;
 mod module;
 mod monitor;
 mod namespace;
 mod netns;
 mod qdisc;
+pub mod refused;
 mod sleep;
 mod socket;
 

@@ -14,7 +14,7 @@ use nix::{
     },
 };
 
-use super::{Result, counters, socket::replies};
+use super::{Result, counters, message::replies};
 
 const RTMGRP_LINK: u32 = 1;
 /// The maximum size of a datagram of link events (`NLMSG_GOODSIZE`).

@@ -15,7 +15,7 @@ use crate::{
     expect::{Expectation, FrameId, Source, component},
     kernel::Link,
     model::Model,
-    names::{EndpointId, NetworkId},
+    names::{EndpointId, NetworkId, meant},
     network::{Hub, Network},
     options::Frames,
     status::ExpectationStatus,
@@ -273,7 +273,7 @@ impl Unknown {
     fn reason(&self, bus: &str) -> String {
         match self {
             Self::Missing => format!("there is no network {bus}, or not any more"),
-            Self::Several(..) => format!("several networks are named {bus}"),
+            Self::Several(..) => format!("{bus} means several networks"),
         }
     }
 
@@ -283,7 +283,7 @@ impl Unknown {
             || model.networks().map(|network| model.network_name(&network.id)).take(5).collect::<Vec<_>>();
         match self {
             Self::Several(one, other) => {
-                format!("several networks are named {bus}: use the ID of one, {one} or {other}")
+                format!("{bus} means several networks: use the ID of one, {one} or {other}")
             }
             Self::Missing if known().is_empty() => {
                 format!(
@@ -297,18 +297,15 @@ impl Unknown {
     }
 }
 
-/// The network of this name, with this ID or the start of it, or with this hub.
 fn find<'a>(model: &'a Model, bus: &str) -> Result<&'a Network, Unknown> {
-    let named: Vec<&Network> =
-        model.networks().filter(|network| network.name.as_deref() == Some(bus)).collect();
-    match named[..] {
-        [network] => return Ok(network),
+    let all: Vec<&Network> = model.networks().collect();
+    let is_named = |network: &Network| network.name.as_deref() == Some(bus);
+    let has_hub = |network: &Network| network.hub().to_string() == bus;
+    match meant(bus, &all, |network| &network.id, is_named, has_hub)[..] {
+        [] => Err(Unknown::Missing),
+        [network] => Ok(network),
         [first, second, ..] => {
-            return Err(Unknown::Several(first.id.short().to_owned(), second.id.short().to_owned()));
+            Err(Unknown::Several(first.id.short().to_owned(), second.id.short().to_owned()))
         }
-        [] => {}
     }
-    let by_id = |network: &&Network| bus.len() >= 12 && network.id.as_ref().starts_with(bus);
-    let by_hub = |network: &&Network| network.hub().to_string() == bus;
-    model.networks().find(by_id).or_else(|| model.networks().find(by_hub)).ok_or(Unknown::Missing)
 }
