@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -27,6 +28,9 @@ use client::{Client, Ended};
 
 /// Told to those who come when the door is full.
 const FULL: &[u8] = b"< error too many clients >";
+/// A silent client is asked whether it is still there after this time, then three times as often; after nine questions
+/// (`net.ipv4.tcp_keepalive_probes`) it is gone.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// After an error of `accept`, such as no free descriptor.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -81,6 +85,7 @@ impl Door {
                 () = &mut stop => return,
                 accepted = listener.accept() => match accepted {
                     Ok((stream, address)) if clients.len() < self.options.clients => {
+                        keep_alive(&stream);
                         self.counts.clients.fetch_add(1, Ordering::Relaxed);
                         self.report(&format!("{address} connected"));
                         let (door, client) = (Arc::clone(&self), Client::new(Arc::clone(&self), stream));
@@ -155,6 +160,12 @@ impl Door {
     fn count_sent(&self) {
         self.counts.sent.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// A client whose machine is gone must not keep its place. If the kernel refuses, it keeps it until it is sent something.
+fn keep_alive(stream: &TcpStream) {
+    let often = TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE / 3);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&often);
 }
 
 /// Without waiting: the socket of a new client has room.

@@ -188,6 +188,37 @@ fn without_privileges_it_serves_loopback_only_reads_only_and_survives_nonsense()
 }
 
 #[test]
+fn a_client_that_asked_for_fd_frames_hears_them_also_from_a_hub_that_was_made_again() {
+    let scene = Scene::new();
+    let bus = scene.network(&[&format!("hub={HUB}")]);
+    let member = scene.container(&bus).member("can0", 1);
+    let door = Door::open(&[HUB, "--listen", "127.0.0.1:29539", "--fd", "--write"], None);
+    let mut one = client(29539).unwrap();
+    let connections = sh("ss -Htno sport = :29539");
+    assert!(
+        connections.contains("timer:(keepalive,"),
+        "a client whose machine is gone is noticed: {connections}"
+    );
+    member.run(&["cansend", "can0", "321##1000102030405060708090A0B"]);
+    assert!(read_until(&mut one, "0A0B >").contains("< frame 321 "));
+
+    run("ip", &["link", "del", HUB]);
+    let heard = eventually("frames come through the new hub", || {
+        let _ = member.attempt(&["cansend", "can0", "322#0102"]);
+        let mut bytes = [0; 4096];
+        one.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let length = one.read(&mut bytes).map_err(|err| err.to_string())?;
+        let heard = String::from_utf8_lossy(&bytes[..length]).into_owned();
+        if heard.contains("< frame 322 ") { Ok(heard) } else { Err(heard) }
+    });
+    assert!(!heard.contains("dropped"), "{heard}");
+    let dump = member.start_tool("candump -n 1 -T 20000 -L can0,456:7FF").0;
+    one.write_all(b"< send 456 12 0 1 2 3 4 5 6 7 8 9 a b >").unwrap();
+    assert!(dump.finish().contains("456##0000102030405060708090A0B"), "{}", Door::said());
+    door.close();
+}
+
+#[test]
 fn clients_that_do_not_read_are_told_and_dropped_and_disturb_nobody() {
     const CLIENTS: usize = 50;
     const FRAMES: u32 = 8000;

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use nix::libc;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     net::TcpStream,
@@ -17,7 +16,7 @@ use tokio::{
 use super::{Door, protocol};
 use crate::{
     frames::{CanAnyFrame, Timestamp},
-    kernel::{FrameSocket, Heard},
+    kernel::{FrameSocket, Heard, refused},
     system,
 };
 use protocol::{Elements, Request};
@@ -28,6 +27,8 @@ const BACKLOG_MAX: usize = 1 << 18;
 const GRACE: Duration = Duration::from_secs(5);
 /// A client that does not get to raw mode must not keep others out.
 const GREETING_MAX: Duration = Duration::from_secs(10);
+/// Of an interface that was deleted there is only an error to read.
+const NEWS: Interest = Interest::READABLE.add(Interest::ERROR);
 /// python-can expects `< ok >` alone, so frames must not follow it in the same packet.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long to wait for room in an adapter's queue, and for an interface that is gone.
@@ -162,7 +163,7 @@ impl Client {
         let reads = !is_leaving && self.unsent.is_none();
         let heard = async {
             match &self.bus {
-                Some(bus) => drop(bus.readiness.readable().await),
+                Some(bus) => drop(bus.readiness.ready(NEWS).await),
                 None => std::future::pending().await,
             }
         };
@@ -204,9 +205,15 @@ impl Client {
         let Self { bus: Some(bus), heard, .. } = self else { return };
         heard.clear();
         let Bus { socket, readiness } = bus;
-        let received = readiness.try_io(Interest::READABLE, |_| {
+        let mut receive = |_: &OwnedFd| {
             socket.receive(heard).map_err(io::Error::other)?;
             if heard.is_empty() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        };
+        // One after the other: the runtime takes both together for nothing at all.
+        let errors = readiness.try_io(Interest::ERROR, &mut receive);
+        let received = errors.or_else(|err| match err.kind() {
+            io::ErrorKind::WouldBlock => readiness.try_io(Interest::READABLE, &mut receive),
+            _ => Err(err),
         });
         for heard in &self.heard {
             self.door.count_lost(heard.lost);
@@ -287,14 +294,10 @@ impl Client {
         };
         match bus.socket.send(&frame) {
             Ok(()) => self.door.count_sent(),
-            Err(err)
-                if err.kind() == io::ErrorKind::WouldBlock || err.raw_os_error() == Some(libc::ENOBUFS) =>
-            {
-                match since.elapsed() < ROOM_MAX {
-                    true => self.unsent = Some((frame, since)),
-                    false => self.say("error could not send the frame: the bus takes none"),
-                }
-            }
+            Err(err) if refused::is_full(&err) => match since.elapsed() < ROOM_MAX {
+                true => self.unsent = Some((frame, since)),
+                false => self.say("error could not send the frame: the bus takes none"),
+            },
             Err(err) => self.say(&format!("error could not send the frame: {err}")),
         }
     }
