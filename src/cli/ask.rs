@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::Failed;
 use crate::{
     admin,
+    docker::facts,
     http::client::{self, Answer},
     status::Status,
 };
@@ -23,6 +24,11 @@ use crate::{
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// The folder in which dockerd keeps the sockets of managed plugins, each in a subfolder.
 pub(super) const PLUGINS: &str = "/run/docker/plugins";
+
+/// Docker's API, unless `CANHUB_DOCKER_SOCKET` says otherwise, as for `canhub serve`.
+const DOCKER: &str = "/run/docker.sock";
+/// Docker answers within milliseconds, unless it is busy.
+const DOCKER_LIMIT: Duration = Duration::from_secs(2);
 
 const START: &str = "systemctl start canhub";
 const RESTART: &str = "systemctl restart canhub";
@@ -108,6 +114,18 @@ impl AdminSocket {
         let found = self.admin_socket.clone().or_else(default).or_else(|| of_a_plugin(Path::new(PLUGINS)));
         found.unwrap_or_else(|| admin::SOCKET.into())
     }
+}
+
+/// The ID of the network that Docker calls so, if Docker can be asked.
+pub(super) fn network_id(name: &str) -> Option<String> {
+    // It becomes part of a path. Docker's names have no other characters.
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if name.is_empty() || !name.chars().all(is_name) {
+        return None;
+    }
+    let socket = std::env::var_os("CANHUB_DOCKER_SOCKET").map_or_else(|| DOCKER.into(), PathBuf::from);
+    let asked = async { timeout(DOCKER_LIMIT, facts::network(&socket, name)).await.ok()?.ok() };
+    run(asked).ok()?.filter(|network| network.name == name).map(|network| network.id)
 }
 
 /// Parses the answer of `/v1/status`.

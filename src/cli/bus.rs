@@ -83,4 +83,8 @@ impl Daemon for AdminSocket {
         };
         ask::status(&self.get("/v1/status").map_err(why)?)
     }
+
+    fn network_id(&self, name: &str) -> Option<String> {
+        ask::network_id(name)
+    }
 }

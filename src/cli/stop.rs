@@ -7,6 +7,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,12 +15,16 @@ use tokio::signal::unix::{SignalKind, signal};
 /// The exit status of a program that Ctrl-C has killed, as shells report it.
 const KILLED: i32 = 130;
 
+/// How long a process takes to end at most: until it looks, writes what it has, and cleans the terminal.
+const ENDING: Duration = Duration::from_millis(500);
+
 /// Set once the command was asked to end.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// From now on SIGINT, SIGTERM and SIGHUP set it instead of killing the process. A second SIGINT or SIGTERM kills it.
+    /// From now on SIGINT, SIGTERM and SIGHUP set it instead of killing the process. A second SIGINT or SIGTERM kills it,
+    /// unless it comes so soon that the process is still ending.
     ///
     /// # Errors
     /// One sentence, if the signals cannot be caught.
@@ -35,6 +40,7 @@ impl Stop {
         let asked = stop.clone();
         thread::spawn(move || {
             runtime.block_on(async {
+                let mut since: Option<Instant> = None;
                 loop {
                     tokio::select! {
                         _ = interrupt.recv() => {}
@@ -45,7 +51,8 @@ impl Stop {
                             continue;
                         }
                     }
-                    if asked.0.swap(true, Ordering::Release) {
+                    asked.0.store(true, Ordering::Release);
+                    if since.get_or_insert_with(Instant::now).elapsed() > ENDING {
                         process::exit(KILLED);
                     }
                 }

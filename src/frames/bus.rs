@@ -12,15 +12,12 @@ use std::{
 
 use crate::{
     kernel::{Kernel, Link, Linux, Rule},
-    names::{EndpointId, NetworkId},
+    names::{EndpointId, NetworkId, meant},
     network::{Alias, Network},
     plan::owner,
     status::{BusStatus, Status},
     suggest::did_you_mean,
 };
-
-/// How many digits of an ID are enough to mean a network; fewer look like a name.
-const PREFIX_MIN: usize = 4;
 
 /// How long a network that was just created may have no name: the daemon learns it from Docker afterwards.
 const NAME_PATIENCE: Duration = Duration::from_secs(3);
@@ -33,6 +30,10 @@ pub trait Daemon: Send {
     /// # Errors
     /// One sentence: why it cannot be had.
     fn status(&self) -> Result<Status, String>;
+
+    /// The ID of the network that Docker calls so. `None`: there is none, or Docker cannot be asked. A managed plugin does
+    /// not learn names, and any daemon only a moment after a network was created.
+    fn network_id(&self, name: &str) -> Option<String>;
 }
 
 /// A bus that exists on this host.
@@ -72,7 +73,13 @@ impl Bus {
                 Ok(status) => (status.buses, None),
                 Err(why) => (Vec::new(), Some(why)),
             };
-            let found = choose(text, known(&links, &rules, &told), unreachable.as_deref());
+            let mut found = choose(text, known(&links, &rules, &told), unreachable.as_deref());
+            if found.is_err()
+                && let Some(id) = daemon.network_id(text)
+                && let Ok((network, bus)) = choose(&id, known(&links, &rules, &told), None)
+            {
+                found = Ok((network, Known { name: Some(text.to_owned()), ..bus }));
+            }
             if found.is_ok() || !told.iter().any(awaits_name) || started.elapsed() >= NAME_PATIENCE {
                 break (found, unreachable);
             }
@@ -108,8 +115,13 @@ impl Bus {
 
     /// What the daemon says now about this bus.
     pub(super) fn ask(&self) -> Option<BusStatus> {
-        let status = self.daemon.status().ok()?;
-        status.buses.into_iter().find(|bus| bus.network == self.network)
+        self.question()()
+    }
+
+    /// The same, for another thread.
+    pub(super) fn question(&self) -> impl FnOnce() -> Option<BusStatus> + Send + use<> {
+        let (daemon, network) = (Arc::clone(&self.daemon), self.network.clone());
+        move || daemon.status().ok()?.buses.into_iter().find(|bus| bus.network == network)
     }
 
     /// Whether the daemon can tell names.
@@ -169,16 +181,11 @@ fn choose(
     mut buses: BTreeMap<NetworkId, Known>,
     unreachable: Option<&str>,
 ) -> Result<(NetworkId, Known), String> {
-    let matching = |is: &dyn Fn(&NetworkId, &Known) -> bool| -> Vec<NetworkId> {
-        buses.iter().filter(|(network, bus)| is(network, bus)).map(|(network, _)| network.clone()).collect()
-    };
-    let by_name = matching(&|_, bus| bus.name.as_deref() == Some(text));
-    let by_hub = matching(&|_, bus| bus.hub.as_deref() == Some(text));
-    let by_id = match text.len() >= PREFIX_MIN {
-        true => matching(&|network, _| network.as_ref().starts_with(text)),
-        false => Vec::new(),
-    };
-    let meant = [by_name, by_hub, by_id].into_iter().find(|meant| !meant.is_empty()).unwrap_or_default();
+    let all: Vec<(&NetworkId, &Known)> = buses.iter().collect();
+    let is_named = |(_, bus): (_, &Known)| bus.name.as_deref() == Some(text);
+    let has_hub = |(_, bus): (_, &Known)| bus.hub.as_deref() == Some(text);
+    let meant = meant(text, &all, |(network, _)| network, is_named, has_hub);
+    let meant: Vec<NetworkId> = meant.into_iter().map(|(network, _)| network.clone()).collect();
     match &meant[..] {
         [network] => {
             let bus = buses.remove(network).unwrap_or_default();

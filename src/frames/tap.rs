@@ -8,7 +8,7 @@ mod interfaces;
 
 use std::{
     collections::VecDeque,
-    thread::sleep,
+    thread::{self, JoinHandle, sleep},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     frames::CanAnyFrame,
     kernel::{Filter, Heard, KernelError, Listener},
+    status::BusStatus,
 };
 use account::Account;
 pub use account::Lost;
@@ -29,7 +30,7 @@ use interfaces::Interfaces;
 const READ_MAX: usize = 4096;
 /// How often the daemon is asked while frames wait for a name.
 const ASK_SOON: Duration = Duration::from_millis(100);
-/// How often it is asked else, while it has something to tell.
+/// How often it is asked else: containers are renamed.
 const ASK_LATER: Duration = Duration::from_secs(5);
 /// An echo on a virtual hub comes within a millisecond.
 const ECHO_TIME: Duration = Duration::from_millis(20);
@@ -58,6 +59,8 @@ pub struct Tap {
     /// Frames that wait for the name of their sender, and those behind them.
     held: VecDeque<Held>,
     asked: Option<Instant>,
+    /// A question whose answer nothing waits for.
+    asking: Option<JoinHandle<Option<BusStatus>>>,
     /// The time of the last frame, of any interface.
     last_heard: Timestamp,
 }
@@ -85,6 +88,7 @@ impl Tap {
             heard: Vec::new(),
             held: VecDeque::new(),
             asked: None,
+            asking: None,
             last_heard: Timestamp(0),
         };
         tap.look(Instant::now())?;
@@ -120,7 +124,7 @@ impl Tap {
         let waits = if self.held.is_empty() { timeout } else { timeout.min(ASK_SOON) };
         let has_news = self.listener.wait(waits)?;
         let mut now = Instant::now();
-        if has_news || !self.held.is_empty() || self.asked_is_old(now) {
+        if has_news || !self.held.is_empty() || self.asked_is_old(now) || self.has_answer() {
             self.look(now)?;
         }
         let (mut lost, mut read) = (0, 0);
@@ -209,6 +213,11 @@ impl Tap {
         for news in news {
             hub_changed |= self.interfaces.learn(news, now);
         }
+        if self.has_answer()
+            && let Some(Ok(Some(status))) = self.asking.take().map(JoinHandle::join)
+        {
+            hub_changed |= self.interfaces.name(&status, now);
+        }
         let is_old = self.asked_is_old(now);
         if (is_new || !self.held.is_empty() || is_old) && self.may_ask(now) {
             if let Some(status) = self.bus.ask() {
@@ -218,6 +227,10 @@ impl Tap {
             self.asked = Some(Instant::now());
         } else if is_old {
             self.asked = Some(now);
+            if self.bus.is_told() && self.asking.is_none() {
+                // A daemon that hangs must not keep frames from being read.
+                self.asking = Some(thread::spawn(self.bus.question()));
+            }
         }
         if hub_changed {
             let hub = self.interfaces.hub();
@@ -233,6 +246,10 @@ impl Tap {
     fn may_ask(&self, now: Instant) -> bool {
         let is_time = self.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= ASK_SOON);
         is_time && self.bus.is_told() && self.interfaces.has_questions()
+    }
+
+    fn has_answer(&self) -> bool {
+        self.asking.as_ref().is_some_and(JoinHandle::is_finished)
     }
 
     /// Whether the daemon was not asked for long.

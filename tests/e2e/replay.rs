@@ -68,7 +68,17 @@ impl Dump {
     }
 
     /// Waits for this many lines, and for more that are not to come.
-    fn finish(mut self, lines: usize) -> Vec<(f64, String, String)> {
+    fn finish(self, lines: usize) -> Vec<(f64, String, String)> {
+        let parse = |line: &String| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let time = words[0].trim_matches(['(', ')']).parse().unwrap();
+            (time, words[1].to_owned(), words[2].to_owned())
+        };
+        self.lines(lines).iter().map(parse).collect()
+    }
+
+    /// The same, as candump prints them.
+    fn lines(mut self, lines: usize) -> Vec<String> {
         let mut said = Vec::new();
         while said.len() < lines {
             said.push(self.0.wait_for("("));
@@ -77,12 +87,7 @@ impl Dump {
         // It ends without an error then.
         let _ = attempt("kill", &[&self.1]);
         said.extend(self.0.finish().lines().filter(|line| line.starts_with('(')).map(str::to_owned));
-        let parse = |line: &String| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let time = words[0].trim_matches(['(', ')']).parse().unwrap();
-            (time, words[1].to_owned(), words[2].to_owned())
-        };
-        said.iter().map(parse).collect()
+        said
     }
 }
 
@@ -110,6 +115,17 @@ fn all_formats_are_played_and_members_hear_what_was_chosen() {
         let said: Value = serde_json::from_str(&said).unwrap();
         assert_eq!((&said["frames"], &said["complete"]), (&200.into(), &true.into()), "{said}");
     }
+
+    // What candump itself wrote.
+    let path = folder.path().join("ours.log").display().to_string();
+    let dump = Dump::start(HUB);
+    replay(&[&path, HUB]).unwrap();
+    let theirs = folder.path().join("theirs.log").display().to_string();
+    std::fs::write(&theirs, dump.lines(200).join("\n") + "\n").unwrap();
+    let dump = Dump::start(HUB);
+    replay(&[&theirs, HUB]).unwrap();
+    let heard: Vec<String> = dump.finish(200).into_iter().map(|(_, _, frame)| frame).collect();
+    assert_eq!(heard, printed(&records), "candump's");
 
     let path = folder.path().join("ours.blf").display().to_string();
     let (dump, _) = member.start_tool("candump -n 160 -T 20000 -L can0,0:0,#FFFFFFFF");

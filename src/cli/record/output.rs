@@ -70,8 +70,26 @@ impl Output {
             before: (0, 0),
             last: (0, 0),
         };
+        output.refuse_numbered()?;
         output.open()?;
         Ok(output)
+    }
+
+    /// Refuses before the first frame what would fail at a later file: a recording of the same name, unless `force`.
+    fn refuse_numbered(&self) -> Result<(), String> {
+        if self.force || matches!(self.rotation, Rotation { size: None, time: None }) {
+            return Ok(());
+        }
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        // A folder that cannot be listed may still take files.
+        let entries = std::fs::read_dir(folder.unwrap_or(Path::new("."))).into_iter().flatten().flatten();
+        let mut names: Vec<PathBuf> =
+            entries.map(|entry| self.path.with_file_name(entry.file_name())).collect();
+        names.sort();
+        match names.into_iter().find(|path| is_numbered(&self.path, path)) {
+            Some(path) => Err(exists(&path)),
+            None => Ok(()),
+        }
     }
 
     fn open(&mut self) -> Result<(), String> {
@@ -83,9 +101,7 @@ impl Output {
         options.write(true);
         let options = if self.force { options.create(true).truncate(true) } else { options.create_new(true) };
         let file: File = options.open(&path).map_err(|err| match err.kind() {
-            io::ErrorKind::AlreadyExists => {
-                format!("{} exists: choose another name, or overwrite it with --force", path.display())
-            }
+            io::ErrorKind::AlreadyExists => exists(&path),
             _ => format!("{} cannot be created: {err}", path.display()),
         })?;
         self.writer = Some(Writer::new(file, self.format));
@@ -166,6 +182,16 @@ impl Output {
     }
 }
 
+fn exists(path: &Path) -> String {
+    format!("{} exists: choose another name, or overwrite it with --force", path.display())
+}
+
+/// Whether a path is the other one with a number.
+fn is_numbered(path: &Path, other: &Path) -> bool {
+    let number = other.file_stem().and_then(|stem| stem.to_str()?.rsplit_once('-')?.1.parse().ok());
+    number.is_some_and(|number| numbered(path, number) == other)
+}
+
 /// `body.log` with a number: `body-0001.log`.
 fn numbered(path: &Path, number: usize) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -214,6 +240,22 @@ mod tests {
         let sizes: Vec<u64> = output.files().iter().map(|file| file.metadata().unwrap().len()).collect();
         assert!(sizes.iter().all(|size| *size < 200), "{sizes:?}");
         assert_eq!((output.frames(), output.bytes()), (10, sizes.iter().sum()));
+    }
+
+    #[test]
+    fn an_earlier_recording_with_any_number_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["body-0007.log", "body-x.log", "body-0001.asc", "body2-0001.log"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let rotation = Rotation { size: Some(100), time: None };
+        let create = |force| Output::create(dir.path().join("body.log"), Format::CandumpLog, rotation, force);
+        let why = create(false).unwrap_err();
+        assert!(why.contains("body-0007.log exists"), "{why}");
+        create(true).unwrap();
+        std::fs::remove_file(dir.path().join("body-0007.log")).unwrap();
+        std::fs::remove_file(dir.path().join("body-0001.log")).unwrap();
+        create(false).unwrap();
     }
 
     #[test]

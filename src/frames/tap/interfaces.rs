@@ -142,10 +142,7 @@ impl Interfaces {
 
     /// Takes over what the daemon says. Returns whether the hub may have changed.
     pub(super) fn name(&mut self, bus: &BusStatus, now: Instant) -> bool {
-        let containers = containers(bus);
-        for member in self.members.iter_mut().filter(|member| member.name.is_none()) {
-            member.name = containers.get(&member.endpoint).map(|name| Arc::from(*name));
-        }
+        self.name_members(&containers(bus));
         let hub_name = bus.interface();
         if self.hub.is_some() || self.hub_name.as_deref() == Some(hub_name) {
             return false;
@@ -153,6 +150,17 @@ impl Interfaces {
         self.hub_name = Some(hub_name.to_owned());
         let hub = self.links.values().find(|link| link.name == hub_name).cloned();
         hub.is_some_and(|hub| self.add(hub, now))
+    }
+
+    /// Also those that have a name: containers are renamed.
+    fn name_members(&mut self, names: &BTreeMap<&EndpointId, &str>) {
+        for member in &mut self.members {
+            if let Some(name) =
+                names.get(&member.endpoint).filter(|name| member.name.as_deref() != Some(**name))
+            {
+                member.name = Some(Arc::from(*name));
+            }
+        }
     }
 
     /// What the interface of this index is on the bus; `None` if it is not on it.
@@ -268,6 +276,18 @@ mod tests {
         assert_eq!([2, 3].map(|index| all.place(index)), [Some(Place::Member(0)), None]);
         assert_eq!(all.sender(Source::Member(0)), Sender::Member("(span power)".into()));
         assert!(!all.awaits_name(Source::Member(0), Instant::now()));
+    }
+
+    #[test]
+    fn a_container_that_is_renamed_sends_under_its_new_name() {
+        let mut all = interfaces(vec![member(2, "b0d1", "e1")]);
+        let endpoint = all.members[0].endpoint.clone();
+        for name in ["door", "gate"] {
+            all.name_members(&BTreeMap::from([(&endpoint, name)]));
+            assert_eq!(all.sender(Source::Member(0)), Sender::Member(name.into()));
+        }
+        all.name_members(&BTreeMap::new());
+        assert_eq!(all.sender(Source::Member(0)), Sender::Member("gate".into()), "no answer is no new name");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use socketcan::{EmbeddedFrame as _, Frame as _};
 #[derive(Debug, Default)]
 pub(in crate::frames::formats) struct Encoder {
     start: Option<Timestamp>,
+    last: Timestamp,
     channels: Channels,
 }
 
@@ -44,7 +45,9 @@ impl Encode for Encoder {
         if is_new {
             let _ = writeln!(out, "// {}", Names::text(channel, &record.sender));
         }
-        let micros = record.time.since(start).as_micros();
+        // The format has no times before its start, to which a clock may be set back.
+        self.last = if record.time < start { self.last.max(start) } else { record.time };
+        let micros = self.last.since(start).as_micros();
         let time = format_args!("{:>4}.{:06}", micros / 1_000_000, micros % 1_000_000).to_string();
         let frame = &record.frame;
         let id = format!("{:X}{}", frame.raw_id(), if frame.is_extended() { "x" } else { "" });

@@ -25,6 +25,7 @@ const VERSION: [u8; 4] = [2, 6, 8, 1];
 pub(in crate::frames::formats) struct Encoder {
     start: Option<Timestamp>,
     stop: Timestamp,
+    last: Timestamp,
     channels: Channels,
     /// The container that is being filled.
     objects: Vec<u8>,
@@ -40,12 +41,14 @@ impl Encoder {
             self.flush(out);
         }
         let start = *self.start.get_or_insert(start_of(time));
-        self.stop = self.stop.max(time);
+        // The format has no times before its start, to which a clock may be set back.
+        self.last = if time < start { self.last.max(start) } else { time };
+        self.stop = self.stop.max(self.last);
         self.count = self.count.wrapping_add(1);
         base_header(OBJECT_HEADER, length, kind, &mut self.objects);
         self.objects.extend(UNIT_NANOSECOND.to_le_bytes());
         self.objects.extend([0; 4]);
-        self.objects.extend((time.since(start).as_nanos() as u64).to_le_bytes());
+        self.objects.extend((self.last.since(start).as_nanos() as u64).to_le_bytes());
         self.objects.extend(body);
     }
 }
