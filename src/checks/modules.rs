@@ -5,14 +5,19 @@ use super::{
     packages::{is_of_a_product, package_of},
 };
 
+/// A module, what does not work without it, and its kernel configuration symbol.
+type Needed = (&'static str, &'static str, &'static str);
+
 /// The modules that a bus needs, what does not work without them, and their kernel configuration symbols.
-const NEEDED: [(&str, &str, &str); 5] = [
+const NEEDED: [Needed; 5] = [
     ("can", "programs cannot use CAN", "CONFIG_CAN"),
     ("can-raw", "programs cannot open CAN sockets", "CONFIG_CAN_RAW"),
     ("can-gw", "containers on a bus cannot exchange frames", "CONFIG_CAN_GW"),
     ("vcan", "canhub cannot create buses", "CONFIG_CAN_VCAN"),
     ("vxcan", "containers cannot get CAN interfaces", "CONFIG_CAN_VXCAN"),
 ];
+/// The module that listens for expected frames.
+const BROADCAST_MANAGER: Needed = ("can-bcm", "expected frames cannot be watched", "CONFIG_CAN_BCM");
 /// The module that the kernel does not load on first use.
 const GATEWAY: &str = "can-gw";
 /// Where systemd looks for the modules to load at boot.
@@ -48,32 +53,42 @@ pub fn look(files: &Files, forwards: bool) -> Vec<Finding> {
     let release = release(files);
     let mut findings = Vec::new();
     let mut unknown = Vec::new();
-    for (module, without, config) in NEEDED {
-        let check = format!("module-{module}");
-        let pass = |sentence: String| Finding::pass(Group::System, &check, sentence);
-        let error = |sentence: String| Finding::error(Group::System, &check, sentence);
-        findings.push(match presence(files, &release, module) {
-            Presence::Loaded => pass(format!("{module} is loaded")),
-            Presence::BuiltIn => pass(format!("{module} is built into the kernel")),
-            Presence::Loadable if module == GATEWAY && forwards => {
-                error(format!("{module} is not loaded: {without} until it is"))
-                    .by(format!("modprobe {module}"))
-                    .by_doctor(Remedy::LoadModule(module.to_owned()))
-            }
-            Presence::Loadable => pass(format!("{module} is available and loads on first use")),
-            Presence::Absent => {
-                let (why, fix) = package_of(files, &release, module, config);
-                error(format!("this kernel ({release}) has no {module}, so {without}{why}")).hint(fix)
-            }
-            Presence::Unknown => {
-                unknown.push(module);
-                continue;
-            }
-        });
+    for needed in NEEDED {
+        match of(files, &release, needed, forwards) {
+            Some(finding) => findings.push(finding),
+            None => unknown.push(needed.0),
+        }
     }
     findings.extend(unlisted(files, &release, &unknown));
     findings.extend(at_boot(files, presence(files, &release, GATEWAY)));
     findings
+}
+
+/// Checks the module that expectations need. `None`: it is unknown whether this kernel has it.
+pub fn for_expectations(files: &Files) -> Option<Finding> {
+    of(files, &release(files), BROADCAST_MANAGER, false)
+}
+
+/// `None`: it is unknown whether this kernel has the module.
+fn of(files: &Files, release: &str, (module, without, config): Needed, forwards: bool) -> Option<Finding> {
+    let check = format!("module-{module}");
+    let pass = |sentence: String| Finding::pass(Group::System, &check, sentence);
+    let error = |sentence: String| Finding::error(Group::System, &check, sentence);
+    Some(match presence(files, release, module) {
+        Presence::Loaded => pass(format!("{module} is loaded")),
+        Presence::BuiltIn => pass(format!("{module} is built into the kernel")),
+        Presence::Loadable if module == GATEWAY && forwards => {
+            error(format!("{module} is not loaded: {without} until it is"))
+                .by(format!("modprobe {module}"))
+                .by_doctor(Remedy::LoadModule(module.to_owned()))
+        }
+        Presence::Loadable => pass(format!("{module} is available and loads on first use")),
+        Presence::Absent => {
+            let (why, fix) = package_of(files, release, module, config);
+            error(format!("this kernel ({release}) has no {module}, so {without}{why}")).hint(fix)
+        }
+        Presence::Unknown => return None,
+    })
 }
 
 /// Modules that are not loaded, if the kernel's list of modules is missing.
@@ -184,7 +199,7 @@ mod tests {
             .with("/etc/os-release", "ID=debian\n")
     }
 
-    fn of<'a>(findings: &'a [Finding], check: &str) -> &'a Finding {
+    fn the<'a>(findings: &'a [Finding], check: &str) -> &'a Finding {
         findings
             .iter()
             .find(|finding| finding.check == check)
@@ -208,7 +223,7 @@ mod tests {
     fn can_gw_not_loaded_is_an_error_once_containers_need_it() {
         let dir = tempfile::tempdir().unwrap();
         let findings = look(&machine(&dir), true);
-        let gateway = of(&findings, "module-can-gw");
+        let gateway = the(&findings, "module-can-gw");
         assert_eq!(
             (gateway.level, gateway.remedy.clone()),
             (Level::Error, Some(Remedy::LoadModule("can-gw".into())))
@@ -236,7 +251,7 @@ mod tests {
                 .with(&format!("/lib/modules/{release}/modules.dep"), "kernel/net/can/can-gw.ko:\n")
                 .with("/etc/os-release", system);
             let findings = look(&files, false);
-            let vxcan = of(&findings, "module-vxcan");
+            let vxcan = the(&findings, "module-vxcan");
             assert_eq!((vxcan.level, vxcan.is_fixable()), (Level::Error, false));
             assert!(vxcan.sentence.contains("containers cannot get CAN interfaces"), "{}", vxcan.sentence);
             assert!(
@@ -248,24 +263,34 @@ mod tests {
     }
 
     #[test]
+    fn expectations_need_a_module_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = for_expectations(&machine(&dir)).unwrap();
+        assert_eq!((missing.level, &*missing.check), (Level::Error, "module-can-bcm"));
+        assert!(missing.sentence.contains("so expected frames cannot be watched"), "{}", missing.sentence);
+        let files = machine(&dir).with("/proc/modules", "can_bcm 1 0 - Live 0x0\n");
+        assert_eq!(for_expectations(&files).unwrap().level, Level::Pass);
+    }
+
+    #[test]
     fn a_kernel_whose_modules_were_replaced_needs_a_reboot() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::under(dir.path())
             .with("/proc/sys/kernel/osrelease", "6.1.0-1")
             .with("/lib/modules/6.1.0-2/modules.dep", "");
-        assert_eq!(of(&look(&files, false), "modules").level, Level::Warning, "a monolithic kernel");
+        assert_eq!(the(&look(&files, false), "modules").level, Level::Warning, "a monolithic kernel");
         let files = files.with("/proc/modules", "ext4 1 0 - Live 0x0\n");
         let findings = look(&files, false);
-        let can = of(&findings, "module-can");
+        let can = the(&findings, "module-can");
         assert_eq!((can.level, can.hint.as_deref()), (Level::Error, Some("reboot")));
         // Unknown: neither a false alarm nor a false pass.
         let dir = tempfile::tempdir().unwrap();
         let findings = look(&Files::under(dir.path()).with("/proc/sys/kernel/osrelease", "6.1.0-1"), false);
-        assert_eq!(of(&findings, "modules").level, Level::Warning);
+        assert_eq!(the(&findings, "modules").level, Level::Warning);
         let dir = tempfile::tempdir().unwrap();
         let release = "5.15.1-microsoft-standard-WSL2";
         let findings = look(&Files::under(dir.path()).with("/proc/sys/kernel/osrelease", release), false);
-        let unlisted = of(&findings, "modules");
+        let unlisted = the(&findings, "modules");
         assert!(unlisted.sentence.contains("WSL2 is built without CAN"), "{}", unlisted.sentence);
         assert!(unlisted.hint.as_ref().is_some_and(|hint| hint.contains(".wslconfig")));
     }
@@ -275,15 +300,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = machine(&dir).with("/usr/lib/modules-load.d/canhub.conf", "#can-gw\ncan\n");
         let findings = look(&files, false);
-        let boot = of(&findings, "modules-at-boot");
+        let boot = the(&findings, "modules-at-boot");
         assert_eq!((boot.level, boot.remedy.clone()), (Level::Warning, Some(Remedy::LoadAtBoot)));
         let files = files.with("/etc/modules-load.d/mine.conf", "can_gw\n");
-        assert_eq!(of(&look(&files, false), "modules-at-boot").level, Level::Pass);
+        assert_eq!(the(&look(&files, false), "modules-at-boot").level, Level::Pass);
     }
 
     #[test]
     fn the_file_that_fix_writes_loads_all_modules() {
-        for (module, ..) in NEEDED {
+        for (module, ..) in NEEDED.into_iter().chain([BROADCAST_MANAGER]) {
             assert!(AT_BOOT_TEXT.lines().any(|line| line == module), "{module}");
         }
     }

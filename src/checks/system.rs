@@ -7,10 +7,12 @@ const OLDEST: (u32, u32) = (5, 4);
 /// `CAP_NET_ADMIN` and `CAP_SYS_ADMIN`, as bits of `CapEff`.
 const CAPABILITIES: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
 
-/// All checks that need no waiting. `forwards`: a bus has containers, so the rules must exist now.
-pub fn look(files: &Files, forwards: bool) -> Vec<Finding> {
+/// All checks that need no waiting. `forwards`: a bus has containers, so the rules must exist now. `expects`: frames are
+/// expected.
+pub fn look(files: &Files, forwards: bool, expects: bool) -> Vec<Finding> {
     let mut findings = vec![kernel(files)];
     findings.extend(modules::look(files, forwards));
+    findings.extend(expects.then(|| modules::for_expectations(files)).flatten());
     findings.extend(max_hops(files));
     findings
 }

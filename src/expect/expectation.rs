@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
+
 /// The shortest cycle: below it, timers and schedulers are no more exact than the cycle.
 const SHORTEST: Duration = Duration::from_millis(1);
 /// The longest cycle.
@@ -161,21 +163,11 @@ impl fmt::Display for Cycle {
 /// One sentence.
 pub fn parse_every(text: &str) -> Result<Duration, String> {
     let wrong = |why: &str| format!("{text:?} is not a cycle: {why}; {CYCLES}");
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: f64 = number.parse().map_err(|_| wrong("it does not start with a number"))?;
-    let micros = match unit.trim_start() {
-        "us" => 1.0,
-        "ms" => 1e3,
-        "s" => 1e6,
-        "min" => 60e6,
-        "h" => 3600e6,
-        "" => return Err(wrong("it has no unit")),
-        other => return Err(wrong(&format!("{other} is not a unit"))),
-    };
-    let every = Duration::try_from_secs_f64((number * micros).round() / 1e6);
-    every.ok().filter(|every| (SHORTEST..=LONGEST).contains(every)).ok_or_else(|| wrong("it is out of range"))
+    let every = clock::parse_duration(text).map_err(|why| wrong(&why))?;
+    if !(SHORTEST..=LONGEST).contains(&every) {
+        return Err(wrong("it is out of range"));
+    }
+    Ok(every)
 }
 
 /// Parses how far a cycle may be off: `30%`.

@@ -32,8 +32,7 @@ impl Finder {
         let others = members.filter(|(_, name)| expectation.from.as_deref() != Some(name));
         let open = |(index, name): (u32, &str)| {
             let socket = BcmSocket::open(index).ok()?;
-            // The kernel keeps a timer for each; it need not run out.
-            ids(expectation, true).try_for_each(|id| socket.listen(id, MOMENT_MAX * 2)).ok()?;
+            ids(expectation, true).try_for_each(|id| socket.listen(id, None)).ok()?;
             Some((name.to_owned(), socket))
         };
         let until = now + (expectation.every * 3).clamp(MOMENT, MOMENT_MAX);

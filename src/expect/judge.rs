@@ -3,6 +3,9 @@
 //! The kernel notices when a frame is overdue, when one comes after that, and how many there were. A person is to be told
 //! within one and a half cycles and 50 ms, but not because a machine was busy for a moment. So a single late frame is
 //! forgiven as long as there is time to look at the next one; and whatever was wrong is over after a few good cycles.
+//!
+//! Frames of short cycles are only counted: a timer that each of them restarts, and whose every end is news, costs more
+//! than all readings. Whatever the judge decides then holds for any times of the frames that the readings allow.
 
 use std::{
     collections::VecDeque,
@@ -21,6 +24,18 @@ const READINGS: usize = 24;
 /// Frames in good time after which a failure is over. A rate is measured in whole frames, so it takes more of them.
 const GOOD: u64 = 3;
 const GOOD_RATE: u64 = 8;
+/// Shorter cycles are judged without timers of the kernel.
+const TIMED: Duration = Duration::from_millis(50);
+/// The number of frames is read this often per cycle. With a timer, the third frame of a sender that is twice too fast must
+/// be seen soon enough to tell so in time; a missing one is the timer's business.
+const PER_CYCLE_TIMED: u32 = 8;
+const PER_CYCLE: u32 = 2;
+/// Limits of the time between two readings: a timer is no more exact than a millisecond, and cycles are shown.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// While there is silence, only its end is of interest.
+const PAUSE_SILENT: Duration = Duration::from_millis(200);
+/// Stalls are excused no more often.
+const EXCUSES: Duration = Duration::from_secs(1);
 /// Machines that stood still for longer are not excused.
 const STALL_MAX: Duration = Duration::from_millis(100);
 
@@ -58,6 +73,8 @@ struct Reading {
 #[derive(Debug)]
 pub struct Judge {
     every: Duration,
+    /// Whether the kernel has a timer.
+    timed: bool,
     /// A frame this long after the one before is late; the kernel's timeout.
     late: Duration,
     /// No frame for this long: silence.
@@ -76,6 +93,11 @@ pub struct Judge {
     /// The frame that ended a forgiven silence.
     forgiven: Option<Instant>,
     window: VecDeque<Reading>,
+    /// Without a timer: the latest reading, and the earliest time at which the last frame may have come.
+    reading: Option<Reading>,
+    seen: Option<Instant>,
+    /// When a stall was excused.
+    excused_at: Option<Instant>,
     /// After a silence, what a sender makes up for is not its rate.
     settles: Option<Instant>,
     /// Since when everything was good.
@@ -92,6 +114,7 @@ impl Judge {
         let late = every + off.max(FINEST);
         Self {
             every,
+            timed: every >= TIMED,
             late,
             silent: late.max(every * 3 / 2 + PROMISE - TELLING),
             fast: every.saturating_sub(off),
@@ -102,6 +125,9 @@ impl Judge {
             gap_frames: None,
             forgiven: None,
             window: VecDeque::new(),
+            reading: None,
+            seen: None,
+            excused_at: None,
             settles: None,
             good: None,
             last: None,
@@ -110,9 +136,17 @@ impl Judge {
         }
     }
 
-    /// The kernel is to report a frame that comes this long after the one before.
-    pub fn late(&self) -> Duration {
-        self.late
+    /// The kernel is to report a frame that comes this long after the one before; `None`: only the first frame.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timed.then_some(self.late)
+    }
+
+    /// How long the number of frames may go unread.
+    pub fn pause(&self) -> Duration {
+        if self.verdict == Verdict::Missed(Miss::Silent) {
+            return PAUSE_SILENT;
+        }
+        (self.every / if self.timed { PER_CYCLE_TIMED } else { PER_CYCLE }).clamp(PAUSE.0, PAUSE.1)
     }
 
     /// Whether the expectation is met, as far as is known.
@@ -137,7 +171,7 @@ impl Judge {
 
     /// Whether the number of frames has to be read.
     pub fn counts(&self) -> bool {
-        self.last.is_some() && self.verdict != Verdict::Missed(Miss::Silent)
+        self.last.is_some() && (!self.timed || self.verdict != Verdict::Missed(Miss::Silent))
     }
 
     /// The kernel listens from now on, or listens elsewhere.
@@ -152,6 +186,7 @@ impl Judge {
         self.excused = false;
         (self.deadline, self.gap, self.gap_frames, self.forgiven) = (None, None, None, None);
         (self.good, self.measured, self.settles) = (None, None, None);
+        (self.reading, self.seen) = (None, None);
         self.window.clear();
     }
 
@@ -181,6 +216,7 @@ impl Judge {
     pub fn heard(&mut self, now: Instant) {
         self.deadline = None;
         self.last = Some(now);
+        (self.reading, self.seen) = (None, Some(now));
         if self.verdict == Verdict::Unknown {
             self.verdict = Verdict::Met;
         }
@@ -210,6 +246,9 @@ impl Judge {
     /// The kernel counted so many frames at a time between `begun` and `ended`.
     pub fn counted(&mut self, begun: Instant, ended: Instant, frames: u64) {
         let now = Reading { begun, ended, frames };
+        if !self.timed && self.falls_silent(now) {
+            return;
+        }
         if self.gap.is_some() {
             // Frames of the other kind, classic or FD, end the silence, too.
             if frames > *self.gap_frames.get_or_insert(frames) {
@@ -224,6 +263,10 @@ impl Judge {
             self.window.clear();
         } else if self.is_fast(&now) {
             self.verdict = Verdict::Missed(Miss::Fast);
+            self.window.clear();
+            self.good = Some(now);
+        } else if !self.timed && self.is_slow(&now) {
+            self.verdict = Verdict::Missed(Miss::Slow);
             self.window.clear();
             self.good = Some(now);
         }
@@ -246,6 +289,45 @@ impl Judge {
         })
     }
 
+    /// Without a timer: whether no frame has come for too long, or until now.
+    fn falls_silent(&mut self, now: Reading) -> bool {
+        let before = self.reading.replace(now).filter(|before| now.frames > before.frames);
+        if self.verdict == Verdict::Missed(Miss::Silent) {
+            // The kernel reports only the first frame of all.
+            if before.is_some() {
+                self.heard(now.ended);
+            }
+            return true;
+        }
+        if let Some(before) = before {
+            self.seen = Some(before.begun.max(now.ended.checked_sub(self.every).unwrap_or(now.ended)));
+        }
+        let silent = self.seen.is_some_and(|seen| now.begun.saturating_duration_since(seen) >= self.silent);
+        if silent {
+            self.stop();
+            self.reading = Some(now);
+            self.verdict = Verdict::Missed(Miss::Silent);
+        }
+        silent
+    }
+
+    /// Without a timer: fewer frames than there must be, even if one was late and the others as late as allowed.
+    fn is_slow(&self, now: &Reading) -> bool {
+        let promise = self.every * 3 / 2 + PROMISE - TELLING / 2;
+        let forgiven = promise.saturating_sub(self.late + self.pause()).max(JITTER);
+        // After a longer gap it may be silent, which is another thing to tell.
+        let longest = self.every + self.pause() * 2;
+        let speaks = self.seen.is_some_and(|seen| now.begun.saturating_duration_since(seen) <= longest);
+        let excused = |since: &&Reading| self.excused_at.is_none_or(|at| since.ended >= at);
+        speaks
+            && self.window.iter().filter(excused).any(|since| {
+                let frames = u32::try_from(now.frames.saturating_sub(since.frames)).unwrap_or(u32::MAX);
+                frames >= 1
+                    && now.begun.saturating_duration_since(since.ended)
+                        >= self.late.saturating_mul(frames).saturating_add(forgiven)
+            })
+    }
+
     fn measure(&mut self, now: Reading) {
         let since = *self.measured.get_or_insert(now);
         let frames = u32::try_from(now.frames.saturating_sub(since.frames)).unwrap_or(u32::MAX);
@@ -265,13 +347,15 @@ impl Judge {
             return;
         };
         let frames = now.frames.saturating_sub(since.frames);
-        let needed = if miss == Miss::Fast { GOOD_RATE } else { GOOD };
+        let needed = if miss == Miss::Fast || !self.timed { GOOD_RATE } else { GOOD };
         if frames < needed {
             return;
         }
         let frames = u32::try_from(frames).unwrap_or(u32::MAX);
         self.good = Some(now);
-        if now.ended.saturating_duration_since(since.ended) >= self.fast.saturating_mul(frames) {
+        let time = now.ended.saturating_duration_since(since.ended);
+        let is_slow = !self.timed && time > self.late.saturating_mul(frames);
+        if time >= self.fast.saturating_mul(frames) && !is_slow {
             self.verdict = Verdict::Met;
             self.forgiven = None;
         }
@@ -288,6 +372,10 @@ impl Judge {
 
     /// This program was not run for a while, so perhaps no other was: a deadline that passed meanwhile is put off once.
     pub fn excuse(&mut self, stall: Duration, now: Instant) {
+        if !self.timed && self.excused_at.is_none_or(|at| now >= at + EXCUSES) {
+            self.excused_at = Some(now);
+            self.seen = self.seen.map(|seen| (seen + stall.min(STALL_MAX)).min(now));
+        }
         if let Some(deadline) = self.deadline.filter(|deadline| *deadline <= now)
             && self.verdict != Verdict::Unknown
             && !std::mem::replace(&mut self.excused, true)

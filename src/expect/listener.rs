@@ -7,18 +7,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Expectation;
+use super::{Expectation, Judge};
 use crate::kernel::{BcmId, BcmNews, BcmSocket};
 
-/// The number of frames is read this often per cycle: the third frame of a sender that is twice too fast must be seen
-/// soon enough to tell so in time.
-const PER_CYCLE: u32 = 8;
-/// Limits of the time between two readings: a timer is no more exact than a millisecond, and cycles are shown.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// Reading must not take more than one part in this many of a processor.
 const SHARE: u32 = 100;
-/// But for that alone it waits no longer than this.
+/// But for that alone it waits no longer than this, and where only readings tell who is missing, than so many pauses.
 const PAUSE_FOR_COST: Duration = Duration::from_millis(500);
+const PAUSES_FOR_COST: u32 = 2;
+/// Frames that were counted longer ago are counted again before a deadline is judged.
+const STALE: Duration = Duration::from_millis(10);
 /// The measured cost of a reading grows by no more than twice and this at a time.
 const COST_STEP: Duration = Duration::from_micros(50);
 
@@ -57,12 +55,26 @@ impl Listener {
     pub(super) fn open(index: u32, now: Instant) -> io::Result<Self> {
         let socket = BcmSocket::open(index)?;
         let (wanted, sums) = (BTreeMap::new(), BTreeMap::new());
-        let cost = Duration::ZERO;
-        Ok(Self { socket, wanted, due: now, counted: None, pause: PAUSE.0, cost, counts: Vec::new(), sums })
+        Ok(Self {
+            socket,
+            wanted,
+            due: now,
+            counted: None,
+            pause: STALE,
+            cost: Duration::ZERO,
+            counts: Vec::new(),
+            sums,
+        })
     }
 
     /// Listens for an id on behalf of an expectation. `anew`: also if it does already, so that the next frame is news.
-    pub(super) fn listen(&mut self, id: BcmId, by: usize, limit: Duration, anew: bool) -> io::Result<()> {
+    pub(super) fn listen(
+        &mut self,
+        id: BcmId,
+        by: usize,
+        limit: Option<Duration>,
+        anew: bool,
+    ) -> io::Result<()> {
         let known = self.wanted.insert(id, by).is_some();
         if known && !anew {
             return Ok(());
@@ -129,19 +141,24 @@ impl Listener {
             each(*by, begun, ended, *frames);
         }
         // A machine that stood still meanwhile says nothing about the cost.
-        let cost = begun.elapsed().min(self.cost * 2 + COST_STEP);
+        let cost = ended.saturating_duration_since(begun).min(self.cost * 2 + COST_STEP);
         self.cost = (self.cost * 7 + cost) / 8;
-        self.due = ended + self.pause.max((self.cost * SHARE).min(PAUSE_FOR_COST));
         Ok(())
     }
 
     /// Whether the frames were counted too long ago to judge by.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
-        self.counted.is_none_or(|counted| now >= counted + PAUSE.0)
+        self.counted.is_none_or(|counted| now >= counted + STALE)
     }
 
-    /// Sets how often to count, by the shortest cycle.
-    pub(super) fn set_pace(&mut self, shortest: Duration) {
-        self.pause = (shortest / PER_CYCLE).clamp(PAUSE.0, PAUSE.1);
+    /// Sets when to count next for these judges. Their pauses change with what they have found.
+    pub(super) fn set_pace<'a>(&mut self, judge: impl Fn(usize) -> Option<&'a Judge>) {
+        let judges = || self.wanted.values().filter_map(|by| judge(*by));
+        self.pause = judges().map(Judge::pause).min().unwrap_or(PAUSE_FOR_COST);
+        let is_timed = judges().all(|judge| judge.timeout().is_some());
+        let longest = if is_timed { PAUSE_FOR_COST } else { self.pause * PAUSES_FOR_COST };
+        if let Some(counted) = self.counted {
+            self.due = counted + self.pause.max((self.cost * SHARE).min(longest));
+        }
     }
 }

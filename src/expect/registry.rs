@@ -56,6 +56,8 @@ impl Default for State {
 #[derive(Debug, Clone)]
 struct Entry {
     expectation: Expectation,
+    /// Its name, which is asked for often.
+    component: String,
     source: Source,
     known: State,
     since: SystemTime,
@@ -97,7 +99,7 @@ impl Expectations {
     /// The source of the one with this component's name, if it exists.
     pub fn source(&self, component: &str) -> Option<Source> {
         let entries = self.entries.lock();
-        entries.iter().find(|entry| entry.expectation.component() == component).map(|entry| entry.source)
+        entries.iter().find(|entry| entry.component == component).map(|entry| entry.source)
     }
 
     /// Replaces all expectations of a source. What the policy expects is not expected twice.
@@ -107,30 +109,33 @@ impl Expectations {
             let mut old: Vec<Entry> = std::mem::take(&mut *entries);
             let others: Vec<Entry> = old.extract_if(.., |entry| entry.source != source).collect();
             let policy = |component: &str| {
-                others
-                    .iter()
-                    .any(|entry| entry.source == Source::Policy && entry.expectation.component() == component)
+                others.iter().any(|entry| entry.source == Source::Policy && entry.component == component)
             };
             let mut new: Vec<Entry> = Vec::new();
             for expectation in wanted {
                 let component = expectation.component();
-                let twice = new.iter().any(|entry| entry.expectation.component() == component);
+                let twice = new.iter().any(|entry| entry.component == component);
                 if twice || policy(&component) {
                     continue;
                 }
                 let known = old.iter().position(|entry| entry.expectation == expectation);
                 new.push(known.map_or_else(
-                    || Entry { expectation, source, known: State::default(), since: SystemTime::now() },
+                    || Entry {
+                        expectation,
+                        component,
+                        source,
+                        known: State::default(),
+                        since: SystemTime::now(),
+                    },
                     |at| old.swap_remove(at),
                 ));
             }
             let taken = |entry: &Entry| {
-                source == Source::Policy
-                    && new.iter().any(|new| new.expectation.component() == entry.expectation.component())
+                source == Source::Policy && new.iter().any(|new| new.component == entry.component)
             };
             let others: Vec<Entry> = others.into_iter().filter(|entry| !taken(entry)).collect();
             new.extend(others);
-            new.sort_by_cached_key(|entry| entry.expectation.component());
+            new.sort_by(|one, other| one.component.cmp(&other.component));
             *entries = new;
         }
         self.changed.notify_one();
@@ -139,7 +144,7 @@ impl Expectations {
     /// Records what is known of an expectation, if it still exists.
     pub fn know(&self, component: &str, known: State) {
         let mut entries = self.entries.lock();
-        if let Some(entry) = entries.iter_mut().find(|entry| entry.expectation.component() == component) {
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.component == component) {
             if entry.known.state != known.state {
                 entry.since = SystemTime::now();
             }
@@ -150,7 +155,7 @@ impl Expectations {
     /// Some of them, as shown.
     pub fn report_of(&self, of: impl Fn(&str) -> bool) -> Vec<ExpectationStatus> {
         let entries = self.entries.lock();
-        entries.iter().filter(|entry| of(&entry.expectation.component())).map(Entry::report).collect()
+        entries.iter().filter(|entry| of(&entry.component)).map(Entry::report).collect()
     }
 
     /// All of them, as shown.
@@ -161,9 +166,9 @@ impl Expectations {
 
 impl Entry {
     fn report(&self) -> ExpectationStatus {
-        let Self { expectation, source, known, since } = self;
+        let Self { expectation, component, source, known, since } = self;
         ExpectationStatus {
-            component: expectation.component(),
+            component: component.clone(),
             bus: expectation.bus.clone(),
             network: known.network.clone(),
             id: expectation.id.to_string(),

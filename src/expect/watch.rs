@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::time::{sleep, sleep_until};
@@ -25,7 +25,7 @@ use crate::{
     error::Error,
     events::{FeedItem, Kind, Reader},
     health::Health,
-    kernel::BcmId,
+    kernel::{BcmId, refused},
     manager::{Ears, Handle, Manager, Place},
     names::NetworkId,
 };
@@ -72,7 +72,6 @@ pub async fn watch(manager: Handle, health: Arc<Health>) {
             search = Some(Box::pin(async move { manager.run(Manager::ears).await.ok() }));
         }
         let wake = watcher.wake(search.is_some());
-        let mut stall = Duration::ZERO;
         tokio::select! {
             biased;
             // News come in crowds if a machine stood still; they are read together.
@@ -83,9 +82,9 @@ pub async fn watch(manager: Handle, health: Arc<Health>) {
             }
             () = watcher.manager.expectations().changed() => watcher.search_at = Some(Instant::now()),
             joined = until_moved(&mut events) => watcher.moved(joined),
-            () = sleep_until(wake.into()) => stall = Instant::now().saturating_duration_since(wake),
+            () = sleep_until(wake.into()) => {}
         }
-        watcher.work(stall, false);
+        watcher.work(wake, false);
     }
 }
 
@@ -143,12 +142,17 @@ impl Watcher {
     }
 
     /// Takes in everything that happened, judges and tells. `all`: also asks sockets that have no news, whether they
-    /// still hear anything.
-    fn work(&mut self, stall: Duration, all: bool) {
+    /// still hear anything. `wake`: when that was due at the latest.
+    fn work(&mut self, wake: Instant, all: bool) {
+        // In some guests each look at the clock is a system call, and there are thousands of turns per minute.
+        let now = Instant::now();
+        let stall = now.saturating_duration_since(wake);
+        if stall > STALL {
+            self.watched.iter_mut().for_each(|one| one.judge.excuse(stall, now));
+        }
         let mut overdue = Vec::new();
         let mut lost = Vec::new();
         for (key, listener) in &mut self.listeners {
-            let now = Instant::now();
             let judges =
                 || listener.wanted.values().filter_map(|by| self.watched.get(*by)).map(|one| &one.judge);
             let decides = judges().any(|judge| judge.deadline().is_some_and(|deadline| deadline <= now));
@@ -158,28 +162,42 @@ impl Watcher {
                 continue;
             }
             let watched = &mut self.watched;
-            let read = listener.news(|by, heard| {
-                let Some(one) = watched.get_mut(by) else { return };
-                match heard {
-                    true => one.judge.heard(now),
-                    false => {
-                        one.judge.overdue(now);
-                        overdue.push(by);
+            let mut read = || {
+                listener.news(|by, heard| {
+                    let Some(one) = watched.get_mut(by) else { return };
+                    match heard {
+                        true => one.judge.heard(now),
+                        false => {
+                            one.judge.overdue(now);
+                            overdue.push(by);
+                        }
                     }
-                }
-            });
-            if let Err(err) = read {
+                })
+            };
+            if (ready || all)
+                && let Err(err) = read()
+            {
                 debug!(%err, "an interface that was listened to is gone");
                 lost.push(*key);
                 continue;
             }
             if due || decides && listener.is_stale(now) {
                 let watched = &mut self.watched;
-                let _ = listener.count(|by, begun, ended, frames| {
+                let counted = listener.count(|by, begun, ended, frames| {
                     if let Some(one) = watched.get_mut(by) {
+                        let before = one.judge.verdict();
                         one.judge.counted(begun, ended, frames);
+                        let is_silent = |verdict| verdict == Verdict::Missed(Miss::Silent);
+                        if is_silent(one.judge.verdict()) && !is_silent(before) {
+                            overdue.push(by);
+                        }
                     }
                 });
+                listener.set_pace(|by| Some(&self.watched.get(by)?.judge));
+                if let Err(err) = counted {
+                    warn!(%err, "expected frames could not be counted; will listen anew");
+                    lost.push(*key);
+                }
             }
         }
         let now = Instant::now();
@@ -195,9 +213,6 @@ impl Watcher {
         }
         self.find_senders(now);
         for one in &mut self.watched {
-            if stall > STALL {
-                one.judge.excuse(stall, now);
-            }
             one.judge.tick(now);
         }
         self.tell(now);
@@ -241,6 +256,7 @@ impl Watcher {
     /// Tells what has changed, and renews what is shown from time to time.
     fn tell(&mut self, now: Instant) {
         let refresh = now >= self.refresh;
+        let mut today = None;
         let mut news: BTreeSet<String> = BTreeSet::new();
         for one in &mut self.watched {
             if one.judge.verdict() == Verdict::Met {
@@ -248,7 +264,8 @@ impl Watcher {
             }
             let changed = one.has_news(now);
             if changed || refresh {
-                self.manager.expectations().know(&one.component, one.state(now));
+                let today = *today.get_or_insert_with(SystemTime::now);
+                self.manager.expectations().know(&one.component, one.state(now, today));
             }
             if changed {
                 news.insert(one.component.clone());
@@ -280,7 +297,7 @@ impl Watcher {
             }
         };
         // While each socket still knows what it listened for.
-        self.work(Duration::ZERO, true);
+        self.work(Instant::now(), true);
         self.members = ears.members;
         let mut places = ears.places;
         let mut old = std::mem::take(&mut self.watched);
@@ -322,7 +339,7 @@ impl Watcher {
             let bound = listener.and_then(|mut listener| {
                 for (id, by) in &wanted {
                     let Some(one) = self.watched.get(*by) else { continue };
-                    listener.listen(*id, *by, one.judge.late(), one.key != Some(key))?;
+                    listener.listen(*id, *by, one.judge.timeout(), one.key != Some(key))?;
                 }
                 Ok(listener)
             });
@@ -330,8 +347,7 @@ impl Watcher {
             ones.dedup();
             match bound {
                 Ok(mut listener) => {
-                    let cycles = ones.iter().filter_map(|by| Some(self.watched.get(*by)?.expectation.every));
-                    listener.set_pace(cycles.min().unwrap_or(REFRESH));
+                    listener.set_pace(|by| Some(&self.watched.get(by)?.judge));
                     self.listeners.insert(key, listener);
                     for by in ones {
                         if let Some(one) = self.watched.get_mut(by).filter(|one| one.key != Some(key)) {
@@ -340,7 +356,7 @@ impl Watcher {
                     }
                 }
                 Err(err) => {
-                    let gone = err.kind() == std::io::ErrorKind::NotFound || is_gone(&err);
+                    let gone = err.kind() == std::io::ErrorKind::NotFound || refused::is_gone(&err);
                     self.eager_until = if gone { now + SOON } else { self.eager_until };
                     for by in ones {
                         let Some(one) = self.watched.get_mut(by) else { continue };
@@ -353,22 +369,12 @@ impl Watcher {
     }
 }
 
-/// `ENODEV`: the interface was deleted in the meantime, and may be back in a moment.
-fn is_gone(err: &std::io::Error) -> bool {
-    const ENODEV: i32 = 19;
-    err.raw_os_error() == Some(ENODEV)
-}
-
 fn refusal(err: &std::io::Error) -> String {
-    const EPROTONOSUPPORT: i32 = 93;
-    const EAFNOSUPPORT: i32 = 97;
-    match err.raw_os_error() {
-        Some(EPROTONOSUPPORT | EAFNOSUPPORT) => {
-            format!(
-                "this kernel has no can-bcm ({err}): `modprobe can-bcm`, or install the package that contains it"
-            )
-        }
-        _ => err.to_string(),
+    match refused::is_unsupported(err) {
+        true => format!(
+            "this kernel has no can-bcm ({err}): `modprobe can-bcm`, or install the package that contains it"
+        ),
+        false => err.to_string(),
     }
 }
 

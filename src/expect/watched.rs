@@ -128,11 +128,10 @@ impl Watched {
         self.deaf.is_some_and(|since| since + DEAF_GRACE <= now)
     }
 
-    /// What is known now.
-    pub(super) fn state(&self, now: Instant) -> State {
+    /// What is known now, which is this time of day.
+    pub(super) fn state(&self, now: Instant, today: SystemTime) -> State {
         let last = self.judge.last();
-        let last_seen =
-            last.and_then(|last| SystemTime::now().checked_sub(now.saturating_duration_since(last)));
+        let last_seen = last.and_then(|last| today.checked_sub(now.saturating_duration_since(last)));
         let (state, reason) = self.verdict(last_seen, now);
         State { state, reason, network: self.network.clone(), last_seen, cycle: self.judge.cycle() }
     }

@@ -1,7 +1,8 @@
 //! Listening for frames without reading them: sockets of the kernel's broadcast manager (`CAN_BCM`, `net/can/bcm.c`).
 //!
-//! For each id the kernel restarts a timer with every frame. It reports only when the timer has run out, and the first frame
-//! after that. It also counts the frames, and shows the counts of a socket in `/proc/net/can-bcm`.
+//! The kernel reports the first frame of an id. If there is a limit, it restarts a timer with every frame, and reports when
+//! the timer has run out, and the first frame after that. It also counts the frames, and shows the counts of a socket in
+//! `/proc/net/can-bcm`.
 //!
 //! A socket is bound to one interface. Bound to all of them, it would go on listening to nothing when an interface is
 //! deleted and made again under the same index; bound to one, it reports `ENODEV`.
@@ -84,7 +85,7 @@ pub enum BcmNews {
 #[derive(Debug)]
 pub struct BcmSocket {
     socket: AsyncFd<OwnedFd>,
-    counts: Option<File>,
+    counts: File,
     text: Vec<u8>,
 }
 
@@ -93,27 +94,33 @@ impl BcmSocket {
     ///
     /// # Errors
     /// `EPROTONOSUPPORT` if the kernel has no can-bcm, `EAFNOSUPPORT` if it has no CAN, `ENODEV` if there is no such
-    /// interface.
+    /// interface; one sentence if the kernel does not show the counts.
     pub fn open(index: u32) -> io::Result<Self> {
         let socket =
             Socket::new(Domain::from(AF_CAN), Type::DGRAM.nonblocking(), Some(Protocol::from(CAN_BCM)))?;
         socket.connect(&CanAddr::new(index).into_sock_addr())?;
         let socket = OwnedFd::from(socket);
-        // Without it only rates are unknown.
-        let counts = File::open(format!("/proc/net/can-bcm/{}", fstat(&socket)?.st_ino)).ok();
+        let path = format!("/proc/net/can-bcm/{}", fstat(&socket)?.st_ino);
+        let counts = File::open(&path).map_err(|err| {
+            io::Error::other(format!(
+                "{path}, where the kernel shows how many frames came, cannot be read: {err}"
+            ))
+        })?;
         Ok(Self { socket: system::readable(socket)?, counts, text: vec![0; 4096] })
     }
 
-    /// Listens for frames that must not come later than `limit` after the one before.
+    /// Listens for frames, which must not come later than `limit` after the one before, if there is one. The next frame is
+    /// news, also if the socket did listen for them.
     ///
     /// The content filter has no bits, so no frame is news besides the first one and the first after a silence.
     ///
     /// # Errors
     /// `ENODEV` if the interface is gone.
-    pub fn listen(&self, id: BcmId, limit: Duration) -> io::Result<()> {
+    pub fn listen(&self, id: BcmId, limit: Option<Duration>) -> io::Result<()> {
         let frame = [0; FD_FRAME];
         let frame = if id.fd { &frame[..] } else { &frame[..FRAME] };
-        self.request(RX_SETUP, id, SETTIMER | RX_ANNOUNCE_RESUME, limit, frame)
+        let flags = if limit.is_some() { SETTIMER | RX_ANNOUNCE_RESUME } else { 0 };
+        self.request(RX_SETUP, id, flags, limit.unwrap_or_default(), frame)
     }
 
     /// Listens for it no longer.
@@ -171,21 +178,19 @@ impl BcmSocket {
     /// If the kernel does not show them.
     pub fn counts(&mut self, counts: &mut Vec<(BcmId, u64)>) -> io::Result<()> {
         counts.clear();
-        let file = self.counts.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let mut length = 0;
         loop {
             if length == self.text.len() {
                 self.text.resize(length * 2, 0);
             }
             // The kernel writes the whole text for every read, so a read that does not fill the buffer was the last one.
-            let read = file.read_at(&mut self.text[length..], length as u64)?;
+            let read = self.counts.read_at(&mut self.text[length..], length as u64)?;
             length += read;
             if length < self.text.len() {
                 break;
             }
         }
-        let text = std::str::from_utf8(&self.text[..length]).map_err(io::Error::other)?;
-        counts.extend(text.lines().filter_map(parse_count));
+        counts.extend(self.text[..length].split(|byte| *byte == b'\n').filter_map(parse_count));
         Ok(())
     }
 }
@@ -217,13 +222,28 @@ fn parse(message: &[u8]) -> Option<BcmNews> {
 
 /// `rx_op: 1A0 vcan0 [1]  timeo=26000 # recv 1 (532) => reduction: near 99%`; FD frames have round brackets
 /// (`bcm_proc_show`).
-fn parse_count(line: &str) -> Option<(BcmId, u64)> {
-    let mut words = line.strip_prefix("rx_op: ")?.split_ascii_whitespace();
-    let id = u32::from_str_radix(words.next()?, 16).ok()?;
-    let fd = words.nth(1)?.starts_with('(');
-    let mut words = words.skip_while(|word| *word != "recv");
-    let frames = words.nth(2)?.strip_prefix('(')?.strip_suffix(')')?.parse().ok()?;
-    Some((BcmId::parse(id, fd), frames))
+fn parse_count(line: &[u8]) -> Option<(BcmId, u64)> {
+    const RECEIVED: &[u8] = b"# recv ";
+    let line = line.strip_prefix(b"rx_op: ")?;
+    let (id, rest) = number(line, 16)?;
+    let interface = rest.trim_ascii_start().iter().position(|byte| *byte == b' ')?;
+    let fd = rest.trim_ascii_start()[interface..].trim_ascii_start().first() == Some(&b'(');
+    let at = rest.windows(RECEIVED.len()).position(|bytes| bytes == RECEIVED)?;
+    let (_, rest) = number(rest.get(at + RECEIVED.len()..)?, 10)?;
+    let (frames, rest) = number(rest.strip_prefix(b" (")?, 10)?;
+    rest.starts_with(b")").then_some((BcmId::parse(id.try_into().ok()?, fd), frames))
+}
+
+/// The number at the start, and what follows. A reading has thousands of them per second, so there is no text in between.
+fn number(text: &[u8], radix: u32) -> Option<(u64, &[u8])> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(radix);
+    let digits = text.iter().take_while(|byte| digit(byte).is_some()).count();
+    let (number, rest) = text.split_at(digits);
+    let number = number
+        .iter()
+        .filter_map(digit)
+        .try_fold(0_u64, |number, digit| number.checked_mul(radix.into())?.checked_add(digit.into()))?;
+    (digits > 0).then_some((number, rest))
 }
 
 #[cfg(test)]
@@ -242,11 +262,14 @@ mod tests {
                 "rx_op: 98FEF100 ch0123456789 (1)  timeo=26000 # recv 3 (7) => reduction: 58%",
                 Some((id(0x18FE_F100, true, true), 7)),
             ),
+            ("rx_op: 001 v(c  [0]  # recv 1 (2) => reduction: 50%", Some((id(1, false, false), 2))),
             ("rx_op: 001 any [0]  # recv 1 (2) => reduction: 50%", Some((id(1, false, false), 2))),
             (">>> socket 0000000000000000 / sk 0 / bo 0 / dropped 0 / bound vcan0 <<<", None),
             ("rx_op: 1A0 vcan0", None),
+            ("rx_op: 1A0 vcan0 [1]  # recv 1 (", None),
+            ("rx_op: 1A0 vcan0 [1]  # recv 1 (99999999999999999999) => reduction: 1%", None),
         ] {
-            assert_eq!(parse_count(line), count, "{line}");
+            assert_eq!(parse_count(line.as_bytes()), count, "{line}");
         }
     }
 

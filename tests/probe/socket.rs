@@ -1,8 +1,17 @@
 //! A raw CAN socket with a large buffer, and the meaning of its errors.
 
-use std::{io, thread::sleep, time::Duration};
+use std::{
+    io::{self, IoSlice},
+    os::fd::AsRawFd,
+    thread::sleep,
+    time::Duration,
+};
 
-use nix::{errno::Errno, libc};
+use nix::{
+    errno::Errno,
+    libc,
+    sys::socket::{MsgFlags, MultiHeaders, sendmmsg},
+};
 use socketcan::{CanAnyFrame, CanFdSocket, Socket, SocketOptions};
 
 /// So that a late listener loses nothing. Limited by net.core.rmem_max.
@@ -46,6 +55,26 @@ pub fn send(socket: &CanFdSocket, frame: &CanAnyFrame) -> io::Result<()> {
             sent => return sent,
         }
     }
+}
+
+/// Sends classic frames, each an id with its data, in one system call.
+pub fn send_many(socket: &CanFdSocket, frames: impl Iterator<Item = (u32, [u8; 4])>) -> io::Result<()> {
+    // struct can_frame: the id, the length, three bytes of padding, the data.
+    let bytes = |(id, data): (u32, [u8; 4])| [&id.to_ne_bytes()[..], &[4, 0, 0, 0], &data, &[0; 4]].concat();
+    let frames: Vec<Vec<u8>> = frames.map(bytes).collect();
+    let slices: Vec<[IoSlice<'_>; 1]> = frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
+    let mut headers = MultiHeaders::<()>::preallocate(slices.len(), None);
+    let mut sent = 0;
+    while sent < slices.len() {
+        let left = &slices[sent..];
+        let none: Vec<Option<()>> = vec![None; left.len()];
+        match sendmmsg(socket.as_raw_socket().as_raw_fd(), &mut headers, left, &none, [], MsgFlags::empty()) {
+            Ok(accepted) => sent += accepted.count(),
+            Err(Errno::ENOBUFS) => sleep(QUEUE_FULL),
+            Err(err) => return Err(err.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Whether the interface is gone or down: the socket, or a new one, may work again later.

@@ -45,6 +45,7 @@ impl Doctor {
     pub(super) async fn examine(&self, files: &Files) -> Vec<Finding> {
         let (asked, first) = self.first_status(files).await;
         let forwards = first.as_ref().is_ok_and(|(_, status)| buses::forwards(status));
+        let expects = first.as_ref().is_ok_and(|(_, status)| !status.expectations.is_empty());
         let witness = first.as_ref().map(|(_, status)| Witness::of(status, files)).unwrap_or_default();
         let largest = first.as_ref().ok().and_then(|(_, status)| Largest::of(status));
         let docker = Docker { socket: self.docker_socket.clone(), driver: self.driver() };
@@ -59,7 +60,7 @@ impl Doctor {
         };
         let (system, of_backlog, records, rustycan, units, in_docker, of_driver, of_buses, sockets, others) = tokio::join!(
             reading(Group::System, "kernel", files, move |files| {
-                [system::look(&files, forwards), system::privileges(&files)].concat()
+                [system::look(&files, forwards, expects), system::privileges(&files)].concat()
             }),
             reading(Group::System, BACKLOG, files, move |files| {
                 backlog::look(&files, SAMPLE, largest.as_ref(), witness)

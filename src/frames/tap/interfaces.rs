@@ -154,7 +154,7 @@ impl Interfaces {
 
     /// Also those that have a name: containers are renamed.
     fn name_members(&mut self, names: &BTreeMap<&EndpointId, &str>) {
-        for member in &mut self.members {
+        for member in self.members.iter_mut().filter(|member| !member.endpoint.is_span_port()) {
             if let Some(name) =
                 names.get(&member.endpoint).filter(|name| member.name.as_deref() != Some(**name))
             {
