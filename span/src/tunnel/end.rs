@@ -6,10 +6,11 @@ use canhub::{
     frames::{CanAnyFrame, Timestamp},
     kernel::Heard,
 };
+use tokio::time::sleep;
 
 use super::{Link, Status};
 use crate::{
-    flow::{Clocks, Entries, Moment},
+    flow::{Clocks, Entries, HEARTBEAT, Moment},
     port::{Port, Sent},
 };
 
@@ -94,11 +95,13 @@ impl<S: Socket> End<S> {
         self.age
     }
 
-    /// Waits for frames on the bus, or for room if some wait for it.
+    /// Waits for frames on the bus, or for room if some wait for it; at most a [`HEARTBEAT`], so that the end knows how late
+    /// a time stamp can be.
     pub(super) async fn is_ready(&self) {
         tokio::select! {
             () = self.port.has_frames() => {}
             () = self.port.has_room(), if !self.waiting.is_empty() => {}
+            () = sleep(HEARTBEAT) => {}
         }
     }
 
