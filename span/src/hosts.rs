@@ -25,6 +25,8 @@ pub const HELLO: Duration = Duration::from_millis(500);
 const SILENT: Duration = Duration::from_millis(1600);
 /// A refusal that is not repeated for this long is over.
 const REFUSED_FOR: Duration = Duration::from_secs(30);
+/// Two hosts that others hear, and that do not hear each other for this long, do not connect again by themselves.
+const APART: Duration = Duration::from_secs(2);
 /// The same reason is told to the refused host this often.
 const TELL_AGAIN: Duration = Duration::from_secs(5);
 /// Refusals that are remembered at once. Whoever has no certificate can cause some, one per address.
@@ -71,6 +73,10 @@ struct Host {
     links: Vec<Link>,
     /// The last hello that was accepted, and when it came.
     hello: Option<(Hello, Moment)>,
+    /// The run of its `canhub-span` that was heard last; 0: none.
+    instance: u64,
+    /// Since when others hear it, and this host does not.
+    apart: Option<Moment>,
     clock: PeerClock,
 }
 
@@ -279,6 +285,7 @@ impl Hosts {
             host.record.since = now.wall;
             changes.push(Change::Online(name.to_owned()));
         }
+        host.instance = hello.instance;
         host.hello = Some((hello, now.moment));
         changes
     }
@@ -487,6 +494,34 @@ impl Hosts {
             .filter(|(_, at)| now.since(*at) < SILENT)
             .map(|(hello, at)| Echo { instance: hello.instance, sent: hello.sent, received: at.0 })
             .collect()
+    }
+
+    /// A host that was connected, is not any more, and that others still hear. The engine connects again only to the addresses
+    /// in the settings, and to hosts that it hears of anew: this connection may stay lost.
+    pub fn apart(&mut self, now: Moment) -> Option<String> {
+        let heard: Vec<u64> = self
+            .hosts
+            .values()
+            .filter(|host| host.online)
+            .filter_map(|host| host.hello.as_ref())
+            .flat_map(|(hello, _)| hello.echoes.iter().map(|echo| echo.instance))
+            .collect();
+        let mut found = None;
+        for (name, host) in &mut self.hosts {
+            let is_apart =
+                !host.online && host.links.is_empty() && !host.record.left && heard.contains(&host.instance);
+            if !is_apart {
+                host.apart = None;
+                continue;
+            }
+            let since = *host.apart.get_or_insert(now);
+            // One of both is enough.
+            let patience = if *self.own < **name { APART } else { APART * 3 };
+            if now.since(since) >= patience {
+                found = Some(name.clone());
+            }
+        }
+        found
     }
 
     /// A hello is sent now. Returns when the next one is due: soon, while the clock of a host is not known well.

@@ -47,6 +47,9 @@ const SHOW: Duration = Duration::from_secs(1);
 /// Between two times that the known hosts are saved, if nothing but the time of their last hello changed.
 const SAVE: Duration = Duration::from_secs(600);
 
+/// Between two attempts to find a host again that others hear; doubles each time.
+const RECONNECT: Duration = Duration::from_secs(5);
+const RECONNECT_MAX: Duration = Duration::from_secs(600);
 /// Without a watchdog nothing is due for it.
 const WITHOUT_WATCHDOG: Duration = Duration::from_secs(1 << 32);
 
@@ -71,6 +74,8 @@ pub(super) struct Session {
     tunnels: Tunnels,
     tasks: JoinSet<()>,
     watchdog: Option<Duration>,
+    /// How long to wait after the next attempt to find a host again that others hear.
+    reconnect: Duration,
     due: Due,
 }
 
@@ -84,6 +89,7 @@ struct Due {
     save: Moment,
     watchdog: Moment,
     offer: Moment,
+    reconnect: Moment,
 }
 
 impl Due {
@@ -110,6 +116,7 @@ impl Session {
             save: now + SAVE,
             watchdog: now + WITHOUT_WATCHDOG,
             offer: now,
+            reconnect: now,
         };
         let mut tasks = JoinSet::new();
         Ok(Self {
@@ -131,6 +138,7 @@ impl Session {
             former: BTreeMap::new(),
             tasks,
             watchdog: None,
+            reconnect: RECONNECT,
             due,
         })
     }
@@ -423,11 +431,18 @@ impl Session {
 
     /// Does what is due.
     fn regular(&mut self, now: Moment) {
-        if let Some(hosts) = &self.hosts {
+        if let Some(hosts) = self.hosts.clone() {
             let changes = hosts.lock().tick(wall(now));
             if !changes.is_empty() {
                 self.act(changes);
                 self.sync_online();
+            }
+            let apart = hosts.lock().apart(now);
+            if let Some(host) = apart.filter(|_| self.due.reconnect <= now) {
+                info!(%host, "others hear it and this host does not; reopening the connections to find it");
+                self.due.reconnect = now + self.reconnect;
+                self.reconnect = (self.reconnect * 2).min(RECONNECT_MAX);
+                self.due.open = Some(now);
             }
         }
         if self.due.hello <= now {

@@ -223,6 +223,26 @@ fn a_host_is_listed_until_it_is_forgotten_or_long_gone() {
 }
 
 #[test]
+fn a_host_that_only_others_hear_is_found_missing() {
+    let mut hosts = hosts();
+    for (name, serial, instance) in [("cell", "c1", 2), ("rack", "r1", 3)] {
+        hosts.connected(link(name, serial), at(0));
+        hosts.heard(name, &hello(instance, 0).encode(), at(0));
+    }
+    hosts.disconnected(&link("rack", "r1"), at(1000));
+    let hears_rack = |hears: bool| Hello {
+        echoes: hears.then_some(Echo { instance: 3, sent: 0, received: 0 }).into_iter().collect(),
+        ..hello(2, 0)
+    };
+    assert_eq!(hosts.apart(at(1000).moment), None);
+    hosts.heard("cell", &hears_rack(true).encode(), at(1100));
+    assert_eq!(hosts.apart(at(1100).moment), None, "it may come back by itself");
+    assert_eq!(hosts.apart(at(3200).moment), Some("rack".to_owned()));
+    hosts.heard("cell", &hears_rack(false).encode(), at(3300));
+    assert_eq!(hosts.apart(at(9000).moment), None, "nobody hears it");
+}
+
+#[test]
 fn a_host_that_leaves_is_offline_and_marked() {
     let mut hosts = hosts();
     hosts.heard("cell", &hello(2, 0).encode(), at(0));
