@@ -9,12 +9,12 @@ use crate::support::{
     shell::{eventually, say},
 };
 
-const NETWORK: &str = "rights";
+const NETWORK: &str = "who";
 
 /// Both hosts on a span of this name, and connected.
 #[track_caller]
 fn joined(a: &Guest, b: &Guest) -> [Bus; 2] {
-    let buses = [a, b].map(|host| Bus::new(host, NETWORK, &["span=rights"]));
+    let buses = [a, b].map(|host| Bus::new(host, NETWORK, &["span=who"]));
     until_joined(&buses[0].hub(8), &buses[1].hub(9));
     buses
 }
@@ -50,8 +50,8 @@ fn a_host_without_the_right_for_a_span_neither_speaks_nor_listens() {
     let (a, b) = two();
     let buses = joined(&a, &b);
     a.sh("canhub-span allow b --span other");
-    says_why(&a, &["b", "right"]);
-    says_why(&b, &["right"]);
+    says_why(&a, &["b may not speak on span who"]);
+    says_why(&b, &["b may not speak on span who"]);
     apart(&buses);
     a.sh("canhub-span allow b --all");
     until_joined(&buses[0].hub(8), &buses[1].hub(9));
@@ -123,7 +123,7 @@ fn three_hosts_cannot_have_two_of_one_name() {
     )
     .unwrap_or_else(|err| panic!("{err}"));
     c.sh("systemctl restart canhub-span");
-    let third = Bus::new(&c, NETWORK, &["span=rights"]);
+    let third = Bus::new(&c, NETWORK, &["span=who"]);
     says_why(&a, &["b", "name"]);
     says_why(&c, &["name"]);
     until_joined(&buses[0].hub(8), &buses[1].hub(9));

@@ -129,7 +129,8 @@ impl Counted {
         Ok(Self {
             lost: number(&there["lost"])? + number(&here["lost_at_port"])?,
             too_old: number(&there["too_old"])? + number(&here["too_old"]["before_sending"])?,
-            unwritten: number(&at_listener["write_errors"])?,
+            unwritten: number(&at_listener["write_errors"])?
+                + number(&at_listener["too_old"]["before_wire"])?,
         })
     }
 }
