@@ -2,7 +2,7 @@
 //!
 //! A host is online while it says hello: from the first one that is accepted until its connection is gone or three hellos
 //! are missing. One that was never heard is never online. What is known of a host outlives its connection, this program and
-//! the fleet list, until somebody forgets it, or nobody has heard it for [`FORGOTTEN_AFTER`].
+//! the fleet list, until somebody forgets it, or nobody has heard it for `FORGOTTEN_AFTER`.
 
 mod file;
 

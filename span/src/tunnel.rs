@@ -6,7 +6,7 @@
 //! only, and belongs on a wire that you trust.
 //!
 //! Nothing waits for the other side: what cannot be sent now is dropped and counted. Over UDP that is all. Over TCP the kernel
-//! keeps what was sent until the other side has it, at most for [`tcp::UNACKNOWLEDGED`].
+//! keeps what was sent until the other side has it, at most for `tcp::UNACKNOWLEDGED`.
 
 mod end;
 mod outgoing;

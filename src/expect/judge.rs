@@ -198,7 +198,7 @@ impl Judge {
         self.deadline = (self.verdict != Verdict::Missed(Miss::Silent)).then_some(deadline);
     }
 
-    /// The kernel says that no frame has come for [`Self::late`].
+    /// The kernel says that no frame has come for `late`.
     pub fn overdue(&mut self, now: Instant) {
         let last = now.checked_sub(self.late).unwrap_or(now);
         (self.gap, self.gap_frames, self.good) = (Some(last), None, None);

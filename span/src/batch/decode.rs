@@ -185,11 +185,11 @@ fn split_frame(bytes: &[u8]) -> Result<((u32, Parts<'_>), &[u8]), Fault> {
 }
 
 /// Takes fields off the front.
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
     /// The next bytes; zeroes beyond the end, where no caller reads: all know the length.
-    pub(super) fn take<const N: usize>(&mut self) -> [u8; N] {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
         let Some((field, rest)) = self.0.split_first_chunk() else { return [0; N] };
         self.0 = rest;
         *field

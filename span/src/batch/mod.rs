@@ -6,7 +6,6 @@
 
 mod decode;
 mod encode;
-mod ping;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +13,6 @@ use canhub::frames::{CanAnyFrame, Timestamp};
 
 pub use decode::{Batch, BatchError, Fault, Frames, decode};
 pub use encode::{Encoder, PushError};
-pub use ping::{Ping, PingError, Pong};
 
 use crate::flow::Moment;
 

@@ -116,20 +116,6 @@ fn a_batch_has_limits_and_uses_the_same_memory_again() {
     assert_eq!(encoder.finish().as_ptr(), memory);
 }
 
-#[test]
-fn pings_are_read_as_they_were_written_and_nothing_else_is() {
-    let ping = Ping { instance: 1, sent: Moment(2) };
-    let pong = Pong { ping, instance: 3, received: Moment(4), sent: Moment(5) };
-    assert_eq!(Ping::decode(&ping.encode()), Ok(ping));
-    assert_eq!(Pong::decode(&pong.encode()), Ok(pong));
-    assert_eq!(Ping::decode(&pong.encode()), Err(PingError::Foreign(Pong::BYTES)));
-    assert_eq!(Ping::decode(&ping.encode()[..20]), Err(PingError::Foreign(20)));
-    assert_eq!(Ping::decode(&[]), Err(PingError::Foreign(0)));
-    let mut other = pong.encode();
-    other[4] = 9;
-    assert_eq!(Pong::decode(&other), Err(PingError::Version(9)));
-}
-
 proptest! {
     #[test]
     fn frames_come_out_as_they_went_in(frames in prop::collection::vec((0..u64::from(u32::MAX), any_frame()), 0..100)) {

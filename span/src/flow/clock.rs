@@ -8,7 +8,6 @@
 use std::time::Duration;
 
 use super::{Moment, time::nanos};
-use crate::batch::{Ping, Pong};
 
 /// How many answers are kept.
 const SAMPLES: usize = 16;
@@ -26,6 +25,28 @@ const FRESH: Duration = Duration::from_secs(2);
 /// A way there and back that takes longer says nothing useful about the time.
 const WAY_MAX: Duration = Duration::from_secs(2);
 
+/// "What time is it?", sent as soon as it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ping {
+    /// Of the host that asks: the answer is for this run of its `canhub-span`.
+    pub instance: u64,
+    /// When it was sent, by the clock of the host that asks.
+    pub sent: Moment,
+}
+
+/// The answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pong {
+    /// What it answers.
+    pub ping: Ping,
+    /// Of the host that answers.
+    pub instance: u64,
+    /// When the ping came, by the clock of the host that answers.
+    pub received: Moment,
+    /// When this was sent, by the clock of the host that answers.
+    pub sent: Moment,
+}
+
 /// The difference between two hosts' clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offset {
@@ -33,6 +54,8 @@ pub struct Offset {
     pub nanos: i64,
     /// How far off that may be.
     pub uncertainty: Duration,
+    /// The part of it that the time since the last useful answer is to blame for.
+    pub drift: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -45,9 +68,8 @@ struct Sample {
 
 impl Sample {
     fn offset(&self, now: Moment) -> Offset {
-        let drift = nanos(now.since(self.at)) / 1_000_000 * DRIFT_PPM;
-        let uncertainty = Duration::from_nanos(self.half_way.saturating_add(drift));
-        Offset { nanos: self.offset, uncertainty }
+        let drift = Duration::from_nanos(nanos(now.since(self.at)) / 1_000_000 * DRIFT_PPM);
+        Offset { nanos: self.offset, uncertainty: Duration::from_nanos(self.half_way) + drift, drift }
     }
 }
 

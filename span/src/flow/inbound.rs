@@ -25,7 +25,8 @@ pub struct Received {
     pub from_future: u64,
     /// Those that came again, or after they were counted as lost.
     pub duplicates: u64,
-    /// Those that this host itself sent, or that contradict what the host sent before.
+    /// Those that are not for this bus ([`Inbound::refuse`]), that this host itself sent, or that contradict what the host sent
+    /// before.
     pub refused: u64,
 }
 
@@ -125,16 +126,9 @@ impl Inbound {
         mut deliver: impl FnMut(Arrived),
     ) -> Outcome {
         let header = batch.header();
-        let count = u64::from(batch.count());
         let current = match self.sort(batch) {
             Ok(current) => current,
-            Err(outcome) => {
-                match outcome {
-                    Outcome::Duplicate | Outcome::Past => self.received.duplicates += count,
-                    _ => self.received.refused += count,
-                }
-                return outcome;
-            }
+            Err(outcome) => return outcome,
         };
         let now_nanos = i128::from(now.0);
         let last = batch.frames().last().map_or(header.base, |timed| timed.time);
@@ -149,14 +143,15 @@ impl Inbound {
         };
         for timed in batch.frames() {
             let way = now_nanos - i128::from(timed.time.0);
-            let (age, earliest) = match ages {
-                Ages::Known(Offset { nanos: offset, uncertainty }) => {
-                    (way + i128::from(offset), -SLACK - i128::from(nanos(uncertainty)))
+            let (age, drift, earliest) = match ages {
+                Ages::Known(Offset { nanos: offset, uncertainty, drift }) => {
+                    (way + i128::from(offset), nanos(drift), -SLACK - i128::from(nanos(uncertainty)))
                 }
-                Ages::Fresh(shortest) => (way - shortest, 0),
-                Ages::Unknown => (i128::MAX, 0),
+                Ages::Fresh(shortest) => (way - shortest, 0, 0),
+                Ages::Unknown => (i128::MAX, 0, 0),
             };
-            if age > i128::from(nanos(self.age)) || age < earliest {
+            // After an outage of a minute, clocks may have drifted by some milliseconds: rather too old than too young.
+            if age > i128::from(nanos(self.age)) - i128::from(drift) || age < earliest {
                 self.received.too_old += 1;
                 self.received.from_future += u64::from(age < earliest);
                 continue;
@@ -171,8 +166,31 @@ impl Inbound {
         Outcome::New
     }
 
-    /// Whether the batch is the next of its host; counts what is missing before it.
+    /// A batch came that is not for this bus, because the host is refused or the bus stands still. Its frames are counted as
+    /// that, and not as lost when the next batch comes.
+    pub fn refuse(&mut self, batch: &Batch<'_>) -> Outcome {
+        match self.sort(batch) {
+            Ok(current) => {
+                self.current = Some(current);
+                self.received.refused += u64::from(batch.count());
+                Outcome::New
+            }
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Whether the batch is the next of its host: counts what is missing before it, or its frames, if it is not.
     fn sort(&mut self, batch: &Batch<'_>) -> Result<Current, Outcome> {
+        let next = self.next(batch);
+        match next {
+            Ok(_) => {}
+            Err(Outcome::Duplicate | Outcome::Past) => self.received.duplicates += u64::from(batch.count()),
+            Err(_) => self.received.refused += u64::from(batch.count()),
+        }
+        next
+    }
+
+    fn next(&mut self, batch: &Batch<'_>) -> Result<Current, Outcome> {
         let header = batch.header();
         if header.instance == self.own {
             return Err(Outcome::Own);
@@ -230,7 +248,10 @@ mod tests {
     use socketcan::EmbeddedFrame as _;
 
     use super::*;
-    use crate::batch::{Encoder, Header, Ping, Pong, Timed, decode};
+    use crate::{
+        batch::{Encoder, Header, Timed, decode},
+        flow::{Ping, Pong},
+    };
 
     const MS: u64 = 1_000_000;
     const AGE: Duration = Duration::from_millis(100);
@@ -312,17 +333,30 @@ mod tests {
     }
 
     #[test]
+    fn frames_that_are_refused_are_not_lost_too() {
+        let mut inbound = Inbound::new(1, AGE);
+        let (clock, now) = (known(1000 * MS), 1000 * MS);
+        receive(&mut inbound, &batch(header(1, 0, now), &[0]), now, &clock);
+        let bytes = batch(header(2, 1, now), &[0, 0]);
+        assert_eq!(inbound.refuse(&decode(&bytes).unwrap()), Outcome::New);
+        assert_eq!(inbound.refuse(&decode(&bytes).unwrap()), Outcome::Duplicate);
+        assert_eq!(receive(&mut inbound, &batch(header(3, 3, now), &[0]), now, &clock), (Outcome::New, 1));
+        let expected = Received { frames: 2, refused: 2, duplicates: 2, ..Received::default() };
+        assert_eq!(inbound.received(), expected);
+    }
+
+    #[test]
     fn each_frame_that_is_too_old_is_dropped() {
         let mut inbound = Inbound::new(1, AGE);
         let (clock, sent) = (known(1000 * MS), 1000 * MS);
         let bytes = batch(header(1, 0, sent), &[0, 5 * MS, 10 * MS]);
         let mut entered = Vec::new();
-        let now = Moment(sent + 105 * MS);
+        let now = Moment(sent + 104_900_000);
         inbound
             .receive(&decode(&bytes).unwrap(), now, &clock, |arrived| entered.push(arrived.entered.0 - sent));
         assert_eq!((entered, inbound.received().too_old), (vec![5 * MS, 10 * MS], 1));
         let delays = inbound.delays(now).unwrap();
-        assert_eq!(delays.max, Duration::from_millis(100));
+        assert_eq!(delays.max, Duration::from_micros(99_900));
     }
 
     #[test]

@@ -11,10 +11,12 @@ mod delays;
 mod inbound;
 mod loops;
 mod outbound;
+#[cfg(test)]
+mod simulation;
 mod time;
 mod waiting;
 
-pub use clock::{Offset, PeerClock};
+pub use clock::{Offset, PeerClock, Ping, Pong};
 pub use delays::{Delays, Quantiles};
 pub use inbound::{Arrived, Inbound, Outcome, Received};
 pub use loops::{LoopGuard, Looped};
