@@ -7,10 +7,7 @@
 use canhub::span::protocol::{Frames, TEXT_MAX, UnixSeconds};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    batch::{Ping, Pong},
-    flow::Moment,
-};
+use crate::flow::{Moment, Ping, Pong};
 
 /// The version of what hosts tell each other. Hosts of two versions refuse each other.
 pub const PROTOCOL: u32 = 1;

@@ -3,6 +3,8 @@
 //!
 //! `CANHUB_FUZZ` sets the number of packets. With it, each run takes other ones, and prints the seed; `CANHUB_FUZZ_SEED` repeats one.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::{collections::BTreeMap, env, fs, hash::BuildHasher as _, time::Duration};
 
 use canhub::frames::{CanAnyFrame, Timestamp};

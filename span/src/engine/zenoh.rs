@@ -1,6 +1,6 @@
 //! Zenoh as the engine: peers without a broker, TLS with certificates on both sides, rights per certificate.
 //!
-//! No other file knows zenoh. What it measured to be good for frames is in [`config`].
+//! No other file knows zenoh. What it measured to be good for frames is in `config`.
 
 mod config;
 mod key;
