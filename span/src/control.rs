@@ -2,11 +2,9 @@
 
 use std::{
     fs::{self, Permissions},
-    future::poll_fn,
     os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
+    path::Path,
     sync::Arc,
-    task::{Context, Poll},
 };
 
 use canhub::{
@@ -32,11 +30,11 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// the mode of a file.
 const SOCKET_MODE: u32 = 0o666;
 
-/// The listening sockets.
+/// The listening socket.
 pub struct Control {
-    listeners: Vec<UnixListener>,
+    listener: UnixListener,
     /// Removed at the end.
-    _files: Vec<socket::SocketFile>,
+    _file: socket::SocketFile,
 }
 
 impl Control {
@@ -44,17 +42,12 @@ impl Control {
     ///
     /// # Errors
     /// One sentence.
-    pub async fn listen(paths: &[PathBuf]) -> Result<Self, String> {
-        let (mut listeners, mut files) = (Vec::new(), Vec::new());
-        for path in paths {
-            let (listener, file) =
-                socket::bind(path, FOLDER_MODE, "--socket").await.map_err(|err| err.to_string())?;
-            fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))
-                .map_err(|err| format!("cannot open {} for canhub: {err}", path.display()))?;
-            listeners.push(listener);
-            files.push(file);
-        }
-        Ok(Self { listeners, _files: files })
+    pub async fn listen(path: &Path) -> Result<Self, String> {
+        let (listener, file) =
+            socket::bind(path, FOLDER_MODE, "--socket").await.map_err(|err| err.to_string())?;
+        fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))
+            .map_err(|err| format!("cannot open {} for canhub: {err}", path.display()))?;
+        Ok(Self { listener, _file: file })
     }
 
     /// Serves one canhub at a time: a new connection replaces the one before. What canhub says goes to `told`, and each
@@ -77,11 +70,7 @@ impl Control {
     /// The next connection of root.
     async fn accept(&self) -> UnixStream {
         loop {
-            let any = |cx: &mut Context<'_>| {
-                let mut accepted = self.listeners.iter().map(|listener| listener.poll_accept(cx));
-                accepted.find(Poll::is_ready).unwrap_or(Poll::Pending)
-            };
-            match poll_fn(any).await {
+            match self.listener.accept().await {
                 Ok((stream, _)) => match stream.peer_cred() {
                     Ok(peer) if peer.uid() == 0 => return stream,
                     Ok(peer) => {

@@ -20,8 +20,8 @@ use crate::{config::Config, control::Control, engine::zenoh::Troubles};
 pub struct Options {
     /// The settings.
     pub config: Config,
-    /// The control sockets.
-    pub sockets: Vec<PathBuf>,
+    /// The control socket.
+    pub socket: PathBuf,
 }
 
 /// Messages of canhub that wait.
@@ -36,8 +36,8 @@ pub async fn serve(options: Options, troubles: Troubles) -> Result<(), String> {
     let signals = |err: io::Error| format!("cannot handle signals: {err}");
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
-    let control = Control::listen(&options.sockets).await?;
-    info!(sockets = ?options.sockets, "listening for canhub");
+    let control = Control::listen(&options.socket).await?;
+    info!(socket = %options.socket.display(), "listening for canhub");
 
     let (tell, told) = mpsc::channel(TOLD_MAX);
     let (show, state) = watch::channel(State::default().into());

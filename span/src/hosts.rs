@@ -5,6 +5,8 @@
 //! the fleet list, until somebody forgets it, or nobody has heard it for `FORGOTTEN_AFTER`.
 
 mod file;
+mod refusals;
+mod view;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,10 +16,13 @@ use crate::{
     engine::Link,
     fleet::List,
     flow::{Moment, PeerClock},
-    hello::{Echo, Hello, Refusal},
+    hello::{Hello, Refusal},
 };
 
+use refusals::{RefusedSince, Twin, second};
+
 pub use file::{Record, load};
+pub use view::Known;
 
 /// Between two hellos of a host.
 pub const HELLO: Duration = Duration::from_millis(500);
@@ -80,21 +85,6 @@ struct Host {
     clock: PeerClock,
 }
 
-/// Why somebody is refused.
-#[derive(Debug)]
-struct RefusedSince {
-    reason: String,
-    last: Moment,
-    told: Option<Moment>,
-}
-
-/// A second host of this one's name.
-#[derive(Debug)]
-struct Twin {
-    started_earlier: bool,
-    heard: Moment,
-}
-
 /// All other hosts.
 #[derive(Debug)]
 pub struct Hosts {
@@ -120,23 +110,6 @@ pub enum Admission {
     Refused,
     /// It has not said hello.
     Unheard,
-}
-
-/// What is known of a host, for the status.
-#[derive(Debug)]
-pub struct Known<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// What outlives its connection.
-    pub record: &'a Record,
-    /// Whether it is online on the span.
-    pub online: bool,
-    /// The address of its connection.
-    pub address: Option<&'a str>,
-    /// What it said last.
-    pub hello: Option<&'a Hello>,
-    /// Its clock.
-    pub clock: &'a PeerClock,
 }
 
 impl Hosts {
@@ -182,11 +155,6 @@ impl Hosts {
                 self.hosts.insert(name.to_owned(), Host { record, ..Host::default() });
             }
         }
-    }
-
-    /// The fleet list.
-    pub fn list(&self) -> &List {
-        &self.list
     }
 
     /// A host is connected. It is online once it says hello.
@@ -290,52 +258,6 @@ impl Hosts {
         changes
     }
 
-    fn heard_twin(&mut self, hello: &Hello, now: Now, changes: &mut Vec<Change>) {
-        if hello.instance == self.instance {
-            return;
-        }
-        let uptime = millis(now.moment.since(self.started));
-        let started_earlier = hello.uptime_ms > uptime;
-        self.twin = Some(Twin { started_earlier, heard: now.moment });
-        let name = self.own.clone();
-        let reason = second(&name, "see its log");
-        if !started_earlier {
-            self.tell_instance(&name, hello, reason.clone(), now, changes);
-        }
-        self.refuse(&name, reason, now, changes);
-    }
-
-    /// Another host says that this one is refused.
-    pub fn refused_by(&mut self, by: &str, refusal: &Refusal, now: Now) -> Vec<Change> {
-        let mut changes = Vec::new();
-        let is_meant =
-            refusal.instance.map_or(refusal.serial == self.serial, |instance| instance == self.instance);
-        if refusal.host == self.own && is_meant {
-            self.refuse(by, format!("{by} refuses this host: {}", refusal.reason), now, &mut changes);
-        }
-        changes
-    }
-
-    /// A connection from or to this address was not made.
-    pub fn not_connected(&mut self, address: Option<&str>, reason: &str, now: Now) -> Vec<Change> {
-        let mut changes = Vec::new();
-        let (who, reason) = match address {
-            Some(address) => (address, format!("cannot connect to {address}: {reason}")),
-            None => ("unknown host", format!("a connection was refused: {reason}")),
-        };
-        self.refuse(who, reason, now, &mut changes);
-        changes
-    }
-
-    /// The host with this address could not be reached: it is off, or the network between is.
-    pub fn unreachable(&mut self, address: String, reason: String) -> Vec<Change> {
-        if self.unreachable.get(&address) == Some(&reason) || self.unreachable.len() >= REFUSED_MAX {
-            return Vec::new();
-        }
-        self.unreachable.insert(address.clone(), reason.clone());
-        vec![Change::Unreachable { address, reason }]
-    }
-
     /// To be called at least each [`HELLO`].
     pub fn tick(&mut self, now: Now) -> Vec<Change> {
         let mut changes = Vec::new();
@@ -395,107 +317,6 @@ impl Hosts {
         }
     }
 
-    /// The run of a host's `canhub-span` that is accepted.
-    pub fn instance(&self, host: &str) -> Option<u64> {
-        self.hosts.get(host)?.hello.as_ref().map(|(hello, _)| hello.instance)
-    }
-
-    /// The clock of a host.
-    pub fn clock(&self, host: &str) -> Option<&PeerClock> {
-        self.hosts.get(host).map(|host| &host.clock)
-    }
-
-    /// Why a host that has a bus on this span is refused on it.
-    fn refusal_on(&self, span: &str, host: &str, hello: &Hello, bus: &BusHere<'_>) -> Option<String> {
-        if !self.list.may(host, span) {
-            let serial =
-                self.list.host(host)?.certificates.first().map(|certificate| certificate.serial.clone())?;
-            return self.list.refusal(host, &serial, Some(span), 0);
-        }
-        let on = hello.on(span)?;
-        match (&on.adapter, bus.adapter) {
-            (Some(theirs), Some(ours)) if !(on.bridge && bus.bridge) => Some(format!(
-                "{host} has the adapter {theirs} on span {span}, and this host has {ours}: two adapters on one bus. \
-                 If both wires are to be one bus, set span-bridge=on on both networks"
-            )),
-            _ => None,
-        }
-    }
-
-    /// The hosts that are refused on a span, of those that are online there.
-    pub fn refused_on(&self, span: &str, bus: &BusHere<'_>) -> Vec<Refused> {
-        let online = self.hosts.iter().filter(|(_, host)| host.online);
-        online
-            .filter_map(|(name, host)| {
-                let (hello, _) = host.hello.as_ref()?;
-                hello.on(span)?;
-                let reason = self.refusal_on(span, name, hello, bus)?;
-                Some(Refused { host: name.clone(), reason })
-            })
-            .collect()
-    }
-
-    /// Hosts and addresses that are refused on all spans.
-    pub fn refused(&self) -> Vec<Refused> {
-        let refused = |(who, refused): (&String, &RefusedSince)| Refused {
-            host: who.clone(),
-            reason: refused.reason.clone(),
-        };
-        self.refused.iter().map(refused).collect()
-    }
-
-    /// Why this host can do nothing at all.
-    pub fn problem(&self) -> Option<String> {
-        self.is_second().then(|| second(&self.own, "see `canhub hosts` there"))
-    }
-
-    /// Why this host may not use a span, by its own fleet list.
-    pub fn own_refusal(&self, span: &str, wall: UnixSeconds) -> Option<String> {
-        self.list.refusal(&self.own, &self.serial, Some(span), seconds(wall))
-    }
-
-    /// Another host has this one's name, and had it first.
-    pub fn is_second(&self) -> bool {
-        self.twin.as_ref().is_some_and(|twin| twin.started_earlier)
-    }
-
-    /// The hosts that are online on a span and accepted there.
-    pub fn online_on(&self, span: &str, bus: &BusHere<'_>) -> Vec<String> {
-        let online = self.hosts.iter().filter(|(name, host)| {
-            host.online
-                && host.hello.as_ref().is_some_and(|(hello, _)| hello.on(span).is_some())
-                && self.admission(span, name, bus) == Admission::Accepted
-        });
-        online.map(|(name, _)| name.clone()).collect()
-    }
-
-    /// The hosts to be listed for a span: those that may use it, and those that do.
-    pub fn known_on(&self, span: &str) -> impl Iterator<Item = Known<'_>> {
-        self.hosts.iter().filter_map(move |(name, host)| {
-            let hello = host.hello.as_ref().map(|(hello, _)| hello);
-            let is_on = hello.is_some_and(|hello| hello.on(span).is_some());
-            let was_listed = host.record.heard.is_some() && self.list.host(name).is_none();
-            let listed = is_on || was_listed || self.list.may(name, span);
-            (listed && !host.record.forgotten).then(|| Known {
-                name,
-                record: &host.record,
-                online: host.online && is_on,
-                address: host.links.last().map(|link| &*link.address),
-                hello,
-                clock: &host.clock,
-            })
-        })
-    }
-
-    /// The echoes of a hello.
-    pub fn echoes(&self, now: Moment) -> Vec<Echo> {
-        let fresh = self.hosts.values().filter_map(|host| host.hello.as_ref());
-        fresh
-            .filter(|(_, at)| now.since(*at) < SILENT)
-            .map(|(hello, at)| Echo { instance: hello.instance, sent: hello.sent, received: at.0 })
-            .collect()
-    }
-
     /// A host that was connected, is not any more, and that others still hear. The engine connects again only to the addresses
     /// in the settings, and to hosts that it hears of anew: this connection may stay lost.
     pub fn apart(&mut self, now: Moment) -> Option<String> {
@@ -550,58 +371,11 @@ impl Hosts {
             .any(|(name, host)| !host.links.is_empty() && is_listed(name) && is_behind(&host.hello))
     }
 
-    /// What is to be kept, by name.
-    pub fn records(&self) -> BTreeMap<&str, &Record> {
-        let kept = self.hosts.iter().filter(|(_, host)| host.record.heard.is_some() || host.record.forgotten);
-        kept.map(|(name, host)| (&**name, &host.record)).collect()
-    }
-
     fn entry(&mut self, name: &str, now: Now) -> &mut Host {
         self.hosts.entry(name.to_owned()).or_insert_with(|| Host {
             record: Record { since: now.wall, ..Record::default() },
             ..Host::default()
         })
-    }
-
-    fn refuse(&mut self, who: &str, reason: String, now: Now, changes: &mut Vec<Change>) {
-        if let Some(known) = self.refused.get_mut(who)
-            && known.reason == reason
-        {
-            known.last = now.moment;
-            return;
-        }
-        if self.refused.len() >= REFUSED_MAX && !self.refused.contains_key(who) {
-            return;
-        }
-        changes.push(Change::Refused(Refused { host: who.to_owned(), reason: reason.clone() }));
-        self.refused.insert(who.to_owned(), RefusedSince { reason, last: now.moment, told: None });
-    }
-
-    fn tell(&mut self, link: &Link, reason: String, now: Now, changes: &mut Vec<Change>) {
-        let refusal =
-            Refusal { host: link.host.clone(), serial: link.serial.clone(), instance: None, reason };
-        self.tell_now(refusal, now, changes);
-    }
-
-    fn tell_instance(
-        &mut self,
-        name: &str,
-        hello: &Hello,
-        reason: String,
-        now: Now,
-        changes: &mut Vec<Change>,
-    ) {
-        let refusal =
-            Refusal { host: name.to_owned(), serial: String::new(), instance: Some(hello.instance), reason };
-        self.tell_now(refusal, now, changes);
-    }
-
-    fn tell_now(&mut self, refusal: Refusal, now: Now, changes: &mut Vec<Change>) {
-        let Some(known) = self.refused.get_mut(&refusal.host) else { return };
-        if known.told.is_none_or(|told| now.moment.since(told) > TELL_AGAIN) {
-            known.told = Some(now.moment);
-            changes.push(Change::Tell(refusal));
-        }
     }
 }
 
@@ -621,13 +395,6 @@ fn offline(name: &str, host: &mut Host, now: Now, why: &'static str, changes: &m
         host.clock.down();
         changes.push(Change::Offline(name.to_owned(), why));
     }
-}
-
-fn second(name: &str, address: &str) -> String {
-    format!(
-        "two hosts of the fleet are called {name} ({address}); the one that started later is refused: \
-         give it a name of its own with canhub-span invite, and join again"
-    )
 }
 
 fn seconds(wall: UnixSeconds) -> i64 {

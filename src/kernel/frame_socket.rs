@@ -333,6 +333,8 @@ mod tests {
         let Some(CanAnyFrame::Fd(read)) = frame(&fd) else { panic!("not an FD frame") };
         assert_eq!((read.is_brs(), read.is_esi(), read.data()), (true, true, &[7; 64][..]));
         assert_eq!(frame(&fd[..40]), None);
+        // Old kernels do not say FDF (4); socketcan always does.
+        fd[5] = 7;
 
         for bytes in [classic, fd] {
             let (raw, size) = raw(&frame(&bytes).unwrap());

@@ -37,6 +37,8 @@ const CUT: usize = 512;
 /// A layer that writes each event to the journal.
 pub(super) struct Journal {
     socket: UnixDatagram,
+    /// The name of the program, as `journalctl -t` takes it.
+    identifier: &'static str,
 }
 
 /// Whether the journal reads our stderr: systemd passes its device and inode.
@@ -46,10 +48,10 @@ pub(super) fn is_our_output() -> bool {
 }
 
 impl Journal {
-    pub(super) fn connect() -> io::Result<Self> {
+    pub(super) fn connect(identifier: &'static str) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.connect(SOCKET)?;
-        Ok(Self { socket })
+        Ok(Self { socket, identifier })
     }
 }
 
@@ -65,14 +67,14 @@ impl<S: Subscriber> Layer<S> for Journal {
 impl Journal {
     /// Sends an entry: as a datagram if it fits, otherwise as a file, otherwise truncated.
     fn send(&self, entry: &Entry, level: Level) -> io::Result<()> {
-        let datagram = entry.datagram(level);
+        let datagram = entry.datagram(self.identifier, level);
         match self.socket.send(&datagram) {
             Err(err) if is_too_large(&err) => {}
             sent => return sent.map(drop),
         }
         match self.send_file(&datagram) {
             Ok(()) => Ok(()),
-            Err(why) => self.socket.send(&entry.cut(level, datagram.len(), &why)).map(drop),
+            Err(why) => self.socket.send(&entry.cut(self.identifier, level, datagram.len(), &why)).map(drop),
         }
     }
 
@@ -121,17 +123,18 @@ impl Entry {
         put(&mut self.fields, &name.to_ascii_uppercase().replace('.', "_"), value);
     }
 
-    fn datagram(&self, level: Level) -> Vec<u8> {
-        let mut datagram = head(level, &format!("{}{}", self.message, self.line));
+    fn datagram(&self, identifier: &str, level: Level) -> Vec<u8> {
+        let mut datagram = head(identifier, level, &format!("{}{}", self.message, self.line));
         datagram.extend(&self.fields);
         datagram
     }
 
     /// The start of the message, with its full size and why the rest is missing.
-    fn cut(&self, level: Level, bytes: usize, why: &io::Error) -> Vec<u8> {
+    fn cut(&self, identifier: &str, level: Level, bytes: usize, why: &io::Error) -> Vec<u8> {
         let whole = format!("{}{}", self.message, self.line);
         let begins: String = whole.chars().take(CUT).collect();
         head(
+            identifier,
             level,
             &format!(
                 "{begins}... (cut: the entry has {bytes} bytes, and the journal did not take it: {why})"
@@ -141,7 +144,7 @@ impl Entry {
 }
 
 /// The fields common to all entries.
-fn head(level: Level, message: &str) -> Vec<u8> {
+fn head(identifier: &str, level: Level, message: &str) -> Vec<u8> {
     // syslog(3): err, warning, info, debug.
     let priority = match level {
         Level::ERROR => "3",
@@ -151,7 +154,7 @@ fn head(level: Level, message: &str) -> Vec<u8> {
     };
     let mut datagram = Vec::new();
     put(&mut datagram, "PRIORITY", priority);
-    put(&mut datagram, "SYSLOG_IDENTIFIER", "canhub");
+    put(&mut datagram, "SYSLOG_IDENTIFIER", identifier);
     put(&mut datagram, "MESSAGE", message);
     datagram
 }
@@ -193,7 +196,7 @@ mod tests {
         entry.add("message", "healed");
         entry.add("interface", "ch0123456789");
         entry.add("reason", "the hub was missing");
-        let datagram = String::from_utf8(entry.datagram(Level::INFO)).unwrap();
+        let datagram = String::from_utf8(entry.datagram("canhub", Level::INFO)).unwrap();
         assert_eq!(
             datagram,
             "PRIORITY=6\nSYSLOG_IDENTIFIER=canhub\n\
@@ -206,7 +209,7 @@ mod tests {
     fn journald() -> (UnixDatagram, Journal) {
         let (journald, socket) = UnixDatagram::pair().unwrap();
         journald.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        (journald, Journal { socket })
+        (journald, Journal { socket, identifier: "canhub" })
     }
 
     fn entry(bytes: usize) -> Entry {
@@ -230,7 +233,7 @@ mod tests {
         let at = format!("/proc/self/fd/{}", files[0]);
         let seals = fcntl(File::open(&at).unwrap(), FcntlArg::F_GET_SEALS).unwrap();
         assert_eq!(seals, 0b1111, "seal, shrink, grow, write");
-        assert_eq!(fs::read(at).unwrap(), entry.datagram(Level::WARN));
+        assert_eq!(fs::read(at).unwrap(), entry.datagram("canhub", Level::WARN));
     }
 
     #[test]
@@ -239,12 +242,12 @@ mod tests {
         journal.send(&entry(100), Level::WARN).unwrap();
         let mut got = [0; 4096];
         let length = journald.recv(&mut got).unwrap();
-        assert_eq!(got[..length], entry(100).datagram(Level::WARN));
+        assert_eq!(got[..length], entry(100).datagram("canhub", Level::WARN));
     }
 
     #[test]
     fn a_truncated_message_says_so_and_fits() {
-        let cut = entry(1 << 20).cut(Level::WARN, 1 << 20, &io::Error::from_raw_os_error(12));
+        let cut = entry(1 << 20).cut("canhub", Level::WARN, 1 << 20, &io::Error::from_raw_os_error(12));
         assert!(cut.len() < 4 * CUT);
         let text = String::from_utf8(cut).unwrap();
         assert!(text.starts_with("PRIORITY=4\n") && text.contains("MESSAGE=healed reason="), "{text}");

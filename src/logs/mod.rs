@@ -31,14 +31,20 @@ fn colours() -> bool {
 
 /// Installs the logger for the whole process. `CANHUB_LOG` sets the level, such as `info` or `canhub=debug`.
 pub fn init(format: LogFormat) {
-    init_with(format, "info", None);
+    init_with("canhub", format, "info", None);
 }
 
-/// The same, with the levels that are set if `CANHUB_LOG` is not, and a further layer, which sees everything.
-pub fn init_with(format: LogFormat, levels: &str, further: Option<Box<dyn Layer<Registry> + Send + Sync>>) {
+/// The same for another program, with the levels that are set if `CANHUB_LOG` is not, and a further layer, which sees
+/// everything.
+pub fn init_with(
+    program: &'static str,
+    format: LogFormat,
+    levels: &str,
+    further: Option<Box<dyn Layer<Registry> + Send + Sync>>,
+) {
     let journal = match format {
-        LogFormat::Auto if journald::is_our_output() => journald::Journal::connect().ok(),
-        LogFormat::Journald => journald::Journal::connect().ok(),
+        LogFormat::Auto if journald::is_our_output() => journald::Journal::connect(program).ok(),
+        LogFormat::Journald => journald::Journal::connect(program).ok(),
         _ => None,
     };
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match (journal, format) {

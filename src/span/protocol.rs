@@ -132,8 +132,7 @@ pub struct SpanState {
     /// What is wrong on this host, for example that the interface cannot be opened: one sentence.
     #[serde(default, deserialize_with = "text_or_none")]
     pub problem: Option<String>,
-    /// Whether nothing is carried until somebody changes something: two adapters on one bus, or a loop. `problem` says
-    /// which.
+    /// Whether nothing is carried: a loop, for a while, or this host has no right for the span. `problem` says which.
     #[serde(default)]
     pub stopped: bool,
     /// Hosts that may not speak or listen on this span, with the reason.

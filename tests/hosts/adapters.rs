@@ -7,8 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-
 use crate::support::{
     bus::Bus,
     fleet::{span, two},
@@ -33,15 +31,6 @@ fn one_wire(a: &Guest, b: &Guest) -> [Running; 2] {
     [listens, connects]
 }
 
-#[track_caller]
-fn until_stopped(host: &Guest, network: &str, word: &str) -> Value {
-    eventually(&format!("{} stops the span", host.name), || {
-        let span = span(host, network)?;
-        let why = span["problem"].as_str().unwrap_or_default();
-        if span["stopped"] == true && why.contains(word) { Ok(span) } else { Err(span.to_string()) }
-    })
-}
-
 /// How many frames a host's bus carries in a second.
 #[track_caller]
 fn frames_in_a_second(bus: &Bus, interface: &str) -> usize {
@@ -57,8 +46,12 @@ fn two_adapters_on_one_span_are_refused() {
     let buses = [&a, &b]
         .map(|host| Bus::new(host, "twoad", &["adapter=canhw", BITRATE, "frames=classic", "span=twoad"]));
     for bus in &buses {
-        let told = until_stopped(&bus.host, "twoad", "span-bridge");
-        say(&format!("{}: {}", bus.host.name, told["problem"]));
+        let why = eventually(&format!("{} refuses the other", bus.host.name), || {
+            let span = span(&bus.host, "twoad")?;
+            let why = span["refused"][0]["reason"].as_str().unwrap_or_default();
+            if why.contains("span-bridge=on") { Ok(why.to_owned()) } else { Err(span.to_string()) }
+        });
+        say(&format!("{}: {why}", bus.host.name));
     }
     // What passes does so on their own wire, once.
     let dump = buses[1].host.start(&["sh", "-c", "timeout 3 candump canhw"]);

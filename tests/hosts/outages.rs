@@ -63,10 +63,14 @@ fn outages_at_random_deliver_nothing_old_and_count_what_is_lost() {
     }
     // The frames from a are heard on b, and the other way round.
     let own: Vec<u64> = end.local().map(|(_, own)| own.age.map_or(0, |age| age.max_us)).collect();
-    for ((from, heard), own) in end.far().zip(own.into_iter().rev()) {
+    let [(a_ahead, a_sure), (b_ahead, b_sure)] = [a.clock_ahead(), b.clock_ahead()];
+    let clocks = [b_ahead - a_ahead, a_ahead - b_ahead];
+    say(&format!("the clock of b is {} us ahead of a's, give or take {}", clocks[0], a_sure + b_sure));
+    for (((from, heard), own), ahead) in end.far().zip(own.into_iter().rev()).zip(clocks) {
         end.assert_accounted(from);
-        let oldest = heard.age.unwrap_or_else(|| panic!("{from}: nothing was heard")).max_us;
-        let limit = (AGE + DELIVERY).as_micros() as u64 + own;
+        let shown = heard.age.unwrap_or_else(|| panic!("{from}: nothing was heard")).max_us;
+        let oldest = shown as i64 - ahead;
+        let limit = (AGE + DELIVERY).as_micros() as i64 + own as i64 + a_sure + b_sure;
         assert!(oldest <= limit, "{from}: a frame was {oldest} us old: {heard:?}");
         for Silence { from_ms, until_ms } in &heard.silences {
             let cause = outages.iter().rev().find(|(began, _)| began <= until_ms);

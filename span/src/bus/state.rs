@@ -53,6 +53,7 @@ pub struct Bus {
     says: bool,
     waiting: Waiting,
     guard: LoopGuard,
+    may_loop: bool,
     entries: Entries,
     peers: BTreeMap<String, Peer>,
     /// Whose frame was written to the bus last: if some come back, they are its.
@@ -75,6 +76,7 @@ impl Bus {
             says: true,
             waiting: Waiting::new(age),
             guard: LoopGuard::default(),
+            may_loop: false,
             entries: Entries::new(Clocks::now()),
             peers: BTreeMap::new(),
             written_of: None,
@@ -94,8 +96,10 @@ impl Bus {
         (self.port.interface.to_string(), self.port.adapter.is_some())
     }
 
-    /// The port is another one now, or has other settings.
-    pub fn set_port(&mut self, port: protocol::Port) {
+    /// The port is another one now, or has other settings. Only an adapter or a tunnel can connect the bus a second time with
+    /// that of another host; without them, equal frames that come back are those of a program that repeats what it hears.
+    pub fn set_port(&mut self, port: protocol::Port, has_tunnel: bool) {
+        self.may_loop = port.adapter.is_some() || has_tunnel;
         let age = age(&port);
         self.outbound.set_age(age);
         self.waiting.set_age(age);
@@ -259,7 +263,7 @@ impl Bus {
     pub fn written(&mut self, now: Moment, frame: &CanAnyFrame) {
         self.waiting.sent();
         // Without an adapter no frame comes back but from programs that answer with the same frame, which are no loop.
-        if self.port.adapter.is_some() {
+        if self.may_loop {
             self.guard.injected(now, frame);
         }
     }

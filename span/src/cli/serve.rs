@@ -1,6 +1,6 @@
 //! `canhub-span serve`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use canhub::{
     logs::{self, LogFormat},
@@ -22,19 +22,14 @@ pub(super) struct Serve {
     /// File with the settings [default: /etc/canhub/span.toml, if it exists]
     #[arg(long, env = "CANHUB_SPAN_CONFIG", value_name = "PATH")]
     config: Option<PathBuf>,
-    /// Socket on which canhub tells which buses are on a span, root only. May be repeated
-    ///
-    /// By default there is a second one in /run/docker/canhub-span, if that folder exists: the managed plugin sees only what
-    /// is in /run/docker.
+    /// Socket on which canhub tells which buses are on a span, root only
     #[arg(long, env = "CANHUB_SPAN_SOCKET", default_value = CONTROL_SOCKET, value_name = "PATH")]
-    socket: Vec<PathBuf>,
+    socket: PathBuf,
     /// Log format
     #[arg(long, env = "CANHUB_LOG_FORMAT", default_value = "auto", value_enum)]
     log_format: LogFormat,
 }
 
-/// Where the managed plugin can reach a socket.
-const PLUGIN_FOLDER: &str = "/run/docker/canhub-span";
 /// Threads that carry frames. More would only take turns: the work is in the kernel and in zenoh's own threads.
 const THREADS: usize = 2;
 
@@ -43,18 +38,14 @@ impl Serve {
         let config = Config::load(self.config.as_deref()).map_err(Failed::Settings)?;
         let troubles = Troubles::default();
         let levels = format!("info,{}", Troubles::QUIET);
-        logs::init_with(self.log_format, &levels, Some(troubles.layer().boxed()));
+        logs::init_with("canhub-span", self.log_format, &levels, Some(troubles.layer().boxed()));
         // Not on one thread: zenoh waits for its own threads at times.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .enable_all()
             .build()
             .map_err(|err| Failed::Because(format!("cannot start: {err}")))?;
-        let mut sockets = self.socket;
-        if sockets == [PathBuf::from(CONTROL_SOCKET)] && Path::new(PLUGIN_FOLDER).is_dir() {
-            sockets.push(Path::new(PLUGIN_FOLDER).join("control.sock"));
-        }
-        let options = Options { config, sockets };
+        let options = Options { config, socket: self.socket };
         runtime.block_on(daemon::serve(options, troubles)).map_err(Failed::from)
     }
 }

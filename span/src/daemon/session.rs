@@ -1,13 +1,17 @@
 //! This host in its fleet: one task that opens the engine, says hello, watches the others, and tells canhub.
 
+mod buses;
+mod due;
+mod membership;
+mod tell;
+
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use canhub::span::protocol::{Port, State, ToSpan, UnixSeconds};
+use canhub::span::protocol::{Port, State, ToSpan};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -18,40 +22,28 @@ use tracing::{info, warn};
 
 use crate::{
     batch::Encoder,
-    bus::{self, Around, Bus},
+    bus::Bus,
     config::Config,
-    engine::{
-        Event, Topic,
-        zenoh::{Settings, Troubles, Zenoh},
-    },
-    fleet::{Identity, Offered, SignedList, Stamp, Store, write_secret},
-    flow::{Clocks, Moment},
-    hello::{Hello, PROTOCOL, Refusal},
-    hosts::{self, Change, HELLO, Hosts, Now},
+    engine::{Event, Topic, zenoh::Troubles},
+    fleet::{Identity, SignedList, Stamp, Store},
+    flow::Moment,
+    hello::Refusal,
+    hosts::{Change, HELLO, Hosts, Now},
     mesh::{Mesh, Timed},
     tunnel::Tunnels,
 };
+use due::Due;
 
-/// The file with what is known of other hosts.
-const HOSTS: &str = "hosts.json";
-/// After a session could not be opened.
-const OPEN_AGAIN: Duration = Duration::from_secs(2);
 /// Not more than one hello, fleet list or state in this time, apart from the regular ones.
 const SOON: Duration = Duration::from_millis(250);
-/// Between two looks at the files that commands change.
-const LOOK: Duration = Duration::from_secs(1);
 /// Between two fleet lists for a host that has an older one, or says nothing.
 const LIST_AGAIN: Duration = Duration::from_secs(3);
 /// Between two states for canhub.
 const SHOW: Duration = Duration::from_secs(1);
-/// Between two times that the known hosts are saved, if nothing but the time of their last hello changed.
-const SAVE: Duration = Duration::from_secs(600);
 
 /// Between two attempts to find a host again that others hear; doubles each time.
 const RECONNECT: Duration = Duration::from_secs(5);
 const RECONNECT_MAX: Duration = Duration::from_secs(600);
-/// Without a watchdog nothing is due for it.
-const WITHOUT_WATCHDOG: Duration = Duration::from_secs(1 << 32);
 
 /// This host in its fleet.
 pub(super) struct Session {
@@ -79,27 +71,6 @@ pub(super) struct Session {
     due: Due,
 }
 
-/// When things are due that are not done at once.
-struct Due {
-    open: Option<Moment>,
-    look: Moment,
-    hello: Moment,
-    list: Moment,
-    show: Moment,
-    save: Moment,
-    watchdog: Moment,
-    offer: Moment,
-    reconnect: Moment,
-}
-
-impl Due {
-    /// The next one.
-    fn next(&self) -> Moment {
-        let Self { open, look, hello, list, show, save, watchdog, .. } = *self;
-        [look, hello, list, show, save, watchdog].into_iter().chain(open).min().unwrap_or(look)
-    }
-}
-
 impl Session {
     pub(super) fn new(
         config: Config,
@@ -107,17 +78,6 @@ impl Session {
         show: watch::Sender<Arc<State>>,
     ) -> Result<Self, String> {
         let now = Moment::now();
-        let due = Due {
-            open: Some(now),
-            look: now,
-            hello: now,
-            list: now,
-            show: now,
-            save: now + SAVE,
-            watchdog: now + WITHOUT_WATCHDOG,
-            offer: now,
-            reconnect: now,
-        };
         let mut tasks = JoinSet::new();
         Ok(Self {
             store: Store::new(&config.state),
@@ -139,7 +99,7 @@ impl Session {
             tasks,
             watchdog: None,
             reconnect: RECONNECT,
-            due,
+            due: Due::at(now),
         })
     }
 
@@ -176,110 +136,6 @@ impl Session {
         }
     }
 
-    /// Looks whether a command changed the files. Returns whether this host is in no fleet any more.
-    fn look(&mut self, now: Moment) -> bool {
-        if now < self.due.look {
-            return false;
-        }
-        self.due.look = now + LOOK;
-        let stamp = self.store.stamp();
-        if self.stamp.as_ref() == Some(&stamp) {
-            return false;
-        }
-        let is_first = self.stamp.replace(stamp).is_none();
-        if !is_first {
-            info!("the files of this host's fleet were changed");
-        }
-        self.due.open = Some(now);
-        self.fleet.is_some() && self.store.identity() == Ok(None)
-    }
-
-    /// Says good-bye. Returns true.
-    async fn leave(&mut self) -> bool {
-        self.say_hello(Moment::now(), true);
-        // What was said must have left.
-        sleep(SOON).await;
-        true
-    }
-
-    /// Opens the session (again), with what the files say now.
-    async fn open(&mut self, sink: &crate::engine::Sink) {
-        self.due.open = None;
-        self.mesh.close().await;
-        if let Some(hosts) = &self.hosts {
-            let changes = hosts.lock().all_disconnected(wall(Moment::now()));
-            self.act(changes);
-        }
-        let opened = self.open_now(sink).await;
-        let now = Moment::now();
-        match opened {
-            Ok(is_open) => {
-                self.problem = (!is_open).then(|| {
-                    "this host is in no fleet: run canhub-span init here, or canhub-span join with an invitation"
-                        .to_owned()
-                });
-            }
-            Err(why) => {
-                if self.problem.as_ref() != Some(&why) {
-                    warn!("{why}; trying again until it works");
-                }
-                self.problem = Some(why);
-                self.due.open = Some(now + OPEN_AGAIN);
-            }
-        }
-        (self.due.hello, self.due.show) = (now, now);
-    }
-
-    async fn open_now(&mut self, sink: &crate::engine::Sink) -> Result<bool, String> {
-        let started = Moment::now();
-        self.stamp = Some(self.store.stamp());
-        let Some(identity) = self.store.identity()? else {
-            self.fleet = None;
-            return Ok(false);
-        };
-        if let Some(name) = self.config.name.as_ref().filter(|name| **name != identity.certificate.host) {
-            return Err(format!(
-                "the name in the settings is {name}, and the certificate is that of {}: change the one, or join with an \
-                 invitation for the other",
-                identity.certificate.host
-            ));
-        }
-        let list = self.store.list()?;
-        let host = identity.certificate.host.as_str().to_owned();
-        let now = wall(Moment::now());
-        match &self.hosts {
-            Some(hosts) => hosts.lock().set_list((*list).clone(), &identity.certificate.serial, now),
-            None => {
-                let records = hosts::load(&self.hosts_file()).unwrap_or_else(|why| {
-                    warn!("{why}");
-                    BTreeMap::new()
-                });
-                let serial = &identity.certificate.serial;
-                let hosts = Hosts::new(&host, serial, self.instance, now, (*list).clone(), records);
-                self.hosts = Some(Arc::new(Mutex::new(hosts)));
-            }
-        }
-        let settings = Settings {
-            host: host.clone(),
-            listen: self.config.listen.iter().map(ToString::to_string).collect(),
-            connect: self.config.connect.clone(),
-            ca: identity.ca_file.clone(),
-            identity: identity.identity_file.clone(),
-            list: (*list).clone(),
-        };
-        let engine = Zenoh::open(&settings, sink.clone()).await?;
-        self.mesh.use_engine(Arc::new(engine));
-        let took_ms = Moment::now().since(started).as_millis();
-        info!(%host, fleet_list = list.version, took_ms, "connected to the fleet");
-        self.fleet = Some((identity, list));
-        self.sync_buses();
-        Ok(true)
-    }
-
-    fn hosts_file(&self) -> PathBuf {
-        self.store.folder().join(HOSTS)
-    }
-
     fn told(&mut self, message: ToSpan) {
         match message {
             ToSpan::Ports(ports) => {
@@ -298,59 +154,6 @@ impl Session {
         }
         let now = Moment::now();
         (self.due.hello, self.due.show) = (self.due.hello.min(now + SOON / 4), now);
-    }
-
-    /// Starts, changes and ends the tasks of buses, so that there is one for each port.
-    fn sync_buses(&mut self) {
-        let Some(hosts) = &self.hosts else { return };
-        let gone: Vec<String> = self
-            .buses
-            .keys()
-            .filter(|span| !self.ports.iter().any(|port| port.span.as_str() == **span))
-            .cloned()
-            .collect();
-        for span in gone {
-            // The task ends with its channel.
-            self.mesh.leave(&span);
-            self.former.extend(self.buses.remove(&span).map(|(bus, _)| (span.clone(), bus)));
-            info!(%span, "this host's bus is no longer on the span");
-        }
-        for port in &self.ports {
-            if let Some((bus, changed)) = self.buses.get(port.span.as_str()) {
-                bus.lock().set_port(port.clone());
-                changed.notify_one();
-                continue;
-            }
-            let bus = self.former.remove(port.span.as_str());
-            let bus = bus.unwrap_or_else(|| Arc::new(Mutex::new(Bus::new(port.clone(), self.instance))));
-            bus.lock().set_port(port.clone());
-            let changed = Arc::new(Notify::new());
-            let batches = self.mesh.join(&Arc::from(port.span.as_str()));
-            let around = Around {
-                bus: bus.clone(),
-                changed: changed.clone(),
-                hosts: hosts.clone(),
-                mesh: self.mesh.clone(),
-                encoder: self.encoder.clone(),
-            };
-            self.tasks.spawn(bus::run(around, batches));
-            info!(span = %port.span, interface = %port.interface, "this host's bus is on the span");
-            self.buses.insert(port.span.to_string(), (bus, changed));
-        }
-        self.sync_online();
-    }
-
-    /// Tells each bus which hosts are online on its span.
-    fn sync_online(&self) {
-        let Some(hosts) = &self.hosts else { return };
-        let hosts = hosts.lock();
-        for (span, (bus, changed)) in &self.buses {
-            let mut bus = bus.lock();
-            let online = hosts.online_on(span, &bus.here());
-            if bus.set_online(&online) {
-                changed.notify_one();
-            }
-        }
     }
 
     fn happened(&mut self, (at, event): Timed) {
@@ -385,25 +188,6 @@ impl Session {
         };
         self.act(changes);
         self.sync_online();
-    }
-
-    /// Another host has sent its fleet list.
-    fn offered(&mut self, host: &str, payload: &[u8], now: Moment) {
-        let Ok(text) = std::str::from_utf8(payload) else { return };
-        let Some((_, list)) = &self.fleet else { return };
-        // Checking a signature takes longer than sending one.
-        if text == list.text() || now < self.due.offer {
-            return;
-        }
-        self.due.offer = now + SOON;
-        match self.store.offer(text) {
-            Ok(Offered::Newer(newer)) => {
-                info!(from = %host, version = newer.version, "there is a newer fleet list");
-                self.due.open = Some(now);
-            }
-            Ok(Offered::Known) => {}
-            Err(why) => warn!(from = %host, "a fleet list was not accepted: {why}"),
-        }
     }
 
     /// Logs what happened to hosts, and does what follows.
@@ -471,67 +255,6 @@ impl Session {
         {
             self.due.watchdog = now + pause;
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-        }
-    }
-
-    fn say_hello(&self, now: Moment, leaving: bool) {
-        let (Some((identity, list)), Some(hosts)) = (&self.fleet, &self.hosts) else { return };
-        let clocks = Clocks::now();
-        let hello = Hello {
-            protocol: PROTOCOL,
-            instance: self.instance,
-            uptime_ms: u64::try_from(now.since(self.started.moment).as_millis()).unwrap_or(u64::MAX),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            certificate_expires: u64::try_from(identity.certificate.expires).ok(),
-            list: list.version,
-            sent: clocks.now.0,
-            wall: clocks.wall.0,
-            leaving,
-            spans: self.buses.values().map(|(bus, _)| bus.lock().hello()).collect(),
-            echoes: hosts.lock().echoes(now),
-        };
-        self.mesh.send(&Topic::Hello, hello.encode());
-    }
-
-    fn state(&self) -> State {
-        let clocks = Clocks::now();
-        let problem = self.problem.clone().or_else(|| self.mesh.problem());
-        let spans = self.hosts.as_ref().map(|hosts| {
-            // One after the other: frames must not wait for all of them.
-            let of = |port: &Port| {
-                let (bus, _) = self.buses.get(port.span.as_str())?;
-                let hosts = hosts.lock();
-                let mut state = bus.lock().state(&hosts, &clocks);
-                state.hosts.extend(self.tunnels.states(&port.span));
-                Some(state)
-            };
-            self.ports.iter().filter_map(of).collect()
-        });
-        let hosts = self.hosts.as_ref().map(|hosts| hosts.lock());
-        State {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            host: self
-                .fleet
-                .as_ref()
-                .map(|(identity, _)| identity.certificate.host.to_string())
-                .unwrap_or_default(),
-            started: self.started.wall,
-            problem: problem.or_else(|| hosts.as_ref().and_then(|hosts| hosts.problem())),
-            certificate_expires: self
-                .fleet
-                .as_ref()
-                .and_then(|(identity, _)| UnixSeconds::try_from(identity.certificate.expires).ok()),
-            refused: hosts.as_ref().map(|hosts| hosts.refused()).unwrap_or_default(),
-            spans: spans.unwrap_or_default(),
-        }
-    }
-
-    fn save(&mut self) {
-        self.due.save = Moment::now() + SAVE;
-        let Some(hosts) = &self.hosts else { return };
-        let content = hosts.lock().to_file();
-        if let Err(why) = write_secret(&self.hosts_file(), &content) {
-            warn!("{why}");
         }
     }
 

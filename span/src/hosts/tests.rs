@@ -1,6 +1,6 @@
 use super::*;
 use crate::fleet::List;
-use crate::hello::{OnSpan, PROTOCOL};
+use crate::hello::{Echo, OnSpan, PROTOCOL};
 
 const MS: u64 = 1_000_000;
 const HERE: BusHere<'static> = BusHere { adapter: None, bridge: false };

@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
     process::{Child, ChildStdout, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use nix::{
@@ -100,6 +101,23 @@ impl Guest {
         let order: Vec<&str> = order.split(' ').collect();
         let args = [&["wire", &*self.name], &order[..]].concat();
         guest_attempt(&args).unwrap_or_else(|err| panic!("{err}"));
+    }
+
+    /// How far its wall clock is ahead of this machine's, and how sure that is, in microseconds. Each guest sets its clock at
+    /// boot and keeps it by itself.
+    #[track_caller]
+    pub fn clock_ahead(&self) -> (i64, i64) {
+        let micros = || {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is right");
+            now.as_micros() as i64
+        };
+        let measure = |_| {
+            let asked = micros();
+            let theirs: i64 = self.run(&["date", "+%s%6N"]).trim().parse().expect("date prints a number");
+            let answered = micros();
+            (theirs - (asked + answered) / 2, (answered - asked) / 2)
+        };
+        (0..10).map(measure).min_by_key(|(_, sure)| *sure).expect("there are ten")
     }
 
     /// Its address on the wire.
