@@ -7,6 +7,8 @@ FROM ${BUILDER} AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src src
+# A member of the workspace; it is not built here.
+COPY span span
 COPY tests tests
 COPY benches benches
 COPY plugin plugin
