@@ -213,12 +213,12 @@ fn a_frame_that_comes_from_another_container_is_told_with_its_name() {
     // The managed plugin knows containers by their endpoints only.
     let from = if canhub::is_plugin() { endpoint(&one) } else { door.name.clone() };
     let since = last_event();
-    let anyone = expect(&scene, &bus, "1A0", "--every 50ms");
-    let component = expect(&scene, &bus, "1A0", &format!("--every 50ms --from {from}"));
-    let first = pulse(&one, "1A0", 1, &["50:3000"]);
+    let anyone = expect(&scene, &bus, "1A0", "--every 150ms");
+    let component = expect(&scene, &bus, "1A0", &format!("--every 150ms --from {from}"));
+    let first = pulse(&one, "1A0", 1, &["150:3000"]);
     until(&component, "up");
     let last = phases(first)[1];
-    let second = pulse(&other, "1A0", 1, &["50:8000"]);
+    let second = pulse(&other, "1A0", 1, &["150:8000"]);
     let down = until(&component, "down");
     eventually("the other sender is named", || {
         let one = listed(&component).ok_or("it is gone")?;
@@ -227,7 +227,7 @@ fn a_frame_that_comes_from_another_container_is_told_with_its_name() {
     });
     let told = changes(&component, since);
     let took = told.iter().find(|(at, to)| *at >= last && to == "unhealthy").map(|(at, _)| at - last);
-    assert!(took.is_some_and(|took| took <= 125 + BUSY), "{took:?} {told:?} {down}");
+    assert!(took.is_some_and(|took| took <= 275 + BUSY), "{took:?} {told:?} {down}");
     assert_eq!(listed(&anyone).map(|one| one["state"].clone()), Some("up".into()), "it is still on the bus");
     drop(second);
 
@@ -235,7 +235,7 @@ fn a_frame_that_comes_from_another_container_is_told_with_its_name() {
     if !canhub::is_plugin() {
         docker(&["restart", "--time", "0", &door.name]);
         let again = crate::support::docker::Container::running(&door.name).member("can0", 1);
-        let third = pulse(&again, "1A0", 1, &["50:20000"]);
+        let third = pulse(&again, "1A0", 1, &["150:20000"]);
         until(&component, "up");
         drop(third);
     }
