@@ -203,8 +203,8 @@ impl Task {
         let Some((_, port)) = &mut self.port else { return };
         let mut bus = self.around.bus.lock();
         self.is_full = false;
-        let now = Moment::now();
         loop {
+            let now = Moment::now();
             let frames = bus.next_for_bus(now, AT_ONCE);
             if frames.is_empty() {
                 break;

@@ -248,7 +248,9 @@ impl Fuzz {
         let batch = batch::decode(&self.bytes).unwrap();
         let outcome =
             self.inbound.receive(&batch, self.now, &self.clock, |arrived| self.waiting.push(arrived));
-        while let Some(frame) = self.waiting.next(self.now).copied() {
+        loop {
+            let next = self.waiting.upcoming(self.now).next().copied();
+            let Some(frame) = next else { break };
             self.guard.injected(self.now, &frame);
             self.guard.heard(self.now, &frame);
             self.waiting.sent();

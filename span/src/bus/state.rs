@@ -254,9 +254,7 @@ impl Bus {
 
     /// The next frames for the bus, at most so many.
     pub fn next_for_bus(&mut self, now: Moment, most: usize) -> Vec<CanAnyFrame> {
-        // Drops those that are too old.
-        let _ = self.waiting.next(now);
-        self.waiting.upcoming().take(most).copied().collect()
+        self.waiting.upcoming(now).take(most).copied().collect()
     }
 
     /// The bus took the next one, this.

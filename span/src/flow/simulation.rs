@@ -289,7 +289,7 @@ impl World {
 
     fn bus_takes(&mut self, frames: u8) {
         for _ in 0..frames {
-            let Some(frame) = self.waiting.next(Moment(self.now)) else { return };
+            let Some(frame) = self.waiting.upcoming(Moment(self.now)).next() else { return };
             let (at, number) = number(frame);
             let (entered, slack) = self.entered[&(at, number)];
             let age = self.now - entered;

@@ -44,8 +44,21 @@ impl Waiting {
         self.frames.push_back(arrived);
     }
 
-    /// The frame to be sent now; drops those before it that are too old. It waits until [`Waiting::sent`].
-    pub fn next(&mut self, now: Moment) -> Option<&CanAnyFrame> {
+    /// The frame to be sent now and those after it, in order, up to the first one that is too old: one host's frames may
+    /// have taken longer than those of another that came before.
+    pub fn upcoming(&mut self, now: Moment) -> impl Iterator<Item = &CanAnyFrame> {
+        self.drop_old(now);
+        let age = self.age;
+        let is_due = move |arrived: &&Arrived| now.since(arrived.entered) <= age;
+        self.frames.iter().take_while(is_due).map(|arrived| &arrived.frame)
+    }
+
+    /// The bus took the first frame of [`Waiting::upcoming`].
+    pub fn sent(&mut self) {
+        self.frames.pop_front();
+    }
+
+    fn drop_old(&mut self, now: Moment) {
         while self.frames.front().is_some_and(|first| now.since(first.entered) > self.age) {
             self.frames.pop_front();
             self.dropped.too_old += 1;
@@ -53,17 +66,6 @@ impl Waiting {
         if self.frames.is_empty() {
             self.frames.shrink_to(QUEUE_KEPT);
         }
-        self.frames.front().map(|first| &first.frame)
-    }
-
-    /// The frames to be sent after [`Waiting::next`], it first, in order.
-    pub fn upcoming(&self) -> impl Iterator<Item = &CanAnyFrame> {
-        self.frames.iter().map(|arrived| &arrived.frame)
-    }
-
-    /// The bus took the frame that [`Waiting::next`] returned.
-    pub fn sent(&mut self) {
-        self.frames.pop_front();
     }
 
     /// How many frames wait.
@@ -84,7 +86,7 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
-    use socketcan::EmbeddedFrame as _;
+    use socketcan::{EmbeddedFrame as _, Frame};
 
     use super::*;
 
@@ -95,20 +97,21 @@ mod tests {
         Arrived { entered: Moment(entered), frame }
     }
 
+    fn upcoming(waiting: &mut Waiting, now: u64) -> Vec<u32> {
+        waiting.upcoming(Moment(now * MS)).map(Frame::raw_id).collect()
+    }
+
     #[test]
     fn a_frame_waits_until_the_bus_takes_it_or_it_is_too_old() {
         let mut waiting = Waiting::new(Duration::from_millis(100));
         for (entered, number) in [(0, 1), (50, 2), (20, 3)] {
             waiting.push(arrived(entered * MS, number));
         }
-        assert_eq!(waiting.next(Moment(100 * MS)).copied(), Some(arrived(0, 1).frame));
-        assert_eq!(
-            waiting.next(Moment(101 * MS)).copied(),
-            Some(arrived(0, 2).frame),
-            "the first is too old now"
-        );
+        assert_eq!(upcoming(&mut waiting, 100), [1, 2, 3]);
+        assert_eq!(upcoming(&mut waiting, 101), [2, 3], "the first is too old now");
+        assert_eq!(upcoming(&mut waiting, 121), [2], "so is the third");
         waiting.sent();
-        assert_eq!(waiting.next(Moment(121 * MS)), None);
+        assert!(upcoming(&mut waiting, 121).is_empty());
         assert_eq!((waiting.dropped().too_old, waiting.is_empty()), (2, true));
     }
 
@@ -119,7 +122,7 @@ mod tests {
             waiting.push(arrived(0, 1));
         }
         assert_eq!((waiting.len(), waiting.dropped().queue_full), (QUEUE, 3));
-        assert_eq!(waiting.next(Moment(200 * MS)), None);
+        assert!(upcoming(&mut waiting, 200).is_empty());
         assert_eq!(waiting.dropped().too_old, QUEUE as u64);
         assert!(waiting.frames.capacity() <= QUEUE_KEPT);
     }
