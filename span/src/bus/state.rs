@@ -27,8 +27,6 @@ const BUSY: u64 = 4;
 #[derive(Debug)]
 struct Peer {
     inbound: Inbound,
-    /// Its frames while it is refused.
-    refused: u64,
     /// Its FD frames, if the bus is a classic one.
     refused_fd: u64,
     /// Its batches that are none, and the frames of a second host of its name.
@@ -237,7 +235,7 @@ impl Bus {
             // What is missing is found when it is heard.
             Admission::Unheard => return,
             _ => {
-                peer.refused += u64::from(batch.count());
+                peer.inbound.refuse(&batch);
                 return;
             }
         }
@@ -335,7 +333,7 @@ impl Bus {
             frames_out: peer.map_or(0, |peer| peer.frames_out),
             lost: received.lost,
             too_old: received.too_old,
-            refused: received.refused + peer.map_or(0, |peer| peer.refused + peer.refused_fd + peer.foreign),
+            refused: received.refused + peer.map_or(0, |peer| peer.refused_fd + peer.foreign),
             duplicates: received.duplicates,
             looped: peer.map_or(0, |peer| peer.looped),
             clock_offset_us: ahead.and_then(|ahead| i64::try_from(ahead).ok()),
@@ -348,7 +346,6 @@ impl Bus {
 fn peer<'a>(peers: &'a mut BTreeMap<String, Peer>, name: &str, own: u64, age: Duration) -> &'a mut Peer {
     let new = || Peer {
         inbound: Inbound::new(own, age),
-        refused: 0,
         refused_fd: 0,
         foreign: 0,
         frames_out: 0,
@@ -360,4 +357,82 @@ fn peer<'a>(peers: &'a mut BTreeMap<String, Peer>, name: &str, own: u64, age: Du
 
 fn age(port: &protocol::Port) -> Duration {
     Duration::from_millis(port.age_ms.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use socketcan::{EmbeddedFrame as _, StandardId};
+
+    use super::*;
+    use crate::{
+        batch::{Header, Timed},
+        engine::Link,
+        hello::{Hello, PROTOCOL},
+        hosts::Now,
+    };
+
+    const SPAN: &str = "body";
+
+    /// This host has an adapter on the span.
+    fn bus() -> Bus {
+        let port = serde_json::json!({
+            "span": SPAN, "network": "a".repeat(64), "network_name": "lab", "interface": "cs0", "frames": "fd",
+            "age_ms": 100, "adapter": "can0", "bridge": false,
+        });
+        Bus::new(serde_json::from_value(port).unwrap(), 1)
+    }
+
+    fn at(second: u64) -> Now {
+        Now { moment: Moment(second * 1_000_000_000), wall: 1_800_000_000 }
+    }
+
+    fn hosts() -> Hosts {
+        let list = serde_json::json!({
+            "fleet": "f", "version": 1, "revoked": [],
+            "hosts": [{ "name": "cell", "spans": ["*"], "certificates": [{ "serial": "c1", "expires": 2_000_000_000 }] }],
+        });
+        let mut hosts =
+            Hosts::new("bench", "b1", 1, at(1000), serde_json::from_value(list).unwrap(), BTreeMap::new());
+        let (session, address) = ("session".to_owned(), "10.0.0.2:7447".to_owned());
+        let link = Link { session, host: "cell".to_owned(), serial: "c1".to_owned(), address };
+        hosts.connected(link, at(1000));
+        hosts
+    }
+
+    fn says(hosts: &mut Hosts, adapter: Option<&str>) {
+        let on = OnSpan {
+            span: SPAN.to_owned(),
+            adapter: adapter.map(str::to_owned),
+            bridge: false,
+            frames: None,
+        };
+        let hello = Hello { protocol: PROTOCOL, instance: 2, list: 1, spans: vec![on], ..Hello::default() };
+        hosts.heard("cell", &hello.encode(), at(1000));
+    }
+
+    /// A batch of one frame, after so many.
+    fn batch(before: u64) -> Vec<u8> {
+        let mut encoder = Encoder::default();
+        let (time, wall) = (Moment(5), Timestamp(0));
+        let sequence = before + 1;
+        encoder.start(&Header { instance: 2, epoch: 1, sequence, frames_before: before, base: time, wall });
+        let frame = CanAnyFrame::new(StandardId::new(1).unwrap(), &[]).unwrap();
+        encoder.push(&Timed { time, frame }).unwrap();
+        encoder.finish().to_vec()
+    }
+
+    #[test]
+    fn frames_of_a_refused_host_are_counted_once() {
+        let (mut bus, mut hosts) = (bus(), hosts());
+        let mut send = |before: u64, adapter: Option<&str>| {
+            says(&mut hosts, adapter);
+            bus.receive("cell", &batch(before), &hosts, at(1000).moment);
+            bus.peers["cell"].inbound.received()
+        };
+        send(0, None);
+        send(1, Some("can7"));
+        send(2, Some("can7"));
+        let received = send(3, None);
+        assert_eq!((received.frames, received.refused, received.lost), (2, 2, 0));
+    }
 }
