@@ -37,7 +37,6 @@ pub struct Outbound {
     instance: u64,
     epoch: u32,
     age: Duration,
-    tick: Duration,
     waiting: VecDeque<Timed>,
     /// When the last frame entered, for frames whose stamps are not in order: they come from several processors.
     last_entered: Moment,
@@ -53,7 +52,6 @@ impl Outbound {
             instance,
             epoch: 1,
             age,
-            tick: TICK,
             waiting: VecDeque::new(),
             last_entered: Moment(0),
             last_frames: None,
@@ -65,11 +63,6 @@ impl Outbound {
     /// From now on, frames older than this do not leave.
     pub fn set_age(&mut self, age: Duration) {
         self.age = age;
-    }
-
-    /// The least time between two batches with frames, if not [`TICK`]: a host with many busy buses saves work.
-    pub fn set_tick(&mut self, tick: Duration) {
-        self.tick = tick;
     }
 
     /// A member sent a frame, which entered the bus at this time.
@@ -87,7 +80,7 @@ impl Outbound {
     pub fn due(&self) -> Moment {
         let (last, pause) = match self.waiting.is_empty() {
             true => (self.last_batch, HEARTBEAT),
-            false => (self.last_frames, self.tick),
+            false => (self.last_frames, TICK),
         };
         last.map_or(Moment(0), |last| last + pause)
     }
