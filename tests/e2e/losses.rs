@@ -212,9 +212,10 @@ fn frames_for_an_adapter_that_is_unplugged_in_mid_burst_are_counted() {
     assert!(heard > 0 && missing > 0, "{heard} of {sent}");
     let told = status_of(&bus);
     let away = lost(&told, None, "lost_in", "away");
-    // For its driver it had sent the frame that was on the serial line at that moment.
+    // Its driver had taken those that were queued or on the serial line at that moment: one, or on a busy machine what
+    // the sender sends in 50 ms.
     assert!(
-        (missing.saturating_sub(1)..=missing).contains(&(away - before)),
+        (missing.saturating_sub(10)..=missing).contains(&(away - before)),
         "{missing} are missing: {told:#}"
     );
     let sentence = doctors_sentence("the adapter was not there");
