@@ -16,7 +16,7 @@ pub use state::Bus;
 use crate::{
     batch::Encoder,
     engine::Topic,
-    flow::{Clocks, Moment},
+    flow::{Clocks, HEARTBEAT, Moment},
     hosts::Hosts,
     mesh::{Batch, Mesh},
     port::{Port, Sent},
@@ -24,9 +24,6 @@ use crate::{
 
 /// Between two attempts to open a port that is not there. Whoever made it comes back within a moment.
 const OPEN_AGAIN: Duration = Duration::from_millis(200);
-/// The longest sleep.
-const LONG: Duration = Duration::from_secs(3600);
-
 /// Frames that are written to the bus at a time.
 const AT_ONCE: usize = 64;
 
@@ -82,6 +79,14 @@ pub async fn run(around: Around, mut batches: mpsc::Receiver<Batch>) {
     }
 }
 
+/// However quiet the bus, its socket is seen empty each [`HEARTBEAT`], as [`Entries::is_empty`] demands. Those of all buses
+/// are looked at together, which wakes an idle process once.
+///
+/// [`Entries::is_empty`]: crate::flow::Entries::is_empty
+fn until_looked_at(now: Moment) -> Duration {
+    HEARTBEAT - Duration::from_nanos(now.0 % HEARTBEAT.as_nanos() as u64)
+}
+
 struct Task {
     around: Around,
     topic: Topic,
@@ -98,7 +103,7 @@ impl Task {
         let (due, gathers) = {
             let bus = self.around.bus.lock();
             (
-                bus.due(now).map_or(LONG, |due| due.since(now)),
+                bus.due(now).map_or(Duration::MAX, |due| due.since(now)).min(until_looked_at(now)),
                 bus.gathers_until(now).map(|until| until.since(now)),
             )
         };
