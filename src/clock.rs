@@ -23,6 +23,11 @@ pub fn rfc3339_ago(ago: Duration) -> String {
     rfc3339(SystemTime::now().checked_sub(ago).unwrap_or(UNIX_EPOCH))
 }
 
+/// A time in whole seconds since 1970; 0 before that.
+pub fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// A duration in whole microseconds, for logs and responses.
 pub fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)

@@ -14,7 +14,7 @@ use canhub_span::{
         Engine, Event, Topic,
         zenoh::{Settings, Troubles, Zenoh},
     },
-    fleet::{Authority, Invitation, Spans, Store},
+    fleet::{Authority, Invitation, Spans, Store, time::now},
 };
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -116,10 +116,6 @@ impl Host {
         }
         false
     }
-}
-
-fn now() -> i64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64
 }
 
 /// A port that is free now.

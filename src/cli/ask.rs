@@ -9,15 +9,15 @@ use std::{
 
 use clap::Args;
 use hyper::{Method, StatusCode, body::Bytes};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::Failed;
+use super::{Failed, lines};
 use crate::{
     admin,
     docker::facts,
     http::client::{self, Answer},
-    status::Status,
 };
 
 /// Longer than the daemon takes for any request.
@@ -29,6 +29,8 @@ pub(super) const PLUGINS: &str = "/run/docker/plugins";
 const DOCKER: &str = "/run/docker.sock";
 /// Docker answers within milliseconds, unless it is busy.
 const DOCKER_LIMIT: Duration = Duration::from_secs(2);
+
+const NOT_UNDERSTOOD: &str = "cannot parse canhub's answer; is it another version?";
 
 const START: &str = "systemctl start canhub";
 const RESTART: &str = "systemctl restart canhub";
@@ -128,10 +130,14 @@ pub(super) fn network_id(name: &str) -> Option<String> {
     run(asked).ok()?.filter(|network| network.name == name).map(|network| network.id)
 }
 
-/// Parses the answer of `/v1/status`.
-pub(super) fn status(body: &[u8]) -> Result<Status, String> {
-    serde_json::from_slice(body)
-        .map_err(|err| format!("cannot parse canhub's answer; is it another version? {err}"))
+/// Parses an answer of the daemon.
+pub(super) fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|err| format!("{NOT_UNDERSTOOD} {err}"))
+}
+
+/// Prints an answer as it is.
+pub(super) fn print_json(body: &[u8]) {
+    lines::print(&(String::from_utf8_lossy(body) + "\n"));
 }
 
 /// The admin socket of the managed plugin, as seen from the host.
@@ -159,7 +165,7 @@ fn run<T>(work: impl Future<Output = T>) -> Result<T, Failed> {
 fn sentence(body: &[u8]) -> String {
     let said = serde_json::from_slice::<Value>(body).ok();
     let said = said.as_ref().and_then(|said| said.get("error")).and_then(Value::as_str);
-    said.unwrap_or("cannot parse canhub's answer; is it another version?").to_owned()
+    said.unwrap_or(NOT_UNDERSTOOD).to_owned()
 }
 
 /// Describes a connection error, and what to do.

@@ -81,7 +81,7 @@ impl Daemon for AdminSocket {
             Failed::Because(why) | Failed::Unreachable { why, .. } => why,
             Failed::Found => String::new(),
         };
-        ask::status(&self.get("/v1/status").map_err(why)?)
+        ask::parsed(&self.get("/v1/status").map_err(why)?)
     }
 
     fn network_id(&self, name: &str) -> Option<String> {

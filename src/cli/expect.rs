@@ -161,11 +161,10 @@ impl Ls {
     fn run(self) -> Result<(), Failed> {
         let body = self.socket.get(PATH)?;
         if self.json {
-            lines::print(&(String::from_utf8_lossy(&body) + "\n"));
+            ask::print_json(&body);
             return Ok(());
         }
-        let answer: Answer = serde_json::from_slice(&body)
-            .map_err(|err| format!("cannot parse canhub's answer; is it another version? {err}"))?;
+        let answer: Answer = ask::parsed(&body)?;
         lines::print(&table(&answer.expectations));
         Ok(())
     }

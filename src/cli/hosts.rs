@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     Failed,
-    ask::AdminSocket,
+    ask::{self, AdminSocket},
     lines::{self, WIDTH, cut, short, wrap},
 };
 use crate::{
@@ -61,11 +61,10 @@ impl Hosts {
         }
         let body = self.socket.get(PATH)?;
         if self.json {
-            lines::print(&(String::from_utf8_lossy(&body) + "\n"));
+            ask::print_json(&body);
             return Ok(());
         }
-        let answer: Answer = serde_json::from_slice(&body)
-            .map_err(|err| format!("cannot parse canhub's answer; is it another version? {err}"))?;
+        let answer: Answer = ask::parsed(&body)?;
         lines::print(&table(&answer));
         Ok(())
     }

@@ -51,8 +51,8 @@ impl StatusCommand {
     pub(super) fn run(self) -> Result<(), Failed> {
         if self.json && !self.watch {
             let body = self.socket.get("/v1/status")?;
-            lines::print(&(String::from_utf8_lossy(&body) + "\n"));
-            return verdict(&ask::status(&body)?);
+            ask::print_json(&body);
+            return verdict(&ask::parsed(&body)?);
         }
         let mut before = self.sample()?;
         loop {
@@ -75,7 +75,7 @@ impl StatusCommand {
     }
 
     fn sample(&self) -> Result<Sample, Failed> {
-        let status = ask::status(&self.socket.get("/v1/status")?)?;
+        let status = ask::parsed(&self.socket.get("/v1/status")?)?;
         Ok(Sample { status, taken: Instant::now() })
     }
 }

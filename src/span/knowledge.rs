@@ -2,14 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
-    protocol::{HostState, Port, Refused, SpanState, State, UnixSeconds},
+    protocol::{HostState, Port, Refused, SpanState, State},
     totals::{OfHost, OfSpan},
 };
 use crate::{
+    clock::unix_seconds,
     events::{Event, Kind},
     names::NetworkId,
 };
@@ -84,7 +85,7 @@ impl Knowledge {
         let mut state = self.state.clone();
         let hosts = state.spans.iter_mut().flat_map(|span| &mut span.hosts);
         for host in hosts.filter(|host| host.online) {
-            (host.online, host.since, host.delay_us) = (false, unix(now), None);
+            (host.online, host.since, host.delay_us) = (false, unix_seconds(now), None);
         }
         events.extend(changes(&self.state, &state, ports));
         self.state = state;
@@ -105,11 +106,6 @@ impl Knowledge {
         self.hosts.retain(|key, _| known.contains(key));
         self.spans.retain(|network, _| state.spans.iter().any(|span| span.network == *network));
     }
-}
-
-/// Seconds since 1970.
-pub(super) fn unix(time: SystemTime) -> UnixSeconds {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn changes(before: &State, now: &State, ports: &[Port]) -> Vec<Event> {
@@ -173,7 +169,7 @@ fn changes(before: &State, now: &State, ports: &[Port]) -> Vec<Event> {
 mod tests {
     use super::*;
 
-    const NOON: SystemTime = UNIX_EPOCH;
+    const NOON: SystemTime = SystemTime::UNIX_EPOCH;
 
     fn port() -> Port {
         serde_json::from_str(

@@ -3,13 +3,13 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use serde::de::DeserializeOwned;
 
 use super::{Document, EndpointRecord, Store, Unread, VERSION, disk::FRESH};
-use crate::{endpoint::Endpoint, names::NetworkId, network::Network};
+use crate::{clock::unix_seconds, endpoint::Endpoint, names::NetworkId, network::Network};
 
 /// The content of a state folder.
 #[derive(Debug, Default)]
@@ -150,8 +150,7 @@ impl Store {
 
 /// Where a file that cannot be parsed is kept.
 pub(super) fn aside(path: &Path) -> PathBuf {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    path.with_extension(format!("unreadable-{seconds}"))
+    path.with_extension(format!("unreadable-{}", unix_seconds(SystemTime::now())))
 }
 
 /// Why a record could not be read.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Traffic;
 use crate::{
-    clock::rfc3339,
+    clock::{rfc3339, unix_seconds},
     names::{EndpointId, NetworkId, SpanName},
     options::SpanOptions,
     span::{
@@ -53,7 +53,7 @@ pub struct SpanStatus {
     pub heals: u64,
     /// What is wrong on this host: one sentence.
     pub problem: Option<String>,
-    /// Whether nothing is carried until somebody changes something; the problem says what.
+    /// Whether nothing is carried; the problem says why.
     pub stopped: bool,
     /// Hosts that may not speak or listen on this span.
     pub refused: Vec<Refused>,
@@ -221,7 +221,6 @@ fn shown(at: UnixSeconds) -> String {
 }
 
 fn from_now(at: UnixSeconds, now: SystemTime) -> i64 {
-    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let seconds = i128::from(at) - i128::from(now);
+    let seconds = i128::from(at) - i128::from(unix_seconds(now));
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }

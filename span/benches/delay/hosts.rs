@@ -12,7 +12,7 @@ use std::{
 };
 
 use canhub::span::protocol::{Frames, FromSpan, Port, State, ToSpan, decode, encode};
-use canhub_span::fleet::{Authority, Invitation, Store};
+use canhub_span::fleet::{Authority, Invitation, Store, time};
 use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -57,10 +57,8 @@ impl Fleet {
     pub fn new(program: &Path, names: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut ca = Authority::create(&dir.path().join("ca"), 0).unwrap();
-        let now =
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
         let identities: Vec<String> =
-            names.iter().map(|name| ca.issue(&name.parse().unwrap(), None, now).unwrap()).collect();
+            names.iter().map(|name| ca.issue(&name.parse().unwrap(), None, time::now()).unwrap()).collect();
         let ports: Vec<u16> = names.iter().map(|_| free_port()).collect();
         let hosts = names.iter().zip(identities).enumerate().map(|(at, (name, identity))| {
             let folder = dir.path().join(name);

@@ -8,10 +8,13 @@ mod tell;
 use std::{
     collections::BTreeMap,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
-use canhub::span::protocol::{Port, State, ToSpan};
+use canhub::{
+    clock::unix_seconds,
+    span::protocol::{Port, State, ToSpan},
+};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -25,7 +28,7 @@ use crate::{
     bus::Bus,
     config::Config,
     engine::{Event, Topic, zenoh::Troubles},
-    fleet::{Identity, SignedList, Stamp, Store},
+    fleet::{Identity, SignedList, Stamp, Store, random},
     flow::Moment,
     hello::Refusal,
     hosts::{Change, HELLO, Hosts, Now},
@@ -267,15 +270,10 @@ impl Session {
 }
 
 fn wall(moment: Moment) -> Now {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Now { moment, wall }
+    Now { moment, wall: unix_seconds(SystemTime::now()) }
 }
 
 /// A random number other than 0.
 fn instance() -> Result<u64, String> {
-    let mut bytes = [0; 8];
-    let read = |err| format!("cannot read /dev/urandom: {err}");
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").map_err(read)?, &mut bytes)
-        .map_err(read)?;
-    Ok(u64::from_ne_bytes(bytes) | 1)
+    random().map(|bytes| u64::from_ne_bytes(bytes) | 1)
 }

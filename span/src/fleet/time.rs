@@ -1,14 +1,13 @@
 //! Points in time, in seconds since 1970 (UTC).
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
+use canhub::clock::unix_seconds;
 use time::OffsetDateTime;
 
 /// Now; 0 if the clock is before 1970.
 pub fn now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    i64::try_from(unix_seconds(SystemTime::now())).unwrap_or(i64::MAX)
 }
 
 /// The day, for people: `2026-11-27`.

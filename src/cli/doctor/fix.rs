@@ -21,7 +21,7 @@ use crate::{
         system::PRIVILEGES,
         units::{self, ORDER_FILE, ORDER_TEXT},
     },
-    cli::Failed,
+    cli::{Failed, ask::parsed},
     http::socket::remove_stale,
     kernel::{Linux, boot_id, request_module},
     lock::{INSTANCE_DIR, Lock},
@@ -103,12 +103,7 @@ impl Doctor {
             done: Vec<Repair>,
         }
         match self.admin.ask(Method::POST, "/v1/heal", HEAL_LIMIT).await {
-            Ok(body) => {
-                let answer: Result<Answer, _> = serde_json::from_slice(&body);
-                answer
-                    .map(|answer| answer.done)
-                    .map_err(|err| format!("cannot parse canhub's answer; is it another version? {err}"))
-            }
+            Ok(body) => parsed::<Answer>(&body).map(|answer| answer.done),
             Err(Failed::Because(why)) => Err(why),
             Err(Failed::Unreachable { .. } | Failed::Found) => {
                 let (driver, folder) = (self.driver(), self.state_dir());

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::super::{
     Failed,
-    ask::{AdminSocket, TIME_LIMIT},
+    ask::{AdminSocket, TIME_LIMIT, parsed},
     lines::{print, wrap},
 };
 use crate::health::{Component, HealthReport, HealthStatus};
@@ -111,10 +111,7 @@ impl Gate {
 /// The report, and its raw JSON.
 fn ask(socket: &AdminSocket, limit: Duration) -> Result<(HealthReport, String), Failed> {
     let body = socket.get_anyway("/v1/health", limit)?;
-    let report = serde_json::from_slice(&body).map_err(|err| {
-        Failed::Because(format!("cannot parse canhub's answer; is it another version? {err}"))
-    })?;
-    Ok((report, String::from_utf8_lossy(&body).into_owned() + "\n"))
+    Ok((parsed(&body)?, String::from_utf8_lossy(&body).into_owned() + "\n"))
 }
 
 fn verdict(report: &HealthReport) -> String {
