@@ -33,7 +33,7 @@ pub type Timed = (Moment, Event);
 pub struct Mesh {
     engine: RwLock<Option<Arc<dyn Engine>>>,
     buses: Arc<RwLock<HashMap<Arc<str>, mpsc::Sender<Batch>>>>,
-    /// The last error of sending, and for how many payloads it was the same.
+    /// Why the last payload was not sent.
     failing: Mutex<Option<String>>,
 }
 
@@ -70,11 +70,6 @@ impl Mesh {
         if let Some(engine) = engine {
             engine.close().await;
         }
-    }
-
-    /// Whether there is an engine.
-    pub fn is_open(&self) -> bool {
-        self.engine.read().is_some()
     }
 
     /// There is a bus on this span: its batches come out of the returned channel.

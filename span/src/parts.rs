@@ -7,15 +7,15 @@ use canhub::frames::CanAnyFrame;
 use socketcan::{
     Frame as _,
     frame::{can_frame_default, canfd_frame_default},
-    id::FdFlags,
+    id::{FdFlags, IdFlags},
 };
 
 /// `CAN_EFF_FLAG`: the id has 29 bits.
-pub const EXTENDED: u32 = 0x8000_0000;
+pub const EXTENDED: u32 = IdFlags::EFF.bits();
 /// `CAN_RTR_FLAG`: a remote frame.
-pub const REMOTE: u32 = 0x4000_0000;
+pub const REMOTE: u32 = IdFlags::RTR.bits();
 /// `CAN_ERR_FLAG`: the report of a controller. No frame of a wire.
-pub const ERROR: u32 = 0x2000_0000;
+pub const ERROR: u32 = IdFlags::ERR.bits();
 /// `CAN_EFF_MASK`.
 const EXTENDED_BITS: u32 = 0x1FFF_FFFF;
 /// `CAN_SFF_MASK`.

@@ -4,7 +4,7 @@ use std::{io, os::fd::OwnedFd, time::Duration};
 
 use canhub::{
     frames::CanAnyFrame,
-    kernel::{FrameSocket, Heard},
+    kernel::{FrameSocket, Heard, refused},
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -85,7 +85,7 @@ impl Port {
     pub fn send(&mut self, frames: &[CanAnyFrame]) -> Sent {
         match self.socket.send_many(frames) {
             Ok(sent) => Sent::First(sent),
-            Err(err) if is_full(&err) => {
+            Err(err) if refused::is_full(&err) => {
                 if self.room.is_none() {
                     self.room = self.socket.watch(Interest::WRITABLE).ok();
                 }
@@ -111,11 +111,4 @@ impl Port {
     pub fn needs_no_room(&mut self) {
         self.room = None;
     }
-}
-
-/// `EAGAIN`: the socket's buffer is full; `ENOBUFS`: the interface's queue is.
-fn is_full(err: &io::Error) -> bool {
-    /// `ENOBUFS` of `include/uapi/asm-generic/errno.h`.
-    const ENOBUFS: i32 = 105;
-    err.kind() == io::ErrorKind::WouldBlock || err.raw_os_error() == Some(ENOBUFS)
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{Finding, Group, Level};
 use crate::{
     clock::roughly,
-    span::protocol::Refused,
+    span::{RENEW_DAYS, protocol::Refused},
     status::{BusStatus, HostStatus, SpanProgram, SpanStatus, Status},
 };
 
@@ -18,8 +18,6 @@ const SPAN: &str = "span";
 const HOST: &str = "span-host";
 /// The name of the check of certificates.
 const CERTIFICATE: &str = "span-certificate";
-/// A certificate that expires within this time is to be renewed.
-const RENEW_WITHIN: Duration = Duration::from_secs(30 * 86_400);
 /// `canhub-span` reckons with the difference between two clocks, and logs do not: beyond this they cannot be compared.
 const CLOCK_OFF_US: u64 = 50_000;
 
@@ -107,7 +105,7 @@ fn certificate(own: &SpanProgram) -> Option<Finding> {
 
 fn expiry(host: &str, at: Option<&str>, seconds: Option<i64>) -> Option<Finding> {
     let (at, seconds) = (at?, seconds?);
-    if seconds > i64::try_from(RENEW_WITHIN.as_secs()).unwrap_or(i64::MAX) {
+    if seconds > RENEW_DAYS * 86_400 {
         return None;
     }
     let hint = format!("`canhub-span renew {host}` on the host with the fleet's CA makes a new one");

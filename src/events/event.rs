@@ -61,7 +61,7 @@ pub enum Kind {
     HostOffline,
     /// A host was refused.
     HostRefused,
-    /// Nothing is carried on a span until somebody changes something: two adapters on one bus, or a loop.
+    /// Nothing is carried on a span: its frames went in circles, or this host has no right for it.
     SpanStopped,
     /// The span is carried again.
     SpanResumed,

@@ -11,6 +11,9 @@ pub mod protocol;
 mod spans;
 mod totals;
 
+/// Days before its end from which a certificate is to be renewed.
+pub const RENEW_DAYS: i64 = 30;
+
 pub(crate) use knowledge::Link;
 pub use link::keep;
 pub use spans::Spans;

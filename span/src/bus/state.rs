@@ -218,8 +218,7 @@ impl Bus {
 
     /// A batch came from another host.
     pub fn receive(&mut self, host: &str, bytes: &[u8], hosts: &Hosts, now: Moment) {
-        let here = BusHere { adapter: self.port.adapter.as_deref(), bridge: self.port.bridge };
-        let admission = hosts.admission(&self.span, host, &here);
+        let admission = hosts.admission(&self.span, host, &self.here());
         let peer = peer(&mut self.peers, host, self.instance, age(&self.port));
         let (Ok(batch), Some(clock)) = (batch::decode(bytes), hosts.clock(host)) else {
             peer.foreign += 1;

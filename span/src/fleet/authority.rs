@@ -202,10 +202,19 @@ fn params(name: &str, serial: &[u8], now: i64, days: i64) -> Result<CertificateP
     Ok(params)
 }
 
+/// Eight random bytes.
+///
+/// # Errors
+/// One sentence: the kernel gives none.
+pub fn random() -> Result<[u8; 8], String> {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| "the kernel gives no random numbers".to_owned())?;
+    Ok(bytes)
+}
+
 /// A random serial number. Positive and without leading zeros, so it has 16 digits in hex everywhere.
 fn serial() -> Result<[u8; 8], String> {
-    let mut serial = [0; 8];
-    SystemRandom::new().fill(&mut serial).map_err(|_| "the kernel gives no random numbers".to_owned())?;
+    let mut serial = random()?;
     serial[0] = serial[0] & 0x7F | 0x40;
     Ok(serial)
 }

@@ -1,5 +1,6 @@
 //! Certificates: the fleet's CA, as every host knows it, and a host's own.
 
+use canhub::span::RENEW_DAYS;
 use data_encoding::HEXLOWER;
 use ring::{
     digest::{SHA256, digest},
@@ -11,8 +12,6 @@ use super::{HostName, time};
 
 /// PEM tags.
 const CERTIFICATE: &str = "CERTIFICATE";
-/// Days before its end from which a certificate is a problem.
-pub const RENEW_DAYS: i64 = 30;
 /// Seconds.
 pub(super) const DAY: i64 = 24 * 3600;
 

@@ -15,9 +15,9 @@ mod signed;
 mod store;
 pub mod time;
 
-pub use authority::Authority;
+pub use authority::{Authority, random};
 pub use canhub::names::SpanName;
-pub use certificate::{CaCertificate, HostCertificate, RENEW_DAYS};
+pub use certificate::{CaCertificate, HostCertificate};
 pub use files::{replace as write_secret, write_for_all};
 pub use invitation::Invitation;
 pub use list::{Certificate, Host, List, Revoked, Spans, common_name};

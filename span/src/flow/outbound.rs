@@ -21,8 +21,6 @@ pub struct Sent {
     pub frames: u64,
     /// Batches, those without frames included.
     pub batches: u64,
-    /// Bytes of batches.
-    pub bytes: u64,
     /// Frames that were dropped because they got too old here, or because an outage ended.
     pub too_old: u64,
     /// Frames that were dropped because [`QUEUE`] newer ones came after them.
@@ -115,9 +113,7 @@ impl Outbound {
         }
         self.sent.batches += 1;
         self.sent.frames += u64::from(encoder.count());
-        let bytes = encoder.finish();
-        self.sent.bytes += bytes.len() as u64;
-        Some(bytes)
+        Some(encoder.finish())
     }
 
     /// No host is there: drops what waits, and starts anew.

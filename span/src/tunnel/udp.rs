@@ -1,6 +1,6 @@
 //! Packets of cannelloni over UDP.
 
-use std::{io, net::SocketAddr};
+use std::{io, mem::take, net::SocketAddr};
 
 use canhub::frames::CanAnyFrame;
 use tokio::net::UdpSocket;
@@ -29,7 +29,8 @@ pub(super) async fn carry(
     // The runtime tries to send only when it knows that there is room.
     socket.writable().await.map_err(|err| format!("cannot send on UDP {local}: {err}"))?;
     let mut buffer = vec![0; LONGEST];
-    let mut out = Out { encoder: Encoder::new(PAYLOAD), frames: 0 };
+    let mut out =
+        Out { socket: &socket, remote, encoder: Encoder::new(PAYLOAD), frames: 0, sent: 0, lost: 0 };
     loop {
         tokio::select! {
             received = socket.recv_from(&mut buffer) => match received {
@@ -43,13 +44,12 @@ pub(super) async fn carry(
                 Err(err) => return Err(format!("cannot receive on UDP {local}: {err}")),
             },
             () = end.is_ready() => {
-                let (mut sent, mut lost) = (0, 0);
-                end.read(|frame| out.push(frame, &socket, remote, &mut sent, &mut lost))?;
-                out.flush(&socket, remote, &mut sent, &mut lost);
+                end.read(|frame| out.push(frame))?;
+                out.flush();
                 end.flush();
                 let mut status = end.status.lock();
-                status.frames_out += sent;
-                status.lost += lost;
+                status.frames_out += take(&mut out.sent);
+                status.lost += take(&mut out.lost);
             }
         }
     }
@@ -68,25 +68,25 @@ fn receive(packet: &[u8], from: SocketAddr, end: &mut End<impl Socket>) {
     }
 }
 
-/// The packet that is being filled.
-struct Out {
+/// The way out.
+struct Out<'a> {
+    socket: &'a UdpSocket,
+    remote: SocketAddr,
+    /// The packet that is being filled.
     encoder: Encoder,
+    /// How many frames it has.
     frames: u64,
+    /// Frames that were sent and that were not, since somebody asked.
+    sent: u64,
+    lost: u64,
 }
 
-impl Out {
-    fn push(
-        &mut self,
-        frame: &CanAnyFrame,
-        socket: &UdpSocket,
-        remote: SocketAddr,
-        sent: &mut u64,
-        lost: &mut u64,
-    ) {
+impl Out<'_> {
+    fn push(&mut self, frame: &CanAnyFrame) {
         if self.encoder.push(frame) == Ok(false) {
-            self.flush(socket, remote, sent, lost);
+            self.flush();
             if self.encoder.push(frame) != Ok(true) {
-                *lost += 1;
+                self.lost += 1;
                 return;
             }
         }
@@ -94,14 +94,14 @@ impl Out {
     }
 
     /// Sends the packet. If the kernel has no room for it, it is lost: nothing waits for the other side.
-    fn flush(&mut self, socket: &UdpSocket, remote: SocketAddr, sent: &mut u64, lost: &mut u64) {
+    fn flush(&mut self) {
         if self.encoder.is_empty() {
             return;
         }
-        match self.encoder.flush(|packet| socket.try_send_to(packet, remote)) {
-            Ok(_) => *sent += self.frames,
-            Err(_) => *lost += self.frames,
+        let frames = take(&mut self.frames);
+        match self.encoder.flush(|packet| self.socket.try_send_to(packet, self.remote)) {
+            Ok(_) => self.sent += frames,
+            Err(_) => self.lost += frames,
         }
-        self.frames = 0;
     }
 }

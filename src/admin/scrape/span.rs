@@ -24,7 +24,7 @@ pub(super) fn register(registry: &mut Registry, own: Option<&SpanProgram>, buses
     registry.register("span_up", running, ConstGauge::new(u64::from(own.running)));
     registry.register(
         "span_stopped",
-        "1 if a span carries nothing until somebody changes something: two adapters on one bus, or a loop",
+        "1 if a span carries nothing: its frames went in circles, or this host has no right for it",
         gauge(spans.iter().map(|(labels, span)| (labels.clone(), u64::from(span.stopped))).collect()),
     );
     registry.register(
