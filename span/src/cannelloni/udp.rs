@@ -220,7 +220,13 @@ mod tests {
         let data = [7; 64];
         let long = crate::parts::Parts { id: 1, flags: FDF, length: 64, len8_dlc: 0, data: &data }.frame();
         assert_eq!((encoder.push(&long), encoder.push(&long)), (Ok(true), Ok(false)));
-        encoder.flush(|bytes| assert_eq!(decode(bytes).unwrap().count(), 1));
+        encoder.flush(|bytes| {
+            assert_eq!(
+                (decode(bytes).unwrap().count(), bytes.len()),
+                (1, HEADER + FRAME_MAX),
+                "nothing of the second"
+            );
+        });
         assert_eq!(encoder.push(&long), Ok(true));
         let error = socketcan::CanErrorFrame::new_error(4, &[0; 8]).unwrap().into();
         assert_eq!(encoder.push(&error), Err(Unfit::Error));

@@ -369,6 +369,15 @@ mod tests {
     }
 
     #[test]
+    fn the_clock_of_one_run_says_nothing_about_another_run_on_a_host_that_started_again() {
+        let mut inbound = Inbound::new(1, AGE);
+        let (clock, now) = (known(1000 * MS), 1000 * MS);
+        let rebooted = Header { instance: 3, ..header(1, 0, now) };
+        assert_eq!(receive(&mut inbound, &batch(rebooted, &[0]), now, &clock), (Outcome::New, 0));
+        assert_eq!(inbound.received().too_old, 1);
+    }
+
+    #[test]
     fn without_a_known_offset_only_a_host_that_has_just_come_is_heard() {
         let mut inbound = Inbound::new(1, AGE);
         let mut clock = PeerClock::default();
