@@ -28,7 +28,7 @@ define install_pages
     || echo "skipping man pages and completions: $(1) does not run on this machine"
 endef
 
-.PHONY: help build span demo test test-hardware test-hosts test-host-tools check mutants plugin install install-span uninstall bench soak guest-files clean
+.PHONY: help build span demo test test-all test-hardware test-hosts test-host-tools check mutants plugin install install-span uninstall bench soak guest-files clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,9 @@ demo: build ## show it: two containers talk over a bus, the machine reboots, the
 
 test: ## run all tests: unit tests on this machine, the rest in guests with real kernels and Docker
 	@GUESTS="$(GUESTS)" HARDWARE="$(HARDWARE)" tests/run
+
+test-all: ## like test, with every topic in every guest and all of one bus on several hosts (two hours)
+	@EVERYWHERE=yes GUESTS="$(GUESTS)" HARDWARE="$(HARDWARE)" tests/run && $(MAKE) --no-print-directory test-hosts
 
 test-hardware: ## run only the tests with CAN adapters, which are unplugged and replugged
 	@tests/run hardware
