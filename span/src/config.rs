@@ -19,7 +19,7 @@ pub const STATE: &str = "/var/lib/canhub-span";
 /// The port for addresses that have none.
 pub const PORT: u16 = 7447;
 
-const KEYS: [&str; 6] = ["name", "listen", "connect", "mode", "state", "tunnel"];
+const KEYS: [&str; 5] = ["name", "listen", "connect", "state", "tunnel"];
 
 /// The settings of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,34 +30,15 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Where this host finds others: `host:port`, the host a name or an address.
     pub connect: Vec<String>,
-    /// How it takes part.
-    pub mode: Mode,
     /// The state folder.
     pub state: PathBuf,
     /// Tunnels to programs that speak cannelloni.
     pub tunnels: Vec<Tunnel>,
 }
 
-/// How a host takes part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// Connected to every other host, as far as it can be reached.
-    #[default]
-    Peer,
-    /// Connected to a router only, which passes everything on.
-    Client,
-}
-
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            name: None,
-            listen: Vec::new(),
-            connect: Vec::new(),
-            mode: Mode::Peer,
-            state: STATE.into(),
-            tunnels: Vec::new(),
-        }
+        Self { name: None, listen: Vec::new(), connect: Vec::new(), state: STATE.into(), tunnels: Vec::new() }
     }
 }
 
@@ -94,13 +75,6 @@ fn parse(table: &DeTable<'_>) -> Result<Config, Wrong> {
                 let must = "must be a list of hosts with or without a port, each in quotes: \
                     \"192.168.1.10:7447\", \"bench.example.com\"";
                 config.connect = list(value, connect_address).map_err(|at| wrong(at, must))?;
-            }
-            "mode" => {
-                config.mode = match text()? {
-                    "peer" => Mode::Peer,
-                    "client" => Mode::Client,
-                    _ => return Err(wrong(value, "must be \"peer\" or \"client\"")),
-                }
             }
             "state" => {
                 let path = PathBuf::from(text()?);
@@ -166,7 +140,7 @@ pub(crate) mod tests {
     fn all_keys_are_read() {
         let config = loaded(
             "name = 'bench'\nlisten = ['0.0.0.0', '[::]:9']\nconnect = ['cell', '10.0.0.2:9', 'a.example.com', '::1']\n\
-             mode = 'client'\nstate = '/srv/span'\n",
+             state = '/srv/span'\n",
         );
         assert_eq!(
             config.unwrap(),
@@ -176,7 +150,6 @@ pub(crate) mod tests {
                 connect: ["cell:7447", "10.0.0.2:9", "a.example.com:7447", "[::1]:7447"]
                     .map(str::to_owned)
                     .to_vec(),
-                mode: Mode::Client,
                 state: "/srv/span".into(),
                 tunnels: Vec::new(),
             }
@@ -203,7 +176,6 @@ pub(crate) mod tests {
             ("connect = ['0.0.0.0']", 1, "connect = \"0.0.0.0\": must be a list of hosts"),
             ("connect = ['a b']", 1, "connect = \"a b\": must be a list"),
             ("connect = [7]", 1, "connect = 7: must be a list"),
-            ("mode = 'router'", 1, "mode = \"router\": must be \"peer\" or \"client\""),
             ("state = 'here'", 1, "state = \"here\": must be the path of a folder, from /"),
             ("lisen = []", 1, "unknown key lisen (did you mean listen?); valid keys: name,"),
             ("name 3", 1, "invalid TOML: "),

@@ -173,6 +173,26 @@ async fn batches_of_both_hosts_arrive_once_and_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_reach_each_other_by_ipv6_addresses() {
+    let (mut fleet, port) = (Fleet::new(), free_port());
+    fleet.invite("bench", &["*"]);
+    fleet.invite("cell", &["body"]);
+    let address = format!("[::1]:{port}");
+    let bench = Settings { listen: vec![address.clone()], ..fleet.settings("bench", None, None) };
+    let cell = Settings { connect: vec![address.clone()], ..fleet.settings("cell", None, None) };
+    let bench = Host::open(&bench, "body").await;
+    let mut cell = Host::open(&cell, "body").await;
+    let connected = |event| match event {
+        Event::Connected(link) => Some(link.address),
+        _ => None,
+    };
+    assert_eq!(cell.wait(SOON, connected).await, Some(address));
+    assert!(bench.reaches(&mut cell, "bench", &data("body")).await);
+    bench.engine.close().await;
+    cell.engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_without_the_right_for_a_span_neither_speaks_nor_listens_there() {
     let (mut fleet, port) = (Fleet::new(), free_port());
     fleet.invite("bench", &["*"]);

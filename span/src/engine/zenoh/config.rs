@@ -26,10 +26,14 @@ pub(super) fn of(settings: &Settings) -> Value {
     let tls = |addresses: &[String]| -> Vec<String> {
         addresses.iter().map(|address| format!("tls/{address}")).collect()
     };
+    // With its brackets, zenoh 1.10 takes an IPv6 address for the server's name, and cannot parse that; without them it is
+    // resolved like a name.
+    let connect: Vec<String> =
+        tls(&settings.connect).into_iter().map(|address| address.replace(['[', ']'], "")).collect();
     let retry = json!({ "period_init_ms": 200, "period_max_ms": 1000, "period_increase_factor": 1.5 });
     json!({
         "mode": "peer",
-        "connect": { "timeout_ms": -1, "exit_on_failure": false, "endpoints": tls(&settings.connect), "retry": retry },
+        "connect": { "timeout_ms": -1, "exit_on_failure": false, "endpoints": connect, "retry": retry },
         // An address that cannot be had is an error at once.
         "listen": { "timeout_ms": 0, "exit_on_failure": true, "endpoints": tls(&settings.listen) },
         "open": { "return_conditions": { "connect_scouted": false, "declares": false } },
