@@ -217,7 +217,7 @@ impl Hosts {
             && last.instance != hello.instance
             && now.moment.since(*at) < SILENT
         {
-            let uptime = last.uptime_ms + millis(now.moment.since(*at));
+            let uptime = last.uptime_ms.saturating_add(millis(now.moment.since(*at)));
             if hello.uptime_ms < uptime {
                 let address = host.links.last().map_or("unknown", |link| &link.address).to_owned();
                 let reason = second(name, &address);

@@ -1,6 +1,6 @@
 //! Who is refused, why, and who is told so.
 
-use canhub::span::protocol::{Refused, UnixSeconds};
+use canhub::span::protocol::{Refused, TEXT_MAX, UnixSeconds};
 
 use super::{BusHere, Change, Hosts, Now, REFUSED_MAX, TELL_AGAIN, millis, seconds};
 use crate::{
@@ -132,6 +132,7 @@ impl Hosts {
     }
 
     pub(super) fn refuse(&mut self, who: &str, reason: String, now: Now, changes: &mut Vec<Change>) {
+        let (who, reason) = (&*shown(who), shown(&reason));
         if let Some(known) = self.refused.get_mut(who)
             && known.reason == reason
         {
@@ -171,6 +172,13 @@ impl Hosts {
             changes.push(Change::Tell(refusal));
         }
     }
+}
+
+/// A text that a stranger may have chosen, as it can be told to canhub, which accepts no other: a hello that cannot be read is
+/// quoted in the reason.
+fn shown(text: &str) -> String {
+    let end = (0..=text.len().min(TEXT_MAX)).rev().find(|end| text.is_char_boundary(*end));
+    text[..end.unwrap_or(0)].replace(char::is_control, " ")
 }
 
 pub(super) fn second(name: &str, address: &str) -> String {

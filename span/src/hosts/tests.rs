@@ -129,6 +129,30 @@ fn of_two_hosts_of_one_name_the_one_that_started_later_is_refused_and_told() {
 }
 
 #[test]
+fn whatever_a_hello_says_canhub_accepts_the_reason_of_the_refusal() {
+    use canhub::span::protocol::{FromSpan, State, decode, encode};
+
+    let mut hosts = hosts();
+    let long = "x".repeat(5000);
+    for text in [&*long, "two\nlines\u{1b}[2J"] {
+        let strange = serde_json::json!({ "protocol": 1, "instance": 2, "list": text }).to_string();
+        hosts.heard("cell", strange.as_bytes(), at(0));
+        let refused = hosts.refused();
+        assert!(refused[0].reason.starts_with("cell is refused: its hello cannot be read"), "{refused:?}");
+        let line = encode(FromSpan::State(State { refused, ..State::default() })).unwrap();
+        decode::<FromSpan>(&line).unwrap();
+    }
+}
+
+#[test]
+fn a_host_that_claims_to_run_forever_is_one_like_others() {
+    let mut hosts = hosts();
+    hosts.heard("cell", &hello(2, u64::MAX).encode(), at(0));
+    let changes = hosts.heard("cell", &hello(3, 5).encode(), at(100));
+    assert!(matches!(&*changes, [Change::Refused(_), Change::Tell(_)]), "{changes:?}");
+}
+
+#[test]
 fn a_host_without_rights_is_refused_with_the_reason_and_told() {
     let mut hosts = hosts();
     let changes = hosts.connected(link("door", "d1"), at(0));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::Topic;
+use crate::{engine::Topic, fleet::HostName};
 
 /// All hellos.
 pub(super) const HELLOS: &str = "can/v1/hello/*";
@@ -37,7 +37,7 @@ pub(super) fn of(topic: &Topic, host: &str) -> String {
     }
 }
 
-/// The topic and the host of a key.
+/// The topic and the host of a key; `None` if a host cannot have this name. Anybody of the fleet may refuse under any.
 pub(super) fn parse(key: &str) -> Option<(Topic, &str)> {
     let (rest, host) = key.strip_prefix("can/v1/")?.rsplit_once('/')?;
     let topic = match rest.split_once('/') {
@@ -47,7 +47,7 @@ pub(super) fn parse(key: &str) -> Option<(Topic, &str)> {
         Some(("data", span)) if !span.contains('/') => Topic::Data(Arc::from(span)),
         _ => return None,
     };
-    Some((topic, host))
+    host.parse::<HostName>().is_ok().then_some((topic, host))
 }
 
 #[cfg(test)]
@@ -63,6 +63,9 @@ mod tests {
             ["can/v2/hello/a", "can/v1/hello", "can/v1/data/a", "can/v1/data/a/b/c", "can/v1/other/a", ""]
         {
             assert_eq!(parse(other), None, "{other}");
+        }
+        for name in ["two\nlines", "B", "", &"a".repeat(64)] {
+            assert_eq!(parse(&of(&Topic::Refusal, name)), None, "{name}");
         }
     }
 }
