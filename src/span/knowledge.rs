@@ -54,7 +54,15 @@ pub(super) struct Knowledge {
 impl Knowledge {
     /// `canhub-span` said this. Returns what is new.
     pub(super) fn take_in(&mut self, mut state: State, ports: &[Port], now: SystemTime) -> Vec<Event> {
-        self.total(&mut state);
+        self.total(&mut state, ports);
+        // A canhub-span that has just started says nothing of its spans until it has read who is in its fleet.
+        let untold = |old: &&SpanState| {
+            let is_told = state.spans.iter().any(|span| span.network == old.network);
+            !is_told && ports.iter().any(|port| port.network == old.network)
+        };
+        let mut untold: Vec<SpanState> = self.state.spans.iter().filter(untold).cloned().collect();
+        all_offline(&mut untold, now);
+        state.spans.append(&mut untold);
         let mut events = Vec::new();
         if !matches!(self.link, Link::Up { .. }) {
             let was_missed = matches!(self.link, Link::Down { told: true, .. });
@@ -83,17 +91,14 @@ impl Knowledge {
         }
         self.link = Link::Down { since, at: first, why, told };
         let mut state = self.state.clone();
-        let hosts = state.spans.iter_mut().flat_map(|span| &mut span.hosts);
-        for host in hosts.filter(|host| host.online) {
-            (host.online, host.since, host.delay_us) = (false, unix_seconds(now), None);
-        }
+        all_offline(&mut state.spans, now);
         events.extend(changes(&self.state, &state, ports));
         self.state = state;
         events
     }
 
     /// Replaces counters with totals; forgets those of networks and hosts that are gone.
-    fn total(&mut self, state: &mut State) {
+    fn total(&mut self, state: &mut State, ports: &[Port]) {
         let mut known = BTreeSet::new();
         for span in &mut state.spans {
             self.spans.entry(span.network.clone()).or_default().total(span);
@@ -103,8 +108,18 @@ impl Knowledge {
                 known.insert(key);
             }
         }
-        self.hosts.retain(|key, _| known.contains(key));
-        self.spans.retain(|network, _| state.spans.iter().any(|span| span.network == *network));
+        let is_told = |network: &NetworkId| state.spans.iter().any(|span| span.network == *network);
+        let has_port = |network: &NetworkId| ports.iter().any(|port| port.network == *network);
+        self.spans.retain(|network, _| is_told(network) || has_port(network));
+        self.hosts.retain(|key, _| known.contains(key) || !is_told(&key.0) && has_port(&key.0));
+    }
+}
+
+/// No other host can be reached from now on.
+fn all_offline(spans: &mut [SpanState], now: SystemTime) {
+    let hosts = spans.iter_mut().flat_map(|span| &mut span.hosts);
+    for host in hosts.filter(|host| host.online) {
+        (host.online, host.since, host.delay_us) = (false, unix_seconds(now), None);
     }
 }
 
@@ -219,6 +234,23 @@ mod tests {
         let events = known.take_in(state(vec![host("b", true, 1)]), &ports, NOON);
         assert_eq!(told(&events), [(Kind::SpanFound, None), (Kind::HostOnline, Some("b"))]);
         assert_eq!(known.state.spans[0].hosts[0].frames_in, 8, "7 before it was restarted");
+    }
+
+    #[test]
+    fn counters_stay_while_a_restarted_canhub_span_says_nothing_of_its_spans() {
+        let (mut known, ports, at) = (Knowledge::default(), [port()], Instant::now());
+        known.take_in(state(vec![host("b", true, 7)]), &ports, NOON);
+        known.lose("it is not running".into(), &ports, NOON, at);
+        known.take_in(State::default(), &ports, NOON);
+        let gone = &known.state.spans[0].hosts[0];
+        assert_eq!((gone.online, gone.frames_in), (false, 7));
+        known.take_in(state(vec![host("b", true, 1)]), &ports, NOON);
+        assert_eq!(known.state.spans[0].hosts[0].frames_in, 8, "7 before it was restarted");
+
+        known.take_in(State::default(), &[], NOON);
+        assert_eq!(known.state.spans, [], "the network is gone");
+        known.take_in(state(vec![host("b", true, 1)]), &ports, NOON);
+        assert_eq!(known.state.spans[0].hosts[0].frames_in, 1);
     }
 
     #[test]
