@@ -20,6 +20,8 @@ use crate::{config::Config, control::Control, engine::zenoh::Troubles};
 pub struct Options {
     /// The settings.
     pub config: Config,
+    /// Where they are, as for [`Config::load`].
+    pub file: Option<PathBuf>,
     /// The control socket.
     pub socket: PathBuf,
 }
@@ -41,7 +43,7 @@ pub async fn serve(options: Options, troubles: Troubles) -> Result<(), String> {
 
     let (tell, told) = mpsc::channel(TOLD_MAX);
     let (show, state) = watch::channel(State::default().into());
-    let mut session = session::Session::new(options.config, troubles, show)?;
+    let mut session = session::Session::new(options.config, options.file, troubles, show)?;
     let mut tasks = JoinSet::new();
     tasks.spawn(control.serve(tell, state));
     if let Some(limit) = sd_notify::watchdog_enabled() {

@@ -139,8 +139,13 @@ impl Hosts {
         hosts
     }
 
-    /// There is a newer fleet list, or another certificate of this host.
-    pub fn set_list(&mut self, list: List, serial: &str, now: Now) {
+    /// There is a newer fleet list, or another certificate of this host; or `leave` and `join` made it another host.
+    pub fn set_list(&mut self, list: List, own: &str, serial: &str, now: Now) {
+        if own != self.own || list.fleet != self.list.fleet {
+            let now = Now { moment: self.started, ..now };
+            *self = Self::new(own, serial, self.instance, now, list, BTreeMap::new());
+            return;
+        }
         self.list = list;
         self.serial = serial.to_owned();
         self.refused.clear();

@@ -53,8 +53,9 @@ impl Init {
             false => Authority::create(&self.places.ca, now)?,
         };
         let identity = ca.issue(&name, None, now)?;
-        store.join(&Invitation::new(identity, ca.certificate(), ca.list(), Vec::new()))?;
+        // Before the host is in the fleet: a service that waits for this reads them then.
         let lacks = self.places.write_settings(&name, &self.listen, &[])?;
+        store.join(&Invitation::new(identity, ca.certificate(), ca.list(), Vec::new()))?;
 
         let (fleet, folder) = (ca.certificate().fingerprint(), self.places.ca.display());
         let mut text = format!(

@@ -53,9 +53,11 @@ impl Join {
         let name = invitation.host()?;
         check_name(&self.places, &settings, &name)?;
         let store = Store::new(&settings.state);
-        let was_in = store.identity()?.is_some();
-        let certificate = store.join(invitation)?;
+        let was_in = matches!(store.identity(), Ok(Some(_)));
+        store.check(invitation, time::now())?;
+        // Before the host is in the fleet: a service that waits for this reads them then.
         let lacks = self.places.write_settings(&name, &self.listen, &invitation.connect)?;
+        let certificate = store.join(invitation)?;
 
         let day = time::day(certificate.expires);
         let mut text = match was_in {

@@ -45,7 +45,7 @@ impl Serve {
             .enable_all()
             .build()
             .map_err(|err| Failed::Because(format!("cannot start: {err}")))?;
-        let options = Options { config, socket: self.socket };
+        let options = Options { config, file: self.config, socket: self.socket };
         runtime.block_on(daemon::serve(options, troubles)).map_err(Failed::from)
     }
 }

@@ -7,6 +7,7 @@ mod tell;
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -51,6 +52,8 @@ const RECONNECT_MAX: Duration = Duration::from_secs(600);
 /// This host in its fleet.
 pub(super) struct Session {
     config: Config,
+    /// Where the settings are, as for [`Config::load`].
+    file: Option<PathBuf>,
     store: Store,
     troubles: Troubles,
     show: watch::Sender<Arc<State>>,
@@ -77,6 +80,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(
         config: Config,
+        file: Option<PathBuf>,
         troubles: Troubles,
         show: watch::Sender<Arc<State>>,
     ) -> Result<Self, String> {
@@ -86,6 +90,7 @@ impl Session {
             store: Store::new(&config.state),
             tunnels: Tunnels::start(&config.tunnels, &mut tasks),
             config,
+            file,
             troubles,
             show,
             instance: instance()?,

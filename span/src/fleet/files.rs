@@ -29,7 +29,10 @@ pub fn write_for_all(path: &Path, content: &str) -> Result<(), String> {
 
 pub(super) fn failed(what: &str, path: &Path, err: &io::Error) -> String {
     let hint = if err.kind() == io::ErrorKind::PermissionDenied { "; run this as root" } else { "" };
-    format!("cannot {what} {}: {err}{hint}", path.display())
+    // The crate tempfile appends a name that nobody has seen.
+    let why = err.to_string();
+    let why = why.split(" at path ").next().unwrap_or_default();
+    format!("cannot {what} {}: {why}{hint}", path.display())
 }
 
 fn write(path: &Path, content: &str, mode: Option<u32>) -> io::Result<()> {

@@ -6,9 +6,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::connect_address;
+
 use super::{CaCertificate, HostName, SignedList, certificate::HostCertificate};
 
 const TAG: &str = "CANHUB INVITATION";
+/// The first line of an invitation.
+const BEGIN: &str = "-----BEGIN CANHUB INVITATION-----";
 /// The last line of an invitation.
 const END: &str = "-----END CANHUB INVITATION-----";
 /// The version of the format.
@@ -50,12 +54,31 @@ impl Invitation {
     /// One sentence: what is wrong with it.
     pub fn decode(text: &str) -> Result<Self, String> {
         let damaged = |why: &str| format!("this is no invitation, or it is damaged: {why}");
+        if text.trim().is_empty() {
+            return Err(
+                "there is no invitation: `canhub-span invite` on the host with the CA prints one".into()
+            );
+        }
+        // What a cut copy lacks, in better words than those of the parser.
+        let has = |line: &str| text.lines().any(|one| one.trim() == line);
+        if has(BEGIN) && !has(END) {
+            return Err(damaged("its end is missing, so copy all lines"));
+        }
+        if !text.contains("-----BEGIN ") {
+            return Err(damaged(&format!("it has no line {BEGIN}")));
+        }
         let block = pem::parse(text).map_err(|err| damaged(&err.to_string()))?;
         if block.tag() != TAG {
             return Err(damaged(&format!("it is a {}", block.tag())));
         }
         let invitation: Self =
             serde_json::from_slice(block.contents()).map_err(|err| damaged(&err.to_string()))?;
+        // They end up in the settings.
+        if let Some(strange) =
+            invitation.connect.iter().find(|one| connect_address(one).as_ref() != Some(*one))
+        {
+            return Err(damaged(&format!("{strange:?} is no address of another host")));
+        }
         match invitation.format {
             FORMAT => Ok(invitation),
             other => Err(format!(
@@ -127,10 +150,17 @@ mod tests {
         let identity = ca.issue(&host, None, 0).unwrap();
         let of_other = other.issue(&host, None, 0).unwrap();
         let why = |text: &str| Invitation::decode(text).err().unwrap();
-        assert!(why("hello").starts_with("this is no invitation, or it is damaged: "));
+        assert!(why("hello").contains("damaged: it has no line -----BEGIN CANHUB INVITATION-----"));
+        assert!(why(" \n").starts_with("there is no invitation: "));
+        let whole =
+            Invitation::new(identity.clone(), ca.certificate(), ca.list(), Vec::new()).encode().unwrap();
+        assert!(why(&whole[..700]).contains("its end is missing"), "{}", why(&whole[..700]));
         assert!(why(&identity[identity.find("-----BEGIN C").unwrap()..]).contains("it is a CERTIFICATE"));
         let mut invitation = Invitation::new(of_other, ca.certificate(), ca.list(), Vec::new());
         assert!(invitation.host().unwrap_err().contains("did not sign it"));
+        invitation.connect = vec!["a:1\"]\nstate = \"/".to_owned()];
+        assert!(why(&invitation.encode().unwrap()).contains("is no address of another host"));
+        invitation.connect = Vec::new();
         invitation.format = 2;
         assert!(why(&invitation.encode().unwrap()).contains("format 2"));
         let invitation = Invitation::new(identity, ca.certificate(), other.list(), Vec::new());

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{CaCertificate, HostCertificate, Invitation, SignedList, files};
+use super::{CaCertificate, HostCertificate, Invitation, SignedList, files, time};
 
 const IDENTITY: &str = "identity.pem";
 const CA: &str = "ca.pem";
@@ -116,13 +116,14 @@ impl Store {
         }))
     }
 
-    /// Takes what is in an invitation: a new identity, or a new certificate for the same one.
+    /// Checks that this host can take an invitation. An identity that cannot be used is no reason not to: an invitation is
+    /// what replaces it.
     ///
     /// # Errors
-    /// One sentence, also if this host is somebody else or in another fleet.
-    pub fn join(&self, invitation: &Invitation) -> Result<HostCertificate, String> {
+    /// One sentence: this host is somebody else or in another fleet, or the invitation is no longer valid.
+    pub fn check(&self, invitation: &Invitation, now: i64) -> Result<(), String> {
         let (ca, certificate, list) = invitation.parts()?;
-        if let Some(now) = self.identity()? {
+        if let Ok(Some(now)) = self.identity() {
             if now.ca.fingerprint() != ca.fingerprint() {
                 return Err(format!(
                     "this host is in the fleet {} and the invitation is for the fleet {}; \
@@ -138,6 +139,23 @@ impl Store {
                 ));
             }
         }
+        let newest = match self.list() {
+            Ok(ours) if ours.fleet == list.fleet && ours.version > list.version => ours,
+            _ => list,
+        };
+        let refusal = newest.refusal(certificate.host.as_str(), &certificate.serial, None, now);
+        refusal.map_or(Ok(()), |why| {
+            let today = time::day(now);
+            Err(format!("the invitation is not valid any more (today is {today}): {why}"))
+        })
+    }
+
+    /// Takes what is in an invitation that was [checked](Self::check): a new identity, or a new certificate for the same one.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub fn join(&self, invitation: &Invitation) -> Result<HostCertificate, String> {
+        let (ca, certificate, list) = invitation.parts()?;
         files::create_folder(&self.folder)?;
         files::replace(&self.folder.join(CA), ca.pem())?;
         // Known is fine: the list in a renewal that waited may be old.
@@ -158,7 +176,7 @@ impl Store {
             match fs::remove_file(&path) {
                 Ok(()) => was_in = true,
                 Err(err) if err.kind() == io::ErrorKind::NotFound => {}
-                Err(err) => return Err(format!("cannot remove {}: {err}", path.display())),
+                Err(err) => return Err(files::failed("remove", &path, &err)),
             }
         }
         Ok(was_in)
@@ -212,14 +230,53 @@ mod tests {
         assert_eq!(store.join(&renewal), Ok(renewed), "twice does no harm");
         assert_eq!(store.list().unwrap().common_names("cell").len(), 2);
 
-        let why = store.join(&invite(&mut ca, "rack")).unwrap_err();
+        let why = store.check(&invite(&mut ca, "rack"), 0).unwrap_err();
         assert!(why.starts_with("this host is cell and the invitation is for rack;"), "{why}");
         let mut other = Authority::create(&dir.path().join("other"), 0).unwrap();
         let foreign = invite(&mut other, "cell");
-        assert!(store.join(&foreign).unwrap_err().contains("to leave the first: canhub-span leave"));
+        assert!(store.check(&foreign, 0).unwrap_err().contains("to leave the first: canhub-span leave"));
         assert_eq!(store.leave(), Ok(true));
-        assert_eq!(store.stamp(), nothing);
+        assert_eq!((store.stamp(), store.check(&foreign, 0)), (nothing, Ok(())));
         assert_eq!(store.join(&foreign).unwrap().host.as_str(), "cell");
+    }
+
+    #[test]
+    fn an_old_invitation_does_not_replace_what_works() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ca = Authority::create(&dir.path().join("ca"), 0).unwrap();
+        let store = Store::new(dir.path().join("state"));
+        let invitation = invite(&mut ca, "cell");
+        let why = store.check(&invitation, 400 * 86_400).unwrap_err();
+        assert!(
+            why.contains("(today is 1971-02-05): the certificate of cell expired on 1971-01-01"),
+            "{why}"
+        );
+        store.check(&invitation, 0).unwrap();
+        ca.revoke(&"cell".parse().unwrap(), 0).unwrap();
+        let again = invite(&mut ca, "cell");
+        store.check(&again, 0).unwrap();
+        store.join(&again).unwrap();
+        let why = store.check(&invitation, 0).unwrap_err();
+        assert!(why.contains("cell was revoked on 1970-01-01"), "{why}");
+    }
+
+    #[test]
+    fn an_invitation_replaces_an_identity_that_cannot_be_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ca = Authority::create(&dir.path().join("ca"), 0).unwrap();
+        let store = Store::new(dir.path().join("state"));
+        let invitation = invite(&mut ca, "cell");
+        store.join(&invitation).unwrap();
+        let broken: [&dyn Fn(); 2] = [&|| fs::remove_file(store.folder().join(CA)).unwrap(), &|| {
+            fs::write(store.folder().join(IDENTITY), "").unwrap()
+        }];
+        for break_it in broken {
+            break_it();
+            assert!(store.identity().is_err());
+            store.check(&invitation, 0).unwrap();
+            store.join(&invitation).unwrap();
+            assert!(store.identity().unwrap().is_some());
+        }
     }
 
     #[test]

@@ -239,7 +239,7 @@ fn a_host_is_listed_until_it_is_forgotten_or_long_gone() {
     let mut shorter = list(6);
     shorter.hosts.retain(|host| host.name.as_str() != "rack");
     hosts.all_disconnected(at(70));
-    hosts.set_list(shorter, "b1", at(80));
+    hosts.set_list(shorter, "bench", "b1", at(80));
     hosts.tick(at(89 * 86_400_000));
     assert!(hosts.known_on("body").any(|known| known.name == "rack"));
     hosts.tick(at(91 * 86_400_000));
@@ -264,6 +264,22 @@ fn a_host_that_only_others_hear_is_found_missing() {
     assert_eq!(hosts.apart(at(3200).moment), Some("rack".to_owned()));
     hosts.heard("cell", &hears_rack(false).encode(), at(3300));
     assert_eq!(hosts.apart(at(9000).moment), None, "nobody hears it");
+}
+
+#[test]
+fn a_host_that_joins_again_under_another_name_or_elsewhere_knows_nobody() {
+    for (own, fleet) in [("door", &*list(4).fleet), ("bench", "another")] {
+        let mut hosts = hosts();
+        hosts.heard("cell", &hello(2, 0).encode(), at(0));
+        let mut news = list(5);
+        news.fleet = fleet.to_owned();
+        news.hosts.retain(|host| host.name.as_str() == "rack");
+        hosts.set_list(news, own, "d1", at(10));
+        let names: Vec<_> = hosts.known_on("body").map(|known| known.name.to_owned()).collect();
+        assert_eq!(names, ["rack"], "{own} in {fleet}");
+        hosts.heard("bench", &hello(9, 3_600_000).encode(), at(20));
+        assert_eq!(hosts.is_second(), own == "bench");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::{SOON, Session, due::SAVE, wall};
 use crate::{
+    config::Config,
     engine::{
         Sink,
         zenoh::{Settings, Zenoh},
@@ -20,6 +21,8 @@ use crate::{
 
 /// The file with what is known of other hosts.
 const HOSTS: &str = "hosts.json";
+const NO_FLEET: &str =
+    "this host is in no fleet: run canhub-span init here, or canhub-span join with an invitation";
 /// After a session could not be opened.
 const OPEN_AGAIN: Duration = Duration::from_secs(2);
 /// Between two looks at the files that commands change.
@@ -64,10 +67,10 @@ impl Session {
         let now = Moment::now();
         match opened {
             Ok(is_open) => {
-                self.problem = (!is_open).then(|| {
-                    "this host is in no fleet: run canhub-span init here, or canhub-span join with an invitation"
-                        .to_owned()
-                });
+                if !is_open {
+                    info!("{NO_FLEET}");
+                }
+                self.problem = (!is_open).then(|| NO_FLEET.to_owned());
             }
             Err(why) => {
                 if self.problem.as_ref() != Some(&why) {
@@ -87,6 +90,10 @@ impl Session {
             self.fleet = None;
             return Ok(false);
         };
+        if self.fleet.is_none() {
+            // `init` and `join` write the settings of a service that was started before.
+            self.config = Config::load(self.file.as_deref())?;
+        }
         if let Some(name) = self.config.name.as_ref().filter(|name| **name != identity.certificate.host) {
             return Err(format!(
                 "the name in the settings is {name}, and the certificate is that of {}: change the one, or join with an \
@@ -98,7 +105,7 @@ impl Session {
         let host = identity.certificate.host.as_str().to_owned();
         let now = wall(Moment::now());
         match &self.hosts {
-            Some(hosts) => hosts.lock().set_list((*list).clone(), &identity.certificate.serial, now),
+            Some(hosts) => hosts.lock().set_list((*list).clone(), &host, &identity.certificate.serial, now),
             None => {
                 let records = hosts::load(&self.hosts_file()).unwrap_or_else(|why| {
                     warn!("{why}");
