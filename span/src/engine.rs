@@ -6,6 +6,8 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
+use crate::{batch, fleet, hello};
+
 pub mod zenoh;
 
 /// What a payload is about. Its sender is the host of the certificate with which it came, for all but
@@ -21,6 +23,18 @@ pub enum Topic {
     Fleet,
     /// Why a host is refused: from and to everybody with a certificate of the fleet.
     Refusal,
+}
+
+impl Topic {
+    /// The most bytes of a payload.
+    pub fn longest(&self) -> usize {
+        match self {
+            Self::Data(_) => batch::BYTES_MAX,
+            Self::Hello => hello::BYTES_MAX,
+            Self::Fleet => fleet::LARGEST,
+            Self::Refusal => hello::REFUSAL_MAX,
+        }
+    }
 }
 
 /// A connection to another host.
@@ -45,7 +59,7 @@ pub enum Event {
         topic: Topic,
         /// Its sender.
         host: String,
-        /// The payload.
+        /// The payload. One that is [too long](Topic::longest) is cut off after one byte more than it may have.
         payload: Vec<u8>,
     },
     /// A host is connected.

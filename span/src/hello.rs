@@ -12,7 +12,9 @@ use crate::flow::{Moment, Ping, Pong};
 /// The version of what hosts tell each other. Hosts of two versions refuse each other.
 pub const PROTOCOL: u32 = 1;
 /// The most bytes of a hello: 100 spans and 255 hosts take half of it.
-const BYTES_MAX: usize = 64 << 10;
+pub const BYTES_MAX: usize = 64 << 10;
+/// The most bytes of a refusal.
+pub const REFUSAL_MAX: usize = 4 * TEXT_MAX;
 
 /// How a host is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,7 +156,7 @@ impl Refusal {
 
     /// Reads one; `None` if it is none.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let refusal: Self = serde_json::from_slice(bytes.get(..bytes.len().min(4 * TEXT_MAX))?).ok()?;
+        let refusal: Self = serde_json::from_slice(bytes.get(..bytes.len().min(REFUSAL_MAX))?).ok()?;
         let Self { host, serial, reason, .. } = &refusal;
         let is_shown = is_shown(host) && is_shown(serial) && is_shown(reason);
         is_shown.then_some(refusal)

@@ -149,6 +149,14 @@ async fn batches_of_both_hosts_arrive_once_and_in_order() {
     assert!(cell.reaches(&mut bench, "cell", &Topic::Fleet).await);
     assert!(cell.reaches(&mut bench, "cell", &Topic::Refusal).await);
 
+    // More than it may have is not kept.
+    bench.engine.send(&body, vec![7; 300_000]).unwrap();
+    let too_long = |event| match event {
+        Event::Received { payload, .. } if payload.len() > 1000 => Some(payload.len()),
+        _ => None,
+    };
+    assert_eq!(cell.wait(SOON, too_long).await, Some(body.longest() + 1));
+
     // Slower than a machine that does other things can be: an engine that never waits would drop some.
     for number in 0..500_u32 {
         for sender in [&bench, &cell] {

@@ -19,7 +19,7 @@ use canhub::{
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, mpsc, watch},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
     time::sleep,
 };
 use tracing::{info, warn};
@@ -71,6 +71,8 @@ pub(super) struct Session {
     former: BTreeMap<String, Arc<Mutex<Bus>>>,
     tunnels: Tunnels,
     tasks: JoinSet<()>,
+    /// The hosts are being written to disk.
+    saving: Option<JoinHandle<()>>,
     watchdog: Option<Duration>,
     /// How long to wait after the next attempt to find a host again that others hear.
     reconnect: Duration,
@@ -105,6 +107,7 @@ impl Session {
             buses: BTreeMap::new(),
             former: BTreeMap::new(),
             tasks,
+            saving: None,
             watchdog: None,
             reconnect: RECONNECT,
             due: Due::at(now),
@@ -268,7 +271,10 @@ impl Session {
 
     /// Ends all tasks and the session.
     pub(super) async fn close(&mut self) {
+        // What is being written may be older than what is known now.
+        self.saved().await;
         self.save();
+        self.saved().await;
         self.tasks.shutdown().await;
         self.mesh.close().await;
     }

@@ -120,11 +120,11 @@ impl Zenoh {
             if host == own && !matches!(topic, Topic::Hello) {
                 return;
             }
-            sink(Event::Received {
-                topic,
-                host: host.to_owned(),
-                payload: sample.payload().to_bytes().into_owned(),
-            });
+            let bytes = sample.payload().to_bytes();
+            // Many wait in queues: a host must not choose how much memory that takes. One byte too many is enough to be
+            // refused for it.
+            let payload = bytes.iter().take(topic.longest() + 1).copied().collect();
+            sink(Event::Received { topic, host: host.to_owned(), payload });
         };
         let subscriber = self
             .session

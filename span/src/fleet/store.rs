@@ -12,6 +12,7 @@ use super::{CaCertificate, HostCertificate, Invitation, SignedList, files, time}
 const IDENTITY: &str = "identity.pem";
 const CA: &str = "ca.pem";
 const LIST: &str = "fleet-list";
+const HOSTS: &str = "hosts.json";
 
 /// The state folder of a host.
 #[derive(Debug, Clone)]
@@ -54,6 +55,11 @@ impl Store {
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The file with what is known of other hosts.
+    pub fn hosts_file(&self) -> PathBuf {
+        self.folder.join(HOSTS)
     }
 
     /// Who this host is; `None` if it is in no fleet.
@@ -171,10 +177,10 @@ impl Store {
     /// One sentence: which file could not be removed, and why.
     pub fn leave(&self) -> Result<bool, String> {
         let mut was_in = false;
-        for name in [IDENTITY, LIST, CA] {
+        for name in [IDENTITY, LIST, CA, HOSTS] {
             let path = self.folder.join(name);
             match fs::remove_file(&path) {
-                Ok(()) => was_in = true,
+                Ok(()) => was_in |= name != HOSTS,
                 Err(err) if err.kind() == io::ErrorKind::NotFound => {}
                 Err(err) => return Err(files::failed("remove", &path, &err)),
             }
@@ -235,7 +241,9 @@ mod tests {
         let mut other = Authority::create(&dir.path().join("other"), 0).unwrap();
         let foreign = invite(&mut other, "cell");
         assert!(store.check(&foreign, 0).unwrap_err().contains("to leave the first: canhub-span leave"));
+        fs::write(store.hosts_file(), "{}").unwrap();
         assert_eq!(store.leave(), Ok(true));
+        assert!(!store.hosts_file().exists(), "another fleet has other hosts");
         assert_eq!((store.stamp(), store.check(&foreign, 0)), (nothing, Ok(())));
         assert_eq!(store.join(&foreign).unwrap().host.as_str(), "cell");
     }

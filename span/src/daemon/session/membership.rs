@@ -1,10 +1,10 @@
 //! This host's membership of its fleet: what the files of the commands say, the connections that follow from it, and what is
 //! kept of other hosts.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 use tracing::{info, warn};
 
 use super::{SOON, Session, due::SAVE, wall};
@@ -19,8 +19,6 @@ use crate::{
     hosts::{self, Hosts},
 };
 
-/// The file with what is known of other hosts.
-const HOSTS: &str = "hosts.json";
 const NO_FLEET: &str =
     "this host is in no fleet: run canhub-span init here, or canhub-span join with an invitation";
 /// After a session could not be opened.
@@ -52,6 +50,10 @@ impl Session {
         self.say_hello(Moment::now(), true);
         // What was said must have left.
         sleep(SOON).await;
+        // The next fleet has other hosts.
+        self.saved().await;
+        self.hosts = None;
+        let _ = fs::remove_file(self.store.hosts_file());
         true
     }
 
@@ -107,7 +109,7 @@ impl Session {
         match &self.hosts {
             Some(hosts) => hosts.lock().set_list((*list).clone(), &host, &identity.certificate.serial, now),
             None => {
-                let records = hosts::load(&self.hosts_file()).unwrap_or_else(|why| {
+                let records = hosts::load(&self.store.hosts_file()).unwrap_or_else(|why| {
                     warn!("{why}");
                     BTreeMap::new()
                 });
@@ -133,10 +135,6 @@ impl Session {
         Ok(true)
     }
 
-    pub(super) fn hosts_file(&self) -> PathBuf {
-        self.store.folder().join(HOSTS)
-    }
-
     /// Another host has sent its fleet list.
     pub(super) fn offered(&mut self, host: &str, payload: &[u8], now: Moment) {
         let Ok(text) = std::str::from_utf8(payload) else { return };
@@ -157,11 +155,26 @@ impl Session {
     }
 
     pub(super) fn save(&mut self) {
-        self.due.save = Moment::now() + SAVE;
+        let now = Moment::now();
+        if self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
+            self.due.save = now + SOON;
+            return;
+        }
+        self.due.save = now + SAVE;
         let Some(hosts) = &self.hosts else { return };
-        let content = hosts.lock().to_file();
-        if let Err(why) = write_secret(&self.hosts_file(), &content) {
-            warn!("{why}");
+        let (file, content) = (self.store.hosts_file(), hosts.lock().to_file());
+        // Not in this task: a disk may take longer than the other hosts wait for a hello.
+        self.saving = Some(spawn_blocking(move || {
+            if let Err(why) = write_secret(&file, &content) {
+                warn!("{why}");
+            }
+        }));
+    }
+
+    /// Waits until the hosts are on disk.
+    pub(super) async fn saved(&mut self) {
+        if let Some(saving) = self.saving.take() {
+            let _ = saving.await;
         }
     }
 }
