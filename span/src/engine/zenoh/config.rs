@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use super::{Settings, key};
 use crate::fleet::{List, Spans};
 
-/// A host is offline after this time without a sign, in milliseconds. With more, frames that wait in the sockets of a
-/// broken connection get too old, and must all be thrown away on arrival.
-const LEASE_MS: u64 = 500;
+/// A host is offline after this time without a sign, in milliseconds. TCP sends a lost packet again after 200 ms, and then
+/// after 400 more: with less than 600, a cut of 0.2 s ends connections that would go on, and so does a busy host. With more,
+/// more frames wait in the sockets of a broken connection, and must all be thrown away on arrival.
+const LEASE_MS: u64 = 750;
 /// Signs per lease. Four are 8 small packets a second and link.
 const SIGNS_PER_LEASE: u64 = 4;
 /// Bytes that a socket holds back for a host that does not read: 64 KiB are 2,000 frames.
@@ -18,6 +19,11 @@ const MESSAGE_MAX: u64 = 512 << 10;
 const SESSIONS_MAX: u64 = 256;
 /// Connections whose peer has not proved yet who it is.
 const PENDING_MAX: u64 = 32;
+/// For TCP, TLS and zenoh to connect, in milliseconds: four round trips, also over a path of half a second each. TCP asks at
+/// 0, 1 and 2 s (before Linux 6.5 at 0 and 1 s), so a longer attempt would only add a pause in which nobody asks.
+const CONNECT_MS: u64 = 2_500;
+/// Between two attempts to connect, in milliseconds: at first, and at most.
+const RETRY_MS: (u64, u64) = (200, 500);
 /// Every host with a certificate of the fleet. The blank keeps it apart from the name of a host.
 const ANYBODY: &str = "any host";
 
@@ -30,7 +36,8 @@ pub(super) fn of(settings: &Settings) -> Value {
     // resolved like a name.
     let connect: Vec<String> =
         tls(&settings.connect).into_iter().map(|address| address.replace(['[', ']'], "")).collect();
-    let retry = json!({ "period_init_ms": 200, "period_max_ms": 1000, "period_increase_factor": 1.5 });
+    let (first, most) = RETRY_MS;
+    let retry = json!({ "period_init_ms": first, "period_max_ms": most, "period_increase_factor": 1.5 });
     json!({
         "mode": "peer",
         "connect": { "timeout_ms": -1, "exit_on_failure": false, "endpoints": connect, "retry": retry },
@@ -42,7 +49,7 @@ pub(super) fn of(settings: &Settings) -> Value {
         "adminspace": { "enabled": false },
         "transport": {
             "unicast": {
-                "open_timeout": 3000,
+                "open_timeout": CONNECT_MS,
                 "accept_timeout": 3000,
                 "accept_pending": PENDING_MAX,
                 "max_sessions": SESSIONS_MAX,

@@ -101,6 +101,9 @@ pub(super) fn plain(error: &str) -> String {
     if let Some((_, words)) = CERTIFICATES.iter().find(|(tls, _)| tls.iter().any(|tls| error.contains(tls))) {
         return (*words).to_owned();
     }
+    if let Some((_, words)) = OUTAGES.iter().find(|(zenoh, _)| error.contains(zenoh)) {
+        return (*words).to_owned();
+    }
     let mut reason = error;
     // The innermost error is the reason; the others say where it came up.
     if let Some((_, cause)) = reason.rsplit_once(" - Caused by ") {
@@ -132,6 +135,12 @@ const CERTIFICATES: [(&[&str], &str); 7] = [
     (&["sent no certificates"], "it has no certificate of a fleet"),
 ];
 
+/// What is usual during an outage and just after it.
+const OUTAGES: [(&str, &str); 2] = [
+    ("deadline has elapsed", "it does not answer"),
+    ("reason MAX_LINKS", "it has not noticed yet that the former connection is gone"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +155,19 @@ mod tests {
             reason: "Connection refused (os error 111)".to_owned(),
         };
         assert_eq!(connecting(line), Some(expected));
+        for (error, reason) in [
+            ("deadline has elapsed at /src/unicast/manager.rs:903.", "it does not answer"),
+            (
+                "Received a close message (reason MAX_LINKS) in response to an OpenSyn on: TransportLinkUnicast { link: \
+                 Link { src: tls/10.0.0.1:5, dst: tls/10.0.0.2:7447 } } at /src/unicast/establishment/open.rs:520.",
+                "it has not noticed yet that the former connection is gone",
+            ),
+        ] {
+            let line =
+                format!("Unable to connect to configured peer tls/10.0.0.2:7447! {error}. Retry in 200ms.");
+            let (address, reason) = ("10.0.0.2:7447".to_owned(), reason.to_owned());
+            assert_eq!(connecting(&line), Some(Event::Unreachable { address, reason }));
+        }
         let line = "invalid peer certificate: BadSignature. Hint: increase the system open file limit.";
         let reason = "its certificate is not of this host's fleet".to_owned();
         assert_eq!(accepting(line), Some(Event::Refused { address: None, reason }));
