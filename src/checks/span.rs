@@ -21,13 +21,17 @@ const CERTIFICATE: &str = "span-certificate";
 /// `canhub-span` reckons with the difference between two clocks, and logs do not: beyond this they cannot be compared.
 const CLOCK_OFF_US: u64 = 50_000;
 
+/// What to do about two adapters on one span.
+const TWO_ADAPTERS: &str = "remove one of the adapters, or create the networks with `-o span-bridge=on` if they are on different wires";
+
 /// All findings about spans; none if no network has one.
 pub fn look(status: &Status) -> Vec<Finding> {
     let Some(own) = &status.span else { return Vec::new() };
     let mut findings = vec![program(own)];
     findings.extend(certificate(own));
     for (bus, span) in spans(status) {
-        findings.extend(of_span(bus, span));
+        // What is wrong with it is known without canhub-span; that all is well is not.
+        findings.extend(of_span(bus, span).into_iter().filter(|one| own.running || one.level != Level::Pass));
         if own.running {
             findings.extend(span.hosts.iter().flat_map(|host| of_host(bus, span, host)));
         }
@@ -134,7 +138,7 @@ fn of_span(bus: &BusStatus, span: &SpanStatus) -> Vec<Finding> {
     if let Some(problem) = &span.problem {
         let hint = match span.stopped {
             true => {
-                "see `canhub hosts`; with `-o span-bridge=on` on all hosts, several may have an adapter on the span, if these are on different wires"
+                "a loop: remove one of the two connections, and the span goes on by itself; a missing right: `canhub-span allow` on the host with the fleet's CA gives it"
             }
             false => "see `journalctl -u canhub-span`",
         };
@@ -146,16 +150,20 @@ fn of_span(bus: &BusStatus, span: &SpanStatus) -> Vec<Finding> {
     }
     if !span.refused.is_empty() {
         let sentence = format!("span {name} refuses {}", listed(&span.refused));
-        findings.push(
-            found(Level::Warning, sentence)
-                .hint("`canhub-span allow` on the host with the fleet's CA sets which spans a host may use"),
-        );
+        let of_adapters =
+            |one: &Refused| span.hosts.iter().any(|host| host.name == one.host && host.adapter.is_some());
+        let hint = match bus.adapter.is_some() && !span.bridge && span.refused.iter().all(of_adapters) {
+            true => TWO_ADAPTERS,
+            false => "`canhub-span allow` on the host with the fleet's CA sets which spans a host may use",
+        };
+        findings.push(found(Level::Warning, sentence).hint(hint));
     }
     // canhub-span refuses it; unless it is too old to know the other's adapter.
     let adapters: Vec<&str> = span
         .hosts
         .iter()
         .filter(|host| host.online && host.adapter.is_some())
+        .filter(|host| span.refused.iter().all(|one| one.host != host.name))
         .map(|host| host.name.as_str())
         .collect();
     if bus.adapter.is_some() && !adapters.is_empty() && !span.bridge && !span.stopped {
@@ -163,14 +171,16 @@ fn of_span(bus: &BusStatus, span: &SpanStatus) -> Vec<Finding> {
             "span {name} has an adapter here and on {}: on one wire, frames would go in circles",
             adapters.join(", ")
         );
-        findings.push(found(Level::Error, sentence).hint(
-            "remove one of the adapters, or create the networks with `-o span-bridge=on` if they are on different wires",
-        ));
+        findings.push(found(Level::Error, sentence).hint(TWO_ADAPTERS));
     }
     if findings.is_empty() {
         let online = span.hosts.iter().filter(|host| host.online).count();
-        let sentence =
-            format!("span {name} of bus {network}: {online} of {} other hosts online", span.hosts.len());
+        let hosts = match span.hosts.len() {
+            0 => "no other host has joined".to_owned(),
+            1 => format!("{online} of 1 other host online"),
+            all => format!("{online} of {all} other hosts online"),
+        };
+        let sentence = format!("span {name} of bus {network}: {hosts}");
         findings.push(found(Level::Pass, sentence));
     }
     findings
@@ -191,7 +201,7 @@ fn of_host(bus: &BusStatus, span: &SpanStatus, host: &HostStatus) -> Vec<Finding
             }
         };
         let hint = format!(
-            "see `systemctl status canhub-span` on {name}; `canhub hosts forget {name}` if it does not come back"
+            "see whether {name} runs and the network reaches it, and `systemctl status canhub-span` there; `canhub hosts forget {name}` if it does not come back"
         );
         return vec![found(Level::Warning, sentence).hint(hint)];
     }
@@ -388,7 +398,18 @@ mod tests {
             assert!(wrong.sentence.contains(words), "{words:?} is not in {wrong:?}");
             assert!(wrong.fix.is_some() || wrong.hint.is_some(), "{wrong:?}");
         }
+        let gone = status(&[("/span/running", json!(false)), ("/buses/0/span/hosts", json!([]))]);
+        assert!(look(&gone).iter().all(|finding| finding.level == Level::Error), "{:#?}", look(&gone));
+        let alone = status(&[("/buses/0/span/hosts", json!([]))]);
+        assert!(look(&alone).iter().any(|finding| finding.sentence.contains("no other host has joined")));
         let two = [("/buses/0/adapter", adapter), ("/buses/0/span/hosts/0/adapter", json!("can1"))];
+        let refused = ("/buses/0/span/refused", json!([{"host": "b", "reason": "two adapters on one bus"}]));
+        let told: Vec<Finding> = look(&status(&[two[0].clone(), two[1].clone(), refused]))
+            .into_iter()
+            .filter(|finding| finding.level != Level::Pass)
+            .collect();
+        let [told] = &told[..] else { panic!("told more than once: {told:#?}") };
+        assert_eq!(told.hint.as_deref(), Some(TWO_ADAPTERS));
         assert!(verdict(&status(&two)).sentence.contains("has an adapter here and on b"));
         let bridged = [two[0].clone(), two[1].clone(), ("/buses/0/span/bridge", json!(true))];
         assert_eq!(verdict(&status(&bridged)).level, Level::Pass);

@@ -115,16 +115,24 @@ pub(super) fn state(host: &HostStatus) -> String {
     }
 }
 
-/// `0.3/1.2 ms`.
+/// `0.3/1.2ms`, `9.1/45ms`: as many digits as matter, at most 10 characters.
 pub(super) fn delay(host: &HostStatus) -> String {
-    let millis = |us: u64| us as f64 / 1e3;
-    host.delay_us.map_or("-".into(), |delay| format!("{:.1}/{:.1}ms", millis(delay.p50), millis(delay.p99)))
+    let millis = |us: u64| match us {
+        0..9_950 => format!("{:.1}", us as f64 / 1e3),
+        _ => format!("{:.0}", us as f64 / 1e3),
+    };
+    host.delay_us.map_or("-".into(), |delay| format!("{}/{}ms", millis(delay.p50), millis(delay.p99)))
 }
 
+/// `+0.3ms`, `-151ms`, `+3600s`, `-27h`: at most 6 characters, up to 11 years.
 fn clock(offset_us: i64) -> String {
+    let of = |unit_us: f64| offset_us as f64 / unit_us;
     match offset_us.unsigned_abs() {
-        0..1_000_000 => format!("{:+.1}ms", offset_us as f64 / 1e3),
-        _ => format!("{:+.0}s", offset_us as f64 / 1e6),
+        0..9_950 => format!("{:+.1}ms", of(1e3)),
+        9_950..999_500 => format!("{:+.0}ms", of(1e3)),
+        999_500..9_999_500_000 => format!("{:+.0}s", of(1e6)),
+        9_999_500_000..3_598_200_000_000 => format!("{:+.0}h", of(3.6e9)),
+        _ => format!("{:+.0}d", of(86.4e9)),
     }
 }
 
@@ -140,6 +148,7 @@ fn row([host, span, state, delay, inward, out, lost, old, clock]: [&str; 9]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::span::protocol::Delay;
 
     fn answer(running: bool) -> Answer {
         let host = |name: &str, online: bool, heard: bool| {
@@ -177,6 +186,33 @@ mod tests {
         let gone = table(&answer(false));
         assert!(gone.starts_with("! canhub-span does not carry frames: it is not running"), "{gone}");
         assert!(gone.lines().all(|line| line.chars().count() <= WIDTH), "{gone}");
+    }
+
+    #[test]
+    fn large_delays_and_clocks_that_are_far_off_fit_into_their_columns() {
+        for (offset_us, expected) in [
+            (0, "+0.0ms"),
+            (-9_949, "-9.9ms"),
+            (9_950, "+10ms"),
+            (-151_291, "-151ms"),
+            (999_500, "+1s"),
+            (-3_600_000_000, "-3600s"),
+            (97_200_000_000, "+27h"),
+            (-3_598_200_000_000, "-42d"),
+        ] {
+            assert_eq!(clock(offset_us), expected);
+        }
+        let mut slow = answer(true);
+        let host = &mut slow.hosts[0].host;
+        (host.clock_offset_us, host.since_s) = (Some(-151_291), 7_199);
+        host.delay_us = Some(Delay { p50: 39_240, p99: 12_345_678, max: 12_345_678 });
+        let text = table(&slow);
+        assert!(
+            text.contains(
+                "bench-b      powertrain online 119 min 39/12346ms  123k     7     3     1 -151ms\n"
+            ),
+            "{text}"
+        );
     }
 
     #[test]
