@@ -20,7 +20,7 @@ fn survives(what: &str, fault: impl Fn(&Guest, &Bus)) {
     let flow = Flow::start(&buses, 200);
     sleep(Duration::from_millis(500));
     fault(&b, &buses[1]);
-    until_joined(&buses[0].hub(8), &buses[1].hub(9));
+    flow.until_heard();
     let end = flow.end();
     for (from, heard) in end.far() {
         assert!(

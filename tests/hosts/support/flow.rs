@@ -10,11 +10,13 @@ use super::{
     fleet::{host_on_span, span},
     guest::{Guest, Running},
     report::{Heard, Kind, Sent},
-    shell::within,
+    shell::{eventually, within},
 };
 
 /// Classic frames, because they are stamped and each kind takes the same path.
 const KIND: Kind = Kind::Classic;
+/// The identifier of a sender's classic frames, without its number.
+const STANDARD: u16 = 0x400;
 
 /// Two senders, one on each host, and four listeners: each sender is heard on its own host and on the other one.
 pub struct Flow {
@@ -46,6 +48,18 @@ impl Flow {
         let send = |sender: &Member| sender.send(&format!("--persist --stamp --rate {rate}"));
         let sending = senders.iter().map(send).collect();
         Self { buses: names, sending, own, far, before }
+    }
+
+    /// Waits until each sender is heard on the other host.
+    #[track_caller]
+    pub fn until_heard(&self) {
+        for (from, (host, name)) in [1_u16, 2].into_iter().zip(self.buses.iter().rev()) {
+            let filter = format!("vcan-{name},{:X}:7FF", STANDARD | from);
+            eventually(&format!("sender {from} is heard on {}", host.name), || {
+                let said = host.attempt(&["candump", "-n", "1", "-T", "3000", &filter])?;
+                if said.is_empty() { Err("3 s without a frame".to_owned()) } else { Ok(()) }
+            });
+        }
     }
 
     /// Stops the senders, waits for the listeners.
