@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use socketcan::{EmbeddedFrame as _, Frame as _};
 
 use super::*;
-use crate::parts::tests::any_frame;
+use crate::parts::{FDF, Parts, tests::any_frame};
 
 /// The example of `docs/span-batch.md`.
 fn example() -> Vec<u8> {
@@ -131,4 +131,34 @@ proptest! {
         let read: Vec<_> = decode(encoder.finish()).unwrap().frames().collect();
         prop_assert_eq!(read, sent);
     }
+}
+
+#[test]
+fn a_batch_may_have_all_the_bytes_that_it_may_have() {
+    let mut encoder = Encoder::default();
+    let (base, wall) = (Moment(5), Timestamp(0));
+    encoder.start(&Header { instance: 2, epoch: 1, sequence: 1, frames_before: 0, base, wall });
+    let data = [7; 64];
+    let mut push = |length: u8| {
+        let data = &data[..usize::from(length)];
+        let frame = Parts { id: 1, flags: FDF, length, len8_dlc: 0, data }.frame();
+        encoder.push(&Timed { time: base, frame })
+    };
+    while push(64).is_ok() {}
+    assert_eq!((push(16), push(12), push(0)), (Err(PushError::Full), Ok(()), Err(PushError::Full)));
+    let bytes = encoder.finish();
+    assert_eq!((bytes.len(), decode(bytes).unwrap().count()), (BYTES_MAX, 800));
+}
+
+#[test]
+fn an_fd_frame_of_8_bytes_has_no_other_dlc() {
+    let mut encoder = Encoder::default();
+    let (base, wall) = (Moment(5), Timestamp(0));
+    encoder.start(&Header { instance: 2, epoch: 1, sequence: 1, frames_before: 0, base, wall });
+    let frame = Parts { id: 1, flags: FDF, length: 8, len8_dlc: 0, data: &[7; 8] }.frame();
+    encoder.push(&Timed { time: base, frame }).unwrap();
+    let mut bytes = encoder.finish().to_vec();
+    decode(&bytes).unwrap();
+    bytes[HEADER + 10] = 9;
+    assert_eq!(decode(&bytes).unwrap_err(), BatchError::Frame { frame: 0, fault: Fault::Dlc(9) });
 }

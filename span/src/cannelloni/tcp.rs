@@ -146,6 +146,8 @@ mod tests {
         let (frames, result) = read(&mut reader, b"CANNELLONIv1\0\0\0\x01\x00\0\0\0\x01\xC1\0");
         let error = FrameError::Length(65);
         assert_eq!((frames.len(), result), (1, Err(StreamError::Frame { number: 1, error })));
+        let later = read(&mut reader, b"\0\0\0\x01\x00");
+        assert_eq!(later, (vec![], Err(StreamError::Frame { number: 1, error })), "nothing after it is read");
     }
 
     proptest! {

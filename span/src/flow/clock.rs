@@ -189,6 +189,14 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_holds_for_some_time_only() {
+        let (mut clock, now) = (clock(), Moment(1000 * MS));
+        assert!(clock.answered(now, 1, &pong(now.0, 5, MS, MS)));
+        assert!(clock.offset(now + HOLDS).is_some());
+        assert_eq!(clock.offset(now + HOLDS + Duration::from_nanos(1)), None);
+    }
+
+    #[test]
     fn the_answer_with_the_shortest_way_holds() {
         let mut clock = clock();
         assert_eq!(clock.offset(Moment(0)), None);

@@ -346,6 +346,29 @@ mod tests {
     }
 
     #[test]
+    fn an_epoch_never_goes_back() {
+        let mut inbound = Inbound::new(1, AGE);
+        let (clock, now) = (known(1000 * MS), 1000 * MS);
+        let second = Header { epoch: 2, ..header(1, 0, now) };
+        assert_eq!(receive(&mut inbound, &batch(second, &[0]), now, &clock), (Outcome::New, 1));
+        assert_eq!(
+            receive(&mut inbound, &batch(header(2, 1, now), &[0]), now, &clock),
+            (Outcome::Duplicate, 0)
+        );
+    }
+
+    #[test]
+    fn by_what_clocks_may_have_drifted_frames_count_as_older() {
+        let mut inbound = Inbound::new(1, AGE);
+        let now = 61_000 * MS;
+        assert_eq!(receive(&mut inbound, &batch(header(1, 0, now - 100 * MS), &[0]), now, &known(now)).1, 1);
+        // 100 ppm of a minute are 6 ms.
+        let compared = known(1000 * MS);
+        assert_eq!(receive(&mut inbound, &batch(header(2, 1, now - 93 * MS), &[0]), now, &compared).1, 1);
+        assert_eq!(receive(&mut inbound, &batch(header(3, 2, now - 95 * MS), &[0]), now, &compared).1, 0);
+    }
+
+    #[test]
     fn each_frame_that_is_too_old_is_dropped() {
         let mut inbound = Inbound::new(1, AGE);
         let (clock, sent) = (known(1000 * MS), 1000 * MS);

@@ -201,6 +201,20 @@ mod tests {
     }
 
     #[test]
+    fn times_of_frames_are_in_order_though_their_stamps_are_not() {
+        let (mut out, mut encoder) = (Outbound::new(7, AGE), Encoder::default());
+        for entered in [10, 9, 12] {
+            out.push(Moment(11 * MS), Moment(entered * MS), frame(1));
+        }
+        let batch = decode(out.take(&at(11 * MS), &mut encoder).unwrap()).unwrap();
+        let times: Vec<_> = batch.frames().map(|timed| timed.time.0 / MS).collect();
+        assert_eq!(times, [10, 10, 11], "and none is in the future");
+        out.push(Moment(11 * MS), Moment(10 * MS), frame(1));
+        let batch = decode(out.take(&at(12 * MS), &mut encoder).unwrap()).unwrap();
+        assert_eq!(batch.header().base, Moment(11 * MS));
+    }
+
+    #[test]
     fn the_queue_is_bounded_and_gives_its_memory_back() {
         let mut out = Outbound::new(7, AGE);
         for _ in 0..QUEUE + 5 {
