@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod versions;
+
 use std::{
     net::TcpListener,
     path::PathBuf,
