@@ -224,8 +224,13 @@ impl Hosts {
         {
             let uptime = last.uptime_ms.saturating_add(millis(now.moment.since(*at)));
             if hello.uptime_ms < uptime {
-                let address = host.links.last().map_or("unknown", |link| &link.address).to_owned();
-                let reason = second(name, &address);
+                // Both have the name: nobody can tell which connection is whose.
+                let addresses: Vec<&str> = host.links.iter().map(|link| &*link.address).collect();
+                let addresses = match addresses.is_empty() {
+                    true => "addresses unknown".to_owned(),
+                    false => addresses.join(" and "),
+                };
+                let reason = second(name, &addresses);
                 self.refuse(name, reason.clone(), now, &mut changes);
                 self.tell_instance(name, &hello, reason, now, &mut changes);
                 return changes;

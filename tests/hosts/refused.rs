@@ -124,8 +124,8 @@ fn three_hosts_cannot_have_two_of_one_name() {
     .unwrap_or_else(|err| panic!("{err}"));
     c.sh("systemctl restart canhub-span");
     let third = Bus::new(&c, NETWORK, &["span=who"]);
-    says_why(&a, &["b", "name"]);
-    says_why(&c, &["name"]);
+    says_why(&a, &["two hosts of the fleet are called b", "the one that started later is refused"]);
+    says_why(&c, &["two hosts of the fleet are called b"]);
     until_joined(&buses[0].hub(8), &buses[1].hub(9));
     drop(third);
     c.sh("canhub-span leave; rm -f /etc/canhub/span.toml");

@@ -4,6 +4,7 @@
 
 use crate::support::{
     fleet::{project, two, with_input},
+    readme,
     shell::say,
 };
 
@@ -13,6 +14,7 @@ fn zz_a_stack_of_docker_swarm_has_one_bus_on_two_hosts() {
     for host in [&a, &b] {
         host.sh("systemctl disable --now canhub.service canhub.socket && rm -rf /var/lib/canhub");
         host.sh("docker plugin create canhub /host/plugin && docker plugin enable canhub");
+        host.sh(&readme::block_with("/run/docker/canhub-span.sock"));
         host.sh("docker network create --config-only --ipam-driver null \
              -o hub=vcan-powertrain -o span=powertrain powertrain-here");
     }

@@ -7,8 +7,6 @@ use canhub::frames::CanAnyFrame;
 use super::{Delays, Moment, Offset, PeerClock, Quantiles, time::nanos};
 use crate::batch::Batch;
 
-/// How many earlier runs of the other host's `canhub-span` are remembered, so that none of their batches is taken for new.
-const PAST: usize = 8;
 /// How far off two moments of one host may be: it reads its clocks one after the other.
 const SLACK: i128 = 1_000_000;
 
@@ -37,8 +35,6 @@ pub enum Outcome {
     New,
     /// It came before, or a later one did.
     Duplicate,
-    /// It is of an earlier run of the host's `canhub-span`.
-    Past,
     /// This host sent it.
     Own,
     /// Its number of frames is lower than what the host said before.
@@ -60,9 +56,8 @@ pub struct Inbound {
     own: u64,
     age: Duration,
     current: Option<Current>,
-    /// Earlier instances; 0 for none.
-    past: [u64; PAST],
-    past_at: usize,
+    /// The run before. It is heard again if it was that of another host with the same name.
+    former: Option<Current>,
     received: Received,
     delays: Delays,
 }
@@ -98,8 +93,7 @@ impl Inbound {
             own,
             age,
             current: None,
-            past: [0; PAST],
-            past_at: 0,
+            former: None,
             received: Received::default(),
             delays: Delays::default(),
         }
@@ -117,7 +111,8 @@ impl Inbound {
         }
     }
 
-    /// A batch came from the host. Calls `deliver` for each frame that is accepted, in order.
+    /// A batch came from the run of the host that says hello, not from an earlier one. Calls `deliver` for each frame that is
+    /// accepted, in order.
     pub fn receive(
         &mut self,
         batch: &Batch<'_>,
@@ -183,8 +178,14 @@ impl Inbound {
     fn sort(&mut self, batch: &Batch<'_>) -> Result<Current, Outcome> {
         let next = self.next(batch);
         match next {
-            Ok(_) => {}
-            Err(Outcome::Duplicate | Outcome::Past) => self.received.duplicates += u64::from(batch.count()),
+            Ok(current) => {
+                if let Some(known) = self.current
+                    && known.instance != current.instance
+                {
+                    self.former = Some(known);
+                }
+            }
+            Err(Outcome::Duplicate) => self.received.duplicates += u64::from(batch.count()),
             Err(_) => self.received.refused += u64::from(batch.count()),
         }
         next
@@ -195,9 +196,6 @@ impl Inbound {
         if header.instance == self.own {
             return Err(Outcome::Own);
         }
-        if self.past.contains(&header.instance) {
-            return Err(Outcome::Past);
-        }
         let next = Current {
             instance: header.instance,
             epoch: header.epoch,
@@ -206,13 +204,19 @@ impl Inbound {
             shortest: i128::MAX,
             lost_in: None,
         };
-        let Some(current) = self.current else { return Ok(next) };
-        if current.instance != header.instance {
-            self.remember(current.instance);
-            // It sent these before anybody could hear it.
-            self.received.lost = self.received.lost.saturating_add(header.frames_before);
+        let is_its = |known: &Current| known.instance == header.instance;
+        // What the former run sent meanwhile may be as old as the change.
+        let former = || {
+            let former = self.former.filter(is_its)?;
+            Some(Current { lost_in: Some(former.epoch), ..former })
+        };
+        let Some(current) = self.current.filter(is_its).or_else(former) else {
+            if self.current.is_some() {
+                // It sent these before anybody could hear it.
+                self.received.lost = self.received.lost.saturating_add(header.frames_before);
+            }
             return Ok(next);
-        }
+        };
         if header.sequence <= current.sequence || header.epoch < current.epoch {
             return Err(Outcome::Duplicate);
         }
@@ -222,13 +226,6 @@ impl Inbound {
         self.received.lost = self.received.lost.saturating_add(lost);
         let lost_in = current.lost_in.filter(|epoch| header.epoch <= *epoch);
         Ok(Current { shortest: current.shortest, lost_in, ..next })
-    }
-
-    fn remember(&mut self, instance: u64) {
-        if let Some(past) = self.past.get_mut(self.past_at) {
-            *past = instance;
-        }
-        self.past_at = (self.past_at + 1) % PAST;
     }
 
     /// What came and what did not, up to now.
@@ -318,18 +315,32 @@ mod tests {
     }
 
     #[test]
-    fn own_batches_and_those_of_earlier_runs_are_never_accepted() {
+    fn own_batches_are_never_accepted() {
         let mut inbound = Inbound::new(7, AGE);
         let (clock, now) = (known(1000 * MS), 1000 * MS);
         let own = Header { instance: 7, ..header(1, 0, now) };
         assert_eq!(receive(&mut inbound, &batch(own, &[0]), now, &clock), (Outcome::Own, 0));
-        let earlier = Header { instance: 3, ..header(5, 10, now) };
-        receive(&mut inbound, &batch(earlier, &[0]), now, &clock);
+    }
+
+    #[test]
+    fn a_run_is_heard_again_after_another_host_had_its_name() {
+        let mut inbound = Inbound::new(7, AGE);
+        let (clock, now) = (known(1000 * MS), 1000 * MS);
+        let other = Header { instance: 3, ..header(5, 10, now) };
+        receive(&mut inbound, &batch(header(2, 6, now), &[0]), now, &clock);
+        receive(&mut inbound, &batch(other, &[0]), now, &clock);
         let lost = inbound.received().lost;
-        assert_eq!(receive(&mut inbound, &batch(header(2, 6, now), &[0]), now, &clock), (Outcome::New, 1));
-        assert_eq!(inbound.received().lost, lost + 6, "the first ones of the new run");
-        let late = Header { sequence: 6, ..earlier };
-        assert_eq!(receive(&mut inbound, &batch(late, &[0]), now, &clock), (Outcome::Past, 0));
+        assert_eq!(lost, 10, "those of the new run before it was heard");
+        assert_eq!(
+            receive(&mut inbound, &batch(header(2, 6, now), &[0]), now, &clock),
+            (Outcome::Duplicate, 0)
+        );
+        assert_eq!(receive(&mut inbound, &batch(header(4, 9, now), &[0]), now, &clock), (Outcome::New, 1));
+        assert_eq!(
+            inbound.received().lost,
+            lost + 2,
+            "what it sent meanwhile, and not all that it ever sent"
+        );
     }
 
     #[test]

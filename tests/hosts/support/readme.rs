@@ -10,6 +10,15 @@ const TITLE: &str = "## One bus on many hosts";
 /// The address of the first host there.
 const ADDRESS: &str = "192.0.2.1";
 
+/// The README's block of shell commands in which these words are, for root.
+#[track_caller]
+pub fn block_with(words: &str) -> String {
+    let readme = std::fs::read_to_string(project().join("README.md")).expect("there is a README");
+    let blocks = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let found = blocks.into_iter().find(|block| block.contains(words));
+    found.unwrap_or_else(|| panic!("README has no shell commands with {words:?}")).replace("sudo ", "")
+}
+
 /// The commands of the section's first block, and what they print.
 #[derive(Debug)]
 pub struct Path {
