@@ -14,15 +14,18 @@ use crate::support::{
 const FACTOR: f64 = 1.5;
 /// p99 of a few milliseconds varies by so much from run to run on a machine that is busy with three guests.
 const NOISE_US: f64 = 3_000.0;
-const FRAMES: u32 = 20_000;
-const RATE: u32 = 2_000;
+/// Three guests on two processors keep up with this.
+const FRAMES: u32 = 5_000;
+const RATE: u32 = 500;
 
 #[test]
 fn three_hosts_do_not_wait_for_one_that_is_stopped_or_far_away() {
     let Some((a, b, c)) = three("three_hosts_do_not_wait_for_one_that_is_stopped_or_far_away") else {
         return;
     };
-    let [bus_a, bus_b, bus_c] = [&a, &b, &c].map(|host| Bus::new(host, "slow", &["span=slow"]));
+    // Longer than any delay here: a frame that came late counts in p99 and is not dropped.
+    let options = ["span=slow", "span-age=10s"];
+    let [bus_a, bus_b, bus_c] = [&a, &b, &c].map(|host| Bus::new(host, "slow", &options));
     let [from, to] = [bus_a.hub(1), bus_b.hub(2)];
     until_joined(&from, &to);
     until_joined(&from, &bus_c.hub(3));
