@@ -2,11 +2,7 @@
 //!
 //! Last, because it replaces the service with the managed plugin: swarm takes no other.
 
-use crate::support::{
-    fleet::{project, two, with_input},
-    readme,
-    shell::say,
-};
+use crate::support::{fleet::two, readme, shell::say};
 
 #[test]
 fn zz_a_stack_of_docker_swarm_has_one_bus_on_two_hosts() {
@@ -23,11 +19,8 @@ fn zz_a_stack_of_docker_swarm_has_one_bus_on_two_hosts() {
     b.sh(&format!("docker swarm join --token {token} {}:2377", a.address()));
     a.sh("docker network create --scope swarm -d canhub:latest --config-from powertrain-here powertrain");
 
-    let stack = std::fs::read_to_string(project().join("compose-examples/two-hosts/stack.yaml"))
-        .expect("it is there");
-    let deploy = "cat >/tmp/stack.yaml && ENGINE_HOST=a GEARBOX_HOST=b \
-         docker stack deploy --resolve-image never --detach=true --compose-file /tmp/stack.yaml drive";
-    with_input(&a, deploy, &stack).unwrap_or_else(|err| panic!("{err}"));
+    a.sh("ENGINE_HOST=a GEARBOX_HOST=b docker stack deploy --resolve-image never --detach=true \
+         -c /host/compose-examples/two-hosts/stack.yaml drive");
 
     // Each hears the other one, on the other host.
     let hears = |id: &str| format!("timeout 3 candump -n 1 vcan-powertrain,{id}:7FF | grep {id}");
