@@ -258,7 +258,6 @@ impl Fuzz {
         self.see(match outcome {
             Outcome::New => "new",
             Outcome::Duplicate => "duplicate",
-            Outcome::Past => "past",
             Outcome::Own => "own",
             Outcome::Contradicts => "contradicts",
         });
