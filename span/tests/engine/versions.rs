@@ -18,6 +18,7 @@ struct Program {
 
 impl Program {
     /// The host whose state folder this is.
+    #[expect(clippy::disallowed_methods, reason = "a test starts the program")]
     fn serve(folder: &Path, listen: u16) -> Self {
         let (config, log) = (folder.join("span.toml"), folder.join("log"));
         let text = format!("state = \"{}\"\nlisten = [\"127.0.0.1:{listen}\"]\n", folder.display());
