@@ -77,6 +77,10 @@ fn table(answer: &Answer) -> String {
             .to_owned();
     };
     let mut text = program(own);
+    if answer.hosts.is_empty() && own.host.is_none() {
+        // The problem says what to do first.
+        return text;
+    }
     if answer.hosts.is_empty() {
         return text + "No other hosts yet. To invite one: canhub-span invite HOST\n";
     }
@@ -219,6 +223,9 @@ mod tests {
     fn without_spans_or_hosts_the_next_step_is_shown() {
         let alone = Answer { hosts: Vec::new(), ..answer(true) };
         assert!(table(&alone).contains("canhub-span invite HOST"));
+        let mut in_no_fleet = Answer { hosts: Vec::new(), ..answer(true) };
+        in_no_fleet.span.as_mut().unwrap().host = None;
+        assert!(!table(&in_no_fleet).contains("invite"));
         assert!(table(&Answer { span: None, ..alone }).contains("-o span=NAME"));
     }
 }
