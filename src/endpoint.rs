@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    filters::Filters,
     kernel::Cookie,
     names::{EndpointId, IfName, NetworkId},
     options::Naming,
@@ -23,6 +24,9 @@ pub struct Endpoint {
     /// The rate for this container, if it differs from the network's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// What the container may send and hear, if that differs from the network's.
+    #[serde(flatten)]
+    pub filters: Filters,
     /// Its lifecycle stage.
     pub stage: Stage,
     /// The namespace in which its container end was last seen. Another one at the same path is another container's.

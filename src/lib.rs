@@ -63,6 +63,7 @@ pub mod endpoint;
 pub mod error;
 pub mod events;
 pub mod expect;
+pub mod filters;
 pub mod frames;
 pub mod health;
 pub mod http;

@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     endpoint::{Endpoint, Stage},
+    filters::Filters,
     kernel::{Cookie, HOST_NAMESPACE},
     names::{EndpointId, NetworkId},
     network::Network,
@@ -246,6 +247,7 @@ impl Model {
                 namespace: endpoint.namespace,
                 awaited: self.awaited.contains(&endpoint.id),
                 rate: endpoint.rate,
+                filters: endpoint.filters.or(&network.options.filters),
                 share: self.shares.get(&endpoint.id).copied(),
             })
         };
@@ -268,6 +270,7 @@ impl Model {
             namespace: None,
             awaited: false,
             rate: None,
+            filters: Filters::default(),
             share: self.shares.get(&endpoint).copied(),
             endpoint,
         }));

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     adapter::Adapter,
     endpoint::{Endpoint, Stage},
+    filters::Filters,
     names::{EndpointId, IfName, NetworkId},
     options::{HubChoice, Naming, NetworkOptions, RawOptions, SpanOptions, looks_like_hardware},
     pace::Rate,
@@ -114,6 +115,12 @@ impl Network {
         Ok(Self { provisional: true, ..Self::new(id, RawOptions::new())? })
     }
 
+    /// This network; `lost`: it has `allow-tx` or `allow-rx`, but their record is lost.
+    pub fn with_lists_lost(mut self, lost: bool) -> Self {
+        self.options.filters.lost = lost;
+        self
+    }
+
     /// The interface of this bus on the host.
     pub fn hub(&self) -> Hub {
         match &self.options.hub {
@@ -152,7 +159,11 @@ impl Network {
         let known = matches!(options.hub, HubChoice::Adapter(Adapter::Known { .. }));
         let more =
             known || !options.settings.is_empty() || !options.adapter_wait || options.rate.is_some() || lacks;
-        let more = if more { " more" } else { "" };
+        let more = match (more, options.filters.are_open()) {
+            (_, false) => MORE_WITH_LISTS,
+            (true, true) => " more",
+            (false, true) => "",
+        };
         format!(
             "canhub net={}{hub_word} name={} frames={}{heal}{more}",
             self.id,
@@ -166,6 +177,10 @@ impl Network {
         // There is no room for the name of a span here.
         let network = self.alias(self.options.span.is_some());
         let mut alias = format!("{network} ep={} if={}", endpoint.id, endpoint.ifname);
+        // There is no room for lists, but they must not be forgotten: without them the container could send anything.
+        if !endpoint.filters.are_open() {
+            alias.push_str(OWN_LISTS);
+        }
         if let Some(path) = endpoint.sandbox() {
             let sandbox = format!(" sb={}", path.strip_prefix(DOCKER_NETNS).unwrap_or(path).display());
             // Without Docker's folder this always fits; a longer path is set again at the next Join.
@@ -188,6 +203,11 @@ const ALIAS_MAX: usize = 243;
 /// The folder of nearly every `SandboxKey`, omitted from aliases to save space.
 const DOCKER_NETNS: &str = "/var/run/docker/netns";
 
+/// Like `more`; `allow-tx` or `allow-rx` of the network is among the options that are missing. It is as short as that, because
+/// both words must fit into the alias of a pair in any case.
+const MORE_WITH_LISTS: &str = " moreids";
+/// The endpoint has lists of its own.
+const OWN_LISTS: &str = " ids";
 /// Stands for the ID of a span port in an alias, for which there is no room.
 const SPAN_PORT: &str = "span";
 
@@ -201,6 +221,8 @@ pub struct Alias {
     /// Whether it has options that are not in the alias: the adapter's selector and settings, or on a container's pair the
     /// span.
     pub more: bool,
+    /// Whether `allow-tx` or `allow-rx` is among these.
+    pub lists: bool,
     /// The endpoint that the pair belongs to; `None` for a hub.
     pub endpoint: Option<AliasEndpoint>,
 }
@@ -216,6 +238,8 @@ pub struct AliasEndpoint {
     pub sandbox: Option<PathBuf>,
     /// The requested rate of the container, if it fitted.
     pub rate: Option<Rate>,
+    /// Whether it has lists of its own, which never fit.
+    pub lists: bool,
 }
 
 impl Alias {
@@ -226,7 +250,9 @@ impl Alias {
             return None;
         }
         let words: Vec<&str> = words.collect();
-        let more = words.contains(&"more");
+        let has = |word: &str| words.contains(&word.trim_start());
+        let (lists, own_lists) = (has(MORE_WITH_LISTS), has(OWN_LISTS));
+        let more = lists || has("more");
         let words: Vec<(&str, &str)> = words.iter().filter_map(|word| word.split_once('=')).collect();
         let get =
             |key: &str| words.iter().find(|(word, _)| *word == key).map(|(_, value)| (*value).to_owned());
@@ -251,22 +277,32 @@ impl Alias {
                 // An absolute path replaces the folder.
                 sandbox: get("sb").map(|path| PathBuf::from(DOCKER_NETNS).join(path)),
                 rate: get("rate").and_then(|rate| rate.parse().ok()),
+                lists: own_lists,
             }),
         };
-        Some(Self { network, options, more, endpoint })
+        Some(Self { network, options, more, lists, endpoint })
     }
 }
 
 impl AliasEndpoint {
     fn of_span_port(network: &NetworkId) -> Self {
         let id = EndpointId::of_span_port(network);
-        Self { ifname: Naming::Exact(id.container_end()), id, sandbox: None, rate: None }
+        Self { ifname: Naming::Exact(id.container_end()), id, sandbox: None, rate: None, lists: false }
     }
 
     /// The endpoint that the alias describes.
     pub fn into_endpoint(self, network: NetworkId) -> Endpoint {
         let stage = self.sandbox.map_or(Stage::Left, |sandbox| Stage::Joined { sandbox });
-        Endpoint { id: self.id, network, ifname: self.ifname, rate: self.rate, stage, namespace: None }
+        let filters = Filters { lost: self.lists, ..Filters::default() };
+        Endpoint {
+            id: self.id,
+            network,
+            ifname: self.ifname,
+            rate: self.rate,
+            filters,
+            stage,
+            namespace: None,
+        }
     }
 }
 
@@ -285,6 +321,7 @@ mod tests {
             network: network.id.clone(),
             ifname: ifname.parse().unwrap(),
             rate: None,
+            filters: Filters::default(),
             stage: Stage::Joined { sandbox: "/var/run/docker/netns/234422f80b09".into() },
             namespace: None,
         }
@@ -338,6 +375,26 @@ mod tests {
         let paced = Endpoint { rate: Some(Rate::Bits(125_000)), ..endpoint(&network, "can0") };
         let alias = Alias::parse(&network.pair_alias(&paced)).unwrap();
         assert_eq!(alias.endpoint.unwrap().into_endpoint(network.id.clone()), paced);
+        for own in ["none", "!7DF"] {
+            let network = self::network(&[
+                ("allow-rx", "123"),
+                ("adapter", "fifteen-bytes-x"),
+                ("frames", "classic"),
+                ("heal", "off"),
+                ("ifname", "fifteen-bytes-y"),
+            ]);
+            let filters = Filters { tx: Some(own.parse().unwrap()), ..Filters::default() };
+            let listed = Endpoint { filters, ..endpoint(&network, "fifteen-bytes-z") };
+            let text = network.pair_alias(&listed);
+            assert!(text.len() <= ALIAS_MAX, "{} bytes: {text}", text.len());
+            let alias = Alias::parse(&text).unwrap();
+            assert!(alias.more && alias.lists, "{text}");
+            let again = alias.endpoint.unwrap().into_endpoint(network.id.clone());
+            assert!(again.filters.lost, "{text}");
+            assert!(network.pair_alias(&again).contains(" ids"), "it is not forgotten either");
+            let lost = Network::new(network.id.clone(), alias.options).unwrap().with_lists_lost(alias.lists);
+            assert!(Alias::parse(&lost.hub_alias()).unwrap().lists);
+        }
         assert!(Alias::parse(&self::network(&[("rate", "off")]).hub_alias()).unwrap().more);
     }
 

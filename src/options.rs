@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     adapter::{self, Adapter, Settings},
+    filters::{Filters, IdList},
     kernel::{CAN_MTU, CANFD_MTU, CANXL_MTU},
     names::IfName,
     pace::Rate,
@@ -26,6 +27,8 @@ const KEYS: &[&str] = &[
     "hub",
     "adapter",
     "adapter-wait",
+    "allow-rx",
+    "allow-tx",
     "ifname",
     "frames",
     "heal",
@@ -37,9 +40,9 @@ const KEYS: &[&str] = &[
     "vxcan.id",
     "vxcan.peer",
 ];
-const ENDPOINT_KEYS: &[&str] = &[DOCKER_IFNAME, "ifname", "rate", "vxcan.peer"];
+const ENDPOINT_KEYS: &[&str] = &[DOCKER_IFNAME, "allow-rx", "allow-tx", "ifname", "rate", "vxcan.peer"];
 /// Keys whose meaning is settled but which are not implemented yet.
-const NOT_YET: &[&str] = &["allow-rx", "allow-tx", "delay", "loss"];
+const NOT_YET: &[&str] = &["delay", "loss"];
 
 /// Options as Docker sends them and as the state file stores them.
 pub type RawOptions = BTreeMap<String, String>;
@@ -66,6 +69,8 @@ pub struct NetworkOptions {
     pub adapter_wait: bool,
     /// The rate of containers; `None`: the bitrate of the adapter, if there is one.
     pub rate: Option<Rate>,
+    /// What containers may send and hear.
+    pub filters: Filters,
     /// The span that makes this bus one with those of other hosts.
     pub span: Option<SpanOptions>,
 }
@@ -77,6 +82,8 @@ pub struct EndpointOptions {
     pub ifname: Option<Naming>,
     /// The rate of the container.
     pub rate: Option<Rate>,
+    /// What the container may send and hear.
+    pub filters: Filters,
 }
 
 /// The interface of a bus on the host, as requested.
@@ -189,6 +196,8 @@ impl NetworkOptions {
         };
         let rate = get("rate").map(rate).transpose()?;
         within_bitrate(rate, &settings)?;
+        let filters = filters(&options)?;
+        filters.fit(&filters)?;
         let span = SpanOptions::parse(&options)?;
         Ok(Self {
             hub,
@@ -198,6 +207,7 @@ impl NetworkOptions {
             settings,
             adapter_wait,
             rate,
+            filters,
             span,
         })
     }
@@ -216,7 +226,7 @@ impl EndpointOptions {
             Some((key, name)) => Some(Naming::Exact(ifname(key, name)?)),
             None => get("vxcan.peer").map(prefix).transpose()?,
         };
-        Ok(Self { ifname, rate: get("rate").map(rate).transpose()? })
+        Ok(Self { ifname, rate: get("rate").map(rate).transpose()?, filters: filters(&options)? })
     }
 }
 
@@ -235,6 +245,14 @@ pub fn within_bitrate(rate: Option<Rate>, settings: &Settings) -> Result<(), Str
 
 fn rate(value: &str) -> Result<Rate, String> {
     value.parse().map_err(|why| format!("option rate={value}: {why}"))
+}
+
+fn filters(options: &BTreeMap<&str, &str>) -> Result<Filters, String> {
+    let list = |key: &str| -> Result<Option<IdList>, String> {
+        let Some(value) = options.get(key) else { return Ok(None) };
+        value.parse().map(Some).map_err(|why| format!("option {key}={value}: {why}"))
+    };
+    Ok(Filters { tx: list("allow-tx")?, rx: list("allow-rx")?, lost: false })
 }
 
 /// Whether this is a name that the kernel gives to hardware. canhub waits for such an interface and never creates it.

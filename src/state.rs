@@ -73,6 +73,8 @@ struct NetworkRecord {
     options: RawOptions,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     provisional: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    lists_lost: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -156,6 +158,7 @@ impl Store {
             let record = NetworkRecord {
                 options: network.raw.clone(),
                 provisional: network.provisional,
+                lists_lost: network.options.filters.lost,
                 name: network.name.clone(),
                 engine: network.engine.clone(),
                 found: network.found.clone(),

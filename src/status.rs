@@ -15,6 +15,7 @@ pub use span::{HostOnSpan, HostStatus, SpanProgram, SpanStatus};
 use crate::{
     endpoint::Stage,
     expect::Source,
+    filters::Filters,
     names::{EndpointId, NetworkId},
     network::Ownership,
 };
@@ -156,6 +157,9 @@ pub struct BusStatus {
     /// Whether a problem prevents containers from starting on this bus.
     #[serde(default)]
     pub blocked: bool,
+    /// can-gw rules between its ends.
+    #[serde(default)]
+    pub rules: usize,
     /// Repairs since canhub started, including those of members.
     pub heals: u64,
     /// Frames that were lost, the largest number first. Those of members that have left remain.
@@ -205,6 +209,9 @@ pub struct MemberStatus {
     /// Its current pace in bit/s; `None` if it is not paced.
     #[serde(default)]
     pub rate: Option<u32>,
+    /// What it may send and hear, as its endpoint or network says; absent: everything.
+    #[serde(flatten)]
+    pub filters: Filters,
     /// Repairs of this member since canhub started.
     pub heals: u64,
     /// Its frames.

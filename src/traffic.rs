@@ -149,7 +149,11 @@ impl Totals {
                 if let Some(link) = have.host_end(&member.endpoint) {
                     ends.insert(link.index, (End::Member(member.endpoint.clone()), &bus.network));
                     let place = Place::HostEnd(member.endpoint.clone());
-                    sent += self.feed_end(&bus.network, place, link, [Direction::Out, Direction::In], seen);
+                    let more =
+                        self.feed_end(&bus.network, place, link, [Direction::Out, Direction::In], seen);
+                    // Its host end also counts what it may not send.
+                    let is_exact = member.filters.tx.is_none() && !member.filters.lost;
+                    sent += if is_exact { more } else { 0 };
                 }
                 known.insert(End::Member(member.endpoint.clone()));
             }
@@ -304,7 +308,7 @@ impl Totals {
     /// Adds the increments of each direction between two ends, in the order of `ways`.
     ///
     /// An outgoing frame is handled by one rule per receiving end, so the destination with the highest count shows the
-    /// number of frames.
+    /// number of frames. With `allow-rx` that is the hub: it hears everything.
     fn add(&mut self, ways: &[(u32, u32, Count)], ends: &Ends<'_>, seen: Option<Instant>) {
         for from in ways.chunk_by(|one, other| one.0 == other.0) {
             let mut out = Count::default();

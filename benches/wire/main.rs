@@ -1,4 +1,5 @@
-//! Measures how many frames per second a container sends through an adapter, next to the host itself on the same one.
+//! Measures how many frames per second a container sends through an adapter, next to the host itself on the same one, and what
+//! a frame costs on a bus whose members have `allow-rx`, next to one without.
 //!
 //! `make bench`, or as root on a kernel with vxcan, can-gw, slcan and sch_tbf, and with `slcan_attach` of can-utils:
 //! `wire --canhub target/release/canhub`. The adapter is a serial one on a pseudo terminal that takes as long for a frame
@@ -48,6 +49,12 @@ const BITRATES: [u32; 3] = [125_000, 500_000, 1_000_000];
 const SECONDS: u32 = 4;
 /// The longest frame of 8 bytes with a standard identifier.
 const FRAME_BITS: u32 = 135;
+/// Members of the bus on which the cost of filters is measured.
+const MEMBERS: u32 = 8;
+/// The frame that is sent, 123, is among them.
+const EIGHT_ENTRIES: &str = "100 123 200 300 400 500 600 700";
+/// Frames of one measurement of that.
+const FRAMES: u32 = 5000;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the host waits when the adapter's queue is full, which the kernel does not do for it.
 const QUEUE_FULL: Duration = Duration::from_micros(200);
@@ -81,6 +88,37 @@ fn main() {
         );
     }
     println!("{}", json!({ "wire": rows }));
+
+    let open = frame_cost(&daemon, json!({ "hub": "vcan-bench" }));
+    let filtered = frame_cost(&daemon, json!({ "hub": "vcan-bench", "allow-rx": EIGHT_ENTRIES }));
+    let ratio = filtered.as_secs_f64() / open.as_secs_f64();
+    println!(
+        "a frame to {} members takes {open:?}, with allow-rx of 8 entries {filtered:?}: {ratio:.2}",
+        MEMBERS - 1
+    );
+    println!(
+        "{}",
+        json!({ "allow-rx": { "open": open.as_secs_f64(), "filtered": filtered.as_secs_f64(), "ratio": ratio } })
+    );
+}
+
+/// The median time to send a frame to all members of a bus: the kernel forwards it before it returns to the sender.
+fn frame_cost(daemon: &Daemon, options: serde_json::Value) -> Duration {
+    daemon.create_network_with(options);
+    let sandboxes: Vec<Sandbox> = (1..=MEMBERS).map(Sandbox::new).collect();
+    for (number, sandbox) in (1..).zip(&sandboxes) {
+        daemon.join(number, &sandbox.path);
+    }
+    let once = || {
+        let started = Instant::now();
+        send_inside(&sandboxes[0].path, FRAMES);
+        started.elapsed() / FRAMES
+    };
+    let mut times: Vec<Duration> = (0..5).map(|_| once()).collect();
+    times.sort();
+    (1..=MEMBERS).for_each(|number| daemon.part(number));
+    daemon.delete_network();
+    times[times.len() / 2]
 }
 
 fn send_inside(sandbox: impl AsRef<Path>, frames: u32) {

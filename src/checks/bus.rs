@@ -184,6 +184,7 @@ mod tests {
             fixes: BTreeMap::new(),
             blocked: false,
             losses: Vec::new(),
+            rules: 0,
             heals: 0,
             traffic: Traffic::default(),
             members: vec![],

@@ -274,6 +274,7 @@ mod tests {
             adapter_problems: Vec::new(),
             fixes: BTreeMap::new(),
             blocked: false,
+            rules: 0,
             heals: 0,
             losses: Vec::new(),
             traffic: Default::default(),

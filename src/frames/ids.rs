@@ -64,6 +64,23 @@ impl IdSet {
         }
     }
 
+    /// Whether it has error frames.
+    pub fn has_error_frames(&self) -> bool {
+        self.has_error_frames
+    }
+
+    /// What is in both. Its patterns do not overlap either.
+    pub fn and(&self, other: &Self) -> Self {
+        let both = |one: &[Pattern], other: &[Pattern]| {
+            one.iter().flat_map(|one| other.iter().filter_map(|other| one.and(*other))).collect()
+        };
+        Self {
+            standard: both(&self.standard, &other.standard),
+            extended: both(&self.extended, &other.extended),
+            has_error_frames: self.has_error_frames && other.has_error_frames,
+        }
+    }
+
     /// The standard or the extended ids as patterns of which no two contain the same id, for filters in the kernel: a
     /// frame passes at most one of them.
     pub fn patterns(&self, extended: bool) -> &[Pattern] {
@@ -125,6 +142,11 @@ impl Pattern {
     /// Whether an id is in both.
     fn overlaps(self, other: Self) -> bool {
         (self.id ^ other.id) & self.mask & other.mask == 0
+    }
+
+    /// The ids that are in both, if there are any.
+    fn and(self, other: Self) -> Option<Self> {
+        self.overlaps(other).then_some(Self { id: self.id | other.id, mask: self.mask | other.mask })
     }
 
     /// The ids of this pattern that are not in `other`, as patterns that do not overlap: one for each bit that `other`

@@ -3,6 +3,7 @@
 //! It costs nothing while nobody uses it, and it cannot disturb the bus: it is a socket that listens, nothing else.
 
 mod account;
+mod allowed;
 mod attribution;
 mod interfaces;
 
@@ -12,17 +13,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{
-    Bus, Record, Sender, Timestamp,
-    ids::{IdSet, Pattern},
-};
+use super::{Bus, Record, Sender, Timestamp, ids::IdSet};
 use crate::{
     frames::CanAnyFrame,
-    kernel::{Filter, Heard, KernelError, Listener},
+    kernel::{Heard, KernelError, Listener},
     status::BusStatus,
 };
 use account::Account;
 pub use account::Lost;
+use allowed::Allowed;
 use attribution::{Attribution, Place, Source};
 use interfaces::Interfaces;
 
@@ -34,8 +33,6 @@ const ASK_SOON: Duration = Duration::from_millis(100);
 const ASK_LATER: Duration = Duration::from_secs(5);
 /// An echo on a virtual hub comes within a millisecond.
 const ECHO_TIME: Duration = Duration::from_millis(20);
-/// `CAN_EFF_FLAG`: an extended ID.
-const EXTENDED: u32 = 0x8000_0000;
 
 /// Which frames of a bus are wanted.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +49,7 @@ pub struct Tap {
     options: TapOptions,
     listener: Listener,
     interfaces: Interfaces,
+    allowed: Allowed,
     attribution: Attribution,
     account: Account,
     /// The frames of the last read.
@@ -77,12 +75,13 @@ impl Tap {
     /// # Errors
     /// If the kernel has no CAN sockets, or the interfaces cannot be listed.
     pub fn open(bus: Bus, options: TapOptions) -> Result<Self, KernelError> {
-        let filters = options.ids.as_ref().map(filters);
+        let filters = options.ids.as_ref().map(IdSet::filters);
         let mut tap = Self {
             listener: Listener::open(filters.as_deref())?,
             interfaces: Interfaces::new(bus.network().clone(), bus.hub().map(str::to_owned), bus.is_told()),
             bus,
             options,
+            allowed: Allowed::default(),
             attribution: Attribution::default(),
             account: Account::default(),
             heard: Vec::new(),
@@ -136,7 +135,7 @@ impl Tap {
                 now = Instant::now();
                 self.look(now)?;
             }
-            lost += self.attribute();
+            lost += self.attribute(now);
             self.release(now, records);
             // Not the records: frames of other buses, or of other senders, could keep this busy for ever.
             read += self.heard.len();
@@ -154,7 +153,7 @@ impl Tap {
     }
 
     /// Finds the senders of the frames that were heard. Returns how many messages were lost before them.
-    fn attribute(&mut self) -> u64 {
+    fn attribute(&mut self, now: Instant) -> u64 {
         let mut lost = 0;
         for heard in &self.heard {
             self.last_heard = Timestamp(heard.time);
@@ -165,6 +164,14 @@ impl Tap {
                 self.account.hear_foreign();
                 continue;
             };
+            // It was never on the bus, so it has no echo either.
+            let exists = |index| self.interfaces.exists(index);
+            if self.interfaces.is_filtered(heard.interface)
+                && !self.allowed.passes(heard.interface, &heard.frame, now, exists)
+            {
+                self.account.hear_foreign();
+                continue;
+            }
             let Some(source) = self.attribution.source(place, heard) else { continue };
             if !matches!(source, Source::Member(_)) {
                 self.account.hear_others();
@@ -210,6 +217,9 @@ impl Tap {
         let mut hub_changed = false;
         let news = self.listener.links()?;
         let is_new = !news.is_empty();
+        if is_new {
+            self.allowed.links_changed(now);
+        }
         for news in news {
             hub_changed |= self.interfaces.learn(news, now);
         }
@@ -269,26 +279,5 @@ impl Tap {
             }
             self.held.pop_front();
         }
-    }
-}
-
-/// Filters for the kernel; a frame passes at most one of them.
-fn filters(ids: &IdSet) -> Vec<Filter> {
-    let filter =
-        |flag: u32| move |pattern: &Pattern| Filter { id: pattern.id | flag, mask: pattern.mask | EXTENDED };
-    let standard = ids.patterns(false).iter().map(filter(0));
-    standard.chain(ids.patterns(true).iter().map(filter(EXTENDED))).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn filters_tell_standard_from_extended_ids() {
-        let ids: IdSet = "123 00000123".parse().unwrap();
-        let of_extended = filters(&ids).into_iter().filter(|filter| filter.id & EXTENDED != 0);
-        assert_eq!(of_extended.count(), 1);
-        assert!(filters(&ids).iter().all(|filter| filter.mask & EXTENDED != 0 && filter.id & 0x7ff == 0x123));
     }
 }

@@ -98,7 +98,8 @@ impl Manager {
                     Ok(network) => {
                         adopted.push(network.id.clone());
                         // Docker's API provides what does not fit into an alias.
-                        model.put_network(Network { provisional: alias.more, ..network });
+                        let network = Network { provisional: alias.more, ..network };
+                        model.put_network(network.with_lists_lost(alias.lists));
                     }
                     Err(why) => {
                         warn!(

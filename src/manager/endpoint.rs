@@ -50,8 +50,25 @@ impl Manager {
         let Some(known) = model.network(&network) else { return Err(unknown_network(&network)) };
         within_bitrate(asked.rate, &known.options.settings).map_err(Error::Refused)?;
         let ifname = asked.ifname.unwrap_or_else(|| known.options.ifname.clone());
-        let endpoint =
-            Endpoint { id, network, ifname, rate: asked.rate, stage: Stage::Created, namespace: None };
+        let filters = asked.filters.or(&known.options.filters);
+        filters
+            .fit(&filters)
+            .and_then(|()| {
+                let others = model.endpoints().filter(|other| other.network == network);
+                others
+                    .map(|other| other.filters.or(&known.options.filters))
+                    .try_for_each(|other| filters.fit(&other))
+            })
+            .map_err(Error::Refused)?;
+        let endpoint = Endpoint {
+            id,
+            network,
+            ifname,
+            rate: asked.rate,
+            filters: asked.filters,
+            stage: Stage::Created,
+            namespace: None,
+        };
         self.keep_endpoint(&mut model, endpoint);
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::{
     endpoint::{Endpoint, Stage},
     error::{Error, Listed},
     events::{Event, Kind},
+    filters::Filters,
     kernel::Inside,
     model::Model,
     names::{EndpointId, IfName, NetworkId},
@@ -57,8 +58,10 @@ impl Manager {
         self.signals.settle_at_least(SETTLE_CALL);
         let mut model = self.model.lock();
         self.know_network(&mut model, &network)?;
-        let (ifname, rate) = match model.endpoint(&id) {
-            Some(endpoint) if endpoint.network == network => (endpoint.ifname.clone(), endpoint.rate),
+        let (ifname, rate, filters) = match model.endpoint(&id) {
+            Some(endpoint) if endpoint.network == network => {
+                (endpoint.ifname.clone(), endpoint.rate, endpoint.filters.clone())
+            }
             Some(endpoint) => {
                 return Err(Error::Refused(format!("endpoint {id} belongs to network {}", endpoint.network)));
             }
@@ -69,7 +72,7 @@ impl Manager {
                     "Join for an endpoint that was never created; using the network's interface name"
                 );
                 let Some(network) = model.network(&network) else { return Err(unknown_network(&network)) };
-                (network.options.ifname.clone(), None)
+                (network.options.ifname.clone(), None, Filters::default())
             }
         };
         refuse_taken_name(&model, &network, &id, &sandbox, &ifname)?;
@@ -78,6 +81,7 @@ impl Manager {
             network: network.clone(),
             ifname: ifname.clone(),
             rate,
+            filters,
             stage: Stage::Joined { sandbox },
             namespace: None,
         };
@@ -96,6 +100,9 @@ impl Manager {
                 }
                 self.events.tell(Event {
                     interface: Some(ifname.to_string()),
+                    reason: model.network(&network).and_then(|known| {
+                        endpoint.filters.or(&known.options.filters).words().map(Into::into)
+                    }),
                     took_us: Some(took_us(started)),
                     ..Event::of_endpoint(Kind::Joined, &model, &endpoint)
                 });

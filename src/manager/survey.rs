@@ -13,7 +13,8 @@ use crate::{
     clock::rfc3339,
     endpoint::Endpoint,
     error::Error,
-    kernel::{HOST_NAMESPACE, Link},
+    filters::Filters,
+    kernel::{HOST_NAMESPACE, Link, RuleStatus},
     model::Model,
     names::EndpointId,
     network::{Hub, Ownership},
@@ -103,6 +104,9 @@ impl Manager {
             interface: endpoint.ifname.to_string(),
             stage: endpoint.stage.clone(),
             rate: None,
+            filters: model
+                .network(&endpoint.network)
+                .map_or_else(Filters::default, |network| endpoint.filters.or(&network.options.filters)),
             heals: self.events.heals_of_endpoint(&endpoint.network, &endpoint.id),
             traffic: Traffic::default(),
         };
@@ -128,6 +132,7 @@ impl Manager {
                 fixes: BTreeMap::new(),
                 blocked: false,
                 losses: Vec::new(),
+                rules: 0,
                 heals: self.events.heals_of_network(&network.id),
                 traffic: Traffic::default(),
                 members: members.remove(&network.id).unwrap_or_default(),
@@ -147,6 +152,7 @@ fn fill(bus: &mut BusStatus, hub: &Hub, have: &Have, totals: &Totals) {
     let away = |adapter| link.is_none() && unread_adapter(adapter, have).is_none();
     bus.waiting = matches!(hub, Hub::Adapter(adapter) if away(adapter));
     bus.traffic = totals.of(&End::Hub(bus.network.clone()));
+    bus.rules = rules(bus, link, have);
     bus.losses = totals.losses().of_network(&bus.network, Instant::now());
     bus.adapter = link.and_then(|link| adapter(link, totals.faults(&bus.network)));
     if let Some(span) = &mut bus.span {
@@ -162,6 +168,18 @@ fn fill(bus: &mut BusStatus, hub: &Hub, have: &Have, totals: &Totals) {
             member.rate = end.qdisc.as_ref().and_then(|qdisc| qdisc.pace).map(|pace| pace.rate);
         }
     }
+}
+
+/// How many can-gw rules there are between the ends of a bus.
+fn rules(bus: &BusStatus, hub: Option<&Link>, have: &Have) -> usize {
+    let span = bus.span.is_some().then(|| EndpointId::of_span_port(&bus.network));
+    let members = bus.members.iter().map(|member| &member.endpoint).chain(&span);
+    let ends: BTreeSet<u32> =
+        members.filter_map(|endpoint| have.host_end(endpoint)).chain(hub).map(|link| link.index).collect();
+    let is_between = |status: &&RuleStatus| {
+        !status.modifies && ends.contains(&status.rule.source) && ends.contains(&status.rule.destination)
+    };
+    have.rules.list().iter().filter(is_between).count()
 }
 
 fn adapter(link: &Link, faults: Faults) -> Option<AdapterStatus> {

@@ -21,6 +21,7 @@ fn defaults_are_a_vcan_and_can0_for_classic_and_fd_frames() {
             settings: Settings::default(),
             adapter_wait: true,
             rate: None,
+            filters: Filters::default(),
             span: None,
         }
     );
@@ -48,6 +49,13 @@ fn every_error_names_the_option_the_value_and_what_to_do() {
     for (options, words) in [
         (&[("hubb", "x")][..], &["hubb=x", "did you mean hub?", "adapter"][..]),
         (&[("wombat", "1")], &["wombat=1", "valid options: hub"]),
+        (&[("allow-tx", "12")], &["allow-tx=12", "entry 1", "100-1FF", "`none`"]),
+        (&[("allow-tx", "none 123")], &["allow-tx=none 123", "entry 1", "cannot be combined"]),
+        (&[("allow-rx", "123 800")], &["allow-rx=123 800", "entry 2", "beyond 7FF"]),
+        (
+            &[("Allow-RX", "00000001-1FFFFFFE !01234567 !0BADCAFE")],
+            &["needs", "filters in the kernel, at most 64", "aligned ranges"],
+        ),
         (&[("loss", "1%")], &["loss=1%", "not supported by this version"]),
         (&[("span", "power/train")], &["span=power/train", "1 to 32 letters, digits, - or _"]),
         (&[("span-age", "1s")], &["span-age=1s", "only valid with a span", "span=NAME"]),
@@ -106,13 +114,16 @@ fn rustycan4dockers_options_keep_their_meaning() {
 #[test]
 fn an_endpoint_can_request_a_name_and_a_rate() {
     let parse = |pairs: &[(&str, &str)]| EndpointOptions::parse(&raw(pairs));
-    let named = |naming| Ok(EndpointOptions { ifname: Some(naming), rate: None });
+    let named = |naming| Ok(EndpointOptions { ifname: Some(naming), ..EndpointOptions::default() });
     assert_eq!(parse(&[]), Ok(EndpointOptions::default()));
     assert_eq!(parse(&[(DOCKER_IFNAME, "can7")]), named(Naming::Exact(name("can7"))));
     assert_eq!(parse(&[("vxcan.peer", "ecu")]), named(Naming::Prefix(name("ecu"))));
     assert_eq!(parse(&[("com.docker.network.endpoint.exposedports", "[]")]), Ok(EndpointOptions::default()));
     for (rate, parsed) in [("125k", Rate::Bits(125_000)), ("OFF", Rate::Off)] {
-        assert_eq!(parse(&[("Rate", rate)]), Ok(EndpointOptions { ifname: None, rate: Some(parsed) }));
+        assert_eq!(
+            parse(&[("Rate", rate)]),
+            Ok(EndpointOptions { rate: Some(parsed), ..EndpointOptions::default() })
+        );
     }
     assert!(parse(&[("ifnam", "can1")]).unwrap_err().contains("did you mean ifname?"));
     assert!(parse(&[(DOCKER_IFNAME, "a name")]).unwrap_err().contains(DOCKER_IFNAME));

@@ -26,6 +26,7 @@ pub use rules::NamedRule;
 pub use step::{Action, Step};
 
 use crate::{
+    filters::Filters,
     kernel::{Cookie, Inside},
     names::{EndpointId, IfName, NetworkId},
     network::Hub,
@@ -76,6 +77,8 @@ pub struct Member {
     pub awaited: bool,
     /// The rate of this container, if its endpoint requests one.
     pub rate: Option<Rate>,
+    /// What it may send and hear.
+    pub filters: Filters,
     /// Its share of an overloaded adapter, in bit/s.
     pub share: Option<u32>,
 }

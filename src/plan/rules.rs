@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Action, Blocks, Bus, Have, Plan, Reason, Rules, Scope,
+    Action, Blocks, Bus, Have, Plan, Problem, Reason, Rules, Scope,
     hub::HubEnd,
     links::{End, Ends},
 };
 use crate::{
+    filters::{Filters, Way},
     kernel::{Filter, Rule, RuleFlags},
     names::IfName,
     network::Hub,
@@ -48,11 +49,14 @@ impl NamedRule {
 ///
 /// A frame for other hosts keeps the time at which it was sent, because its age counts from then. Error frames are about
 /// the wire of this host and do not go there.
+///
+/// `way`: what the lists of the two members let pass. Without lists that is one filter for everything.
 fn rules_between(
     bus: &Bus,
     hub: Option<&HubEnd>,
     span: Option<&IfName>,
     [source, destination]: [&IfName; 2],
+    way: Way,
 ) -> impl Iterator<Item = (RuleFlags, Filter)> {
     let is_hub = |end: &IfName| hub.is_some_and(|hub| hub.name == *end);
     let echo = if is_hub(destination) { RuleFlags::ECHO } else { RuleFlags::empty() };
@@ -62,14 +66,49 @@ fn rules_between(
     // as data frames.
     let on_wire = hub.map_or(matches!(bus.hub, Hub::Adapter(_)), |hub| hub.is_wire);
     let crosses = [source, destination].into_iter().any(|end| span == Some(end));
-    let errors = (!on_wire || is_hub(source)) && !crosses;
-    [
-        Some((frames, Filter::default())),
-        bus.fd().then_some((frames | RuleFlags::FD, Filter::default())),
-        errors.then_some((frames, Filter::ERRORS)),
-    ]
-    .into_iter()
-    .flatten()
+    let errors = way.errors && (!on_wire || is_hub(source)) && !crosses;
+    let fd = bus.fd();
+    let both = move |filter| [Some((frames, filter)), fd.then_some((frames | RuleFlags::FD, filter))];
+    (0..way.frames.len())
+        .map(move |at| way.frames[at])
+        .flat_map(both)
+        .flatten()
+        .chain(errors.then_some((frames, Filter::ERRORS)))
+}
+
+/// The lists of the members of a bus that have some, by their host ends. The hub and the span port have none.
+struct Lists<'a>(BTreeMap<IfName, &'a Filters>);
+
+impl<'a> Lists<'a> {
+    fn of(bus: &'a Bus) -> Self {
+        let listed = bus.members.iter().filter(|member| !member.filters.are_open());
+        Self(listed.map(|member| (member.endpoint.host_end(), &member.filters)).collect())
+    }
+
+    /// What passes from one end to another; `None` if that is not known.
+    fn way(&self, source: &IfName, destination: &IfName) -> Option<Way> {
+        let (from, to) = (self.0.get(source), self.0.get(destination));
+        if [from, to].into_iter().flatten().any(|filters| filters.lost) {
+            return None;
+        }
+        Some(Way::between(
+            from.and_then(|filters| filters.tx.as_ref()),
+            to.and_then(|filters| filters.rx.as_ref()),
+        ))
+    }
+}
+
+/// One problem per member in scope whose lists are lost: it must not be opened up, so its rules stay as they are.
+fn lists_lost(bus: &Bus, scope: Scope<'_>) -> impl Iterator<Item = Problem> {
+    let blocks = match scope {
+        Scope::Join(_) => Blocks::Join,
+        Scope::Everything | Scope::Network(_) => Blocks::Nothing,
+    };
+    let lost = bus.members.iter().filter(move |member| member.filters.lost && scope.covers(&member.endpoint));
+    lost.map(move |member| {
+        let text = "what its allow-tx and allow-rx allow was lost with canhub's records, so its can-gw rules are neither added nor changed: start the container again; if Docker's API does not tell canhub the network's options either, recreate the network";
+        bus.problem(Some(&member.endpoint), blocks, text.into())
+    })
 }
 
 /// The end that all these rules have in common: the one that was recreated.
@@ -108,6 +147,7 @@ pub(super) fn plan_rules(
         Rules::Read(_) | Rules::NotRead => None,
     };
     let standing = standing_rules(have, ends, in_scope);
+    let lists = Lists::of(bus);
     let mut stays = vec![false; standing.len()];
     let mut missing = Vec::new();
     let mut skipped = false;
@@ -121,7 +161,12 @@ pub(super) fn plan_rules(
                 skipped = true;
                 continue;
             }
-            for (flags, filter) in rules_between(bus, hub, span.as_ref(), [source, destination]) {
+            let Some(way) = lists.way(source, destination) else {
+                let is_this = |rule: &Rule| Some((rule.source, rule.destination)) == indices;
+                standing.iter().zip(&mut stays).for_each(|(rule, stays)| *stays |= is_this(rule));
+                continue;
+            };
+            for (flags, filter) in rules_between(bus, hub, span.as_ref(), [source, destination], way) {
                 let rule = indices.map(|(source, destination)| Rule {
                     source,
                     destination,
@@ -142,7 +187,7 @@ pub(super) fn plan_rules(
             }
         }
     }
-    let mut plan = Plan::default();
+    let mut plan = Plan { problems: lists_lost(bus, scope).collect(), ..Plan::default() };
     if let (Some(why), true) = (unread, skipped) {
         let blocks = if joining.is_some() { Blocks::Join } else { Blocks::Nothing };
         let text =

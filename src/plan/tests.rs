@@ -1,6 +1,7 @@
 //! The planner against the kernel in memory: carrying out a plan yields the desired state, once and for all.
 
 mod faults;
+mod filters;
 mod hubs;
 mod moved;
 mod owners;
@@ -32,6 +33,7 @@ fn endpoint(number: u8, network: &Network) -> Endpoint {
         network: network.id.clone(),
         ifname: network.options.ifname.clone(),
         rate: None,
+        filters: Filters::default(),
         stage: Stage::Joined { sandbox: sandbox(number) },
         namespace: None,
     }

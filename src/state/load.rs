@@ -66,7 +66,7 @@ impl Store {
                     name: record.name,
                     engine: record.engine,
                     found: record.found,
-                    ..network
+                    ..network.with_lists_lost(record.lists_lost)
                 }),
                 Err(why) => {
                     loaded.warnings.push(format!("ignored network {} in the state file: {why}", id.short()))

@@ -11,6 +11,7 @@ fn endpoint() -> Endpoint {
         network: network().id,
         ifname: "can0".parse().unwrap(),
         rate: None,
+        filters: crate::filters::Filters::default(),
         stage: Stage::Joined { sandbox: "/var/run/docker/netns/abc".into() },
         namespace: Some(Cookie(4_321)),
     }

@@ -27,6 +27,7 @@ fn want(members: &[u8]) -> Want {
             network: network.id.clone(),
             ifname,
             rate: None,
+            filters: crate::filters::Filters::default(),
             stage,
             namespace: None,
         });

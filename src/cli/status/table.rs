@@ -111,6 +111,7 @@ fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> Stri
         let pace = member.rate.map_or("off".into(), |rate| short(u64::from(rate)));
         text += &row([&who(member), &member.interface, &inward, &out, &lost, &short(member.heals)], &pace);
     }
+    let filtered: Vec<String> = bus.members.iter().filter_map(allowed).collect();
     if let Some(span) = &bus.span {
         let old = before.and_then(|bus| bus.span.as_ref()).map(|span| span.traffic);
         let [inward, out, lost] = rates(old, span.traffic, seconds);
@@ -120,6 +121,10 @@ fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> Stri
     }
     let [inward, out, lost] = rates(before.map(|bus| bus.traffic), bus.traffic, seconds);
     text += &row(["(host)", &cut(bus.interface(), 15), &inward, &out, &lost, ""], "");
+    filtered.iter().for_each(|words| text += &wrap("  ", words));
+    if !filtered.is_empty() {
+        text += &format!("  {} can-gw rules\n", bus.rules);
+    }
     bus.span.iter().for_each(|span| text += &span::hosts(span));
     if bus.members.is_empty() {
         text += &wrap(
@@ -156,6 +161,11 @@ fn controller(adapter: &AdapterStatus) -> String {
             "{interface} is {state} at {bitrate}{errors}, bus-off {bus_offs} times, restarted {restarts} times"
         ),
     )
+}
+
+/// What a member may send and hear, if that is not everything.
+fn allowed(member: &MemberStatus) -> Option<String> {
+    Some(format!("{} {}", who(member), member.filters.words()?))
 }
 
 /// Whose frames were lost, why, and when the last one was.
@@ -206,6 +216,7 @@ mod tests {
     use std::{collections::BTreeMap, time::Instant};
 
     use super::*;
+    use crate::filters::Filters;
     use crate::status::{Direction, LossCause, Lost};
 
     fn traffic(inward: u64, out: u64, lost: u64) -> Traffic {
@@ -233,6 +244,7 @@ mod tests {
             adapter_problems: vec![],
             fixes: BTreeMap::new(),
             blocked: false,
+            rules: 0,
             heals: 3,
             losses: vec![],
             traffic: Traffic::default(),
@@ -248,6 +260,7 @@ mod tests {
             interface: "can0".into(),
             stage: Stage::Joined { sandbox: "/run/netns/1".into() },
             rate: None,
+            filters: Filters::default(),
             heals: 0,
             traffic,
         }
@@ -301,6 +314,18 @@ mod tests {
         );
         assert!(text.contains("\n  door                  can0              500k "), "{text}");
         assert!(text.contains("\n  lock                  can0               off "), "{text}");
+    }
+
+    #[test]
+    fn a_member_with_lists_shows_them_and_the_rules_that_they_take() {
+        let mut tool = member(Some("tool"), Traffic::default());
+        tool.filters.tx = Some("7DF 7E0-7E7".parse().unwrap());
+        let mut ear = member(Some("ear"), Traffic::default());
+        ear.filters.tx = Some("none".parse().unwrap());
+        let now = sample(vec![BusStatus { rules: 14, ..bus("body", vec![tool, ear]) }], 0);
+        let text = render(&now, &now);
+        let lines = "  tool may send 7DF 7E0-7E7 and hear everything\n  ear may send nothing and hear everything\n  14 can-gw rules\n";
+        assert!(text.contains(lines), "{text}");
     }
 
     #[test]

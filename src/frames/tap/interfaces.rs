@@ -4,7 +4,7 @@
 //! frames may still be queued; indices of canhub's links are derived from IDs, so they are not used for another member.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -30,6 +30,8 @@ pub(super) struct Interfaces {
     /// All CAN interfaces of the host.
     links: BTreeMap<u32, Link>,
     places: HashMap<u32, Place>,
+    /// Host ends of members with `allow-tx` or `allow-rx`.
+    filtered: HashSet<u32>,
     /// The hub while it exists.
     hub: Option<u32>,
     members: Vec<Member>,
@@ -55,6 +57,7 @@ impl Interfaces {
             hub_name,
             links: BTreeMap::new(),
             places: HashMap::new(),
+            filtered: HashSet::new(),
             hub: None,
             members: Vec::new(),
             named,
@@ -95,6 +98,10 @@ impl Interfaces {
             return false;
         }
         let alias = link.alias.as_deref().and_then(Alias::parse);
+        let has_lists = |alias: &Alias| alias.lists || alias.endpoint.as_ref().is_some_and(|one| one.lists);
+        if alias.as_ref().is_some_and(has_lists) {
+            self.filtered.insert(link.index);
+        }
         let place = match alias {
             Some(alias) if alias.network != self.network => None,
             Some(alias) => match alias.endpoint {
@@ -171,6 +178,16 @@ impl Interfaces {
     /// Whether the interface of this index is known, on this bus or not.
     pub(super) fn is_known(&self, index: u32) -> bool {
         self.places.contains_key(&index) || self.links.contains_key(&index)
+    }
+
+    /// Whether the interface of this index is that of a member of which not all frames may be on the bus.
+    pub(super) fn is_filtered(&self, index: u32) -> bool {
+        self.filtered.contains(&index) && matches!(self.place(index), Some(Place::Member(_)))
+    }
+
+    /// Whether the interface of this index exists.
+    pub(super) fn exists(&self, index: u32) -> bool {
+        self.links.contains_key(&index)
     }
 
     /// The hub while it exists.

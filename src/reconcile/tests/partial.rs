@@ -52,6 +52,7 @@ fn one_unreadable_sandbox_of_two_thousand_does_not_stop_healing() {
                 network: network.id.clone(),
                 ifname: network.options.ifname.clone(),
                 rate: None,
+                filters: crate::filters::Filters::default(),
                 stage: Stage::Joined { sandbox: sandbox.into() },
                 namespace: None,
             });
