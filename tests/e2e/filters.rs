@@ -14,7 +14,7 @@ use ::canhub::frames::CanAnyFrame;
 use nix::sched::{CloneFlags, setns};
 use socketcan::{
     CanDataFrame, CanFdFrame, CanFdSocket, CanRemoteFrame, EmbeddedFrame as _, ExtendedId, Frame as _, Id,
-    Socket as _, SocketOptions as _, StandardId,
+    Socket as _, StandardId,
 };
 
 use crate::support::{
