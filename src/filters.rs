@@ -81,7 +81,7 @@ impl Filters {
     pub fn fit(&self, other: &Self) -> Result<(), String> {
         for (from, to) in [(self, other), (other, self)] {
             let (Some(tx), Some(rx)) = (&from.tx, &to.rx) else { continue };
-            let needed = tx.set.and(&rx.set).len();
+            let needed = tx.set.and(&rx.set).patterns_needed();
             if needed > WAY_MAX {
                 return Err(format!(
                     "options allow-tx={tx} and allow-rx={rx} together need {needed} filters, at most {WAY_MAX} are possible: use aligned ranges such as 100-1FF instead of masks"
@@ -122,7 +122,7 @@ impl FromStr for IdList {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let set: IdSet = text.parse().map_err(|why: crate::frames::ids::IdsError| why.to_string())?;
-        match set.len() {
+        match set.patterns_needed() {
             needed if needed > LIST_MAX => Err(format!(
                 "needs {needed} filters in the kernel, at most {LIST_MAX} are possible: use aligned ranges such as 100-1FF"
             )),
@@ -154,7 +154,7 @@ const EXTENDED: u32 = 0x8000_0000;
 
 impl IdSet {
     /// How many filters it needs.
-    pub fn len(&self) -> usize {
+    pub fn patterns_needed(&self) -> usize {
         self.patterns(false).len() + self.patterns(true).len()
     }
 
