@@ -8,10 +8,7 @@ use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    frames::ids::{IdSet, Pattern},
-    kernel::Filter,
-};
+use crate::{frames::ids::IdSet, kernel::Filter};
 
 /// Kernel filters of one list. Each is a rule per other member, and two with FD, and every frame is compared with all of
 /// them.
@@ -146,24 +143,5 @@ impl Serialize for IdList {
 impl<'de> Deserialize<'de> for IdList {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// `CAN_EFF_FLAG`: an extended ID.
-const EXTENDED: u32 = 0x8000_0000;
-
-impl IdSet {
-    /// How many filters it needs.
-    pub fn patterns_needed(&self) -> usize {
-        self.patterns(false).len() + self.patterns(true).len()
-    }
-
-    /// Filters for the kernel; a frame passes at most one of them. They compare `CAN_EFF_FLAG` and not `CAN_RTR_FLAG`.
-    pub fn filters(&self) -> Vec<Filter> {
-        let filter = |flag: u32| {
-            move |pattern: &Pattern| Filter { id: pattern.id | flag, mask: pattern.mask | EXTENDED }
-        };
-        let standard = self.patterns(false).iter().map(filter(0));
-        standard.chain(self.patterns(true).iter().map(filter(EXTENDED))).collect()
     }
 }

@@ -77,12 +77,10 @@ fn table(answer: &Answer) -> String {
             .to_owned();
     };
     let mut text = program(own);
-    if answer.hosts.is_empty() && own.host.is_none() {
-        // The problem says what to do first.
-        return text;
-    }
     if answer.hosts.is_empty() {
-        return text + "No other hosts yet. To invite one: canhub-span invite HOST\n";
+        // In no fleet, the problem says what to do first.
+        let next = own.host.as_ref().map(|_| "No other hosts yet. To invite one: canhub-span invite HOST\n");
+        return text + next.unwrap_or_default();
     }
     text += &row(["HOST", "SPAN", "STATE", "DELAY", "IN", "OUT", "LOST", "OLD", "CLOCK"]);
     for HostOnSpan { span, host, .. } in &answer.hosts {

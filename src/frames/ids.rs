@@ -2,9 +2,10 @@
 
 use std::str::FromStr;
 
-use socketcan::{EmbeddedFrame as _, Frame as _};
+use socketcan::{EmbeddedFrame as _, Frame as _, id::IdFlags};
 
 use super::CanAnyFrame;
+use crate::kernel::Filter;
 
 /// More patterns than this slow down whoever compares frames with them. 64 entries without odd masks stay below it.
 const PATTERNS_MAX: usize = 1024;
@@ -85,6 +86,21 @@ impl IdSet {
     /// frame passes at most one of them.
     pub fn patterns(&self, extended: bool) -> &[Pattern] {
         if extended { &self.extended } else { &self.standard }
+    }
+
+    /// How many patterns it has.
+    pub fn patterns_needed(&self) -> usize {
+        self.standard.len() + self.extended.len()
+    }
+
+    /// Filters for the kernel; a frame passes at most one of them. They compare `CAN_EFF_FLAG` and not `CAN_RTR_FLAG`.
+    pub fn filters(&self) -> Vec<Filter> {
+        const EXTENDED: u32 = IdFlags::EFF.bits();
+        let filter = |flag: u32| {
+            move |pattern: &Pattern| Filter { id: pattern.id | flag, mask: pattern.mask | EXTENDED }
+        };
+        let standard = self.standard.iter().map(filter(0));
+        standard.chain(self.extended.iter().map(filter(EXTENDED))).collect()
     }
 }
 
@@ -331,6 +347,15 @@ mod tests {
                 "{ids}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn filters_tell_standard_from_extended_ids() {
+        const EXTENDED: u32 = IdFlags::EFF.bits();
+        let ids: IdSet = "123 00000123".parse().unwrap();
+        let of_extended = ids.filters().into_iter().filter(|filter| filter.id & EXTENDED != 0);
+        assert_eq!(of_extended.count(), 1);
+        assert!(ids.filters().iter().all(|filter| filter.mask & EXTENDED != 0 && filter.id & 0x7ff == 0x123));
     }
 
     fn entry() -> impl Strategy<Value = (bool, u8, u32, u32)> {

@@ -210,8 +210,26 @@ pub struct Filter {
 
 impl Filter {
     /// Error frames, and only those: an unfiltered rule never carries them (`af_can.c`, `RX_ERR`).
-    pub const ERRORS: Self = Self { id: 0x2000_0000, mask: 0x3fff_ffff };
+    pub const ERRORS: Self = Self { id: CAN_ERR_FLAG, mask: CAN_ERR_FLAG | CAN_ERR_MASK };
+
+    /// Whether a frame with this ID and its flags (`CAN_EFF_FLAG`, `CAN_RTR_FLAG`, `CAN_ERR_FLAG`) passes: `can_rx_register`
+    /// and `can_rcv_filter` of `af_can.c`. Error frames only go to those who subscribe to them.
+    pub fn passes(self, frame: u32) -> bool {
+        let Self { id, mask } = self;
+        let asks_for_errors = mask & CAN_ERR_FLAG != 0;
+        if frame & CAN_ERR_FLAG != 0 {
+            return asks_for_errors && frame & mask & CAN_ERR_MASK != 0;
+        }
+        let equal = frame & mask == id & mask;
+        // In a filter's ID this bit, `CAN_INV_FILTER`, inverts the comparison.
+        !asks_for_errors && equal == (id & CAN_ERR_FLAG == 0)
+    }
 }
+
+/// An error frame.
+const CAN_ERR_FLAG: u32 = 0x2000_0000;
+/// The bits with the class of an error frame.
+const CAN_ERR_MASK: u32 = 0x1fff_ffff;
 
 /// A forwarding rule of can-gw, in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -86,7 +86,8 @@ impl Manager {
             self.tell_losses();
             let totals = self.frames.lock();
             // Both are ordered by network ID.
-            buses.iter_mut().zip(want.hubs()).for_each(|(bus, hub)| fill(bus, hub, &have, &totals));
+            let rules = Destinations::of(&have);
+            buses.iter_mut().zip(want.hubs()).for_each(|(bus, hub)| fill(bus, hub, &have, &rules, &totals));
             drop(totals);
             for bus in &mut buses {
                 bus.span.iter_mut().for_each(|span| self.spans.complete(&bus.network, span));
@@ -147,12 +148,12 @@ impl Manager {
 }
 
 /// Adds what the kernel knows about a bus.
-fn fill(bus: &mut BusStatus, hub: &Hub, have: &Have, totals: &Totals) {
+fn fill(bus: &mut BusStatus, hub: &Hub, have: &Have, rules: &Destinations, totals: &Totals) {
     let link = hub_of(&bus.network, hub, have);
     let away = |adapter| link.is_none() && unread_adapter(adapter, have).is_none();
     bus.waiting = matches!(hub, Hub::Adapter(adapter) if away(adapter));
     bus.traffic = totals.of(&End::Hub(bus.network.clone()));
-    bus.rules = rules(bus, link, have);
+    bus.rules = rules.between_ends(bus, link, have);
     bus.losses = totals.losses().of_network(&bus.network, Instant::now());
     bus.adapter = link.and_then(|link| adapter(link, totals.faults(&bus.network)));
     if let Some(span) = &mut bus.span {
@@ -170,16 +171,27 @@ fn fill(bus: &mut BusStatus, hub: &Hub, have: &Have, totals: &Totals) {
     }
 }
 
-/// How many can-gw rules there are between the ends of a bus.
-fn rules(bus: &BusStatus, hub: Option<&Link>, have: &Have) -> usize {
-    let span = bus.span.is_some().then(|| EndpointId::of_span_port(&bus.network));
-    let members = bus.members.iter().map(|member| &member.endpoint).chain(&span);
-    let ends: BTreeSet<u32> =
-        members.filter_map(|endpoint| have.host_end(endpoint)).chain(hub).map(|link| link.index).collect();
-    let is_between = |status: &&RuleStatus| {
-        !status.modifies && ends.contains(&status.rule.source) && ends.contains(&status.rule.destination)
-    };
-    have.rules.list().iter().filter(is_between).count()
+/// Where the rules of each interface lead to: read once for all buses.
+struct Destinations(BTreeMap<u32, Vec<u32>>);
+
+impl Destinations {
+    fn of(have: &Have) -> Self {
+        let mut destinations: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for RuleStatus { rule, .. } in have.rules.list().iter().filter(|status| !status.modifies) {
+            destinations.entry(rule.source).or_default().push(rule.destination);
+        }
+        Self(destinations)
+    }
+
+    /// How many can-gw rules there are between the ends of a bus.
+    fn between_ends(&self, bus: &BusStatus, hub: Option<&Link>, have: &Have) -> usize {
+        let span = bus.span.is_some().then(|| EndpointId::of_span_port(&bus.network));
+        let members = bus.members.iter().map(|member| &member.endpoint).chain(&span);
+        let hosts = members.filter_map(|endpoint| have.host_end(endpoint));
+        let ends: BTreeSet<u32> = hosts.chain(hub).map(|link| link.index).collect();
+        let rules = ends.iter().filter_map(|end| self.0.get(end)).flatten();
+        rules.filter(|destination| ends.contains(destination)).count()
+    }
 }
 
 fn adapter(link: &Link, faults: Faults) -> Option<AdapterStatus> {

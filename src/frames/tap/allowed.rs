@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use socketcan::{EmbeddedFrame as _, Frame as _};
+use socketcan::Frame as _;
 
 use crate::{
     frames::CanAnyFrame,
@@ -19,9 +19,6 @@ const READ_SOON: Duration = Duration::from_millis(100);
 const SETTLED: Duration = Duration::from_secs(2);
 /// How often they are read else.
 const READ_LATER: Duration = Duration::from_secs(5);
-/// `CAN_EFF_FLAG` and `CAN_RTR_FLAG`.
-const EXTENDED: u32 = 0x8000_0000;
-const REMOTE: u32 = 0x4000_0000;
 
 /// The rules' filters by the interface that frames come from.
 #[derive(Debug, Default)]
@@ -56,7 +53,9 @@ impl Allowed {
                 }
             }
         }
-        self.filters.get(&interface).is_some_and(|filters| filters.iter().any(|filter| pass(*filter, frame)))
+        self.filters
+            .get(&interface)
+            .is_some_and(|filters| filters.iter().any(|filter| filter.passes(frame.id_word())))
     }
 
     fn is_old(&self, now: Instant) -> bool {
@@ -68,20 +67,15 @@ impl Allowed {
     }
 }
 
-fn pass(filter: Filter, frame: &CanAnyFrame) -> bool {
-    if matches!(frame, CanAnyFrame::Error(_)) || filter == Filter::ERRORS {
-        return matches!(frame, CanAnyFrame::Error(_)) && filter == Filter::ERRORS;
-    }
-    let extended = if frame.is_extended() { EXTENDED } else { 0 };
-    let remote = if frame.is_remote_frame() { REMOTE } else { 0 };
-    (frame.raw_id() | extended | remote) & filter.mask == filter.id & filter.mask
-}
-
 #[cfg(test)]
 mod tests {
-    use socketcan::{CanDataFrame, CanErrorFrame, CanRemoteFrame, ExtendedId, StandardId};
+    use socketcan::{
+        CanDataFrame, CanErrorFrame, CanRemoteFrame, EmbeddedFrame as _, ExtendedId, StandardId,
+    };
 
     use super::*;
+
+    const EXTENDED: u32 = 0x8000_0000;
 
     #[test]
     fn rules_pass_ids_of_one_width_and_error_frames_by_their_own() {
@@ -99,7 +93,7 @@ mod tests {
             (Filter { id: 0x124, mask: EXTENDED | 0x7ff }, [false; 4]),
             (Filter::ERRORS, [false, false, false, true]),
         ] {
-            assert_eq!(frames.each_ref().map(|frame| pass(filter, frame)), passed, "{filter:?}");
+            assert_eq!(frames.each_ref().map(|frame| filter.passes(frame.id_word())), passed, "{filter:?}");
         }
     }
 }

@@ -6,12 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use nix::errno::Errno;
 
 use super::world::{Port, World};
-use crate::kernel::{CANFD_MTU, Filter, LinkKind, Rule, RuleFlags};
-
-/// `CAN_ERR_FLAG`. In a filter's ID the same bit, `CAN_INV_FILTER`, inverts the comparison.
-const ERROR: u32 = 0x2000_0000;
-/// `CAN_ERR_MASK`: the bits with the class of an error frame.
-const ERROR_CLASSES: u32 = 0x1fff_ffff;
+use crate::kernel::{CAN_ERR_FLAG as ERROR, CANFD_MTU, LinkKind, Rule, RuleFlags};
 
 /// An endless loop of rules is cut off after this many receptions; by then everyone has received the frame far too
 /// often.
@@ -116,7 +111,7 @@ impl World {
         }
         if at.0.is_none() {
             for (position, standing) in self.rules.iter().enumerate() {
-                if standing.rule.source == at.1 && passes(standing.rule.filter, packet.frame) {
+                if standing.rule.source == at.1 && standing.rule.filter.passes(packet.frame.id) {
                     self.forward(position, &standing.rule, packet, journey);
                 }
             }
@@ -180,22 +175,12 @@ impl World {
     }
 }
 
-/// `can_rx_register` and `can_rcv_filter`: error frames only go to those who subscribe to them.
-fn passes(Filter { id, mask }: Filter, frame: Frame) -> bool {
-    let asks_for_errors = mask & ERROR != 0;
-    if frame.id & ERROR != 0 {
-        return asks_for_errors && frame.id & mask & ERROR_CLASSES != 0;
-    }
-    let equal = frame.id & mask == id & mask;
-    !asks_for_errors && equal == (id & ERROR == 0)
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::kernel::{CAN_MTU, Kernel, LinkChange, PairSpec, fake::FakeKernel};
+    use crate::kernel::{CAN_MTU, Filter, Kernel, LinkChange, PairSpec, fake::FakeKernel};
 
     const ECHO: RuleFlags = RuleFlags::ECHO;
     const IIF: RuleFlags = RuleFlags::IIF_TX_OK;
@@ -328,7 +313,6 @@ mod tests {
 
     #[test]
     fn filters_are_those_of_af_can() {
-        let frame = |id| Frame { id, fd: false };
         for (filter, id, expected) in [
             (Filter::default(), 0x123, true),
             (Filter::default(), 0x4000_0123, true),
@@ -341,7 +325,7 @@ mod tests {
             (Filter { id: ERROR | 0x123, mask: 0x7ff }, 0x123, false),
             (Filter { id: ERROR | 0x123, mask: 0x7ff }, 0x124, true),
         ] {
-            assert_eq!(passes(filter, frame(id)), expected, "{filter:?} and {id:#x}");
+            assert_eq!(filter.passes(id), expected, "{filter:?} and {id:#x}");
         }
     }
 }
