@@ -11,7 +11,7 @@ STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo --quiet
 STATIC_FLAGS := --release --locked --target $(TARGET) --target-dir target/static
 # Under sudo there may be no rustc; `make install` then uses the output of `make build`.
 OUT := $(if $(TARGET),target/static/$(TARGET)/release,$(firstword $(wildcard target/static/*/release)))
-# Built separately, because it takes several minutes: only who connects hosts needs it.
+# Built separately, because it takes several minutes: only who connects hosts needs it. The tests for guests share its crates.
 SPAN_PROFILE ?= span
 SPAN_FLAGS := --profile $(SPAN_PROFILE) --locked --target $(TARGET) --target-dir target/static
 SPAN_OUT := $(dir $(OUT))$(SPAN_PROFILE)
@@ -119,8 +119,8 @@ soak: ## run the long tests: fault storms, network cycles, fuzzing (about an hou
 
 # Everything that goes into a guest's shared folder: programs, tests, plugin. Used by tests/*.
 guest-files: build span
-	@$(STATIC) build $(STATIC_FLAGS) --example probe
-	@$(STATIC) test $(STATIC_FLAGS) --test e2e --test hosts --no-run
+	@$(STATIC) build $(SPAN_FLAGS) --example probe
+	@$(STATIC) test $(SPAN_FLAGS) --test e2e --test hosts --no-run
 
 clean: ## remove build output; cached guests are kept
 	cargo clean
