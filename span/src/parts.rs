@@ -7,7 +7,7 @@ use canhub::frames::CanAnyFrame;
 use socketcan::{
     Frame as _,
     frame::{can_frame_default, canfd_frame_default},
-    id::{FdFlags, IdFlags},
+    id::{CAN_EFF_MASK, CAN_SFF_MASK, FdFlags, IdFlags},
 };
 
 /// `CAN_EFF_FLAG`: the id has 29 bits.
@@ -16,10 +16,6 @@ pub const EXTENDED: u32 = IdFlags::EFF.bits();
 pub const REMOTE: u32 = IdFlags::RTR.bits();
 /// `CAN_ERR_FLAG`: the report of a controller. No frame of a wire.
 pub const ERROR: u32 = IdFlags::ERR.bits();
-/// `CAN_EFF_MASK`.
-const EXTENDED_BITS: u32 = 0x1FFF_FFFF;
-/// `CAN_SFF_MASK`.
-const STANDARD_BITS: u32 = 0x7FF;
 
 /// The flags of FD frames that mean something: BRS, ESI and FDF. The kernel passes others on, too.
 pub const FD_FLAGS: u8 = FdFlags::all().bits();
@@ -64,8 +60,8 @@ impl<'a> Parts<'a> {
     pub fn of(frame: &'a CanAnyFrame) -> Result<Self, Unfit> {
         let word = frame.id_word();
         let id = match word & EXTENDED {
-            0 => word & (REMOTE | STANDARD_BITS),
-            _ => word & (EXTENDED | REMOTE | EXTENDED_BITS),
+            0 => word & (REMOTE | CAN_SFF_MASK),
+            _ => word & (EXTENDED | REMOTE | CAN_EFF_MASK),
         };
         let (raw, data) = match frame {
             CanAnyFrame::Fd(_) if word & REMOTE != 0 => return Err(Unfit::RemoteFd),
@@ -134,7 +130,7 @@ fn copy(to: &mut [u8], from: &[u8]) -> u8 {
 
 /// Whether an id has no bits but those that its length and kind allow.
 pub fn is_id(id: u32) -> bool {
-    let bits = if id & EXTENDED == 0 { STANDARD_BITS } else { EXTENDED_BITS };
+    let bits = if id & EXTENDED == 0 { CAN_SFF_MASK } else { CAN_EFF_MASK };
     id & !(EXTENDED | REMOTE | bits) == 0
 }
 
@@ -156,7 +152,7 @@ pub(crate) mod tests {
     use super::*;
 
     fn id() -> impl Strategy<Value = u32> {
-        prop_oneof![0..=STANDARD_BITS, (0..=EXTENDED_BITS).prop_map(|id| id | EXTENDED)]
+        prop_oneof![0..=CAN_SFF_MASK, (0..=CAN_EFF_MASK).prop_map(|id| id | EXTENDED)]
     }
 
     /// Any frame that can be passed on.

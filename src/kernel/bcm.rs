@@ -18,7 +18,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    libc::{AF_CAN, CAN_BCM, c_long},
+    libc::{AF_CAN, CAN_BCM, CAN_EFF_FLAG, c_long},
     sys::{
         socket::{MsgFlags, recv, send},
         stat::fstat,
@@ -39,8 +39,6 @@ const RX_CHANGED: u32 = 12;
 const SETTIMER: u32 = 0x0001;
 const RX_ANNOUNCE_RESUME: u32 = 0x0100;
 const CAN_FD_FRAME: u32 = 0x0800;
-/// `CAN_EFF_FLAG` in an id.
-const EXTENDED: u32 = 0x8000_0000;
 /// `sizeof(struct can_frame)` and `sizeof(struct canfd_frame)`.
 const FRAME: usize = 16;
 const FD_FRAME: usize = 72;
@@ -64,11 +62,11 @@ pub struct BcmId {
 
 impl BcmId {
     fn raw(self) -> u32 {
-        self.bits | if self.extended { EXTENDED } else { 0 }
+        self.bits | if self.extended { CAN_EFF_FLAG } else { 0 }
     }
 
     fn parse(raw: u32, fd: bool) -> Self {
-        Self { bits: raw & !EXTENDED, extended: raw & EXTENDED != 0, fd }
+        Self { bits: raw & !CAN_EFF_FLAG, extended: raw & CAN_EFF_FLAG != 0, fd }
     }
 }
 
@@ -282,7 +280,7 @@ mod tests {
             assert_eq!(message[24..32], 500_000_i64.to_ne_bytes());
         }
         assert_eq!(parse(&message), None, "not a report");
-        let silent = head(RX_TIMEOUT, CAN_FD_FRAME, Duration::ZERO, 0x1A0 | EXTENDED, 0);
+        let silent = head(RX_TIMEOUT, CAN_FD_FRAME, Duration::ZERO, 0x1A0 | CAN_EFF_FLAG, 0);
         assert_eq!(parse(&silent), Some(BcmNews::Overdue(BcmId { bits: 0x1A0, extended: true, fd: true })));
         assert_eq!(parse(&silent[..20]), None);
     }

@@ -54,6 +54,8 @@ pub use netns::boot_id;
 pub use qdisc::{Gauge, Pace, Qdisc};
 pub use sleep::{monotonic, sleep_until, wake_on_time};
 
+use nix::libc::{CAN_ERR_FLAG, CAN_ERR_MASK};
+
 use crate::names::IfName;
 
 /// `CAN_MTU`: the MTU of a classic CAN interface in bytes (`include/uapi/linux/can.h`).
@@ -225,11 +227,6 @@ impl Filter {
         !asks_for_errors && equal == (id & CAN_ERR_FLAG == 0)
     }
 }
-
-/// An error frame.
-const CAN_ERR_FLAG: u32 = 0x2000_0000;
-/// The bits with the class of an error frame.
-const CAN_ERR_MASK: u32 = 0x1fff_ffff;
 
 /// A forwarding rule of can-gw, in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use socketcan::{EmbeddedFrame as _, Frame as _};
+use socketcan::{EmbeddedFrame as _, Frame as _, id::CAN_ERR_FLAG};
 
 use crate::frames::{CanAnyFrame, Lost, dbc::Reading};
 
 /// The id as candump prints it: three digits for a standard id, eight for an extended one and for error frames.
 pub(super) fn id(frame: &CanAnyFrame) -> String {
-    /// `CAN_ERR_FLAG`.
-    const ERROR: u32 = 0x2000_0000;
     match frame {
-        CanAnyFrame::Error(frame) => format!("{:08X}", frame.error_bits() | ERROR),
+        CanAnyFrame::Error(frame) => format!("{:08X}", frame.error_bits() | CAN_ERR_FLAG),
         frame if frame.is_extended() => format!("{:08X}", frame.raw_id()),
         frame => format!("{:03X}", frame.raw_id()),
     }

@@ -7,15 +7,13 @@ use std::fmt::Write as _;
 
 use socketcan::{
     CanAnyFrame, CanDataFrame, CanFdFrame, EmbeddedFrame as _, ExtendedId, Frame as _, Id, StandardId,
+    id::{CAN_EFF_FLAG, CAN_EFF_MASK},
 };
 
 use crate::frames::Timestamp;
 
 /// An element for an FD frame has some 220 bytes, with SavvyCAN's signed bytes 1200.
 const ELEMENT_MAX: usize = 2048;
-
-const ID_MASK: u32 = 0x1FFF_FFFF;
-const EXTENDED_FLAG: u32 = 0x8000_0000;
 
 /// What a client wants.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,9 +77,9 @@ impl Request {
 
 fn frame(id: &str, length: &str, bytes: &[&str], has_fd: bool) -> Result<CanAnyFrame, &'static str> {
     let number = u64::from_str_radix(id, 16).map_err(|_| "the id is not a hexadecimal number")? as u32;
-    let is_extended = id.len() >= 8 || number & EXTENDED_FLAG != 0 || number > 0x7FF;
+    let is_extended = id.len() >= 8 || number & CAN_EFF_FLAG != 0 || number > 0x7FF;
     let id = match is_extended {
-        true => ExtendedId::new(number & ID_MASK).map(Id::from),
+        true => ExtendedId::new(number & CAN_EFF_MASK).map(Id::from),
         false => StandardId::new(number as u16).map(Id::from),
     };
     let id = id.ok_or("the id is too large")?;

@@ -1,17 +1,15 @@
 //! What several formats are made of.
 
+/// Flags of an id, and all bits of a standard one.
+pub(super) use socketcan::id::{
+    CAN_EFF_FLAG as EXTENDED, CAN_ERR_FLAG as ERROR, CAN_RTR_FLAG as REMOTE, CAN_SFF_MASK as STANDARD,
+};
 use socketcan::{
     CanAnyFrame, CanDataFrame, CanErrorFrame, CanFdFrame, CanRemoteFrame, EmbeddedFrame as _, ExtendedId, Id,
     StandardId, id::FdFlags,
 };
 
 use crate::frames::{Sender, Timestamp};
-
-pub(super) const EXTENDED: u32 = 0x8000_0000;
-pub(super) const REMOTE: u32 = 0x4000_0000;
-pub(super) const ERROR: u32 = 0x2000_0000;
-/// All bits of a standard id.
-pub(super) const STANDARD: u32 = 0x7FF;
 
 /// The class of an error frame of which a file only says that it was one: `CAN_ERR_BUSERROR`, as python-can has it.
 pub(super) const SOME_ERROR: u32 = 0x80;

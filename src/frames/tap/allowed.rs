@@ -71,11 +71,10 @@ impl Allowed {
 mod tests {
     use socketcan::{
         CanDataFrame, CanErrorFrame, CanRemoteFrame, EmbeddedFrame as _, ExtendedId, StandardId,
+        id::CAN_EFF_FLAG as EXTENDED,
     };
 
     use super::*;
-
-    const EXTENDED: u32 = 0x8000_0000;
 
     #[test]
     fn rules_pass_ids_of_one_width_and_error_frames_by_their_own() {

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use nix::errno::Errno;
+use nix::{errno::Errno, libc::CAN_ERR_FLAG as ERROR};
 
 use super::world::{Port, World};
-use crate::kernel::{CAN_ERR_FLAG as ERROR, CANFD_MTU, LinkKind, Rule, RuleFlags};
+use crate::kernel::{CANFD_MTU, LinkKind, Rule, RuleFlags};
 
 /// An endless loop of rules is cut off after this many receptions; by then everyone has received the frame far too
 /// often.

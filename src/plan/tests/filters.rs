@@ -1,15 +1,13 @@
 //! `allow-tx` and `allow-rx`: exactly the allowed frames arrive, once.
 
 use proptest::prelude::*;
+use socketcan::id::{CAN_EFF_FLAG as EXTENDED, CAN_RTR_FLAG as REMOTE};
 
 use super::*;
 use crate::{
     filters::Filters,
     kernel::{Filter, RuleFlags, fake::Frame},
 };
-
-const EXTENDED: u32 = 0x8000_0000;
-const REMOTE: u32 = 0x4000_0000;
 
 fn filters(tx: Option<&str>, rx: Option<&str>) -> Filters {
     let list = |text: Option<&str>| text.map(|text| text.parse().unwrap());

@@ -49,8 +49,6 @@ mod kind {
     pub(super) const CAN_FD_ERROR_64: u32 = 104;
 }
 
-/// Flag of an id.
-const EXTENDED: u32 = 0x8000_0000;
 /// Flag of classic frames, and of FD objects that hold a classic one.
 const REMOTE: u8 = 0x80;
 /// Flags of FD objects.

@@ -1,10 +1,10 @@
 //! The bodies of objects: frames and texts. All numbers are little-endian.
 
-use socketcan::{EmbeddedFrame as _, Frame as _};
+use socketcan::{EmbeddedFrame as _, Frame as _, id::CAN_EFF_MASK};
 
 use super::{
-    super::parts::{self, SOME_ERROR},
-    BRS, ESI, EXTENDED, FDF, REMOTE, kind,
+    super::parts::{self, EXTENDED, SOME_ERROR},
+    BRS, ESI, FDF, REMOTE, kind,
 };
 use crate::frames::CanAnyFrame;
 
@@ -77,7 +77,7 @@ pub(super) fn decode(kind: u32, body: &[u8]) -> Result<Object, String> {
     let u16_at = |at| Ok::<_, String>(u16::from_le_bytes([u8_at(at)?, u8_at(at + 1)?]));
     let u32_at = |at| Ok::<_, String>(u32::from(u16_at(at)?) | u32::from(u16_at(at + 2)?) << 16);
     let data = |at: usize, length: usize| body.get(at..at + length).ok_or_else(short);
-    let id_at = |at| u32_at(at).map(|id| (id & 0x1FFF_FFFF, id & EXTENDED != 0));
+    let id_at = |at| u32_at(at).map(|id| (id & CAN_EFF_MASK, id & EXTENDED != 0));
 
     let (channel, frame) = match kind {
         kind::CAN | kind::CAN_2 => {
@@ -115,7 +115,7 @@ pub(super) fn decode(kind: u32, body: &[u8]) -> Result<Object, String> {
             (u16::from(u8_at(0)?), frame)
         }
         kind::CAN_ERROR_EXT => {
-            let class = match u32_at(16)? & 0x1FFF_FFFF {
+            let class = match u32_at(16)? & CAN_EFF_MASK {
                 0 => SOME_ERROR,
                 class => class,
             };
