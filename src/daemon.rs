@@ -25,7 +25,7 @@ use crate::{
     checks::{Files, backlog},
     docker,
     driver::server,
-    expect,
+    expect, fault,
     health::{self, Health, Watch},
     http::socket::{self, SocketFile},
     kernel::{self, Linux},
@@ -206,6 +206,7 @@ fn spawn_tasks(config: Config, server: &Server, started: Instant) -> Tasks {
     tasks.spawn("admin socket", admin.serve(config.admin_socket));
     tasks.spawn("canhub-span", span::keep(manager(), config.span_socket));
     tasks.spawn("link events", wake_on_link_events(manager()));
+    tasks.spawn("faults", fault::keep(manager()));
     tasks.spawn("expectations", expect::watch(manager(), health.clone()));
     tasks.spawn("health", health.watch(manager(), watch));
     if let Some(socket) = config.docker_socket {

@@ -9,7 +9,7 @@
 //! happens goes through [`events`]: one line in the log, one event, one count in [`metrics`]. [`traffic`] adds up
 //! frames, and [`admin`] serves all this and the [`status`] of all buses on a socket. [`health`] monitors what canhub
 //! needs, using the same [`checks`] as `canhub doctor`. [`expect`] lets the kernel listen for frames that should be on a
-//! bus. [`frames`] is about the frames themselves, for the commands that show, record and replay them: a [`frames::Tap`] on
+//! bus. [`fault`] is what somebody does to a bus on purpose, until when. [`frames`] is about the frames themselves, for the commands that show, record and replay them: a [`frames::Tap`] on
 //! a [`frames::Bus`] tells who sent each one. [`span`] is what canhub knows about one bus on several hosts, which the program
 //! `canhub-span` connects. [`daemon`] ties it all together; [`cli`] is the command line.
 //!
@@ -25,6 +25,7 @@
 //! | `Docker queries` ([`docker::run`]) | learns networks, follows renames, finds late containers and unreachable ports | `relearn_wanted`, Docker's rename events; at the latest after 5 min |
 //! | `health` ([`health::Health::watch`]) | checks the buses, the records and Docker, each at its own pace | `audit_done` while something is wrong, events that health depends on; at the latest after the policy's interval |
 //! | `expectations` ([`fn@expect::watch`]) | tells when expected frames are missing | the kernel, when one is overdue or back; several times per cycle to read how many there were; events that change who is on a bus |
+//! | `faults` ([`fault::keep`]) | ends faults on purpose, and sends what they send | `faults_changed`; when one ends; every second while one lasts |
 //! | `canhub-span` ([`span::keep`]) | tells `canhub-span` the span ports, and takes in what it knows about other hosts | `canhub-span`, at least every second; changes of the ports, which the reconcile loop finds; once a second while it cannot be reached |
 //! | `admin socket` ([`admin::Admin::serve`]) | serves requests, one task per connection | a client |
 //! | `metrics over TCP` | the same for `/metrics`, with `--metrics-listen` | a client |
@@ -42,6 +43,7 @@
 //! | `carried_out` | the manager, after each Join or pass that changed something | `wire shares` |
 //! | `audit_done` | the manager, after each audit | `health` |
 //! | `is_validated` | `reconcile loop`, after its first successful pass | `readiness` |
+//! | `faults_changed` | the manager, when a fault on purpose began or ended | `faults` |
 //! | events ([`events::Reader`]) | everything that happens | `health`; clients of `/v1/events` |
 //!
 //! There are also two times: `audit_age`, for `/v1/ready`, status and metrics; and `settles_in`, during which the
@@ -63,6 +65,7 @@ pub mod endpoint;
 pub mod error;
 pub mod events;
 pub mod expect;
+pub mod fault;
 pub mod filters;
 pub mod frames;
 pub mod health;

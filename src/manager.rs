@@ -17,6 +17,7 @@
 //! | `shares` | slows down containers that exceed an adapter's wire |
 //! | `survey`, `frames` | what status and metrics show |
 //! | `spans` | which span ports `canhub-span` is told |
+//! | `fault` | lets faults on purpose begin and end |
 //! | `expect` | adds and removes expectations, and finds where to listen for them |
 
 mod adapter;
@@ -24,6 +25,7 @@ mod adopt;
 mod collect;
 mod endpoint;
 mod expect;
+mod fault;
 mod frames;
 mod handle;
 mod join;
@@ -65,7 +67,7 @@ use crate::{
     plan::{Action, Blocks, Plan, Step},
     span::Spans,
     state::Store,
-    status::StartupValidation,
+    status::{FaultStatus, StartupValidation},
 };
 use frames::FrameCounts;
 use startup::Startup;
@@ -86,6 +88,8 @@ pub struct Manager {
     /// When the kernel was last found to lack the qdisc for pacing.
     unpaced: Mutex<Option<Instant>>,
     expectations: Expectations,
+    /// The faults on purpose that last, as shown.
+    faults: Mutex<Vec<FaultStatus>>,
     spans: Spans,
 }
 
@@ -104,10 +108,12 @@ impl Manager {
             late: Mutex::default(),
             unpaced: Mutex::default(),
             expectations: Expectations::default(),
+            faults: Mutex::default(),
             spans: Spans::default(),
         };
         manager.adopt();
         manager.load_expectations();
+        manager.load_faults();
         manager
     }
 

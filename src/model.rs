@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     endpoint::{Endpoint, Stage},
+    fault::{Fault, Faults, Imposed},
     filters::Filters,
     kernel::{Cookie, HOST_NAMESPACE},
     names::{EndpointId, NetworkId},
@@ -32,6 +33,8 @@ pub struct Model {
     shares: BTreeMap<EndpointId, u32>,
     /// Incremented whenever the shares change.
     shares_version: u64,
+    /// Faults on purpose.
+    faults: Faults,
     generation: u64,
 }
 
@@ -160,6 +163,36 @@ impl Model {
         &self.shares
     }
 
+    /// The faults that last.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Those of a record.
+    pub fn set_faults(&mut self, faults: Faults) {
+        self.generation += 1;
+        self.faults = faults;
+    }
+
+    /// Adds a fault, which gets a number of its own.
+    ///
+    /// # Errors
+    /// As [`Faults::add`].
+    pub fn add_fault(&mut self, fault: Fault) -> Result<Fault, String> {
+        self.generation += 1;
+        self.faults.add(fault)
+    }
+
+    /// Removes the faults for which `is_it` is true, and returns them.
+    pub fn remove_faults(&mut self, is_it: impl FnMut(&mut Fault) -> bool) -> Vec<Fault> {
+        self.generation += 1;
+        self.faults.remove(is_it)
+    }
+
+    fn imposed_on(&self, network: &NetworkId, endpoint: &EndpointId) -> Imposed {
+        self.faults.imposed_on(network, endpoint, self.container_name(endpoint))
+    }
+
     /// An engine listed this network or endpoint.
     pub fn listed(&mut self, id: &str) {
         self.unlisted.remove(id);
@@ -187,11 +220,15 @@ impl Model {
         network.map(|network| network.engine = Some(engine.to_owned())).is_some()
     }
 
-    /// Sets the name of an endpoint's container.
-    pub fn name_container(&mut self, id: &EndpointId, name: &str) {
-        if self.endpoints.contains_key(id) {
-            self.containers.insert(id.clone(), name.to_owned());
+    /// Sets the name of an endpoint's container. Returns whether that changes the desired state: a fault is about it.
+    pub fn name_container(&mut self, id: &EndpointId, name: &str) -> bool {
+        if !self.endpoints.contains_key(id) || self.container_name(id) == Some(name) {
+            return false;
         }
+        let matters = self.faults.all().iter().any(|fault| fault.member.as_deref() == Some(name));
+        self.generation += u64::from(matters);
+        self.containers.insert(id.clone(), name.to_owned());
+        matters
     }
 
     /// The display name of a network; its short ID until Docker's API has answered.
@@ -249,6 +286,7 @@ impl Model {
                 rate: endpoint.rate,
                 filters: endpoint.filters.or(&network.options.filters),
                 share: self.shares.get(&endpoint.id).copied(),
+                imposed: self.imposed_on(&network.id, &endpoint.id),
             })
         };
         Bus {
@@ -272,6 +310,7 @@ impl Model {
             rate: None,
             filters: Filters::default(),
             share: self.shares.get(&endpoint).copied(),
+            imposed: self.imposed_on(&network.id, &endpoint),
             endpoint,
         }));
         bus

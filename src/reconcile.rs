@@ -140,6 +140,7 @@ impl Manager {
         memory: &Memory,
         mut also: impl FnMut(&Model, &StepResult<'_>),
     ) -> Result<LookResult, Error> {
+        self.end_faults();
         for look in 1.. {
             let (want, generation) = {
                 let model = self.model();

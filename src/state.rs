@@ -7,11 +7,14 @@
 //!
 //! `expectations.json` has what somebody expects on the buses, and survives power cuts too.
 //!
+//! `faults.json` has the faults on purpose that last. They too do not outlive the boot.
+//!
 //! A state file that cannot be parsed is renamed. One that cannot be read (EIO, EMFILE, a lost mount) may be intact: it
 //! stays, is not overwritten, and is retried until it can be read ([`Store::read_again`]).
 
 mod disk;
 mod expectations;
+mod faults;
 mod load;
 
 use std::{

@@ -44,6 +44,9 @@ pub struct Status {
     /// Frames that should be on the buses.
     #[serde(default)]
     pub expectations: Vec<ExpectationStatus>,
+    /// Faults on purpose that last.
+    #[serde(default)]
+    pub faults: Vec<FaultStatus>,
     /// `canhub-span`; `None` if no network has a span.
     #[serde(default)]
     pub span: Option<SpanProgram>,
@@ -78,6 +81,37 @@ pub struct ExpectationStatus {
     pub last_seen: Option<String>,
     /// The real cycle in milliseconds, averaged over the last frames.
     pub cycle_ms: Option<f64>,
+}
+
+/// A fault on purpose that lasts, or has just ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultStatus {
+    /// Its number, unique within a boot.
+    pub id: u64,
+    /// Docker's ID of the network.
+    pub network: NetworkId,
+    /// The name of the network.
+    pub network_name: String,
+    /// The container; `None`: all members.
+    pub member: Option<String>,
+    /// `cut`, `flood=7DF@1000`.
+    pub effects: Vec<String>,
+    /// When it began, in RFC 3339, UTC.
+    pub since: String,
+    /// When it ends; `None`: when it is cleared.
+    pub until: Option<String>,
+    /// What it is for, in the words of who asked for it.
+    pub label: Option<String>,
+    /// One sentence: what happens to whom, and until when.
+    pub reason: String,
+}
+
+impl FaultStatus {
+    /// Whether it can be why this container is not heard on this bus.
+    pub fn explains(&self, bus: &str, container: Option<&str>) -> bool {
+        let is_about = self.member.is_none() || container.is_none() || self.member.as_deref() == container;
+        self.network_name == bus && is_about
+    }
 }
 
 /// Whether an expectation is met.

@@ -14,6 +14,9 @@ use super::{
 };
 use crate::expect::{Expectation, FrameId};
 
+/// The command that shows them.
+const LIST: &str = "canhub expect ls";
+
 /// Which expectation to remove.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,14 +35,14 @@ pub(super) fn list(admin: &Admin) -> Response<Full<Bytes>> {
 pub(super) async fn change(admin: &Admin, method: &Method, body: Incoming) -> Response<Full<Bytes>> {
     let done = match *method {
         Method::POST => match read_body::<Expectation>(body).await {
-            Ok(wanted) => admin.change(move |manager| manager.expect(wanted).map(drop)).await,
+            Ok(wanted) => admin.change(LIST, move |manager| manager.expect(wanted).map(drop)).await,
             Err(why) => Err(why),
         },
         Method::DELETE => {
             match read_body::<Which>(body).await.and_then(|which| Ok((which.id.parse()?, which))) {
                 Ok((id, Which { bus, from, .. })) => {
                     let id: FrameId = id;
-                    admin.change(move |manager| manager.unexpect(&bus, id, from.as_deref())).await
+                    admin.change(LIST, move |manager| manager.unexpect(&bus, id, from.as_deref())).await
                 }
                 Err(why) => Err(why),
             }

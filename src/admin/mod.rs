@@ -10,16 +10,20 @@
 //!   [`crate::apply::Repair`]
 //! - `GET /v1/expectations`: `{"expectations": [...]}`, each a [`crate::status::ExpectationStatus`]; `POST` adds one
 //!   ([`crate::expect::Wish`]), `DELETE` removes one (`bus`, `id`, `from`), and both return all
+//! - `GET /v1/faults`: `{"faults": [...]}`, each a [`crate::status::FaultStatus`]; `POST` lets one begin
+//!   ([`crate::fault::Wish`]) and returns it, `DELETE` ends those that [`crate::fault::Which`] names and returns them
 //! - `GET /v1/hosts`: `{"span": ..., "hosts": [...]}`, each a [`crate::status::HostOnSpan`]; `DELETE` forgets one (`host`)
 //!   and returns the others
 //! - `GET /metrics`: OpenMetrics text, the only path that `--metrics-listen` also serves over TCP
 //!
-//! Errors are `{"error": "one sentence"}`. Only `/v1/heal`, `/v1/expectations` and `/v1/hosts` change
-//! anything: the first does what the reconcile loop does, the second what is told, the third what `canhub-span` lists.
+//! Errors are `{"error": "one sentence"}`. Only `/v1/heal`, `/v1/expectations`, `/v1/faults` and `/v1/hosts` change
+//! anything: the first does what the reconcile loop does, the second what is told, the third what happens to frames until
+//! when, the fourth what `canhub-span` lists.
 //! No request can hold up the driver: few requests read the kernel at a time, each on a thread of its own and within a
 //! time limit, and clients that do not read their events lose them.
 
 mod expectations;
+mod faults;
 mod hosts;
 mod routes;
 mod scrape;

@@ -8,7 +8,7 @@ use hyper::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
-use super::{Admin, expectations, hosts, scrape, stream::EventBody};
+use super::{Admin, expectations, faults, hosts, scrape, stream::EventBody};
 use crate::{
     health::HealthStatus,
     http::server::{of_type, whole},
@@ -23,13 +23,14 @@ const JSON: &str = "application/json";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const EVENT_STREAM: &str = "text/event-stream";
 /// The valid paths, listed in 404 responses.
-const PATHS: [&str; 9] = [
+const PATHS: [&str; 10] = [
     "/v1/health",
     "/v1/heal",
     "/v1/ready",
     "/v1/status",
     "/v1/events",
     "/v1/expectations",
+    "/v1/faults",
     "/v1/hosts",
     "/v1/openapi.json",
     "/metrics",
@@ -52,6 +53,9 @@ pub(super) async fn answer(admin: Admin, allowed: bool, request: Request<Incomin
     if parts.uri.path() == "/v1/expectations" && parts.method != Method::GET {
         return expectations::change(&admin, &parts.method, body).await.map(Either::Left);
     }
+    if parts.uri.path() == "/v1/faults" && parts.method != Method::GET {
+        return faults::change(&admin, &parts.method, body).await.map(Either::Left);
+    }
     if parts.uri.path() == "/v1/hosts" && parts.method != Method::GET {
         return hosts::forget(&admin, &parts.method, body).await.map(Either::Left);
     }
@@ -65,6 +69,7 @@ pub(super) async fn answer(admin: Admin, allowed: bool, request: Request<Incomin
         "/v1/ready" => ready(&admin.manager).map(Either::Left),
         "/v1/status" => status(&admin).await.map(Either::Left),
         "/v1/expectations" => expectations::list(&admin).map(Either::Left),
+        "/v1/faults" => faults::list(&admin).await.map(Either::Left),
         "/v1/hosts" => hosts::list(&admin).map(Either::Left),
         "/v1/events" => events(&admin, parts.uri.query().unwrap_or_default()),
         "/metrics" => metrics(&admin).await.map(Either::Left),

@@ -2,6 +2,8 @@
 
 mod span;
 
+use std::collections::BTreeMap;
+
 use prometheus_client::{
     encoding::{EncodeMetric, MetricEncoder, NoLabelSet, text::encode},
     metrics::{MetricType, gauge::ConstGauge, info::Info},
@@ -13,7 +15,7 @@ use crate::{
     health::{Component, HealthReport},
     manager::{Depth, Manager},
     network::Ownership,
-    status::{BusStatus, Count, Direction, ExpectationState, ExpectationStatus, LossCause, Traffic},
+    status::{BusStatus, Count, Direction, ExpectationState, ExpectationStatus, FaultStatus, LossCause, Traffic},
 };
 
 /// All metrics as text. May block for as long as the kernel does.
@@ -63,6 +65,11 @@ pub(super) fn text(manager: &Manager, health: &HealthReport) -> Result<String, E
     );
     let cycle = "Real cycle of the expected frame, averaged over the last ones";
     registry.register_with_unit("expectation_cycle", cycle, Unit::Seconds, cycles(&expected));
+    registry.register(
+        "faults",
+        "Faults on purpose that last, by what they do to whom; container is empty for those of all members",
+        Series { kind: MetricType::Gauge, samples: faults(&manager.faults()) },
+    );
     span::register(&mut registry, manager.spans().program().as_ref(), &buses);
     let levels = "0 healthy, 1 degraded, 2 unhealthy or unknown";
     registry.register(
@@ -139,6 +146,22 @@ fn expectations(all: &[ExpectationStatus]) -> Vec<(Labels, u64)> {
 fn cycles(all: &[ExpectationStatus]) -> Measures {
     let cycle = |one: &ExpectationStatus| Some((labels_of_expectation(one), one.cycle_ms? / 1e3));
     Measures(all.iter().filter_map(cycle).collect())
+}
+
+/// Two faults may do the same to the same member.
+fn faults(all: &[FaultStatus]) -> Vec<(Labels, u64)> {
+    let mut counts: BTreeMap<Labels, u64> = BTreeMap::new();
+    for (fault, effect) in all.iter().flat_map(|fault| fault.effects.iter().map(move |effect| (fault, effect))) {
+        let kind = effect.split('=').next().unwrap_or_default();
+        let labels = vec![
+            ("network", fault.network.short().to_owned()),
+            ("network_name", fault.network_name.clone()),
+            ("container", fault.member.clone().unwrap_or_default()),
+            ("fault", kind.to_owned()),
+        ];
+        *counts.entry(labels).or_default() += 1;
+    }
+    counts.into_iter().collect()
 }
 
 fn labels_of(bus: &BusStatus) -> Labels {

@@ -129,15 +129,16 @@ impl Admin {
         self.work(&self.surveys, TIME_LIMIT, work).await.unwrap_or_else(|_| Err(late()))
     }
 
-    /// Changes what is expected, on a separate thread.
+    /// Changes what somebody asked for, on a separate thread. `list` is the command that shows it.
     ///
     /// # Errors
     /// One sentence, also on timeout.
-    pub(super) async fn change(
+    pub(super) async fn change<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Manager) -> Result<(), Error> + Send + 'static,
-    ) -> Result<(), String> {
-        let late = || format!("not done within {} s; see `canhub expect ls`", TIME_LIMIT.as_secs());
+        list: &str,
+        work: impl FnOnce(&Manager) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, String> {
+        let late = || format!("not done within {} s; see `{list}`", TIME_LIMIT.as_secs());
         self.work(&self.changes, TIME_LIMIT, work).await.unwrap_or_else(|_| Err(late()))
     }
 

@@ -11,6 +11,7 @@ pub mod docker;
 pub mod driver;
 mod engines;
 pub mod expectations;
+pub mod faults;
 mod files;
 mod finding;
 pub mod foreign_rules;

@@ -30,6 +30,9 @@ const DOCKER: &str = "/run/docker.sock";
 /// Docker answers within milliseconds, unless it is busy.
 const DOCKER_LIMIT: Duration = Duration::from_secs(2);
 
+/// So much of a network's ID is enough to be remembered by.
+const ID: usize = 12;
+
 const NOT_UNDERSTOOD: &str = "cannot parse canhub's answer; is it another version?";
 
 const START: &str = "systemctl start canhub";
@@ -64,6 +67,24 @@ impl AdminSocket {
         match answer.status {
             StatusCode::OK => Ok(answer.body),
             _ => Err(Failed::Because(sentence(&answer.body))),
+        }
+    }
+
+    /// Sends a request about a bus; `on` makes its body. A managed plugin knows a bus by its ID only, which Docker can tell.
+    pub(super) fn send_about(
+        &self,
+        bus: &str,
+        method: &Method,
+        path: &str,
+        on: impl Fn(&str) -> Vec<u8>,
+    ) -> Result<Bytes, Failed> {
+        match self.send(method.clone(), path, on(bus)) {
+            Err(Failed::Because(why)) => {
+                let id = network_id(bus).ok_or_else(|| Failed::Because(why.clone()))?;
+                let body = on(&id[..ID.min(id.len())]);
+                self.send(method.clone(), path, body).map_err(|_| Failed::Because(why))
+            }
+            answer => answer,
         }
     }
 

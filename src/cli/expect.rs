@@ -1,7 +1,7 @@
 //! `canhub expect`: frames that should be on a bus.
 
 use clap::{Args, Subcommand};
-use hyper::{Method, body::Bytes};
+use hyper::Method;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -16,8 +16,6 @@ use crate::{
 };
 
 const PATH: &str = "/v1/expectations";
-/// So much of a network's ID is enough to be remembered by.
-const ID: usize = 12;
 
 /// Tell when frames are missing that should be on a bus
 ///
@@ -121,7 +119,7 @@ impl Add {
         let on = |bus: &str| {
             serde_json::to_vec(&Expectation { bus: bus.to_owned(), ..wanted.clone() }).unwrap_or_default()
         };
-        let answer = send(&self.socket, &Method::POST, &wanted.bus, on)?;
+        let answer = self.socket.send_about(&wanted.bus, &Method::POST, PATH, on)?;
         let line = match self.json {
             true => String::from_utf8_lossy(&answer).into_owned(),
             false => format!("{wanted}: expected from now on"),
@@ -135,25 +133,9 @@ impl Rm {
     fn run(self) -> Result<(), Failed> {
         let Which { bus, id, from } = self.which;
         let on = |bus: &str| json!({ "bus": bus, "id": id, "from": from }).to_string().into_bytes();
-        send(&self.socket, &Method::DELETE, &bus, on)?;
+        self.socket.send_about(&bus, &Method::DELETE, PATH, on)?;
         lines::print(&format!("{id} on {bus}: not expected any more\n"));
         Ok(())
-    }
-}
-
-/// Sends a request about a bus. A managed plugin knows it by its ID only, which Docker can tell.
-fn send(
-    socket: &AdminSocket,
-    method: &Method,
-    bus: &str,
-    on: impl Fn(&str) -> Vec<u8>,
-) -> Result<Bytes, Failed> {
-    match socket.send(method.clone(), PATH, on(bus)) {
-        Err(Failed::Because(why)) => {
-            let id = ask::network_id(bus).ok_or_else(|| Failed::Because(why.clone()))?;
-            socket.send(method.clone(), PATH, on(&id[..ID.min(id.len())])).map_err(|_| Failed::Because(why))
-        }
-        answer => answer,
     }
 }
 

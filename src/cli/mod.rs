@@ -6,6 +6,7 @@ mod doctor;
 mod door;
 mod events;
 mod expect;
+mod fault;
 mod file;
 mod hosts;
 mod import;
@@ -54,6 +55,7 @@ enum Command {
     /// Tell when frames are missing that should be on a bus
     #[command(subcommand)]
     Expect(expect::ExpectCommand),
+    Fault(fault::FaultCommand),
     Hosts(hosts::Hosts),
     /// Import the networks of another plugin
     #[command(subcommand)]
@@ -113,6 +115,7 @@ impl Cli {
             Command::Replay(replay) => replay.run(),
             Command::Door(door) => door.run(),
             Command::Expect(expect) => expect.run(),
+            Command::Fault(fault) => fault.run(),
             Command::Hosts(hosts) => hosts.run(),
             Command::Import(import) => import.run().map_err(Failed::from),
             Command::Completions { shell } => {

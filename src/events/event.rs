@@ -65,6 +65,10 @@ pub enum Kind {
     SpanStopped,
     /// The span is carried again.
     SpanResumed,
+    /// A fault on purpose has begun.
+    FaultBegan,
+    /// It has ended.
+    FaultEnded,
     /// `canhub-span` does not answer.
     SpanLost,
     /// It does again.
@@ -100,6 +104,8 @@ impl Kind {
             Self::HostRefused => "host refused",
             Self::SpanStopped => "span stopped",
             Self::SpanResumed => "span carries frames again",
+            Self::FaultBegan => "fault on purpose began",
+            Self::FaultEnded => "fault on purpose ended",
             Self::SpanLost => "canhub-span does not answer; buses work on this host",
             Self::SpanFound => "canhub-span answers again",
         }

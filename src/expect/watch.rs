@@ -28,6 +28,7 @@ use crate::{
     kernel::{BcmId, refused},
     manager::{Ears, Handle, Manager, Place},
     names::NetworkId,
+    status::ExpectationState,
 };
 
 /// What is shown is renewed this often.
@@ -265,7 +266,11 @@ impl Watcher {
             let changed = one.has_news(now);
             if changed || refresh {
                 let today = *today.get_or_insert_with(SystemTime::now);
-                self.manager.expectations().know(&one.component, one.state(now, today));
+                let mut known = one.state(now, today);
+                if known.state == ExpectationState::Down {
+                    known.reason += &self.manager.on_purpose(&one.expectation.bus, one.expectation.from.as_deref());
+                }
+                self.manager.expectations().know(&one.component, known);
             }
             if changed {
                 news.insert(one.component.clone());

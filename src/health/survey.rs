@@ -34,7 +34,8 @@ pub(super) fn take_in(
     };
     let mut outcomes = vec![(Key::Kernel, "kernel".to_owned(), kernel)];
     for bus in &status.buses {
-        let found = CheckResult::Found(checks::bus(bus));
+        let of_bus = status.faults.iter().filter(|fault| fault.network == bus.network);
+        let found = CheckResult::Found(checks::faults::explained(checks::bus(bus), of_bus));
         outcomes.push((Key::Bus(bus.network.clone()), format!("bus:{}", bus.network_name), found));
         if let Some(found) = checks::adapter(bus) {
             let name = format!("adapter:{}", bus.hub);

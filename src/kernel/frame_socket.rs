@@ -71,6 +71,19 @@ impl FrameSocket {
         Ok(Self { socket: frames, messages: Box::new([Message::EMPTY; MESSAGES]), dropped: 0 })
     }
 
+    /// Opens it on the interface with this index, only to send. `looped`: other sockets on that interface, and the rules that
+    /// start there, get what it sends.
+    ///
+    /// # Errors
+    /// The kernel has no CAN sockets, or there is no such interface.
+    pub(super) fn for_sending(index: u32, looped: bool) -> Result<Self> {
+        let socket = CanFdSocket::open_iface(index)?;
+        socket.set_filter_drop_all()?;
+        socket.set_loopback(looped)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, messages: Box::new([Message::EMPTY; MESSAGES]), dropped: 0 })
+    }
+
     /// From now on only frames that pass one of these filters are queued; error frames always are. Frames that do not
     /// pass may come too: those of the first moments, and all if there are more filters than the kernel allows.
     ///
@@ -155,6 +168,21 @@ impl FrameSocket {
     pub fn lost_since(&mut self) -> Result<u32> {
         let counter = system::lost_messages(self.socket.as_raw_socket().as_fd())?;
         Ok(newly_dropped(&mut self.dropped, counter))
+    }
+}
+
+/// What sends frames on one link.
+pub trait Sender: Send {
+    /// Sends frames in order, some at a time, without waiting. Returns how many were sent; an error belongs to the first one.
+    ///
+    /// # Errors
+    /// As [`FrameSocket::send`], for the first frame.
+    fn send(&mut self, frames: &[CanAnyFrame]) -> io::Result<usize>;
+}
+
+impl Sender for FrameSocket {
+    fn send(&mut self, frames: &[CanAnyFrame]) -> io::Result<usize> {
+        self.send_many(frames)
     }
 }
 

@@ -12,8 +12,8 @@ use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE, NetlinkSerializable};
 
 use super::{
-    ControllerChange, Gauge, Identity, Inside, Kernel, KernelError, Link, LinkChange, LinkCounters, Pace,
-    PairSpec, Refusal, Result, Rule, RuleStatus, cangw, controller, counters, identity,
+    ControllerChange, FrameSocket, Gauge, Identity, Inside, Kernel, KernelError, Link, LinkChange, LinkCounters, Pace,
+    PairSpec, Refusal, Result, Rule, RuleStatus, Sender, cangw, controller, counters, identity,
     link::{self, PairIndices},
     mark::Mark,
     module, namespace, netns, qdisc,
@@ -228,6 +228,15 @@ impl Kernel for Linux {
             is_no_match(err) || matches!(err.refusal(), Refusal::Gone | Refusal::NotSupported)
         };
         refused.into_iter().map(|(_, err)| err).find(|err| !is_gone(err)).map_or(Ok(()), Err)
+    }
+
+    fn sender(&self, sandbox: Option<&Path>, index: u32, looped: bool) -> Result<Box<dyn Sender>> {
+        let open = move || FrameSocket::for_sending(index, looped);
+        let socket = match sandbox {
+            None => open()?,
+            Some(path) => netns::run_in(netns::open(path)?.ok_or(Errno::ENOENT)?, open)?,
+        };
+        Ok(Box::new(socket))
     }
 }
 

@@ -42,7 +42,7 @@ pub use controller::{
     BusState, Controller, ControllerChange, ErrorCounters, History, Modes, Timing, TimingLimits, TimingRange,
 };
 pub use disk::{FreeSpace, free_space};
-pub use frame_socket::{FrameSocket, Heard};
+pub use frame_socket::{FrameSocket, Heard, Sender};
 pub use identity::{Identity, Usb};
 pub use link::PairIndices;
 pub use linux::Linux;
@@ -52,7 +52,7 @@ pub use monitor::{LinkEvent, watch};
 pub use namespace::{Cookie, HOST_NAMESPACE, Inside};
 pub use netns::boot_id;
 pub use qdisc::{Gauge, Pace, Qdisc};
-pub use sleep::{monotonic, sleep_until, wake_on_time};
+pub use sleep::{monotonic, since_boot, sleep_until, wake_on_time};
 
 use nix::libc::{CAN_ERR_FLAG, CAN_ERR_MASK};
 
@@ -332,6 +332,13 @@ pub trait Kernel: Send + Sync + 'static {
 
     /// Removes one rule per entry. A rule that no longer exists is not an error.
     fn delete_rules(&self, rules: &[Rule]) -> Result<()>;
+
+    /// A socket that sends frames on a link of the host or of a sandbox. `looped`: programs in that namespace hear them too,
+    /// and so do rules that start at the link.
+    ///
+    /// # Errors
+    /// If there is no such link or namespace.
+    fn sender(&self, sandbox: Option<&Path>, index: u32, looped: bool) -> Result<Box<dyn Sender>>;
 }
 
 /// The error of a kernel call.

@@ -13,6 +13,11 @@ pub fn monotonic() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
+/// The time since the machine was booted, including the time that it was suspended (`CLOCK_BOOTTIME`).
+pub fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or_else(|_| monotonic(), Duration::from)
+}
+
 /// Sleeps until [`monotonic`] is `deadline`, or for a shorter time if a signal comes. Unlike a duration, the deadline
 /// does not move when this thread is delayed before it sleeps.
 pub fn sleep_until(deadline: Duration) {

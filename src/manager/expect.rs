@@ -174,11 +174,20 @@ impl Manager {
 
     /// Docker's API provides the name of a new network a moment after Docker has created it.
     fn bus_name_soon(&self, bus: &str) -> Result<String, String> {
+        let unnamed = |model: &Model| model.networks().any(|network| network.name.is_none());
+        self.soon(unnamed, || self.bus_name(bus))
+    }
+
+    /// Looks again for a moment while Docker's API may provide a name that is missing.
+    pub(super) fn soon<T>(
+        &self,
+        is_unnamed: impl Fn(&Model) -> bool,
+        look: impl Fn() -> Result<T, String>,
+    ) -> Result<T, String> {
         let deadline = Instant::now() + NAMED_AFTER;
         loop {
-            let found = self.bus_name(bus);
-            let unnamed = || self.model.lock().networks().any(|network| network.name.is_none());
-            if found.is_ok() || Instant::now() > deadline || !unnamed() {
+            let found = look();
+            if found.is_ok() || Instant::now() > deadline || !is_unnamed(&self.model.lock()) {
                 return found;
             }
             self.signals.want_relearn();
@@ -261,7 +270,7 @@ fn want(model: &Model, network: &Network, one: &Expectation) -> Wanted {
 }
 
 /// Why a name means no network.
-enum Unknown {
+pub(super) enum Unknown {
     /// There is none.
     Missing,
     /// There are several; two of their IDs.
@@ -278,7 +287,7 @@ impl Unknown {
     }
 
     /// The same, and what to do.
-    fn advice(&self, model: &Model, bus: &str) -> String {
+    pub(super) fn advice(&self, model: &Model, bus: &str) -> String {
         let known =
             || model.networks().map(|network| model.network_name(&network.id)).take(5).collect::<Vec<_>>();
         match self {
@@ -297,7 +306,7 @@ impl Unknown {
     }
 }
 
-fn find<'a>(model: &'a Model, bus: &str) -> Result<&'a Network, Unknown> {
+pub(super) fn find<'a>(model: &'a Model, bus: &str) -> Result<&'a Network, Unknown> {
     let all: Vec<&Network> = model.networks().collect();
     let is_named = |network: &Network| network.name.as_deref() == Some(bus);
     let has_hub = |network: &Network| network.hub().to_string() == bus;

@@ -56,6 +56,13 @@ impl Handle {
         self.0.expectations()
     }
 
+    /// Why frames of this container, or of anybody, can be missing on a bus on purpose: the end of a sentence.
+    pub fn on_purpose(&self, bus: &str, container: Option<&str>) -> String {
+        let faults = self.0.faults();
+        let explains = faults.iter().filter(|fault| fault.explains(bus, container));
+        explains.fold(String::new(), |all, fault| format!("{all}; {}", fault.reason))
+    }
+
     /// The spans.
     pub fn spans(&self) -> &Spans {
         self.0.spans()

@@ -58,10 +58,10 @@ impl Manager {
     /// collected.
     pub fn learn(&self, view: &DockerView) -> bool {
         let mut model = self.model.lock();
-        let mut changed = false;
+        let (mut changed, mut is_faulty) = (false, false);
         for told in &view.networks {
             for (endpoint, container) in told.endpoints.iter().flatten() {
-                model.name_container(endpoint, container);
+                is_faulty |= model.name_container(endpoint, container);
             }
             if model.network(&told.id).is_some_and(|network| network.provisional) {
                 match Network::new(told.id.clone(), told.options.clone()) {
@@ -99,7 +99,7 @@ impl Manager {
         drop(model);
         let unconfirmed = missing.unconfirmed;
         self.collect(missing);
-        if changed {
+        if changed || is_faulty {
             self.signals.want_look();
         }
         unconfirmed

@@ -99,6 +99,7 @@ impl Manager {
         self.store.network_deleted(id);
         let Some(network) = model.network(id).cloned() else { return };
         let deleted = Event::of_network(Kind::NetworkDeleted, model, id);
+        self.forget_faults(model, id);
         for endpoint in model.remove_network(id) {
             self.delete_pair(&endpoint);
             self.store.remove_endpoint(&endpoint);

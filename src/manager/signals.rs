@@ -16,6 +16,7 @@ pub struct Signals {
     relearn_wanted: Notify,
     audit_done: Notify,
     carried_out: Notify,
+    faults_changed: Notify,
     /// What work on another thread reports, to be delivered when it is done: waking the runtime in the middle of a Join
     /// would take its CPU, and what is woken needs the lock that the Join holds.
     undelivered: Undelivered,
@@ -40,6 +41,7 @@ impl Default for Signals {
             relearn_wanted: Notify::new(),
             audit_done: Notify::new(),
             carried_out: Notify::new(),
+            faults_changed: Notify::new(),
             undelivered: Undelivered::default(),
             audited: Mutex::default(),
             settled: Mutex::new(Instant::now()),
@@ -91,6 +93,16 @@ impl Signals {
     /// Resolves when Docker should be queried again.
     pub async fn relearn_wanted(&self) {
         self.relearn_wanted.notified().await;
+    }
+
+    /// Reports that a fault on purpose began or ended.
+    pub(super) fn change_faults(&self) {
+        self.faults_changed.notify_one();
+    }
+
+    /// Resolves when a fault on purpose began or ended.
+    pub async fn faults_changed(&self) {
+        self.faults_changed.notified().await;
     }
 
     /// Records that an audit has finished, including its repairs.

@@ -54,6 +54,7 @@ impl Manager {
             leftovers,
             late: self.late(),
             expectations: self.expectations.report(),
+            faults: self.faults(),
             span: self.spans.program(),
         })
     }

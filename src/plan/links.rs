@@ -220,15 +220,17 @@ fn change_step(
     link: &Link,
     mut change: LinkChange,
 ) -> Option<Step> {
+    let up = !inside.is_some_and(|member| member.imposed.down);
     let reason = match &change {
         LinkChange { name: Some(_), .. } => Reason::LinkName,
         LinkChange { mtu: Some(_), .. } => Reason::LinkMtu,
-        _ if !link.up => Reason::LinkDown,
+        _ if link.up && !up => Reason::FaultUndone,
+        _ if !link.up && up => Reason::LinkDown,
         LinkChange { alias: Some(_), .. } => Reason::LinkAlias,
         _ => return None,
     };
     // A new name or MTU takes the link down temporarily, so every change also brings it up.
-    change.up = Some(true);
+    change.up = Some(up);
     let sandbox = inside.map(|member| member.sandbox.clone());
     let action = Action::Change { sandbox, index: link.index, name: link.name.clone(), change };
     Some(bus.step(endpoint, reason, action))

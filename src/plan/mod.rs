@@ -26,6 +26,7 @@ pub use rules::NamedRule;
 pub use step::{Action, Step};
 
 use crate::{
+    fault::Imposed,
     filters::Filters,
     kernel::{Cookie, Inside},
     names::{EndpointId, IfName, NetworkId},
@@ -81,6 +82,8 @@ pub struct Member {
     pub filters: Filters,
     /// Its share of an overloaded adapter, in bit/s.
     pub share: Option<u32>,
+    /// What faults do to it on purpose.
+    pub imposed: Imposed,
 }
 
 /// The scope of a plan.
@@ -90,6 +93,8 @@ pub enum Scope<'a> {
     Everything,
     /// One network's hub and span port, at CreateNetwork.
     Network(&'a NetworkId),
+    /// One bus, when a fault begins or ends there.
+    Bus(&'a NetworkId),
     /// One endpoint at Join: its hub, its pair, the rules between it and the others. If the sandbox does not exist yet,
     /// the container end is created on the host, for Docker to move.
     Join(&'a EndpointId),
@@ -138,7 +143,7 @@ pub enum Blocks {
 pub fn plan(want: &Want, have: &Have, scope: Scope<'_>) -> Plan {
     let asked = |bus: &&Bus| match scope {
         Scope::Everything => true,
-        Scope::Network(network) => bus.network == *network,
+        Scope::Network(network) | Scope::Bus(network) => bus.network == *network,
         Scope::Join(endpoint) => bus.members.iter().any(|member| member.endpoint == *endpoint),
     };
     let buses = want.buses.iter().filter(asked).map(|bus| plan_bus(bus, want, have, scope));
@@ -275,7 +280,7 @@ impl Bus {
 impl Scope<'_> {
     fn covers(self, endpoint: &EndpointId) -> bool {
         match self {
-            Self::Everything => true,
+            Self::Everything | Self::Bus(_) => true,
             Self::Network(_) => endpoint.is_span_port(),
             Self::Join(joining) => joining == endpoint,
         }

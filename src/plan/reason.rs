@@ -41,6 +41,8 @@ pub enum Reason {
     SurplusRules,
     /// Rules of a bus do not exist.
     RulesMissing,
+    /// A fault that was asked for and has not ended is not in place: something undid it, or its container was started again.
+    FaultUndone,
     /// The link belongs to no known network or endpoint. The reconcile loop gives it a grace period.
     Leftover,
 }
@@ -67,6 +69,7 @@ impl Reason {
             Self::QdiscUnwanted => "the qdisc was not needed",
             Self::SurplusRules => "rules delivered frames twice",
             Self::RulesMissing => "rules were missing",
+            Self::FaultUndone => "a fault on purpose was not in place",
             Self::Leftover => "link belongs to no known network or endpoint",
         }
     }

@@ -1,6 +1,6 @@
 //! Plans rules: which ones a bus needs, and which are missing, duplicate or wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Action, Blocks, Bus, Have, Plan, Problem, Reason, Rules, Scope,
@@ -98,11 +98,25 @@ impl<'a> Lists<'a> {
     }
 }
 
+/// The host ends of members that a fault cuts off: no rule leads to them or from them.
+struct Cut(BTreeSet<IfName>);
+
+impl Cut {
+    fn of(bus: &Bus) -> Self {
+        let cut = bus.members.iter().filter(|member| member.imposed.cut);
+        Self(cut.map(|member| member.endpoint.host_end()).collect())
+    }
+
+    fn between(&self, source: &IfName, destination: &IfName) -> bool {
+        self.0.contains(source) || self.0.contains(destination)
+    }
+}
+
 /// One problem per member in scope whose lists are lost: it must not be opened up, so its rules stay as they are.
 fn lists_lost(bus: &Bus, scope: Scope<'_>) -> impl Iterator<Item = Problem> {
     let blocks = match scope {
         Scope::Join(_) => Blocks::Join,
-        Scope::Everything | Scope::Network(_) => Blocks::Nothing,
+        Scope::Everything | Scope::Network(_) | Scope::Bus(_) => Blocks::Nothing,
     };
     let lost = bus.members.iter().filter(move |member| member.filters.lost && scope.covers(&member.endpoint));
     lost.map(move |member| {
@@ -130,7 +144,7 @@ pub(super) fn plan_rules(
 ) -> Plan {
     let span = bus.span_end();
     let joining = match scope {
-        Scope::Everything => None,
+        Scope::Everything | Scope::Bus(_) => None,
         Scope::Network(_) => match span.as_ref().filter(|span| ends.get(*span) == Some(&End::Planned)) {
             Some(new) => Some(new.clone()),
             None => return Plan::default(),
@@ -147,13 +161,13 @@ pub(super) fn plan_rules(
         Rules::Read(_) | Rules::NotRead => None,
     };
     let standing = standing_rules(have, ends, in_scope);
-    let lists = Lists::of(bus);
+    let (lists, cut) = (Lists::of(bus), Cut::of(bus));
     let mut stays = vec![false; standing.len()];
     let mut missing = Vec::new();
     let mut skipped = false;
     for (source, source_end) in ends {
         for (destination, destination_end) in ends {
-            if source == destination || !in_scope(source, destination) {
+            if source == destination || !in_scope(source, destination) || cut.between(source, destination) {
                 continue;
             }
             let indices = source_end.index().zip(destination_end.index());
@@ -194,10 +208,14 @@ pub(super) fn plan_rules(
             format!("could not read the can-gw rules: {why}; retrying; they are not healed until then");
         plan.problems.push(bus.problem(None, blocks, text));
     }
-    let unwanted: Vec<Rule> =
-        standing.into_iter().zip(stays).filter(|(_, stays)| !stays).map(|(rule, _)| rule).collect();
-    if !unwanted.is_empty() {
-        plan.steps.push(bus.step(None, Reason::SurplusRules, Action::DeleteRules(unwanted)));
+    let unwanted = standing.into_iter().zip(stays).filter(|(_, stays)| !stays).map(|(rule, _)| rule);
+    let cut: Vec<u32> = cut.0.iter().filter_map(|end| ends.get(end)?.index()).collect();
+    let is_cut = |rule: &Rule| cut.contains(&rule.source) || cut.contains(&rule.destination);
+    let (of_cut, surplus): (Vec<Rule>, Vec<Rule>) = unwanted.partition(is_cut);
+    for (reason, rules) in [(Reason::FaultUndone, of_cut), (Reason::SurplusRules, surplus)] {
+        if !rules.is_empty() {
+            plan.steps.push(bus.step(None, reason, Action::DeleteRules(rules)));
+        }
     }
     if !missing.is_empty() {
         let ends = ends.iter().filter_map(|(name, end)| Some((name.clone(), end.index()?))).collect();

@@ -3,6 +3,7 @@
 mod faults;
 mod filters;
 mod hubs;
+mod imposed;
 mod moved;
 mod owners;
 mod pace;

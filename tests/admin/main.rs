@@ -6,6 +6,9 @@
 
 #[path = "../driver/bodies.rs"]
 mod bodies;
+#[allow(dead_code, reason = "the tests of the driver use all of it")]
+#[path = "../driver/bus.rs"]
+mod bus;
 #[path = "../driver/client.rs"]
 mod client;
 #[path = "../driver/fake_docker.rs"]
@@ -22,6 +25,7 @@ mod commands;
 mod daemon;
 mod events;
 mod expectations;
+mod faults;
 mod gate;
 mod heal;
 mod health;

@@ -30,6 +30,7 @@ fn metrics_are_strictly_valid_openmetrics() {
     rig.kernel.delete_link(None, hub()).unwrap();
     rig.manager.reconcile(&Memory::default()).unwrap();
     rig.kernel.send(hub(), Frame::CLASSIC, 11);
+    super::faults::cut_off(&rig, "vcan-body");
     let text = get(&rig.admin(), "/metrics").body;
     let metrics = Exposition::parse(&text).unwrap_or_else(|err| panic!("{err} in\n{text}"));
     for (family, kind) in [
@@ -49,6 +50,7 @@ fn metrics_are_strictly_valid_openmetrics() {
         ("canhub_frames_dropped", "counter"),
         ("canhub_frames_lost", "counter"),
         ("canhub_expectation_up", "gauge"),
+        ("canhub_faults", "gauge"),
         ("canhub_expectation_cycle_seconds", "gauge"),
         ("canhub_span_up", "gauge"),
         ("canhub_span_stopped", "gauge"),

@@ -27,6 +27,7 @@ fn told() -> Samples {
     rig.kernel.plug(Identity::default(), Controller { errors, ..Controller::default() });
     rig.network(3, json!({ "adapter": "can0" }));
     super::expectations::expected_and_heard(&rig, "vcan-body", "1A0");
+    super::faults::cut_off(&rig, "vcan-body");
     let _span = super::hosts::spanned(&rig, 4);
     rig.kernel.delete_link(None, rig.link("vcan-body").unwrap().index).unwrap();
     rig.manager.reconcile(&Memory::default()).unwrap();

@@ -116,9 +116,10 @@ fn real_responses_match_their_description() {
     super::health::until(&rig, "overall", "degraded");
     rig.manager.set_late(vec!["lamp".into()]);
     super::expectations::expected_and_heard(&rig, "vcan-body", "1A0");
+    super::faults::cut_off(&rig, "vcan-body");
     let _span = super::hosts::spanned(&rig, 4);
     assert_described(&rig, "/v1/hosts", 200);
-    for path in ["/v1/health", "/v1/ready", "/v1/status", "/v1/expectations", "/v1/openapi.json", "/metrics"]
+    for path in ["/v1/health", "/v1/ready", "/v1/status", "/v1/expectations", "/v1/faults", "/v1/openapi.json", "/metrics"]
     {
         assert_described(&rig, path, 200);
     }

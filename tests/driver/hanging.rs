@@ -16,7 +16,7 @@ use std::{
 use canhub::{
     kernel::{
         ControllerChange, Gauge, Identity, Inside, Kernel, Link, LinkChange, LinkCounters, Pace, PairIndices,
-        PairSpec, Result, Rule, RuleStatus, fake::FakeKernel,
+        PairSpec, Result, Rule, RuleStatus, Sender, fake::FakeKernel,
     },
     names::IfName,
 };
@@ -143,6 +143,10 @@ impl Kernel for Hanging {
 
     fn gauge(&self, adapter: u32, ends: &[u32]) -> Result<Gauge> {
         self.kernel.gauge(adapter, ends)
+    }
+
+    fn sender(&self, sandbox: Option<&Path>, index: u32, looped: bool) -> Result<Box<dyn Sender>> {
+        self.kernel.sender(sandbox, index, looped)
     }
 
     fn delete_link(&self, sandbox: Option<&Path>, index: u32) -> Result<()> {

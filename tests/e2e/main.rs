@@ -35,6 +35,7 @@ mod cycles;
 mod doctor;
 mod door;
 mod expect;
+mod fault;
 mod filters;
 mod formats;
 mod giving_way;

@@ -13,7 +13,7 @@ use crate::{
         buses,
         docker::Docker,
         driver::{Driver, MANAGED},
-        expectations, foreign_rules, leftovers, records, span, system, units,
+        expectations, faults, foreign_rules, leftovers, records, span, system, units,
     },
     cli::Failed,
     error::{Error, Listed},
@@ -149,6 +149,7 @@ impl Doctor {
         let mut findings = buses::look(&first, &second);
         if source == Source::Daemon {
             findings.extend(second.expectations.iter().map(expectations::finding));
+            findings.extend(second.faults.iter().map(faults::finding));
             findings.extend(span::look(&second));
         }
         findings.push(leftovers::links(&second));

@@ -38,6 +38,9 @@ pub(super) fn render(before: &Sample, now: &Sample) -> String {
     for bus in &status.buses {
         text += "\n";
         text += &render_bus(before.bus(bus), bus, seconds);
+        for one in status.faults.iter().filter(|one| one.network == bus.network) {
+            text += &wrap("  ", &format!("fault {}: {}", one.id, one.reason));
+        }
         for one in status.expectations.iter().filter(|one| one.network.as_ref() == Some(&bus.network)) {
             text += &expected(one);
         }
@@ -278,6 +281,7 @@ mod tests {
             leftovers: 0,
             late: vec![],
             expectations: vec![],
+            faults: vec![],
             span: None,
         };
         static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);

@@ -2,20 +2,24 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use nix::errno::Errno;
+use parking_lot::Mutex;
+use socketcan::CanAnyFrame;
 
 use super::{
-    FakeKernel,
-    world::{Standing, World, new_link, place},
+    FakeKernel, Written,
+    world::{Place, Standing, World, new_link, place},
 };
 use crate::{
     kernel::{
         BusState, CAN_MTU, CANFD_MTU, CANXL_MTU, Controller, ControllerChange, Gauge, Identity, Inside,
         Kernel, Link, LinkChange, LinkCounters, LinkKind, Modes, Pace, PairIndices, PairSpec, Qdisc, Result,
-        Rule, RuleFlags, RuleStatus, Timing,
+        Rule, RuleFlags, RuleStatus, Sender, Timing,
     },
     names::IfName,
 };
@@ -227,6 +231,35 @@ impl Kernel for FakeKernel {
             }
             Ok(())
         })
+    }
+
+    fn sender(&self, sandbox: Option<&Path>, index: u32, looped: bool) -> Result<Box<dyn Sender>> {
+        let place = place(sandbox);
+        match self.world.lock().links.contains_key(&(place.clone(), index)) {
+            true => Ok(Box::new(Recorded { place, index, looped, written: self.written.clone() })),
+            false => Err(Errno::ENODEV.into()),
+        }
+    }
+}
+
+/// A socket that only remembers what is written.
+struct Recorded {
+    place: Place,
+    index: u32,
+    looped: bool,
+    written: Arc<Mutex<Vec<Written>>>,
+}
+
+impl Sender for Recorded {
+    fn send(&mut self, frames: &[CanAnyFrame]) -> io::Result<usize> {
+        let written = |frame: &CanAnyFrame| Written {
+            sandbox: self.place.clone(),
+            index: self.index,
+            looped: self.looped,
+            frame: *frame,
+        };
+        self.written.lock().extend(frames.iter().map(written));
+        Ok(frames.len())
     }
 }
 

@@ -14,10 +14,12 @@ mod world;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use nix::errno::Errno;
 use parking_lot::Mutex;
+use socketcan::CanAnyFrame;
 
 pub use frames::{Deliveries, Frame};
 
@@ -32,6 +34,20 @@ use world::{Standing, World};
 #[derive(Debug, Default)]
 pub struct FakeKernel {
     world: Mutex<World>,
+    written: Arc<Mutex<Vec<Written>>>,
+}
+
+/// A frame that was written to a link with [`Kernel::sender`](super::Kernel::sender).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    /// `None`: on the host.
+    pub sandbox: Option<PathBuf>,
+    /// The index of the link.
+    pub index: u32,
+    /// Whether others in the same namespace hear it.
+    pub looped: bool,
+    /// The frame.
+    pub frame: CanAnyFrame,
 }
 
 impl FakeKernel {
@@ -137,6 +153,11 @@ impl FakeKernel {
         let mut world = self.world.lock();
         world.max_hops = max_hops;
         world.rules.clear();
+    }
+
+    /// The frames that were written, in order. They reach nobody.
+    pub fn written(&self) -> Vec<Written> {
+        self.written.lock().clone()
     }
 
     /// Adds a foreign rule that modifies frames (`cangw -m …`).

@@ -1,0 +1,54 @@
+//! `/v1/faults`: faults on purpose.
+
+use http_body_util::Full;
+use hyper::{
+    Method, Response, StatusCode,
+    body::{Bytes, Incoming},
+};
+use serde_json::{Value, json};
+
+use super::{
+    Admin,
+    routes::{as_json, read_body, refused},
+};
+use crate::{
+    fault::{Request, Which},
+    manager::Manager,
+};
+
+/// All faults that last.
+pub(super) async fn list(admin: &Admin) -> Response<Full<Bytes>> {
+    answer(admin.change("canhub fault list", |manager| Ok(json!({ "faults": manager.faults() }))).await)
+}
+
+/// Lets one begin, and returns it; or ends some, and returns them.
+pub(super) async fn change(admin: &Admin, method: &Method, body: Incoming) -> Response<Full<Bytes>> {
+    let begin = |wanted: Request| {
+        move |manager: &Manager| manager.fault(wanted).map(|fault| json!({ "fault": fault }))
+    };
+    let end = |which: Which| {
+        move |manager: &Manager| manager.clear_faults(&which).map(|cleared| json!({ "cleared": cleared }))
+    };
+    let done = match *method {
+        Method::POST => match read_body(body).await {
+            Ok(wanted) => admin.change("canhub fault list", begin(wanted)).await,
+            Err(why) => Err(why),
+        },
+        Method::DELETE => match read_body(body).await {
+            Ok(which) => admin.change("canhub fault list", end(which)).await,
+            Err(why) => Err(why),
+        },
+        _ => {
+            let why = "method not allowed: use GET, POST or DELETE";
+            return refused(StatusCode::METHOD_NOT_ALLOWED, why);
+        }
+    };
+    answer(done)
+}
+
+fn answer(done: Result<Value, String>) -> Response<Full<Bytes>> {
+    match done {
+        Ok(done) => as_json(StatusCode::OK, &done),
+        Err(why) => refused(StatusCode::BAD_REQUEST, &why),
+    }
+}

@@ -1,0 +1,198 @@
+//! The faults that last, and what they impose on a member.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Effect, effect::RATE_MAX};
+use crate::names::{EndpointId, NetworkId};
+
+/// More than anybody can keep track of; each may have a thread.
+const FAULTS_MAX: usize = 100;
+
+/// A fault that lasts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Unique within a boot.
+    pub id: u64,
+    /// Its network.
+    pub network: NetworkId,
+    /// The container: its name, or its endpoint's ID if it has none. `None`: all members. A container that is started again
+    /// is still meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+    /// What it does.
+    pub effects: Vec<Effect>,
+    /// When it began, since the boot.
+    pub began: Duration,
+    /// When it ends, since the boot; `None`: when it is cleared.
+    pub ends: Option<Duration>,
+    /// What it is for, in the words of who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+}
+
+impl Fault {
+    /// Whether it is about this endpoint of its network, which belongs to this container.
+    pub fn is_about(&self, endpoint: &EndpointId, container: Option<&str>) -> bool {
+        self.member.as_deref().is_none_or(|member| is_called(member, endpoint, container))
+    }
+
+    /// What happens to whom, and until when (RFC 3339).
+    pub fn sentence(&self, bus: &str, until: Option<&str>) -> String {
+        let who = match &self.member {
+            Some(member) => format!("{member} on bus {bus}"),
+            None => format!("every member of bus {bus}"),
+        };
+        let what: Vec<String> = self.effects.iter().map(Effect::sentence).collect();
+        let until = match until {
+            Some(until) => format!("until {until}"),
+            None => format!("until `canhub fault clear {}`", self.id),
+        };
+        let label = self.label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
+        format!("{who} {} on purpose {until}, by `canhub fault`{label}", what.join(" and "))
+    }
+
+    /// Whether its time is over.
+    pub fn is_over(&self, now: Duration) -> bool {
+        self.ends.is_some_and(|ends| ends <= now)
+    }
+
+    pub(super) fn rate(&self) -> u32 {
+        let rate = |effect: &Effect| match effect {
+            Effect::Flood { rate, .. } | Effect::Error { rate, .. } => *rate,
+            Effect::Cut | Effect::Down | Effect::BusOff => 0,
+        };
+        self.effects.iter().map(rate).sum()
+    }
+}
+
+/// Whether somebody who says `name` means this endpoint: by its container's name, or the start of its ID.
+pub(crate) fn is_called(name: &str, endpoint: &EndpointId, container: Option<&str>) -> bool {
+    container == Some(name) || (name.len() >= 12 && endpoint.as_ref().starts_with(name))
+}
+
+/// What faults do to a member, as far as it is planned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Imposed {
+    /// No rule leads to it or from it.
+    pub cut: bool,
+    /// Its interface is down.
+    pub down: bool,
+}
+
+/// The faults that last.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    all: Vec<Fault>,
+    last_id: u64,
+}
+
+impl Faults {
+    /// Those of a record.
+    pub fn new(all: Vec<Fault>, last_id: u64) -> Self {
+        Self { all, last_id }
+    }
+
+    /// All of them, the oldest first.
+    pub fn all(&self) -> &[Fault] {
+        &self.all
+    }
+
+    /// The last number that was given.
+    pub fn last_id(&self) -> u64 {
+        self.last_id
+    }
+
+    /// Adds a fault, which gets a number of its own.
+    ///
+    /// # Errors
+    /// One sentence, if there are too many, or they would send too much.
+    pub fn add(&mut self, fault: Fault) -> Result<Fault, String> {
+        if self.all.len() >= FAULTS_MAX {
+            return Err(format!(
+                "there are {FAULTS_MAX} faults already: clear some, `canhub fault list` has them"
+            ));
+        }
+        let sent: u32 = self.all.iter().map(Fault::rate).sum();
+        if sent + fault.rate() > RATE_MAX {
+            return Err(format!(
+                "all faults together may send {RATE_MAX} frames per second, and {sent} are sent already: use a lower rate"
+            ));
+        }
+        self.last_id += 1;
+        let fault = Fault { id: self.last_id, ..fault };
+        self.all.push(fault.clone());
+        Ok(fault)
+    }
+
+    /// Removes those for which `is_it` is true, and returns them.
+    pub fn remove(&mut self, is_it: impl FnMut(&mut Fault) -> bool) -> Vec<Fault> {
+        self.all.extract_if(.., is_it).collect()
+    }
+
+    /// What all faults together do to a member.
+    pub fn imposed_on(&self, network: &NetworkId, endpoint: &EndpointId, container: Option<&str>) -> Imposed {
+        let of_it = self.all.iter().filter(|fault| fault.network == *network && fault.is_about(endpoint, container));
+        of_it.flat_map(|fault| &fault.effects).fold(Imposed::default(), |imposed, effect| match effect {
+            Effect::Cut | Effect::BusOff => Imposed { cut: true, ..imposed },
+            // Frames to an interface that is down would be counted as lost.
+            Effect::Down => Imposed { cut: true, down: true },
+            Effect::Error { .. } | Effect::Flood { .. } => imposed,
+        })
+    }
+
+    /// When the next one ends, since the boot.
+    pub fn next_end(&self) -> Option<Duration> {
+        self.all.iter().filter_map(|fault| fault.ends).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(member: Option<&str>, effects: &[&str]) -> Fault {
+        Fault {
+            id: 0,
+            network: "a1".repeat(32).try_into().unwrap(),
+            member: member.map(str::to_owned),
+            effects: effects.iter().map(|text| text.parse().unwrap()).collect(),
+            began: Duration::ZERO,
+            ends: Some(Duration::from_secs(5)),
+            label: None,
+        }
+    }
+
+    #[test]
+    fn faults_of_one_member_add_up_and_those_of_others_do_not_count() {
+        let mut faults = Faults::default();
+        let network = "a1".repeat(32).try_into().unwrap();
+        let endpoint = "e1".repeat(32).try_into().unwrap();
+        let on = |faults: &Faults| faults.imposed_on(&network, &endpoint, Some("door"));
+        faults.add(fault(Some("lock"), &["down"])).unwrap();
+        faults.add(fault(Some("door"), &["flood=7DF@10"])).unwrap();
+        assert_eq!(on(&faults), Imposed::default());
+        faults.add(fault(Some("door"), &["bus-off"])).unwrap();
+        assert_eq!(on(&faults), Imposed { cut: true, down: false });
+        faults.add(fault(Some(&"e1".repeat(6)), &["down"])).unwrap();
+        assert_eq!(on(&faults), Imposed { cut: true, down: true });
+        faults.remove(|fault| fault.member.as_deref() != Some("lock"));
+        assert_eq!(on(&faults), Imposed::default());
+        faults.add(fault(None, &["cut"])).unwrap();
+        assert!(on(&faults).cut, "a fault without a member is about all");
+        let elsewhere = "b2".repeat(32).try_into().unwrap();
+        assert_eq!(faults.imposed_on(&elsewhere, &endpoint, Some("door")), Imposed::default());
+    }
+
+    #[test]
+    fn there_are_limits_for_all_faults_together() {
+        let mut faults = Faults::default();
+        faults.add(fault(None, &["flood=7DF@15000"])).unwrap();
+        let why = faults.add(fault(None, &["flood=7DE@5001"])).unwrap_err();
+        assert!(why.contains("15000 are sent already"), "{why}");
+        let ids: Vec<u64> = (1..FAULTS_MAX).map(|_| faults.add(fault(None, &["cut"])).unwrap().id).collect();
+        assert_eq!(ids.last(), Some(&(FAULTS_MAX as u64)));
+        assert!(faults.add(fault(None, &["cut"])).unwrap_err().contains("canhub fault list"));
+    }
+}

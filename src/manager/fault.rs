@@ -1,0 +1,350 @@
+//! Lets faults on purpose begin and end.
+//!
+//! Each changes the desired state, and the steps that this adds to the plan are carried out at once, under the model's lock.
+//! What else differs at that moment is a defect, and left to the reconcile loop.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
+
+use tracing::{debug, info, warn};
+
+use super::{Manager, expect::find};
+use crate::{
+    clock::rfc3339,
+    endpoint::Endpoint,
+    error::Error,
+    events::{Event, Kind},
+    fault::{ErrorKind, Fault, Place, Request, Source, Which, is_called},
+    kernel::since_boot,
+    model::Model,
+    names::{EndpointId, NetworkId},
+    plan::{Scope, Step, Want, plan},
+    status::FaultStatus,
+    traffic::hub_of,
+};
+
+impl Manager {
+    pub(super) fn load_faults(&self) {
+        let mut model = self.model.lock();
+        let faults = self.store.load_faults().unwrap_or_else(|why| {
+            warn!("{why}");
+            Default::default()
+        });
+        model.set_faults(faults);
+        let known: BTreeSet<NetworkId> = model.networks().map(|network| network.id.clone()).collect();
+        let gone = model.remove_faults(|fault| !known.contains(&fault.network));
+        if let left @ 1.. = model.faults().all().len() {
+            info!(faults = left, forgotten = gone.len(), "faults on purpose of an earlier canhub last on");
+        }
+        self.show_faults(&model);
+    }
+
+    /// Lets a fault begin.
+    ///
+    /// # Errors
+    /// One sentence. Nothing is left of it then.
+    pub fn fault(&self, asked: Request) -> Result<FaultStatus, Error> {
+        let is_unnamed = |model: &Model| {
+            let nameless = |endpoint: &Endpoint| model.container_name(&endpoint.id).is_none();
+            model.networks().any(|network| network.name.is_none()) || model.endpoints().any(nameless)
+        };
+        let target = || target(&self.model.lock(), &asked.bus, asked.member.as_deref());
+        let (network, member) = self.soon(is_unnamed, target).map_err(Error::Refused)?;
+
+        let mut model = self.model.lock();
+        let before = model.want();
+        let began = since_boot();
+        let ends = asked.lasts.map(|lasts| began + lasts);
+        let (effects, label) = (asked.effects, asked.label);
+        let fault = Fault { id: 0, network, member, effects, began, ends, label };
+        let fault = model.add_fault(fault).map_err(Error::Refused)?;
+        // Recorded before anything is done: what is done must end, whatever happens to this process.
+        let begun = self.store.save_faults(model.faults()).and_then(|()| {
+            self.tell_programs(&model, &fault, |effect| effect.first_frame());
+            self.impose(&mut model, &fault.network, &before)
+        });
+        if let Err(err) = begun {
+            let before = model.want();
+            model.remove_faults(|other| other.id == fault.id);
+            self.withdraw(&mut model, &fault.network, &before);
+            return Err(err);
+        }
+        self.show_faults(&model);
+        let status = status(&model, &fault);
+        self.tell_of(&model, &fault, Kind::FaultBegan, status.reason.clone());
+        Ok(status)
+    }
+
+    /// Ends faults, and returns them.
+    ///
+    /// # Errors
+    /// One sentence, if there is none such.
+    pub fn clear_faults(&self, which: &Which) -> Result<Vec<FaultStatus>, Error> {
+        let mut model = self.model.lock();
+        let network = match &which.bus {
+            Some(bus) => Some(
+                find(&model, bus).map_err(|unknown| Error::Refused(unknown.advice(&model, bus)))?.id.clone(),
+            ),
+            None => None,
+        };
+        let named = |fault: &Fault, member: &str| {
+            let is_it = |endpoint: &Endpoint| is_called(member, &endpoint.id, model.container_name(&endpoint.id));
+            let meant = |endpoint: &&Endpoint| endpoint.network == fault.network && is_it(endpoint);
+            fault.member.as_deref() == Some(member)
+                || model.endpoints().filter(meant).any(|endpoint| {
+                    fault.member.is_some() && fault.is_about(&endpoint.id, model.container_name(&endpoint.id))
+                })
+        };
+        let is_meant = |fault: &Fault| {
+            which.id.is_none_or(|id| id == fault.id)
+                && network.as_ref().is_none_or(|network| *network == fault.network)
+                && which.member.as_deref().is_none_or(|member| named(fault, member))
+        };
+        let meant: BTreeSet<u64> =
+            model.faults().all().iter().filter(|fault| is_meant(fault)).map(|fault| fault.id).collect();
+        if meant.is_empty() && *which != Which::default() {
+            return Err(Error::Refused(
+                "there is no such fault, or not any more: `canhub fault list` has those that last".to_owned(),
+            ));
+        }
+        Ok(self.take_away(&mut model, "it was cleared", |fault| meant.contains(&fault.id)))
+    }
+
+    /// Ends the faults whose time is over.
+    pub(crate) fn end_faults(&self) {
+        let now = since_boot();
+        let mut model = self.model.lock();
+        if model.faults().next_end().is_some_and(|end| end <= now) {
+            self.take_away(&mut model, "its time is over", |fault| fault.is_over(now));
+        }
+    }
+
+    /// How soon the next one ends; zero if it is late, `None` if there is none that ends by itself.
+    pub(crate) fn next_fault_ends_in(&self) -> Option<Duration> {
+        let model = self.model.lock();
+        let lasts = !model.faults().all().is_empty();
+        let end = model.faults().next_end().map(|end| end.saturating_sub(since_boot()));
+        end.or(lasts.then_some(Duration::MAX))
+    }
+
+    /// The faults that last, as shown. Never waits for the model.
+    pub fn faults(&self) -> Vec<FaultStatus> {
+        self.faults.lock().clone()
+    }
+
+    /// A fault began or ended: shows it, and wakes the task that looks after it.
+    fn show_faults(&self, model: &Model) {
+        let mut shown = self.faults.lock();
+        let before = std::mem::take(&mut *shown);
+        // Its times were computed when it began; computed again, they would differ by a little.
+        let status = |fault: &Fault| {
+            before.iter().find(|shown| shown.id == fault.id).cloned().unwrap_or_else(|| status(model, fault))
+        };
+        *shown = model.faults().all().iter().map(status).collect();
+        self.signals.change_faults();
+    }
+
+    /// A network was deleted, and with it all that was done to it.
+    pub(super) fn forget_faults(&self, model: &mut Model, network: &NetworkId) {
+        if model.faults().all().iter().any(|fault| fault.network == *network) {
+            self.take_away(model, "its network was deleted", |fault| fault.network == *network);
+        }
+    }
+
+    fn take_away(
+        &self,
+        model: &mut Model,
+        why: &str,
+        mut is_it: impl FnMut(&Fault) -> bool,
+    ) -> Vec<FaultStatus> {
+        let before = model.want();
+        let gone = model.remove_faults(|fault| is_it(fault));
+        for network in gone.iter().map(|fault| &fault.network).collect::<BTreeSet<_>>() {
+            self.withdraw(model, network, &before);
+        }
+        for fault in &gone {
+            self.tell_programs(model, fault, |effect| effect.last_frame());
+            let what = status(model, fault).reason;
+            self.tell_of(model, fault, Kind::FaultEnded, format!("{why}: {what}"));
+        }
+        self.show_faults(model);
+        gone.iter().map(|fault| status(model, fault)).collect()
+    }
+
+    /// Takes back what a fault did that the model no longer has. What fails is left to the reconcile loop.
+    fn withdraw(&self, model: &mut Model, network: &NetworkId, before: &Want) {
+        if let Err(err) = self.impose(model, network, before) {
+            warn!(network = network.short(), %err, "a fault on purpose was not taken back completely; healing will");
+            self.signals.want_look();
+        }
+        if let Err(err) = self.store.save_faults(model.faults()) {
+            warn!(%err, "a fault on purpose has ended, and its record could not be removed; it still ends with its time");
+        }
+    }
+
+    /// Carries out the steps that the plan for a bus has now and had not for `before`.
+    fn impose(&self, model: &mut Model, network: &NetworkId, before: &Want) -> Result<(), Error> {
+        let want = model.want();
+        let members = |want: &Want| -> Vec<_> {
+            want.buses.iter().filter(|bus| bus.network == *network).flat_map(|bus| bus.members.clone()).collect()
+        };
+        let (old, new) = (members(before), members(&want));
+        let changed: Vec<_> = new
+            .iter()
+            .filter(|member| !old.iter().any(|old| old.endpoint == member.endpoint && old.imposed == member.imposed))
+            .collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let mut have = self.look_at_rules(&want)?;
+        have.sandboxes = self.look_into(changed.iter().map(|member| member.sandbox.as_path()).collect());
+        let planned = self.plan(&want, &mut have, Scope::Bus(network));
+        let already = plan(before, &have, Scope::Bus(network));
+        let steps: Vec<Step> =
+            planned.steps.into_iter().filter(|step| !already.steps.contains(step)).collect();
+        let mut failed = Ok(());
+        self.carry_out(model, &steps, |_, done| {
+            if let Err(err) = done.result
+                && failed.is_ok()
+            {
+                failed = Err(err);
+            }
+        });
+        failed
+    }
+
+    /// Sends the error frame of each effect that has one to the programs of its members: out of the host end, so that
+    /// nobody else on the bus hears it.
+    fn tell_programs(
+        &self,
+        model: &Model,
+        fault: &Fault,
+        frame: impl Fn(&crate::fault::Effect) -> Option<&'static ErrorKind>,
+    ) {
+        let frames: Vec<_> = fault.effects.iter().filter_map(frame).map(ErrorKind::frame).collect();
+        if frames.is_empty() {
+            return;
+        }
+        for index in self.host_ends(model, fault) {
+            let sent = self.kernel.sender(None, index, false).map_err(|err| err.to_string());
+            if let Err(err) = sent.and_then(|mut sender| sender.send(&frames).map_err(|err| err.to_string())) {
+                debug!(fault = fault.id, err, "an error frame was not sent");
+            }
+        }
+    }
+
+    fn host_ends(&self, model: &Model, fault: &Fault) -> Vec<u32> {
+        let have = self.look_at_host([]).unwrap_or_default();
+        members(model, fault).filter_map(|endpoint| have.host_end(&endpoint.id)).map(|end| end.index).collect()
+    }
+
+    /// What the faults that last send again and again.
+    pub(crate) fn sources(&self) -> Vec<Source> {
+        let model = self.model.lock();
+        if model.faults().all().iter().all(|fault| fault.effects.iter().all(|effect| effect.sends().is_none())) {
+            return Vec::new();
+        }
+        let hubs: Vec<_> = model.networks().map(|network| network.hub()).collect();
+        let Ok(have) = self.look_at_host(&hubs) else { return Vec::new() };
+        let mut sources = Vec::new();
+        for fault in model.faults().all() {
+            for (frame, rate, as_sender) in fault.effects.iter().filter_map(|effect| effect.sends()) {
+                let source = |place| Source { fault: fault.id, place, frame, rate, ends: fault.ends };
+                let place = |endpoint: &Endpoint| {
+                    let host = have.host_end(&endpoint.id)?;
+                    Some(match as_sender {
+                        true => Place {
+                            sandbox: Some(endpoint.sandbox()?.to_owned()),
+                            index: host.peer?,
+                            looped: true,
+                        },
+                        false => Place { sandbox: None, index: host.index, looped: false },
+                    })
+                };
+                if as_sender && fault.member.is_none() {
+                    let network = model.network(&fault.network);
+                    let hub = network.and_then(|network| hub_of(&network.id, &network.hub(), &have));
+                    sources.extend(
+                        hub.map(|hub| source(Place { sandbox: None, index: hub.index, looped: true })),
+                    );
+                } else {
+                    sources.extend(members(&model, fault).filter_map(place).map(source));
+                }
+            }
+        }
+        sources
+    }
+
+    fn tell_of(&self, model: &Model, fault: &Fault, kind: Kind, reason: String) {
+        let endpoint: Option<EndpointId> = fault
+            .member
+            .is_some()
+            .then(|| members(model, fault).next().map(|endpoint| endpoint.id.clone()))
+            .flatten();
+        self.events.tell(Event {
+            endpoint,
+            container: fault.member.clone(),
+            reason: Some(reason.into()),
+            ..Event::of_network(kind, model, &fault.network)
+        });
+    }
+}
+
+/// A fault, as shown.
+fn status(model: &Model, fault: &Fault) -> FaultStatus {
+    let (now, wall) = (since_boot(), SystemTime::now());
+    let at = |point: Duration| match point.checked_sub(now) {
+        Some(ahead) => wall + ahead,
+        None => wall - now.saturating_sub(point),
+    };
+    let until = fault.ends.map(|ends| rfc3339(at(ends)));
+    let network_name = model.network_name(&fault.network).to_owned();
+    FaultStatus {
+        id: fault.id,
+        network: fault.network.clone(),
+        member: fault.member.clone(),
+        effects: fault.effects.iter().map(ToString::to_string).collect(),
+        since: rfc3339(at(fault.began)),
+        reason: fault.sentence(&network_name, until.as_deref()),
+        until,
+        network_name,
+        label: fault.label.clone(),
+    }
+}
+
+/// The containers that a fault is about and that are on the bus.
+fn members<'a>(model: &'a Model, fault: &'a Fault) -> impl Iterator<Item = &'a Endpoint> {
+    model.endpoints().filter(move |endpoint| {
+        endpoint.network == fault.network
+            && endpoint.sandbox().is_some()
+            && !model.is_dead(&endpoint.id)
+            && fault.is_about(&endpoint.id, model.container_name(&endpoint.id))
+    })
+}
+
+/// The network that somebody means, and the name by which its member is remembered.
+fn target(model: &Model, bus: &str, member: Option<&str>) -> Result<(NetworkId, Option<String>), String> {
+    let network = find(model, bus).map_err(|unknown| unknown.advice(model, bus))?.id.clone();
+    let Some(member) = member else { return Ok((network, None)) };
+    let joined = || {
+        let is_on = |endpoint: &&Endpoint| {
+            endpoint.network == network && endpoint.sandbox().is_some() && !model.is_dead(&endpoint.id)
+        };
+        model.endpoints().filter(is_on).map(|endpoint| (&endpoint.id, model.container_name(&endpoint.id)))
+    };
+    let meant: Vec<_> = joined().filter(|(id, name)| is_called(member, id, *name)).collect();
+    match meant[..] {
+        [(id, name)] => Ok((network, Some(name.unwrap_or(id.as_ref()).to_owned()))),
+        [_, _, ..] => Err(format!("{member} means several members of bus {bus}: use the ID of an endpoint")),
+        [] => {
+            let names: Vec<&str> = joined().map(|(id, name)| name.unwrap_or(id.short())).take(5).collect();
+            let names = match names[..] {
+                [] => "it has none".to_owned(),
+                _ => format!("it has {}", names.join(", ")),
+            };
+            Err(format!("bus {bus} has no member {member}; {names}"))
+        }
+    }
+}
