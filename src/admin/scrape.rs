@@ -15,7 +15,9 @@ use crate::{
     health::{Component, HealthReport},
     manager::{Depth, Manager},
     network::Ownership,
-    status::{BusStatus, Count, Direction, ExpectationState, ExpectationStatus, FaultStatus, LossCause, Traffic},
+    status::{
+        BusStatus, Count, Direction, ExpectationState, ExpectationStatus, FaultStatus, LossCause, Traffic,
+    },
 };
 
 /// All metrics as text. May block for as long as the kernel does.
@@ -151,7 +153,9 @@ fn cycles(all: &[ExpectationStatus]) -> Measures {
 /// Two faults may do the same to the same member.
 fn faults(all: &[FaultStatus]) -> Vec<(Labels, u64)> {
     let mut counts: BTreeMap<Labels, u64> = BTreeMap::new();
-    for (fault, effect) in all.iter().flat_map(|fault| fault.effects.iter().map(move |effect| (fault, effect))) {
+    for (fault, effect) in
+        all.iter().flat_map(|fault| fault.effects.iter().map(move |effect| (fault, effect)))
+    {
         let kind = effect.split('=').next().unwrap_or_default();
         let labels = vec![
             ("network", fault.network.short().to_owned()),

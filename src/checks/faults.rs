@@ -12,7 +12,8 @@ pub fn finding(one: &FaultStatus) -> Finding {
 pub fn explained<'a>(found: Finding, faults: impl IntoIterator<Item = &'a FaultStatus>) -> Finding {
     match found.level {
         Level::Pass => {
-            let sentence = faults.into_iter().fold(found.sentence, |all, one| format!("{all}; {}", one.reason));
+            let sentence =
+                faults.into_iter().fold(found.sentence, |all, one| format!("{all}; {}", one.reason));
             Finding { sentence, ..found }
         }
         _ => found,

@@ -1,5 +1,7 @@
 //! `canhub fault`: faults on purpose.
 
+mod run;
+
 use clap::{Args, Subcommand};
 use hyper::Method;
 use serde::Deserialize;
@@ -49,6 +51,7 @@ enum Other {
     List(List),
     /// End faults now: all of them, those of a bus, those of one member, or one
     Clear(Clear),
+    Run(run::Run),
 }
 
 #[derive(Debug, Args)]
@@ -120,6 +123,7 @@ impl FaultCommand {
             None => self.begin.run(),
             Some(Other::List(list)) => list.run(),
             Some(Other::Clear(clear)) => clear.run(),
+            Some(Other::Run(run)) => run.run(),
         }
     }
 }

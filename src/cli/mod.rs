@@ -93,6 +93,14 @@ impl From<String> for Failed {
 }
 
 impl Failed {
+    /// The reason, unless the output shows it.
+    fn why(&self) -> Option<&str> {
+        match self {
+            Self::Found => None,
+            Self::Because(why) | Self::Unreachable { why, .. } => Some(why),
+        }
+    }
+
     /// 2 is used by clap for bad usage.
     fn exit_code(&self) -> u8 {
         match self {
@@ -125,9 +133,7 @@ impl Cli {
             Command::Man(man) => man.run(Self::command()).map_err(Failed::from),
         };
         let Err(failed) = done else { return ExitCode::SUCCESS };
-        if let Failed::Because(why) | Failed::Unreachable { why, .. } = &failed {
-            complain(why);
-        }
+        failed.why().into_iter().for_each(complain);
         ExitCode::from(failed.exit_code())
     }
 }

@@ -268,7 +268,8 @@ impl Watcher {
                 let today = *today.get_or_insert_with(SystemTime::now);
                 let mut known = one.state(now, today);
                 if known.state == ExpectationState::Down {
-                    known.reason += &self.manager.on_purpose(&one.expectation.bus, one.expectation.from.as_deref());
+                    known.reason +=
+                        &self.manager.on_purpose(&one.expectation.bus, one.expectation.from.as_deref());
                 }
                 self.manager.expectations().know(&one.component, known);
             }

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use socketcan::CanAnyFrame;
+use socketcan::{CanAnyFrame, id::CAN_EFF_FLAG};
 
 use super::error_frames::{ACTIVE, ErrorKind, GONE, KINDS, RESTARTED, frame};
 use crate::{expect::FrameId, suggest::did_you_mean};
@@ -12,9 +12,6 @@ use crate::{expect::FrameId, suggest::did_you_mean};
 pub(crate) const RATE_MAX: u32 = 20_000;
 /// How often an error is reported unless something else is asked for, per second.
 const ERRORS_PER_SECOND: u32 = 1;
-
-/// The mark of an extended ID (`CAN_EFF_FLAG`).
-const EXTENDED: u32 = 0x8000_0000;
 
 const FORMS: &str = "cut, down, bus-off, error=KIND, flood=ID@RATE";
 const KEYS: [&str; 5] = ["cut", "down", "bus-off", "error", "flood"];
@@ -86,7 +83,7 @@ impl Effect {
         match self {
             Self::Error { kind, rate: rate @ 1.. } => Some((kind.frame(), *rate, false)),
             Self::Flood { id, rate } => {
-                let extended = if id.extended { EXTENDED } else { 0 };
+                let extended = if id.extended { CAN_EFF_FLAG } else { 0 };
                 Some((frame(id.bits | extended, [0; 8]), *rate, true))
             }
             Self::Cut | Self::Down | Self::BusOff | Self::Error { .. } => None,

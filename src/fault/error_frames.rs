@@ -3,20 +3,13 @@
 //! Filled like `can_change_state` and `can_restart` of `drivers/net/can/dev/dev.c`, and `flexcan_irq_bus_err` of
 //! `drivers/net/can/flexcan`.
 
-use socketcan::{CanAnyFrame, frame::can_frame_default};
-
-/// The mark of an error frame (`CAN_ERR_FLAG`).
-const ERROR: u32 = 0x2000_0000;
-const LOST_ARBITRATION: u32 = 0x002;
-/// `CAN_ERR_CRTL`: details are in byte 1.
-const CONTROLLER: u32 = 0x004;
-/// `CAN_ERR_PROT | CAN_ERR_BUSERROR`: details are in bytes 2 and 3.
-const BUS_ERROR: u32 = 0x008 | 0x080;
-const NO_ACK: u32 = 0x020;
-const BUS_OFF: u32 = 0x040;
-const RESTART: u32 = 0x100;
-/// `CAN_ERR_CNT`: the error counters are in bytes 6 (transmit) and 7 (receive).
-const COUNTERS: u32 = 0x200;
+use nix::libc::{
+    CAN_ERR_ACK, CAN_ERR_BUSERROR, CAN_ERR_BUSOFF, CAN_ERR_CNT, CAN_ERR_CRTL, CAN_ERR_CRTL_ACTIVE,
+    CAN_ERR_CRTL_RX_OVERFLOW, CAN_ERR_CRTL_TX_PASSIVE, CAN_ERR_CRTL_TX_WARNING, CAN_ERR_LOSTARB,
+    CAN_ERR_PROT, CAN_ERR_PROT_BIT, CAN_ERR_PROT_FORM, CAN_ERR_PROT_LOC_ACK, CAN_ERR_PROT_LOC_CRC_SEQ,
+    CAN_ERR_PROT_STUFF, CAN_ERR_RESTARTED,
+};
+use socketcan::{CanAnyFrame, frame::can_frame_default, id::CAN_ERR_FLAG};
 
 /// What an error frame reports.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,44 +23,50 @@ pub struct ErrorKind {
     data: [u8; 8],
 }
 
-const fn state(name: &'static str, state: u8, transmit_errors: u8) -> ErrorKind {
-    let data = [0, state, 0, 0, 0, 0, transmit_errors, 0];
-    ErrorKind { name, is_state: true, class: CONTROLLER | COUNTERS, data }
+/// A state of the controller, with its transmit error counter.
+const fn state(name: &'static str, state: i32, transmit_errors: u8) -> ErrorKind {
+    let data = [0, state as u8, 0, 0, 0, 0, transmit_errors, 0];
+    ErrorKind { name, is_state: true, class: CAN_ERR_CRTL | CAN_ERR_CNT, data }
 }
 
-const fn bus_error(name: &'static str, class: u32, kind: u8, place: u8) -> ErrorKind {
-    ErrorKind { name, is_state: false, class: BUS_ERROR | class, data: [0, 0, kind, place, 0, 0, 0, 0] }
+/// An error on the bus: its kind and where in the frame.
+const fn bus_error(name: &'static str, more: u32, kind: i32, place: i32) -> ErrorKind {
+    let class = CAN_ERR_PROT | CAN_ERR_BUSERROR | more;
+    ErrorKind { name, is_state: false, class, data: [0, 0, kind as u8, place as u8, 0, 0, 0, 0] }
 }
 
-/// Back in error-active (`CAN_ERR_CRTL_ACTIVE`).
-pub(super) const ACTIVE: ErrorKind = state("active", 0x40, 0);
+/// Back in error-active.
+pub(super) const ACTIVE: ErrorKind = state("active", CAN_ERR_CRTL_ACTIVE, 0);
 /// The controller has left the bus.
-pub(super) const GONE: ErrorKind = ErrorKind { name: "bus-off", is_state: true, class: BUS_OFF, data: [0; 8] };
+pub(super) const GONE: ErrorKind =
+    ErrorKind { name: "bus-off", is_state: true, class: CAN_ERR_BUSOFF, data: [0; 8] };
 /// It was restarted after that.
 pub(super) const RESTARTED: ErrorKind =
-    ErrorKind { name: "restarted", is_state: true, class: RESTART, data: [0; 8] };
+    ErrorKind { name: "restarted", is_state: true, class: CAN_ERR_RESTARTED, data: [0; 8] };
 
 /// What `error=` can be.
 pub(super) const KINDS: [ErrorKind; 9] = [
-    // `CAN_ERR_CRTL_TX_WARNING` at 96 errors, `CAN_ERR_CRTL_TX_PASSIVE` at 128.
-    state("warning", 0x08, 96),
-    state("passive", 0x20, 128),
-    // `CAN_ERR_PROT_LOC_ACK`.
-    bus_error("ack", NO_ACK, 0, 0x19),
-    // `CAN_ERR_PROT_BIT`, `_FORM`, `_STUFF`; a checksum is a bit error in `CAN_ERR_PROT_LOC_CRC_SEQ`.
-    bus_error("bit", 0, 0x01, 0),
-    bus_error("form", 0, 0x02, 0),
-    bus_error("stuff", 0, 0x04, 0),
-    bus_error("crc", 0, 0x01, 0x08),
-    ErrorKind { name: "arbitration", is_state: false, class: LOST_ARBITRATION, data: [0; 8] },
-    // `CAN_ERR_CRTL_RX_OVERFLOW`.
-    ErrorKind { name: "overflow", is_state: false, class: CONTROLLER, data: [0, 1, 0, 0, 0, 0, 0, 0] },
+    // The limits of ISO 11898-1.
+    state("warning", CAN_ERR_CRTL_TX_WARNING, 96),
+    state("passive", CAN_ERR_CRTL_TX_PASSIVE, 128),
+    bus_error("ack", CAN_ERR_ACK, 0, CAN_ERR_PROT_LOC_ACK),
+    bus_error("bit", 0, CAN_ERR_PROT_BIT, 0),
+    bus_error("form", 0, CAN_ERR_PROT_FORM, 0),
+    bus_error("stuff", 0, CAN_ERR_PROT_STUFF, 0),
+    bus_error("crc", 0, CAN_ERR_PROT_BIT, CAN_ERR_PROT_LOC_CRC_SEQ),
+    ErrorKind { name: "arbitration", is_state: false, class: CAN_ERR_LOSTARB, data: [0; 8] },
+    ErrorKind {
+        name: "overflow",
+        is_state: false,
+        class: CAN_ERR_CRTL,
+        data: [0, CAN_ERR_CRTL_RX_OVERFLOW as u8, 0, 0, 0, 0, 0, 0],
+    },
 ];
 
 impl ErrorKind {
     /// The frame.
     pub fn frame(&self) -> CanAnyFrame {
-        frame(ERROR | self.class, self.data)
+        frame(CAN_ERR_FLAG | self.class, self.data)
     }
 }
 

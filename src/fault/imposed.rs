@@ -133,7 +133,8 @@ impl Faults {
 
     /// What all faults together do to a member.
     pub fn imposed_on(&self, network: &NetworkId, endpoint: &EndpointId, container: Option<&str>) -> Imposed {
-        let of_it = self.all.iter().filter(|fault| fault.network == *network && fault.is_about(endpoint, container));
+        let of_it =
+            self.all.iter().filter(|fault| fault.network == *network && fault.is_about(endpoint, container));
         of_it.flat_map(|fault| &fault.effects).fold(Imposed::default(), |imposed, effect| match effect {
             Effect::Cut | Effect::BusOff => Imposed { cut: true, ..imposed },
             // Frames to an interface that is down would be counted as lost.

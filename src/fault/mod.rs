@@ -14,6 +14,7 @@ mod error_frames;
 mod imposed;
 mod keep;
 mod request;
+mod schedule;
 mod source;
 
 pub use effect::Effect;
@@ -22,4 +23,5 @@ pub(crate) use imposed::is_called;
 pub use imposed::{Fault, Faults, Imposed};
 pub use keep::keep;
 pub use request::{Request, Which, Wish};
+pub use schedule::{Schedule, ScheduleStep};
 pub use source::{Place, Source};

@@ -69,6 +69,13 @@ pub struct Which {
     pub member: Option<String>,
 }
 
+impl Wish {
+    /// How long it lasts, if it ends by itself.
+    pub fn lasts_for(&self) -> Option<Duration> {
+        self.lasts.as_deref().and_then(|lasts| parse_lasts(lasts).ok())
+    }
+}
+
 impl TryFrom<Wish> for Request {
     type Error = String;
 
@@ -117,7 +124,9 @@ fn fit_together(effects: &[Effect]) -> Result<(), String> {
 /// One sentence.
 pub(super) fn parse_lasts(text: &str) -> Result<Duration, String> {
     let wrong = |why: &str| {
-        format!("{text:?} is not how long a fault lasts: {why}; write a number and a unit, from 10ms to 24h: 10s, 1.5min")
+        format!(
+            "{text:?} is not how long a fault lasts: {why}; write a number and a unit, from 10ms to 24h: 10s, 1.5min"
+        )
     };
     let lasts = parse_duration(text).map_err(|why| wrong(&why))?;
     match lasts {

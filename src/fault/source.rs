@@ -89,8 +89,7 @@ impl Drop for Thread {
 }
 
 fn send(kernel: &dyn Kernel, source: &Source, stop: &AtomicBool) {
-    let is_over =
-        || stop.load(Ordering::SeqCst) || source.ends.is_some_and(|ends| ends <= since_boot());
+    let is_over = || stop.load(Ordering::SeqCst) || source.ends.is_some_and(|ends| ends <= since_boot());
     while !is_over() {
         if let Err(err) = send_from(kernel, source, &is_over) {
             debug!(%err, fault = source.fault, "a fault could not send its frames; trying again");
@@ -101,8 +100,9 @@ fn send(kernel: &dyn Kernel, source: &Source, stop: &AtomicBool) {
 
 fn send_from(kernel: &dyn Kernel, source: &Source, is_over: &impl Fn() -> bool) -> io::Result<()> {
     let Place { sandbox, index, looped } = &source.place;
-    let mut sender =
-        kernel.sender(sandbox.as_deref(), *index, *looped).map_err(|err| io::Error::other(err.to_string()))?;
+    let mut sender = kernel
+        .sender(sandbox.as_deref(), *index, *looped)
+        .map_err(|err| io::Error::other(err.to_string()))?;
     let frames = vec![source.frame; usize::try_from(BURST).unwrap_or_default()];
     let (begun, mut sent) = (monotonic(), 0);
     while !is_over() {

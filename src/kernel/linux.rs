@@ -12,8 +12,9 @@ use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE, NetlinkSerializable};
 
 use super::{
-    ControllerChange, FrameSocket, Gauge, Identity, Inside, Kernel, KernelError, Link, LinkChange, LinkCounters, Pace,
-    PairSpec, Refusal, Result, Rule, RuleStatus, Sender, cangw, controller, counters, identity,
+    ControllerChange, FrameSocket, Gauge, Identity, Inside, Kernel, KernelError, Link, LinkChange,
+    LinkCounters, Pace, PairSpec, Refusal, Result, Rule, RuleStatus, Sender, cangw, controller, counters,
+    identity,
     link::{self, PairIndices},
     mark::Mark,
     module, namespace, netns, qdisc,

@@ -90,7 +90,8 @@ impl Manager {
             None => None,
         };
         let named = |fault: &Fault, member: &str| {
-            let is_it = |endpoint: &Endpoint| is_called(member, &endpoint.id, model.container_name(&endpoint.id));
+            let is_it =
+                |endpoint: &Endpoint| is_called(member, &endpoint.id, model.container_name(&endpoint.id));
             let meant = |endpoint: &&Endpoint| endpoint.network == fault.network && is_it(endpoint);
             fault.member.as_deref() == Some(member)
                 || model.endpoints().filter(meant).any(|endpoint| {
@@ -188,12 +189,18 @@ impl Manager {
     fn impose(&self, model: &mut Model, network: &NetworkId, before: &Want) -> Result<(), Error> {
         let want = model.want();
         let members = |want: &Want| -> Vec<_> {
-            want.buses.iter().filter(|bus| bus.network == *network).flat_map(|bus| bus.members.clone()).collect()
+            want.buses
+                .iter()
+                .filter(|bus| bus.network == *network)
+                .flat_map(|bus| bus.members.clone())
+                .collect()
         };
         let (old, new) = (members(before), members(&want));
         let changed: Vec<_> = new
             .iter()
-            .filter(|member| !old.iter().any(|old| old.endpoint == member.endpoint && old.imposed == member.imposed))
+            .filter(|member| {
+                !old.iter().any(|old| old.endpoint == member.endpoint && old.imposed == member.imposed)
+            })
             .collect();
         if changed.is_empty() {
             return Ok(());
@@ -229,7 +236,8 @@ impl Manager {
         }
         for index in self.host_ends(model, fault) {
             let sent = self.kernel.sender(None, index, false).map_err(|err| err.to_string());
-            if let Err(err) = sent.and_then(|mut sender| sender.send(&frames).map_err(|err| err.to_string())) {
+            if let Err(err) = sent.and_then(|mut sender| sender.send(&frames).map_err(|err| err.to_string()))
+            {
                 debug!(fault = fault.id, err, "an error frame was not sent");
             }
         }
@@ -237,13 +245,21 @@ impl Manager {
 
     fn host_ends(&self, model: &Model, fault: &Fault) -> Vec<u32> {
         let have = self.look_at_host([]).unwrap_or_default();
-        members(model, fault).filter_map(|endpoint| have.host_end(&endpoint.id)).map(|end| end.index).collect()
+        members(model, fault)
+            .filter_map(|endpoint| have.host_end(&endpoint.id))
+            .map(|end| end.index)
+            .collect()
     }
 
     /// What the faults that last send again and again.
     pub(crate) fn sources(&self) -> Vec<Source> {
         let model = self.model.lock();
-        if model.faults().all().iter().all(|fault| fault.effects.iter().all(|effect| effect.sends().is_none())) {
+        if model
+            .faults()
+            .all()
+            .iter()
+            .all(|fault| fault.effects.iter().all(|effect| effect.sends().is_none()))
+        {
             return Vec::new();
         }
         let hubs: Vec<_> = model.networks().map(|network| network.hub()).collect();

@@ -4,12 +4,7 @@
 use std::{fs, time::Duration};
 
 use canhub::{
-    driver::server,
-    fault::keep,
-    health::Health,
-    kernel::fake::Frame,
-    manager::Handle,
-    reconcile::Memory,
+    driver::server, fault::keep, health::Health, kernel::fake::Frame, manager::Handle, reconcile::Memory,
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -49,9 +44,13 @@ fn a_fault_is_in_place_when_it_is_answered_and_gone_when_it_is_cleared() {
     let network = rig.network(1, json!({ "hub": "vcan-body" }));
     let [door, lock] = [1, 2].map(|number| rig.member(&network, number));
     assert_eq!(heard(&rig, &door), 2);
-    let begun = send(&rig, "POST", &json!({ "bus": "vcan-body", "member": &door[..12], "effects": ["down"] }));
+    let begun =
+        send(&rig, "POST", &json!({ "bus": "vcan-body", "member": &door[..12], "effects": ["down"] }));
     let fault = &begun.json()["fault"];
-    assert_eq!((&fault["id"], &fault["member"], &fault["effects"]), (&json!(1), &json!(door), &json!(["down"])));
+    assert_eq!(
+        (&fault["id"], &fault["member"], &fault["effects"]),
+        (&json!(1), &json!(door), &json!(["down"]))
+    );
     assert!(!is_up(&rig, 1) && is_up(&rig, 2) && heard(&rig, &lock) == 1);
     // Neither the loop nor a heal on request takes it for a defect.
     rig.manager.reconcile(&Memory::default()).unwrap();
@@ -61,7 +60,10 @@ fn a_fault_is_in_place_when_it_is_answered_and_gone_when_it_is_cleared() {
     assert_eq!((&status["faults"][0], &status["buses"][0]["steps"]), (fault, &json!([])));
     let sample = "fault=\"down\"} 1";
     let metrics = get(&rig.admin(), "/metrics").body;
-    assert!(metrics.lines().any(|line| line.starts_with("canhub_faults{") && line.ends_with(sample)), "{metrics}");
+    assert!(
+        metrics.lines().any(|line| line.starts_with("canhub_faults{") && line.ends_with(sample)),
+        "{metrics}"
+    );
     let (shown, _, code) = canhub(&rig.admin(), &["status"]);
     assert!(code == 0 && shown.contains("is down on purpose until"), "{shown}");
     let cleared = send(&rig, "DELETE", &json!({ "bus": "vcan-body" })).json();
@@ -138,7 +140,8 @@ fn a_flood_is_sent_by_its_member_at_its_rate_until_it_ends() {
         let served = runtime.block_on(async { timeout(Duration::from_millis(1300), keep(manager)).await });
         assert!(served.is_err(), "it runs forever");
     });
-    let wish = json!({ "bus": "vcan-body", "member": door, "effects": ["flood=18FEF100@1000"], "for": "500ms" });
+    let wish =
+        json!({ "bus": "vcan-body", "member": door, "effects": ["flood=18FEF100@1000"], "for": "500ms" });
     assert_eq!(send(&rig, "POST", &wish).status, 200);
     let wish = json!({ "bus": "vcan-body", "member": door, "effects": ["error=ack@100"], "for": "500ms" });
     assert_eq!(send(&rig, "POST", &wish).status, 200);
@@ -149,11 +152,20 @@ fn a_flood_is_sent_by_its_member_at_its_rate_until_it_ends() {
     assert_eq!(rig.kernel.written().len(), written.len(), "nothing more is sent");
     let (floods, errors): (Vec<_>, Vec<_>) = written.into_iter().partition(|one| one.sandbox.is_some());
     // A busy machine starts late, and never sends more.
-    assert!((100..=502).contains(&floods.len()) && (10..=52).contains(&errors.len()), "{} {}", floods.len(), errors.len());
+    assert!(
+        (100..=502).contains(&floods.len()) && (10..=52).contains(&errors.len()),
+        "{} {}",
+        floods.len(),
+        errors.len()
+    );
     let end = rig.links_inside(&bodies::sandbox(1))[0].index;
-    assert!(floods.iter().all(|one| one.index == end && one.looped && socketcan_id(&one.frame) == 0x98FE_F100));
+    assert!(
+        floods.iter().all(|one| one.index == end && one.looped && socketcan_id(&one.frame) == 0x98FE_F100)
+    );
     let host = rig.link(&host_end(&door)).unwrap().index;
-    assert!(errors.iter().all(|one| one.index == host && !one.looped && socketcan_id(&one.frame) == 0x2000_00A8));
+    assert!(
+        errors.iter().all(|one| one.index == host && !one.looped && socketcan_id(&one.frame) == 0x2000_00A8)
+    );
     task.join().unwrap();
 }
 
@@ -195,7 +207,8 @@ fn the_command_says_what_it_did() {
     let network = rig.network(1, json!({ "hub": "vcan-body" }));
     let door = rig.member(&network, 1);
     let fault = |args: &[&str]| canhub(&rig.admin(), &[&["fault"], args].concat());
-    let (shown, complaint, code) = fault(&["vcan-body", &door[..12], "cut", "flood=7DF@10", "--for", "2min", "--label", "phase 2"]);
+    let (shown, complaint, code) =
+        fault(&["vcan-body", &door[..12], "cut", "flood=7DF@10", "--for", "2min", "--label", "phase 2"]);
     assert_eq!((code, complaint.as_str()), (0, ""));
     for words in ["fault 1: ", "is cut off and sends 7DF 10 times per second", "(phase 2)"] {
         assert!(shown.replace("\n", " ").replace("  ", " ").contains(words), "{words:?} is not in {shown}");
@@ -203,7 +216,10 @@ fn the_command_says_what_it_did() {
     let (shown, _, code) = fault(&["list"]);
     assert!(code == 0 && shown.contains(" cut flood=7DF@10"), "{shown}");
     let (shown, _, code) = fault(&["list", "--json"]);
-    assert_eq!((code, &serde_json::from_str::<Value>(&shown).unwrap()["faults"][0]["label"]), (0, &json!("phase 2")));
+    assert_eq!(
+        (code, &serde_json::from_str::<Value>(&shown).unwrap()["faults"][0]["label"]),
+        (0, &json!("phase 2"))
+    );
     let (_, complaint, code) = fault(&["vcan-body", "cutt"]);
     assert!(code == 1 && complaint.contains("did you mean cut?"), "{complaint}");
     let (_, complaint, code) = fault(&["clear", "9"]);
@@ -229,9 +245,13 @@ fn a_deleted_network_takes_its_faults_with_it_and_health_says_that_it_is_on_purp
     let component = format!("bus:{}", &network[..12]);
     super::health::until(&rig, &component, "healthy");
     let health = get(&rig.admin(), "/v1/health").json();
-    let of_bus = health["components"].as_array().unwrap().iter().find(|one| one["component"] == component).unwrap();
+    let of_bus =
+        health["components"].as_array().unwrap().iter().find(|one| one["component"] == component).unwrap();
     let reason = of_bus["reason"].as_str().unwrap();
-    assert!(reason.contains("is cut off on purpose until") && reason.contains("by `canhub fault`"), "{reason}");
+    assert!(
+        reason.contains("is cut off on purpose until") && reason.contains("by `canhub fault`"),
+        "{reason}"
+    );
     rig.part(&network, &bodies::endpoint(1));
     rig.call("DeleteNetwork", &bodies::delete_network(&network)).ok();
     assert_eq!(get(&rig.admin(), "/v1/faults").json(), json!({ "faults": [] }));

@@ -119,8 +119,15 @@ fn real_responses_match_their_description() {
     super::faults::cut_off(&rig, "vcan-body");
     let _span = super::hosts::spanned(&rig, 4);
     assert_described(&rig, "/v1/hosts", 200);
-    for path in ["/v1/health", "/v1/ready", "/v1/status", "/v1/expectations", "/v1/faults", "/v1/openapi.json", "/metrics"]
-    {
+    for path in [
+        "/v1/health",
+        "/v1/ready",
+        "/v1/status",
+        "/v1/expectations",
+        "/v1/faults",
+        "/v1/openapi.json",
+        "/metrics",
+    ] {
         assert_described(&rig, path, 200);
     }
     rig.kernel.delete_link(None, rig.link("vcan-body").unwrap().index).unwrap();

@@ -1,6 +1,11 @@
 //! Faults on purpose, as seen by programs that know nothing of canhub; what is left of them afterwards: nothing.
 
-use std::{thread::sleep, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
@@ -12,7 +17,7 @@ use crate::support::{
     host::Journal,
     member::{Member, Running},
     report::Kind,
-    scene::Scene,
+    scene::{Scene, unique},
     shell::{eventually, number_from, say, sh},
 };
 
@@ -126,7 +131,8 @@ fn a_program_that_knows_nothing_of_canhub_sees_each_fault() {
 
     let (door, lock) = (door.heard(), lock.heard());
     let errors = |heard: &[String]| -> Vec<String> {
-        let mut errors: Vec<String> = heard.iter().filter(|frame| frame.starts_with("2000")).cloned().collect();
+        let mut errors: Vec<String> =
+            heard.iter().filter(|frame| frame.starts_with("2000")).cloned().collect();
         errors.dedup();
         errors
     };
@@ -178,7 +184,8 @@ fn of_random_faults_nothing_is_left_when_they_have_ended_although_canhub_was_kil
     let scene = Scene::new();
     let bus = scene.network(&["hub=vcan-random"]);
     let containers = [1, 2, 3].map(|_| scene.container(&bus));
-    let members: Vec<Member> = (1..).zip(&containers).map(|(number, one)| one.member("can0", number)).collect();
+    let members: Vec<Member> =
+        (1..).zip(&containers).map(|(number, one)| one.member("can0", number)).collect();
     let qdiscs = || -> String {
         let inside = containers.iter().map(|one| one.pid.to_string());
         inside.map(|pid| sh(&format!("nsenter --net --target {pid} tc qdisc show"))).collect()
@@ -192,8 +199,17 @@ fn of_random_faults_nothing_is_left_when_they_have_ended_although_canhub_was_kil
             at => member(&containers[at]),
         };
         let effect = *dice.pick(&[
-            "cut", "down", "bus-off", "error=passive", "error=warning", "error=ack@50", "error=stuff",
-            "flood=123@200", "flood=18FEF100@50", "cut error=crc", "bus-off flood=7FF@100",
+            "cut",
+            "down",
+            "bus-off",
+            "error=passive",
+            "error=warning",
+            "error=ack@50",
+            "error=stuff",
+            "flood=123@200",
+            "flood=18FEF100@50",
+            "cut error=crc",
+            "bus-off flood=7FF@100",
         ]);
         let lasts = 10 + dice.below(1500);
         begin(&bus, &format!("{who} {effect} --for {lasts}ms"));
@@ -213,12 +229,105 @@ fn of_random_faults_nothing_is_left_when_they_have_ended_although_canhub_was_kil
     until_over();
     assert_eq!((scene.traces(), qdiscs()), before);
     let status: Value = serde_json::from_str(&says("status --json")).expect("it is JSON");
-    let steps: Vec<&Value> = status["buses"].as_array().into_iter().flatten().map(|bus| &bus["steps"]).collect();
+    let steps: Vec<&Value> =
+        status["buses"].as_array().into_iter().flatten().map(|bus| &bus["steps"]).collect();
     assert!(steps.iter().all(|steps| steps.as_array().is_some_and(Vec::is_empty)), "{steps:?}");
     let host = Member::host("vcan-random", 9);
-    assert_all_hear_all(
-        &members.iter().chain([&host]).collect::<Vec<_>>(),
-        &[Kind::Classic, Kind::Fd],
-        20,
-    );
+    assert_all_hear_all(&members.iter().chain([&host]).collect::<Vec<_>>(), &[Kind::Classic, Kind::Fd], 20);
+}
+
+/// A schedule that is played for a test.
+struct Played {
+    run: Running,
+    file: PathBuf,
+}
+
+impl Played {
+    #[track_caller]
+    fn start(text: &str) -> Self {
+        let file = std::env::temp_dir().join(format!("{}.toml", unique("schedule")));
+        fs::write(&file, text).expect("a file can be written");
+        let host = Member::host("", 0);
+        let run = host.start(&[&canhub::program(), "fault", "run", "--json", &file.display().to_string()]);
+        Self { run, file }
+    }
+
+    /// Its report, whatever its exit code.
+    fn report(self) -> Value {
+        let said = self.run.output();
+        let _ = fs::remove_file(&self.file);
+        serde_json::from_str(&said).unwrap_or_else(|err| panic!("{err}: {said}"))
+    }
+}
+
+/// How late this thread is when it sleeps, at worst.
+fn sleeps_late(times: u32, pause: Duration) -> Duration {
+    let late = |_| {
+        let due = Instant::now() + pause;
+        sleep(pause);
+        due.elapsed()
+    };
+    (0..times).map(late).max().unwrap_or_default()
+}
+
+/// How much later than planned a step may be, on a machine that is not busy.
+const LATE: Duration = Duration::from_millis(20);
+/// The guests share their host with others: then it is played again.
+const ATTEMPTS: u32 = 3;
+
+#[test]
+fn the_steps_of_a_schedule_happen_on_time_and_end_when_it_is_interrupted() {
+    let scene = Scene::new();
+    let network = scene.network(&["hub=vcan-plan"]);
+    let container = scene.container(&network);
+    let (who, bus) = (member(&container), name(&network));
+    let head = format!("bus = {bus:?}\n[[step]]\nmember = {who:?}\n");
+    let steps = 20;
+    let mut tried = Vec::new();
+    let on_time = (0..ATTEMPTS).any(|_| {
+        let played = Played::start(&format!(
+            "{head}at = '200ms'\nfault = 'cut'\nfor = '50ms'\nrepeat = {steps}\nevery = '100ms'\n"
+        ));
+        let sleeps = sleeps_late(20, Duration::from_millis(100));
+        let report = played.report();
+        assert_eq!(report["result"], "done", "{report}");
+        let late: Vec<f64> = report["steps"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|step| step["late_ms"].as_f64().expect("it was played"))
+            .collect();
+        assert_eq!(late.len(), steps);
+        let worst = late.iter().copied().fold(0.0, f64::max) / 1e3;
+        let words = format!(
+            "the latest of {steps} steps was {:.1} ms late, the latest sleep {:.1} ms",
+            worst * 1e3,
+            sleeps.as_secs_f64() * 1e3
+        );
+        say(&words);
+        tried.push(words);
+        worst <= (LATE + sleeps).as_secs_f64()
+    });
+    assert!(on_time, "{tried:?}");
+    assert_eq!(lasting(), Vec::<Value>::new(), "it ends when its last fault has ended");
+
+    // Interrupted, it ends what it began; nothing else.
+    begin(&network, &format!("{who} error=warning --for 1h"));
+    for signal in ["INT", "TERM"] {
+        let played = Played::start(&format!(
+            "{head}at = '0s'\nfault = 'down'\nfor = '1h'\nrepeat = 3\nevery = '150ms'\n"
+        ));
+        eventually("the schedule plays", || if lasting().len() > 2 { Ok(()) } else { Err(String::new()) });
+        played.run.signal(signal);
+        let report = played.report();
+        assert_eq!(report["result"], "interrupted", "{report}");
+        assert_eq!(lasting().len(), 1, "only what something else began lasts on");
+    }
+    // Killed, it cannot; each fault ends by itself.
+    let played = Played::start(&format!("{head}at = '0s'\nfault = 'cut'\nfor = '1s'\nlabel = 'killed'\n"));
+    eventually("the schedule plays", || if lasting().len() == 2 { Ok(()) } else { Err(String::new()) });
+    played.run.signal("KILL");
+    let _ = fs::remove_file(&played.file);
+    eventually("it ends by itself", || if lasting().len() == 1 { Ok(()) } else { Err(String::new()) });
+    says("fault clear");
 }

@@ -88,7 +88,8 @@ fn one_bus_is_planned_alone_when_a_fault_begins() {
     let (kernel, mut model) = world(2, 2);
     heal(&kernel, &model);
     kernel.delete_rules(&kernel.rules().unwrap().iter().map(|one| one.rule).collect::<Vec<_>>()).unwrap();
-    let leftover = kernel.create_vcan(&"vcan-left".parse().unwrap(), 72, &network(7, &[]).hub_alias()).unwrap();
+    let leftover =
+        kernel.create_vcan(&"vcan-left".parse().unwrap(), 72, &network(7, &[]).hub_alias()).unwrap();
     model.add_fault(fault(1, Some(18), "down")).unwrap();
     let want = model.want();
     let plan = plan(&want, &look(&kernel, &want), Scope::Bus(&network(1, &[]).id));

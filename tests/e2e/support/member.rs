@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     report::{Heard, Kind, Sent},
-    shell::{eventually, finished, host_folder},
+    shell::{eventually, finished, host_folder, run},
 };
 
 /// A member that sends and receives.
@@ -183,6 +183,20 @@ impl Running {
                 Err(format!("{}: {status:?}: {said} {complaint}", self.what))
             }
         }
+    }
+
+    /// Sends a signal to the command itself, on the host: `TERM`.
+    #[track_caller]
+    pub fn signal(&self, signal: &str) {
+        run("kill", &["-s", signal, &self.child.id().to_string()]);
+    }
+
+    /// Waits for the rest of its output, whatever its exit code.
+    pub fn output(mut self) -> String {
+        let mut said = String::new();
+        let _ = self.out.read_to_string(&mut said);
+        let _ = self.child.wait();
+        said
     }
 
     /// Like [`Running::finish`], for a probe's report.
