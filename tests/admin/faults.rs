@@ -1,7 +1,10 @@
 //! `/v1/faults` and `canhub fault`, on the kernel in memory: what is asked for is in place when the answer comes, and gone
 //! afterwards. Real frames: `tests/e2e/fault.rs`.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use canhub::{
     driver::server, fault::keep, health::Health, kernel::fake::Frame, manager::Handle, reconcile::Memory,
@@ -243,15 +246,19 @@ fn a_deleted_network_takes_its_faults_with_it_and_health_says_that_it_is_on_purp
     cut_off(&rig, "vcan-body");
     rig.manager.reconcile(&Memory::default()).unwrap();
     let component = format!("bus:{}", &network[..12]);
-    super::health::until(&rig, &component, "healthy");
-    let health = get(&rig.admin(), "/v1/health").json();
-    let of_bus =
-        health["components"].as_array().unwrap().iter().find(|one| one["component"] == component).unwrap();
-    let reason = of_bus["reason"].as_str().unwrap();
-    assert!(
-        reason.contains("is cut off on purpose until") && reason.contains("by `canhub fault`"),
-        "{reason}"
-    );
+    let reason = || {
+        let health: Value = serde_json::from_str(&get(&rig.admin(), "/v1/health").body).unwrap();
+        let components = health["components"].as_array().cloned().unwrap_or_default();
+        let of_bus =
+            components.into_iter().find(|one| one["component"] == component && one["status"] == "healthy");
+        of_bus.map(|one| one["reason"].as_str().unwrap().to_owned()).unwrap_or_default()
+    };
+    let begun = Instant::now();
+    while !reason().contains("is cut off on purpose until") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{}", reason());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(reason().contains("is healthy: ") && reason().contains("by `canhub fault`"), "{}", reason());
     rig.part(&network, &bodies::endpoint(1));
     rig.call("DeleteNetwork", &bodies::delete_network(&network)).ok();
     assert_eq!(get(&rig.admin(), "/v1/faults").json(), json!({ "faults": [] }));
