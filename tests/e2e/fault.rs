@@ -57,7 +57,7 @@ fn until_over() {
     });
 }
 
-/// A program that prints every frame, and what controllers report.
+/// A program that prints every frame and what controllers report, also when its interface was down meanwhile.
 struct Ear {
     candump: Running,
     pid: String,
@@ -68,7 +68,7 @@ impl Ear {
     #[track_caller]
     fn of(container: &Container, number: u8) -> Self {
         let member = container.member("can0", number);
-        let (candump, pid) = member.start_tool("candump -L can0,0:0,#FFFFFFFF");
+        let (candump, pid) = member.start_tool("candump -D -L can0,0:0,#FFFFFFFF");
         Self { candump, pid, member }
     }
 
