@@ -50,6 +50,9 @@ fn reboot_before_containers_talk() {
     docker(&["network", "connect", "e2e-reboot-drive", MEMBERS[2]]);
     assert_they_talk(&networks);
     canhub::says(&format!("expect add {} 7A0 --every 1s", &networks[0].id[..12]));
+    // With the boot a fault ends, even one without an end.
+    let fault = canhub::says(&format!("fault {} cut --until-cleared", &networks[0].id[..12]));
+    assert!(fault.contains("on purpose"), "{fault}");
 
     fs::write(note(), serde_json::to_vec(&Before { boot: boot(), networks }).unwrap()).unwrap();
     // So that even after a power cut Docker's files are on disk.
@@ -63,6 +66,7 @@ fn reboot_after_containers_talk_again_without_help() {
     prepare();
 
     assert_they_talk(&before.networks);
+    assert!(canhub::says("fault list").contains("No fault lasts"));
     // What was expected still is, and is missed: nobody sends it.
     let network = &before.networks[0].id[..12];
     eventually("an expectation has survived the reboot", || {

@@ -27,26 +27,27 @@ use crate::{
 /// How soon an interruption is noticed.
 const NOTICES: Duration = Duration::from_millis(50);
 
+/// Shown below the options.
+const EXAMPLE: &str = "A schedule:
+
+  bus = \"body\"
+  [[step]]
+  at = \"500ms\"
+  member = \"door\"
+  fault = \"cut\"
+  for = \"2s\"
+  label = \"door goes silent\"
+  repeat = 3
+  every = \"5s\"";
+
 /// Play a schedule of faults
 ///
 /// FILE says when which fault begins, relative to the start, and how long it lasts; steps and the whole schedule can be
-/// repeated:
-///
-///   bus = "body"
-///   [[step]]
-///   at = "500ms"
-///   member = "door"
-///   fault = "cut"
-///   for = "2s"
-///   label = "door goes silent"
-///   repeat = 3
-///   every = "5s"
-///
-/// Each step is printed with its real time, to be laid beside a recording. Ctrl-C and SIGTERM end what has not ended yet;
-/// after kill -9 each fault still ends with its time. Exit codes: 0 all was done, 1 not all, 2 bad usage, 3 canhub cannot
-/// be reached.
+/// repeated. Each step is printed with its real time, to be laid beside a recording. Ctrl-C and SIGTERM end what has not
+/// ended yet; after kill -9 each fault still ends with its time. Exit codes: 0 all was done, 1 not all, 2 bad usage, 3
+/// canhub cannot be reached.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLE)]
 pub(super) struct Run {
     /// The schedule, a TOML file
     file: PathBuf,
