@@ -24,7 +24,7 @@
 //! | `link events` | wakes the reconcile loop on every link event | the kernel |
 //! | `Docker queries` ([`docker::run`]) | learns networks, follows renames, finds late containers and unreachable ports | `relearn_wanted`, Docker's rename events; at the latest after 5 min |
 //! | `health` ([`health::Health::watch`]) | checks the buses, the records and Docker, each at its own pace | `audit_done` while something is wrong, events that health depends on; at the latest after the policy's interval |
-//! | `expectations` ([`fn@expect::watch`]) | tells when expected frames are missing | the kernel, when one is overdue or back; several times per cycle to read how many there were; events that change who is on a bus |
+//! | `expectations` ([`fn@expect::watch`]) | tells when expected frames are missing | the kernel, when one is overdue or back; several times per cycle to read how many there were, which is done on a thread of its own; events that change who is on a bus |
 //! | `faults` ([`fault::keep`]) | ends faults on purpose, and sends what they send | `faults_changed`; when one ends; every second while one lasts |
 //! | `canhub-span` ([`span::keep`]) | tells `canhub-span` the span ports, and takes in what it knows about other hosts | `canhub-span`, at least every second; changes of the ports, which the reconcile loop finds; once a second while it cannot be reached |
 //! | `admin socket` ([`admin::Admin::serve`]) | serves requests, one task per connection | a client |

@@ -1,7 +1,7 @@
 //! Finds out who sends a frame, if not the expected container: listens at the other members for a moment.
 
 use std::{
-    task::{Context, Poll},
+    os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
 
@@ -39,14 +39,9 @@ impl Finder {
         Self { component: expectation.component(), until, members: others.filter_map(open).collect() }
     }
 
-    /// Whether somebody may have been heard.
-    pub(super) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
-        let ready = |(_, socket): &(String, BcmSocket)| socket.poll_news(context).is_ready();
-        // All have to be asked, so that each wakes the task.
-        match self.members.iter().map(ready).fold(false, |any, ready| any | ready) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
+    /// Readable when somebody may have been heard.
+    pub(super) fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.members.iter().map(|(_, socket)| socket.as_fd())
     }
 
     /// Who was heard.

@@ -31,7 +31,8 @@ const TIMED: Duration = Duration::from_millis(50);
 const PER_CYCLE_TIMED: u32 = 8;
 const PER_CYCLE: u32 = 2;
 /// Limits of the time between two readings: a timer is no more exact than a millisecond, and cycles are shown.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// Frames that were counted less than the first one ago are not counted again.
+pub(super) const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// While there is silence, only its end is of interest.
 const PAUSE_SILENT: Duration = Duration::from_millis(200);
 /// Stalls are excused no more often.
@@ -96,6 +97,8 @@ pub struct Judge {
     /// Without a timer: the latest reading, and the earliest time at which the last frame may have come.
     reading: Option<Reading>,
     seen: Option<Instant>,
+    /// The latest time at which it may have come.
+    fresh: Option<Instant>,
     /// When a stall was excused.
     excused_at: Option<Instant>,
     /// After a silence, what a sender makes up for is not its rate.
@@ -127,6 +130,7 @@ impl Judge {
             window: VecDeque::new(),
             reading: None,
             seen: None,
+            fresh: None,
             excused_at: None,
             settles: None,
             good: None,
@@ -141,12 +145,37 @@ impl Judge {
         self.timed.then_some(self.late)
     }
 
+    /// When the number of frames, read at `counted`, is to be read again. If readings are to have `costly` between them
+    /// because they cost, it is put off, as far as silence and what is much too slow or fast is told in time all the same.
+    pub fn due(&self, counted: Instant, costly: Duration) -> Instant {
+        let pause = self.pause();
+        let due = counted + pause.max(costly.min(self.longest_pause()));
+        self.silent_at().map_or(due, |silent| due.min(silent.max(counted + PAUSE.0)))
+    }
+
     /// How long the number of frames may go unread.
-    pub fn pause(&self) -> Duration {
+    fn pause(&self) -> Duration {
         if self.verdict == Verdict::Missed(Miss::Silent) {
             return PAUSE_SILENT;
         }
         (self.every / if self.timed { PER_CYCLE_TIMED } else { PER_CYCLE }).clamp(PAUSE.0, PAUSE.1)
+    }
+
+    /// How long it may go unread at most. With a pause P, a last frame at time 0 may be seen as late as P, and then seems to
+    /// have come at P - `every` or later. So the silence begins at the later one of P - `every` + `silent` and P + `late`,
+    /// and another reading, which is a little late itself, is needed to find that out.
+    fn longest_pause(&self) -> Duration {
+        let told = self.every * 3 / 2 + PROMISE - TELLING / 2;
+        let seen = (told + self.every).saturating_sub(self.silent + TELLING / 4);
+        seen.min(told.saturating_sub(self.late))
+    }
+
+    /// Without a timer: a reading without another frame means silence from then on. So long after the earliest time at which
+    /// the last frame may have come that there is time to tell it, and long enough after the latest one.
+    fn silent_at(&self) -> Option<Instant> {
+        let listens = !self.timed && self.verdict != Verdict::Missed(Miss::Silent);
+        let (seen, fresh) = self.seen.zip(self.fresh).filter(|_| listens)?;
+        Some((seen + self.silent).max(fresh + self.late))
     }
 
     /// Whether the expectation is met, as far as is known.
@@ -186,7 +215,7 @@ impl Judge {
         self.excused = false;
         (self.deadline, self.gap, self.gap_frames, self.forgiven) = (None, None, None, None);
         (self.good, self.measured, self.settles) = (None, None, None);
-        (self.reading, self.seen) = (None, None);
+        (self.reading, self.seen, self.fresh) = (None, None, None);
         self.window.clear();
     }
 
@@ -216,7 +245,7 @@ impl Judge {
     pub fn heard(&mut self, now: Instant) {
         self.deadline = None;
         self.last = Some(now);
-        (self.reading, self.seen) = (None, Some(now));
+        (self.reading, self.seen, self.fresh) = (None, Some(now), Some(now));
         if self.verdict == Verdict::Unknown {
             self.verdict = Verdict::Met;
         }
@@ -301,8 +330,9 @@ impl Judge {
         }
         if let Some(before) = before {
             self.seen = Some(before.begun.max(now.ended.checked_sub(self.every).unwrap_or(now.ended)));
+            self.fresh = Some(now.ended);
         }
-        let silent = self.seen.is_some_and(|seen| now.begun.saturating_duration_since(seen) >= self.silent);
+        let silent = self.silent_at().is_some_and(|silent| now.begun >= silent);
         if silent {
             self.stop();
             self.reading = Some(now);
@@ -311,10 +341,11 @@ impl Judge {
         silent
     }
 
-    /// Without a timer: fewer frames than there must be, even if one was late and the others as late as allowed.
+    /// Without a timer: fewer frames than there must be, even if all came as late as allowed, the last one before the first
+    /// reading and the next one after the second; or if one was later, where there is time to forgive that.
     fn is_slow(&self, now: &Reading) -> bool {
         let promise = self.every * 3 / 2 + PROMISE - TELLING / 2;
-        let forgiven = promise.saturating_sub(self.late + self.pause()).max(JITTER);
+        let forgiven = promise.saturating_sub(self.late + self.pause()).max(JITTER).max(self.late);
         // After a longer gap it may be silent, which is another thing to tell.
         let longest = self.every + self.pause() * 2;
         let speaks = self.seen.is_some_and(|seen| now.begun.saturating_duration_since(seen) <= longest);

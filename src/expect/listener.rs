@@ -3,20 +3,15 @@
 use std::{
     collections::BTreeMap,
     io,
-    task::{Context, Poll},
+    os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
 
-use super::{Expectation, Judge};
+use super::{Expectation, Judge, judge::PAUSE};
 use crate::kernel::{BcmId, BcmNews, BcmSocket};
 
-/// Reading must not take more than one part in this many of a processor.
-const SHARE: u32 = 100;
-/// But for that alone it waits no longer than this, and where only readings tell who is missing, than so many pauses.
-const PAUSE_FOR_COST: Duration = Duration::from_millis(500);
-const PAUSES_FOR_COST: u32 = 2;
-/// Frames that were counted longer ago are counted again before a deadline is judged.
-const STALE: Duration = Duration::from_millis(10);
+/// Reading must not take more than one part in this many of a processor; what is done with it takes as long again.
+const SHARE: u32 = 200;
 /// The measured cost of a reading grows by no more than twice and this at a time.
 const COST_STEP: Duration = Duration::from_micros(50);
 
@@ -37,13 +32,14 @@ pub(super) fn ids(expectation: &Expectation, fd: bool) -> impl Iterator<Item = B
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: BcmSocket,
+    /// Whether there may be news.
+    pub(super) is_ready: bool,
     /// What it listens for, and which expectation wants it.
     pub(super) wanted: BTreeMap<BcmId, usize>,
     /// When the frames are to be counted next.
     pub(super) due: Instant,
     /// When they were last counted.
     counted: Option<Instant>,
-    pause: Duration,
     /// What a reading costs, averaged.
     cost: Duration,
     counts: Vec<(BcmId, u64)>,
@@ -57,10 +53,10 @@ impl Listener {
         let (wanted, sums) = (BTreeMap::new(), BTreeMap::new());
         Ok(Self {
             socket,
+            is_ready: false,
             wanted,
             due: now,
             counted: None,
-            pause: STALE,
             cost: Duration::ZERO,
             counts: Vec::new(),
             sums,
@@ -97,16 +93,12 @@ impl Listener {
         });
     }
 
-    /// Whether there may be news.
-    pub(super) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.socket.poll_news(context)
-    }
-
     /// All news, each with its expectation.
     ///
     /// # Errors
     /// If it hears nothing any more.
     pub(super) fn news(&mut self, mut each: impl FnMut(usize, bool)) -> io::Result<()> {
+        self.is_ready = false;
         while let Some(news) = self.socket.news()? {
             let (id, heard) = match news {
                 BcmNews::Heard(id) => (id, true),
@@ -119,14 +111,18 @@ impl Listener {
         Ok(())
     }
 
-    /// Reads how many frames there were, for the expectations of this socket: `each` gets the time before and after.
+    /// Reads how many frames there were, for the expectations of this socket: `each` gets a time before and one after.
+    /// `begun`: now, or a moment ago. Returns the time after.
     ///
     /// # Errors
     /// If the kernel does not show them.
-    pub(super) fn count(&mut self, mut each: impl FnMut(usize, Instant, Instant, u64)) -> io::Result<()> {
-        let begun = Instant::now();
+    pub(super) fn count(
+        &mut self,
+        begun: Instant,
+        mut each: impl FnMut(usize, Instant, Instant, u64),
+    ) -> io::Result<Instant> {
         // Also if it fails: else it would be due at once, for ever.
-        self.due = begun + self.pause;
+        self.due = begun + PAUSE.1;
         self.socket.counts(&mut self.counts)?;
         let ended = Instant::now();
         self.counted = Some(ended);
@@ -143,22 +139,26 @@ impl Listener {
         // A machine that stood still meanwhile says nothing about the cost.
         let cost = ended.saturating_duration_since(begun).min(self.cost * 2 + COST_STEP);
         self.cost = (self.cost * 7 + cost) / 8;
-        Ok(())
+        Ok(ended)
     }
 
     /// Whether the frames were counted too long ago to judge by.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
-        self.counted.is_none_or(|counted| now >= counted + STALE)
+        self.counted.is_none_or(|counted| now >= counted + PAUSE.0)
     }
 
-    /// Sets when to count next for these judges. Their pauses change with what they have found.
+    /// Sets when to count next for these judges.
     pub(super) fn set_pace<'a>(&mut self, judge: impl Fn(usize) -> Option<&'a Judge>) {
-        let judges = || self.wanted.values().filter_map(|by| judge(*by));
-        self.pause = judges().map(Judge::pause).min().unwrap_or(PAUSE_FOR_COST);
-        let is_timed = judges().all(|judge| judge.timeout().is_some());
-        let longest = if is_timed { PAUSE_FOR_COST } else { self.pause * PAUSES_FOR_COST };
-        if let Some(counted) = self.counted {
-            self.due = counted + self.pause.max((self.cost * SHARE).min(longest));
-        }
+        let Some(counted) = self.counted else { return };
+        let judges = self.wanted.values().filter_map(|by| judge(*by));
+        let costly = self.cost * SHARE;
+        self.due = judges.map(|judge| judge.due(counted, costly)).min().unwrap_or(counted + PAUSE.1);
+    }
+}
+
+/// Readable when there may be news.
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }

@@ -15,6 +15,7 @@ mod listener;
 mod registry;
 mod watch;
 mod watched;
+mod watcher;
 
 pub use expectation::{Expectation, FrameId, Wish, component, parse_every, parse_within};
 pub use judge::{Judge, Miss, Verdict};

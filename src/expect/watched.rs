@@ -145,7 +145,7 @@ impl Watched {
             return (ExpectationState::NoBus, why.clone());
         }
         if let Some(why) = &self.refused {
-            return (ExpectationState::Down, format!("nobody can listen for {on}: {why}"));
+            return (ExpectationState::Unknown, format!("nobody can listen for {on}: {why}"));
         }
         if self.is_deaf(now) {
             let why = match &self.place {

@@ -10,9 +10,8 @@
 use std::{
     fs::File,
     io::{self, Write as _},
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     os::unix::fs::FileExt,
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -26,9 +25,6 @@ use nix::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use socketcan::CanAddr;
-use tokio::io::unix::AsyncFd;
-
-use crate::system;
 
 /// Opcodes of `struct bcm_msg_head` (`include/uapi/linux/can/bcm.h`).
 const RX_SETUP: u32 = 5;
@@ -39,6 +35,8 @@ const RX_CHANGED: u32 = 12;
 const SETTIMER: u32 = 0x0001;
 const RX_ANNOUNCE_RESUME: u32 = 0x0100;
 const CAN_FD_FRAME: u32 = 0x0800;
+/// The folder with a file per socket.
+const COUNTS: &str = "/proc/net/can-bcm";
 /// `sizeof(struct can_frame)` and `sizeof(struct canfd_frame)`.
 const FRAME: usize = 16;
 const FD_FRAME: usize = 72;
@@ -82,7 +80,7 @@ pub enum BcmNews {
 /// A listener on one interface.
 #[derive(Debug)]
 pub struct BcmSocket {
-    socket: AsyncFd<OwnedFd>,
+    socket: OwnedFd,
     counts: File,
     text: Vec<u8>,
 }
@@ -98,13 +96,13 @@ impl BcmSocket {
             Socket::new(Domain::from(AF_CAN), Type::DGRAM.nonblocking(), Some(Protocol::from(CAN_BCM)))?;
         socket.connect(&CanAddr::new(index).into_sock_addr())?;
         let socket = OwnedFd::from(socket);
-        let path = format!("/proc/net/can-bcm/{}", fstat(&socket)?.st_ino);
+        let path = format!("{COUNTS}/{}", fstat(&socket)?.st_ino);
         let counts = File::open(&path).map_err(|err| {
             io::Error::other(format!(
-                "{path}, where the kernel shows how many frames came, cannot be read: {err}"
+                "{COUNTS}, where the kernel shows how many frames came, cannot be read: {err}"
             ))
         })?;
-        Ok(Self { socket: system::readable(socket)?, counts, text: vec![0; 4096] })
+        Ok(Self { socket, counts, text: vec![0; 4096] })
     }
 
     /// Listens for frames, which must not come later than `limit` after the one before, if there is one. The next frame is
@@ -137,11 +135,6 @@ impl BcmSocket {
         Ok(())
     }
 
-    /// Whether there may be something to read.
-    pub fn poll_news(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.socket.poll_read_ready(context).map(|_| ())
-    }
-
     /// The next news; `None` if there are none.
     ///
     /// # Errors
@@ -151,15 +144,7 @@ impl BcmSocket {
         loop {
             let read = match recv(self.socket.as_raw_fd(), &mut message, MsgFlags::empty()) {
                 Ok(read) => read,
-                Err(Errno::EAGAIN) => {
-                    let waker = std::task::Waker::noop();
-                    if let Poll::Ready(Ok(mut ready)) =
-                        self.socket.poll_read_ready(&mut Context::from_waker(waker))
-                    {
-                        ready.clear_ready();
-                    }
-                    return Ok(None);
-                }
+                Err(Errno::EAGAIN) => return Ok(None),
                 // It is down, and may come up again.
                 Err(Errno::EINTR | Errno::ENETDOWN) => continue,
                 Err(err) => return Err(err.into()),
@@ -193,6 +178,13 @@ impl BcmSocket {
     }
 }
 
+/// Readable when there is news.
+impl AsFd for BcmSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 fn head(opcode: u32, flags: u32, limit: Duration, id: u32, frames: u32) -> Vec<u8> {
     let long = |number: u64| c_long::try_from(number).unwrap_or(c_long::MAX);
     let mut head = vec![0; HEAD];
@@ -222,12 +214,13 @@ fn parse(message: &[u8]) -> Option<BcmNews> {
 /// (`bcm_proc_show`).
 fn parse_count(line: &[u8]) -> Option<(BcmId, u64)> {
     const RECEIVED: &[u8] = b"# recv ";
+    // Names of interfaces may have it, what follows has not.
+    let received = line.get(line.iter().rposition(|byte| *byte == b'#')?..)?.strip_prefix(RECEIVED)?;
     let line = line.strip_prefix(b"rx_op: ")?;
     let (id, rest) = number(line, 16)?;
     let interface = rest.trim_ascii_start().iter().position(|byte| *byte == b' ')?;
     let fd = rest.trim_ascii_start()[interface..].trim_ascii_start().first() == Some(&b'(');
-    let at = rest.windows(RECEIVED.len()).position(|bytes| bytes == RECEIVED)?;
-    let (_, rest) = number(rest.get(at + RECEIVED.len()..)?, 10)?;
+    let (_, rest) = number(received, 10)?;
     let (frames, rest) = number(rest.strip_prefix(b" (")?, 10)?;
     rest.starts_with(b")").then_some((BcmId::parse(id.try_into().ok()?, fd), frames))
 }

@@ -11,7 +11,6 @@ use std::{
 
 use nix::{
     errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{MsgFlags, SockFlag, recv},
 };
 
@@ -19,6 +18,7 @@ use super::{
     Filter, FrameSocket, Heard, Kernel as _, Link, Linux, Result, link,
     message::replies,
     monitor::{EVENT_BYTES, RTM_DELLINK, subscribe},
+    wait_readable,
 };
 
 /// The requested size of the receive buffer in bytes. The kernel doubles it, and a frame takes some 770 bytes of it, so
@@ -68,14 +68,8 @@ impl Listener {
     /// # Errors
     /// The kernel's. A signal ends the wait early, without an error.
     pub fn wait(&self, timeout: Duration) -> Result<bool> {
-        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-        let mut sockets =
-            [self.frames.as_fd(), self.events.as_fd()].map(|socket| PollFd::new(socket, PollFlags::POLLIN));
-        match poll(&mut sockets, timeout) {
-            Ok(_) => Ok(self.must_list || sockets[1].any().unwrap_or(true)),
-            Err(Errno::EINTR) => Ok(self.must_list),
-            Err(err) => Err(err.into()),
-        }
+        let ready = wait_readable(&[self.frames.as_fd(), self.events.as_fd()], Some(timeout))?;
+        Ok(self.must_list || ready.last() == Some(&true))
     }
 
     /// Receives some of the queued frames, in order. Returns whether none are left.

@@ -52,7 +52,7 @@ pub use monitor::{LinkEvent, watch};
 pub use namespace::{Cookie, HOST_NAMESPACE, Inside};
 pub use netns::boot_id;
 pub use qdisc::{Gauge, Pace, Qdisc};
-pub use sleep::{monotonic, since_boot, sleep_until, wake_on_time};
+pub use sleep::{monotonic, since_boot, sleep_until, wait_readable, wake_on_time};
 
 use nix::libc::{CAN_ERR_FLAG, CAN_ERR_MASK};
 

@@ -317,6 +317,46 @@ fn expectations_are_added_and_removed_while_running_and_survive_a_crash_and_thei
     until(&component, "down");
 }
 
+#[test]
+fn what_the_kernel_does_not_let_canhub_count_is_unknown_until_it_does() {
+    if !canhub::is_service("what_the_kernel_does_not_let_canhub_count_is_unknown_until_it_does") {
+        return;
+    }
+    let scene = Scene::new();
+    let bus = scene.network(&["hub=vcan-expect"]);
+    let ecu = scene.container(&bus).member("can0", 1);
+    let _sender = pulse(&ecu, "1A0", 1, &["100:600000"]);
+    // In the mounts of the service, where its `/proc/net` is empty now.
+    let pid = canhub::pid();
+    let in_service = move |command: &str| sh(&format!("nsenter --target {pid} --mount {command}"));
+    let folder = format!("/proc/{}/net", canhub::pid());
+    in_service(&format!("mount -t tmpfs none {folder}"));
+    let shown = move || drop(in_service(&format!("umount {folder} 2>/dev/null || true")));
+    scene.undo(shown.clone());
+    let component = expect(&scene, &bus, "1A0", "--every 100ms");
+    let reason = eventually("it is told that nobody can listen", || {
+        let one = listed(&component).ok_or("it is gone")?;
+        let reason = one["reason"].as_str().unwrap_or_default().to_owned();
+        if reason.contains("/proc/net/can-bcm") { Ok(reason) } else { Err(reason) }
+    });
+    assert!(
+        reason.starts_with("nobody can listen for 1A0 on ") && reason.contains("cannot be read"),
+        "{reason}"
+    );
+    let of_health = || {
+        let health = json(&canhub::ask("/v1/health"));
+        let all = health["components"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|one| one["component"] == component.as_str()).unwrap_or_default()
+    };
+    let told = of_health();
+    assert_eq!((&told["status"], &told["reason"]), (&"unknown".into(), &reason.as_str().into()), "{told}");
+    let doctor = says("doctor --json");
+    assert!(doctor.contains("nobody can listen for 1A0"), "{doctor}");
+    shown();
+    until(&component, "up");
+    assert_eq!(of_health()["status"], "healthy");
+}
+
 const POLICY: &str = "/run/e2e-expect.toml";
 
 #[test]
@@ -347,29 +387,59 @@ fn health_is_degraded_or_unhealthy_by_a_missing_frame_as_the_policy_says() {
     let _ = fs::remove_file(POLICY);
 }
 
-/// Ticks of the processor since boot: all, and those that were not idle.
-fn ticks() -> (f64, f64) {
-    let stat = fs::read_to_string("/proc/stat").expect("/proc is mounted");
-    let all: Vec<f64> = stat
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .filter_map(|word| word.parse().ok())
-        .collect();
-    let idle = all[3] + all[4];
-    (all.iter().sum(), all.iter().sum::<f64>() - idle)
+/// What canhub may use of a guest's processor, in percent.
+const GOAL: f64 = 3.0;
+/// The guest's host may be busy with others, which makes everything in it seem more expensive. So the best of these counts.
+const WINDOWS: usize = 6;
+const WINDOW: Duration = Duration::from_secs(5);
+/// What a system call takes in a guest whose host is quiet, in µs (`tests/guest/README.md`), and twice that.
+const BUSY_CALL: f64 = 80.0;
+
+/// How long canhub's threads have run so far, in seconds.
+fn run_time_of_canhub() -> f64 {
+    let tasks = fs::read_dir(format!("/proc/{}/task", canhub::pid())).expect("canhub runs");
+    let run = |task: fs::DirEntry| -> Option<f64> {
+        let schedstat = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        schedstat.split(' ').next()?.parse().ok()
+    };
+    tasks.flatten().filter_map(run).sum::<f64>() / 1e9
 }
 
-/// Ticks that canhub has used.
-fn ticks_of_canhub() -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", canhub::pid())).expect("canhub runs");
-    let words: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-    words[11].parse::<f64>().unwrap_or(0.0) + words[12].parse::<f64>().unwrap_or(0.0)
+/// What canhub uses of the processors, in percent, frames per second, and what a system call takes meanwhile, in µs.
+#[derive(Clone, Copy)]
+struct Cost {
+    canhub: f64,
+    rate: f64,
+    call: f64,
+}
+
+impl Cost {
+    fn measure(frames: impl Fn() -> u64) -> Self {
+        const CALLS: u32 = 50;
+        let (begun, ran, sent) = (Instant::now(), run_time_of_canhub(), frames());
+        let mut calls = Vec::new();
+        while begun.elapsed() < WINDOW {
+            thread::sleep(WINDOW / 20);
+            let begun = Instant::now();
+            for _ in 0..CALLS {
+                std::hint::black_box(std::os::unix::process::parent_id());
+            }
+            calls.push(begun.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS));
+        }
+        calls.sort_by(f64::total_cmp);
+        let took = begun.elapsed().as_secs_f64();
+        let processors = thread::available_parallelism().map_or(1, usize::from) as f64;
+        Self {
+            canhub: (run_time_of_canhub() - ran) * 100.0 / took / processors,
+            rate: (frames() - sent) as f64 / took,
+            call: calls[calls.len() / 2],
+        }
+    }
 }
 
 #[test]
 fn two_hundred_expectations_on_a_busy_bus_cost_little() {
+    const NAME: &str = "expect::two_hundred_expectations_on_a_busy_bus_cost_little";
     if !canhub::is_service("two_hundred_expectations_on_a_busy_bus_cost_little") {
         return;
     }
@@ -380,17 +450,8 @@ fn two_hundred_expectations_on_a_busy_bus_cost_little() {
     let hub = "/sys/class/net/vcan-expect/statistics/rx_packets";
     let frames =
         || fs::read_to_string(hub).ok().and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
-    // The share of the whole machine and of canhub, in percent, and frames per second.
-    let measure = || {
-        let (begun, (all, busy), own, sent) = (Instant::now(), ticks(), ticks_of_canhub(), frames());
-        thread::sleep(Duration::from_secs(8));
-        let ((all_now, busy_now), own_now) = (ticks(), ticks_of_canhub());
-        let rate = (frames() - sent) as f64 / begun.elapsed().as_secs_f64();
-        let share = |ticks: f64| ticks * 100.0 / (all_now - all);
-        (share(busy_now - busy), share(own_now - own), rate)
-    };
-    thread::sleep(Duration::from_secs(2));
-    let without = measure();
+    thread::sleep(Duration::from_secs(1));
+    let without = Cost::measure(frames);
     let one = |id: u32| {
         format!("{{ bus = \"{}\", id = \"{id:03X}\", every = \"25ms\", within = \"90%\" }}", bus.name)
     };
@@ -402,14 +463,25 @@ fn two_hundred_expectations_on_a_busy_bus_cost_little() {
         let all = json(&says("expect ls --json"));
         let all = all["expectations"].as_array().expect("they are a list").clone();
         let up = all.iter().filter(|one| one["state"] == "up").count();
-        if up >= 100 { Ok(()) } else { Err(format!("{up} of {} are up", all.len())) }
+        if up == 200 { Ok(()) } else { Err(format!("{up} of {} are up", all.len())) }
     });
-    let with = measure();
-    say(&format!(
-        "200 expectations at {:.0} frames/s: canhub {:.2} % (without {:.2} %), the machine {:.1} % (without {:.1} %, {:.0} frames/s)",
-        with.2, with.1, without.1, with.0, without.0, without.2
-    ));
-    // Generous: in this guest each system call costs ten times as much as on a real machine, and a host that is busy makes
-    // the sender irregular, which is news all the time.
-    assert!(with.1 - without.1 < 40.0, "canhub used {:.2} %", with.1);
+    let mut costs = Vec::new();
+    while costs.len() < WINDOWS && costs.last().is_none_or(|cost: &Cost| cost.canhub >= GOAL) {
+        let cost = Cost::measure(frames);
+        say(&format!(
+            "200 expectations at {:.0} frames/s: canhub {:.2} % (without {:.2} %); a system call takes {:.0} µs",
+            cost.rate, cost.canhub, without.canhub, cost.call
+        ));
+        costs.push(cost);
+    }
+    if costs.iter().any(|cost| cost.canhub < GOAL) {
+        return;
+    }
+    match costs.iter().all(|cost| cost.call > BUSY_CALL) {
+        true => not_run(
+            NAME,
+            &format!("a system call took more than {BUSY_CALL:.0} µs: the host is too busy to measure"),
+        ),
+        false => panic!("canhub used {GOAL} % or more in each of {WINDOWS} measurements"),
+    }
 }

@@ -15,9 +15,10 @@ struct Bench {
     /// Whether it reports the next frame.
     announces: bool,
     next: u32,
-    /// How often the frames are counted, and how long after the start first.
-    poll: u32,
-    phase: u32,
+    /// When the frames are counted, and how long is to be between readings because they cost.
+    due: Instant,
+    counted: Instant,
+    costly: Duration,
     /// Each change with its time in ms.
     told: Vec<(u32, Verdict)>,
 }
@@ -27,7 +28,6 @@ impl Bench {
         let begin = Instant::now() + Duration::from_secs(1000);
         let mut judge = Judge::new(MS * every, within);
         judge.listens(begin);
-        let poll = u32::try_from(judge.pause().as_millis()).unwrap();
         Self {
             judge,
             begin,
@@ -36,8 +36,9 @@ impl Bench {
             timer: None,
             announces: true,
             next: 0,
-            poll,
-            phase: 0,
+            due: begin,
+            counted: begin,
+            costly: Duration::ZERO,
             told: vec![],
         }
     }
@@ -52,6 +53,7 @@ impl Bench {
             self.judge.timeout().map(|timeout| self.now + u32::try_from(timeout.as_millis()).unwrap());
         if std::mem::take(&mut self.announces) {
             self.judge.heard(self.at());
+            self.due = self.judge.due(self.counted, self.costly);
         }
     }
 
@@ -64,14 +66,14 @@ impl Bench {
             if self.timer.is_some_and(|timer| timer <= self.now) {
                 (self.timer, self.announces) = (None, true);
                 self.judge.overdue(self.at());
-                self.judge.counted(self.at(), self.at(), self.frames);
+                self.count();
             }
             if let Some(cycle) = cycle.filter(|_| self.now >= self.next) {
                 self.frame();
                 self.next = self.now + cycle;
             }
-            if self.now % self.poll == self.phase {
-                self.judge.counted(self.at(), self.at(), self.frames);
+            if self.due <= self.at() {
+                self.count();
             }
             self.judge.tick(self.at());
             if self.judge.verdict() != before {
@@ -80,6 +82,12 @@ impl Bench {
             self.now += 1;
         }
         self
+    }
+
+    fn count(&mut self) {
+        self.judge.counted(self.at(), self.at(), self.frames);
+        self.counted = self.at();
+        self.due = self.judge.due(self.counted, self.costly);
     }
 
     /// The next frame comes this long after the last one.
@@ -100,7 +108,18 @@ const CYCLES: [u32; 6] = [5, 20, 24, 50, 100, 1000];
 
 /// Benches whose frames are counted at different times after a frame.
 fn benches(every: u32, within: u8) -> impl Iterator<Item = Bench> {
-    [0, 1, 3, 5, 8, 9].into_iter().map(move |phase| Bench { phase, ..Bench::new(every, within) })
+    [0, 1, 3, 5, 8, 9].into_iter().map(move |phase| {
+        let bench = Bench::new(every, within);
+        Bench { due: bench.begin + MS * phase, ..bench }
+    })
+}
+
+/// The same, with readings that cost so much that they are put off for as long as possible.
+fn costly_benches(every: u32, within: u8) -> impl Iterator<Item = Bench> {
+    (0..every * 2).step_by(3).map(move |phase| {
+        let bench = Bench::new(every, within);
+        Bench { due: bench.begin + MS * phase, costly: MS * 10_000, ..bench }
+    })
 }
 
 /// What must be told, once: within one and a half cycles and 50 ms.
@@ -138,8 +157,44 @@ fn a_sender_that_stops_and_returns_is_told_once_each() {
         let (changes, last): (Vec<_>, _) = (told.iter().map(|(_, verdict)| *verdict).collect(), told.last());
         // Not silent any more is no news; a few good frames are.
         assert_eq!(changes, [Verdict::Missed(Miss::Slow), Verdict::Met], "{every}");
-        let frames = if bench.judge.timeout().is_some() { 6 } else { 13 };
-        assert!(last.is_some_and(|(at, _)| *at <= every * frames + 30), "{every}: {told:?}");
+        // Without a timer, a silence is looked at less often.
+        let (frames, seen) = if bench.judge.timeout().is_some() { (6, 0) } else { (13, 200) };
+        assert!(last.is_some_and(|(at, _)| *at <= every * frames + seen + 30), "{every}: {told:?}");
+    }
+}
+
+#[test]
+fn silence_is_told_in_time_and_not_too_early_however_expensive_readings_are() {
+    for (every, within) in [5, 20, 25, 33, 49].into_iter().flat_map(|every| [(every, 30), (every, 90)]) {
+        let late = every + (every * u32::from(within) / 100).max(2);
+        for mut bench in costly_benches(every, within) {
+            bench.run(every * 20, Some(every));
+            assert_eq!(bench.told(0), [(0, Verdict::Met)], "every {every} ms within {within} %");
+            let last = bench.next - every;
+            let told = bench.run(every * 30 + 300, None).told(last);
+            assert_told(&told, Verdict::Missed(Miss::Silent), every);
+            assert!(told[0].0 >= late, "every {every} ms within {within} %: {told:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_much_too_slow_or_fast_is_told_in_time_however_expensive_readings_are() {
+    let cases =
+        [20, 25, 33, 49, 50, 100].into_iter().flat_map(|every| [(every, every * 4), (every, every / 4)]);
+    for (every, other) in cases {
+        for mut bench in costly_benches(every, 30) {
+            bench.run(every * 20 + 1, Some(every)).told(0);
+            let last = bench.next - every;
+            bench.next = last + other;
+            let told = bench.run(every * 20, Some(other)).told(last);
+            let first = told.first();
+            assert!(
+                matches!(first, Some((at, Verdict::Missed(_))) if *at <= every * 3 / 2 + 50),
+                "every {every} ms, then {other}: {told:?}"
+            );
+            assert!(told.iter().all(|(_, verdict)| *verdict != Verdict::Met), "{every} {other}: {told:?}");
+        }
     }
 }
 
@@ -203,6 +258,18 @@ fn jitter_within_the_limits_and_a_single_late_frame_are_no_news() {
         bench.late_frame(1);
     }
     assert_eq!(bench.run(500, Some(20)).told(0), []);
+}
+
+#[test]
+fn a_sender_that_is_as_slow_or_fast_as_allowed_is_no_news() {
+    let allowed = |every: u32| [75, 90, 110, 122, 125].map(|percent| (every, every * percent / 100));
+    for (every, cycle) in [8, 20, 25, 33, 40, 49, 50, 100].into_iter().flat_map(allowed) {
+        for mut bench in benches(every, 30).chain(costly_benches(every, 30)) {
+            bench.run(every * 4, Some(every)).told(0);
+            let told = bench.run(every * 60, Some(cycle)).told(0);
+            assert_eq!(told, [], "every {every} ms within 30 %, and they come every {cycle} ms");
+        }
+    }
 }
 
 #[test]
