@@ -1,5 +1,7 @@
 //! `canhub watch`: the table in a terminal, lines in a pipe, and signals as cantools decodes them.
 
+mod busy;
+
 use std::{
     env,
     fs::{self, File},
