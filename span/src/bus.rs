@@ -40,6 +40,8 @@ pub struct Around {
     pub mesh: Arc<Mesh>,
     /// The memory in which batches are written.
     pub encoder: Arc<Mutex<Encoder>>,
+    /// Wakes whoever tells canhub: something happened that does not wait for the next regular state.
+    pub news: Arc<Notify>,
 }
 
 /// Why the task wakes up.
@@ -143,6 +145,7 @@ impl Task {
             Ok(port) => {
                 if bus.set_problem(None) {
                     info!(span = %bus.span(), %interface, "the span port is open");
+                    self.around.news.notify_one();
                 }
                 bus.opened(Clocks::now());
                 self.port = Some((interface, port));
@@ -150,6 +153,7 @@ impl Task {
             Err(why) => {
                 if bus.set_problem(Some(why.clone())) {
                     warn!(span = %bus.span(), "{why}; trying again until it is there");
+                    self.around.news.notify_one();
                 }
             }
         }
@@ -172,6 +176,7 @@ impl Task {
                 let mut bus = self.around.bus.lock();
                 if let Some(looped) = bus.take_in(heard, &clocks) {
                     warn!(span = %bus.span(), "{looped}");
+                    self.around.news.notify_one();
                 }
                 if is_empty {
                     bus.emptied(clocks);

@@ -61,6 +61,8 @@ pub(super) struct Session {
     started: Now,
     mesh: Arc<Mesh>,
     encoder: Arc<Mutex<Encoder>>,
+    /// A bus has something to tell canhub.
+    news: Arc<Notify>,
     hosts: Option<Arc<Mutex<Hosts>>>,
     fleet: Option<(Identity, SignedList)>,
     stamp: Option<Stamp>,
@@ -99,6 +101,7 @@ impl Session {
             started: wall(now),
             mesh: Arc::default(),
             encoder: Arc::default(),
+            news: Arc::default(),
             hosts: None,
             fleet: None,
             stamp: None,
@@ -134,6 +137,7 @@ impl Session {
                         tracing::error!(%err, "the task of a bus or a tunnel panicked; this is a bug in canhub: restart canhub-span");
                     }
                 }
+                () = self.news.notified() => self.due.show = Moment::now(),
                 () = sleeps => {}
             }
             let now = Moment::now();

@@ -43,6 +43,7 @@ impl Session {
                 hosts: hosts.clone(),
                 mesh: self.mesh.clone(),
                 encoder: self.encoder.clone(),
+                news: self.news.clone(),
             };
             self.tasks.spawn(bus::run(around, batches));
             info!(span = %port.span, interface = %port.interface, "this host's bus is on the span");
