@@ -28,7 +28,7 @@ define install_pages
     || echo "skipping man pages and completions: $(1) does not run on this machine"
 endef
 
-.PHONY: help build span demo test test-all test-hardware test-hosts test-host-tools check mutants plugin install install-span uninstall bench soak guest-files clean
+.PHONY: help build span demo test test-all test-hardware test-hosts test-host-tools check mutants plugin install install-span uninstall bench soak guest-files span-of-another-protocol clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -121,6 +121,10 @@ soak: ## run the long tests: fault storms, network cycles, fuzzing (about an hou
 guest-files: build span
 	@$(STATIC) build $(SPAN_FLAGS) --example probe
 	@$(STATIC) test $(SPAN_FLAGS) --test e2e --test hosts --no-run
+
+# For a test of `tests/hosts/run long`.
+span-of-another-protocol:
+	@$(STATIC) build $(SPAN_FLAGS) --package canhub-span --features another-protocol --example canhub-span-of-another-protocol
 
 clean: ## remove build output; cached guests are kept
 	cargo clean

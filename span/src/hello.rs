@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::flow::{Moment, Ping, Pong};
 
 /// The version of what hosts tell each other. Hosts of two versions refuse each other.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = if cfg!(feature = "another-protocol") { 2 } else { 1 };
 /// The most bytes of a hello: 100 spans and 255 hosts take half of it.
 pub const BYTES_MAX: usize = 64 << 10;
 /// The most bytes of a refusal.

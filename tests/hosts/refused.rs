@@ -6,7 +6,7 @@ use crate::support::{
     bus::{Bus, until_joined},
     fleet::{join, three, two, with_input},
     guest::Guest,
-    shell::{eventually, say},
+    shell::{eventually, not_run, say},
 };
 
 const NETWORK: &str = "who";
@@ -105,6 +105,35 @@ fn an_expired_certificate_is_refused() {
     says_why(&a, &["expired"]);
     apart(&buses);
     b.sh("date -s \"$(date -d '-400 days')\" && systemctl restart canhub-span");
+    until_joined(&buses[0].hub(8), &buses[1].hub(9));
+}
+
+#[test]
+fn a_host_of_another_protocol_version_is_refused() {
+    const OTHER: &str = "/host/canhub-span-of-another-protocol";
+    let (a, b) = two();
+    if b.try_sh(&format!("test -x {OTHER}")).is_err() {
+        not_run(
+            "a_host_of_another_protocol_version_is_refused",
+            "it needs one more program: make test-hosts",
+        );
+        return;
+    }
+    let buses = joined(&a, &b);
+    let installed = "/usr/local/bin/canhub-span";
+    b.sh(&format!(
+        "systemctl stop canhub-span; mount --bind {OTHER} {installed}; systemctl start canhub-span"
+    ));
+    says_why(
+        &a,
+        &["b is refused: it speaks version 2 of the protocol between hosts, this host speaks version 1"],
+    );
+    says_why(
+        &b,
+        &["a is refused: it speaks version 1 of the protocol between hosts, this host speaks version 2"],
+    );
+    apart(&buses);
+    b.sh(&format!("systemctl stop canhub-span; umount {installed}; systemctl start canhub-span"));
     until_joined(&buses[0].hub(8), &buses[1].hub(9));
 }
 
