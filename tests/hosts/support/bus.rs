@@ -48,7 +48,7 @@ impl Bus {
 
     /// The host itself as a member.
     pub fn hub(&self, number: u8) -> Member {
-        Member { host: self.host.clone(), number, interface: self.hub.clone(), pid: None }
+        Member::of_host(&self.host, number, &self.hub)
     }
 
     /// A container on the bus.
@@ -92,6 +92,11 @@ pub struct Member {
 }
 
 impl Member {
+    /// An interface of a host itself.
+    pub fn of_host(host: &Guest, number: u8, interface: &str) -> Self {
+        Self { host: host.clone(), number, interface: interface.into(), pid: None }
+    }
+
     /// A command in its network namespace, but with the host's files.
     fn command<'a>(&'a self, command: &[&'a str]) -> Vec<&'a str> {
         match &self.pid {
@@ -122,6 +127,16 @@ impl Member {
     pub fn listen(&self, args: &[&str]) -> Running {
         let listen = [&["/host/probe", "listen", &*self.interface], args].concat();
         let mut running = self.host.start_until_stopped(&self.command(&listen));
+        running.wait_for("ready");
+        running
+    }
+
+    /// Answers what this sender sends until stopped. Returns once it listens.
+    #[track_caller]
+    pub fn answer(&self, of: u8) -> Running {
+        let (of, number) = (of.to_string(), self.number.to_string());
+        let echo = ["/host/probe", "echo", &*self.interface, "--of", &of, "--from", &number];
+        let mut running = self.host.start_until_stopped(&self.command(&echo));
         running.wait_for("ready");
         running
     }

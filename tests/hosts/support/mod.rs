@@ -1,6 +1,7 @@
 //! Helpers of the tests: the guests, canhub on them, members of buses, and what these heard.
 
 pub mod bus;
+pub mod clocks;
 #[path = "../../e2e/support/dice.rs"]
 pub mod dice;
 pub mod fleet;
