@@ -153,7 +153,7 @@ impl From<&Port> for Link {
 
 /// Carries frames for ever, while `link` says that there is a bus.
 pub async fn run(tunnel: Tunnel, mut link: watch::Receiver<Option<Link>>, status: Status) {
-    let mut told = None;
+    let (mut told, mut last) = (None, None);
     loop {
         let Some(bus) = link.borrow_and_update().clone() else {
             if link.changed().await.is_err() {
@@ -162,7 +162,7 @@ pub async fn run(tunnel: Tunnel, mut link: watch::Receiver<Option<Link>>, status
             continue;
         };
         let ended = tokio::select! {
-            Err(why) = carry(&tunnel, &bus, &status) => Some(why),
+            Err(why) = carry(&tunnel, &mut last, &bus, &status) => Some(why),
             changed = link.changed() => match changed {
                 Ok(()) => None,
                 Err(_) => return,
@@ -182,10 +182,15 @@ pub async fn run(tunnel: Tunnel, mut link: watch::Receiver<Option<Link>>, status
 }
 
 /// Returns only with the reason why it cannot go on.
-async fn carry(tunnel: &Tunnel, bus: &Link, status: &Status) -> Result<(), String> {
+async fn carry(
+    tunnel: &Tunnel,
+    last: &mut Option<SocketAddr>,
+    bus: &Link,
+    status: &Status,
+) -> Result<(), String> {
     match tunnel.over {
         Over::Udp { local, remote } => udp::carry(local, remote, End::open(bus, status)?).await,
-        Over::TcpTo(remote) => tcp::dial(remote, bus, status).await,
+        Over::TcpTo(remote) => tcp::dial(remote, last, bus, status).await,
         Over::TcpFrom { local, remote } => tcp::listen(local, remote, bus, status).await,
     }
 }

@@ -1,13 +1,14 @@
 //! cannelloni over TCP, from either side.
 
 use std::{
+    io,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     time::{Instant, sleep_until, timeout},
 };
 use tracing::{debug, info};
@@ -33,15 +34,41 @@ const SEND_BUFFER: usize = 32 << 10;
 /// Read at a time, in bytes.
 const PIECE: usize = 16 << 10;
 
-/// Connects, and carries frames.
+/// Connects, and carries frames. `last` is where this host's end of the last connection was.
 ///
 /// # Errors
 /// One sentence: why it ended.
-pub(super) async fn dial(remote: SocketAddr, bus: &Link, status: &Status) -> Result<(), String> {
+pub(super) async fn dial(
+    remote: SocketAddr,
+    last: &mut Option<SocketAddr>,
+    bus: &Link,
+    status: &Status,
+) -> Result<(), String> {
     let failed = |err: &dyn std::fmt::Display| format!("cannot connect to {remote}: {err}");
-    let stream = timeout(PATIENCE, TcpStream::connect(remote)).await;
+    let stream = timeout(PATIENCE, connect(remote, last)).await;
     let stream = stream.map_err(|_| failed(&"no answer"))?.map_err(|err| failed(&err))?;
     carry(stream, remote, End::open(bus, status)?).await
+}
+
+/// Connects, from the same port as the last time if that is possible. cannelloni takes one connection at a time, and if it has
+/// only received, it does not notice that one ended while the network was down: it would wait in the old one for ever. To a
+/// new connection between the same ports its kernel answers that the old one is open, and so learns that it is not (RFC 9293,
+/// section 3.5.1); the next attempt, a second later, is a new one.
+pub(super) async fn connect(remote: SocketAddr, last: &mut Option<SocketAddr>) -> io::Result<TcpStream> {
+    if let Some(local) = *last {
+        let socket = if remote.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        if socket.bind(local).is_ok() {
+            match socket.connect(remote).await {
+                // This host closed it a moment ago: then the other side knows.
+                Err(err) if err.kind() == io::ErrorKind::AddrNotAvailable => {}
+                connected => return connected,
+            }
+        }
+    }
+    let stream = TcpStream::connect(remote).await?;
+    *last = stream.local_addr().ok();
+    Ok(stream)
 }
 
 /// Waits for the other side, and carries frames. A new connection replaces the one before: its sender has forgotten that.
@@ -73,7 +100,7 @@ pub(super) async fn listen(
     }
 }
 
-async fn accept(listener: &TcpListener, remote: IpAddr) -> std::io::Result<(TcpStream, SocketAddr)> {
+async fn accept(listener: &TcpListener, remote: IpAddr) -> io::Result<(TcpStream, SocketAddr)> {
     loop {
         let (stream, from) = listener.accept().await?;
         if from.ip().to_canonical() == remote.to_canonical() {
@@ -133,7 +160,7 @@ fn receive(
     let length = match stream.try_read(piece) {
         Ok(0) => return Err("the other side has closed the connection".to_owned()),
         Ok(length) => length,
-        Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+        Err(err) if err.kind() == io::ErrorKind::WouldBlock => return Ok(()),
         Err(err) => return Err(err.to_string()),
     };
     let mut frames = Vec::new();
@@ -148,7 +175,7 @@ fn receive(
     })
 }
 
-fn set_up(stream: &TcpStream) -> std::io::Result<()> {
+fn set_up(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     socket.set_send_buffer_size(SEND_BUFFER)?;

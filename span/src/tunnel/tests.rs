@@ -212,6 +212,24 @@ async fn tcp_greets_and_carries_frames_both_ways_until_it_is_closed() {
 }
 
 #[tokio::test]
+async fn tcp_connects_from_the_same_port_again_so_that_the_other_side_learns_that_the_old_connection_is_over()
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (remote, mut last) = (listener.local_addr().unwrap(), None);
+    let first = tcp::connect(remote, &mut last).await.unwrap();
+    let (other, from) = listener.accept().await.unwrap();
+    // The other side first: this host then keeps nothing of it.
+    drop(other);
+    first.readable().await.unwrap();
+    drop(first);
+    let second = tcp::connect(remote, &mut last).await.unwrap();
+    assert_eq!(listener.accept().await.unwrap().1, from);
+    // While the port is in use, any other does.
+    let third = tcp::connect(remote, &mut last).await.unwrap();
+    assert_ne!(third.local_addr().unwrap(), second.local_addr().unwrap());
+}
+
+#[tokio::test]
 async fn tcp_ends_if_the_other_side_speaks_something_else() {
     let bus = Arc::new(Memory::default());
     let (ours, mut other) = connection().await;
