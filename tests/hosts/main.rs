@@ -6,6 +6,7 @@
 //! tests/hosts/run                  two guests, the short forms
 //! tests/hosts/run long             three guests, everything: `make test-hosts`
 //! tests/hosts/run long outages::   one topic
+//! tests/hosts/run delay::          figures, a part of `make bench`
 //! ```
 //!
 //! `CANHUB_HOSTS` has the names of the running guests. The first test that needs them installs canhub and makes them one
@@ -22,6 +23,7 @@
 )]
 
 mod adapters;
+mod delay;
 mod faults;
 mod newcomer;
 mod outages;
@@ -30,3 +32,4 @@ mod slow;
 mod support;
 mod swarm;
 mod traffic;
+mod tunnels;

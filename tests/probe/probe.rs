@@ -8,7 +8,9 @@
     reason = "the rules for canhub do not apply to its test program"
 )]
 
+mod cannelloni;
 mod clock;
+mod echo;
 mod frames;
 mod isotp;
 mod listen;
@@ -52,6 +54,10 @@ enum Command {
     Pulse(pulse::Pulse),
     /// Be a serial CAN adapter on one wire with that of another probe
     Serial(serial::Serial),
+    /// Answer the frames of a sender until the input ends
+    Echo(echo::Echo),
+    /// Be the other side of a tunnel: speak cannelloni until killed
+    Cannelloni(cannelloni::Cannelloni),
     /// Send ISO-TP messages of these sizes
     IsotpSend { interface: String, sends: u16, hears: u16, sizes: Vec<usize> },
     /// Receive so many ISO-TP messages
@@ -74,6 +80,8 @@ fn main() -> ExitCode {
         Command::Listen(args) => listen::run(&args),
         Command::Pulse(args) => pulse::run(&args),
         Command::Serial(args) => serial::run(&args),
+        Command::Echo(args) => echo::run(&args),
+        Command::Cannelloni(args) => cannelloni::run(&args),
         Command::IsotpSend { interface, sends, hears, sizes } => {
             isotp::Peer::open(&interface, sends, hears).and_then(|peer| peer.send_all(&sizes))
         }
