@@ -12,7 +12,7 @@ use crate::support::{
     fleet::{span, two},
     guest::{Guest, Running},
     report::{Heard, Kind, Sent},
-    shell::say,
+    shell::{not_run, say},
 };
 
 const CANNELLONI: &str = "/host/cannelloni";
@@ -22,6 +22,8 @@ const AGE: Duration = Duration::from_millis(100);
 const UNACKNOWLEDGED: Duration = Duration::from_millis(500);
 /// From the way into the tunnel until the listener reads, on a busy machine: two more programs than on a span.
 const DELIVERY: Duration = Duration::from_millis(200);
+/// The age of a frame on the bus where it was sent that tells of a guest that stands still, in microseconds.
+const BUSY_US: u64 = 500_000;
 /// A connection is made again after a second, with attempts of 5 s in which the kernel tries after 0, 1 and 3 s; cannelloni waits
 /// for 2 s more.
 const BACK: Duration = Duration::from_secs(10);
@@ -162,7 +164,6 @@ impl Drop for Tunnels {
 fn tunnels_carry_every_kind_of_frame_both_ways_once_and_in_order() {
     const ROUNDS: u32 = 200;
     const ATTEMPTS: usize = 4;
-    const BUSY_US: u64 = 500_000;
     let tunnels = Tunnels::open("tunnel", &["span-age=10s"]);
     let _peers = tunnels.peers();
     tunnels.until_all_joined();
@@ -177,22 +178,35 @@ fn tunnels_carry_every_kind_of_frame_both_ways_once_and_in_order() {
     let listeners: Vec<&Member> = [&ecu, &hub].into_iter().chain(&peers).collect();
     let mut wanted: Vec<_> = senders.iter().flat_map(|sender| all_kinds(sender.number, ROUNDS)).collect();
     wanted.sort();
-    let mut heard = all_send(&senders, &listeners, ROUNDS, 200);
-    // While a guest stands still for longer than its kernel's buffer for UDP lasts, packets are lost.
-    for _ in 1..ATTEMPTS {
-        if heard[0].age.is_some_and(|age| age.max_us < BUSY_US) {
-            break;
+    let mut compared = Ok(());
+    for _ in 0..ATTEMPTS {
+        let heard = all_send(&senders, &listeners, ROUNDS, 200);
+        let stood_still = heard.iter().filter_map(|heard| heard.age).any(|age| age.max_us > BUSY_US);
+        compared = listeners.iter().zip(heard).try_for_each(|(listener, mut heard)| {
+            let is_tcp = peers[1..].iter().any(|peer| peer.number == listener.number);
+            if is_tcp && is_real(&tunnels.other) {
+                // cannelloni sets the length of remote frames that come over TCP to 0.
+                heard.streams.iter_mut().filter(|s| s.kind == Kind::Remote).for_each(|s| s.damaged = 0);
+            }
+            let is_right = heard.streams == wanted && heard.others == 0;
+            is_right
+                .then_some(())
+                .ok_or(format!("{} on {}: {heard:?}", listener.interface, listener.host.name))
+        });
+        match &compared {
+            Ok(()) => break,
+            Err(_) if stood_still => {
+                say("a guest stood still for longer than its kernel's buffer for UDP lasts, once more")
+            }
+            Err(err) => panic!("{err}"),
         }
-        say("a guest stood still, once more");
-        heard = all_send(&senders, &listeners, ROUNDS, 200);
     }
-    for (listener, mut heard) in listeners.iter().zip(heard) {
-        let is_tcp = peers[1..].iter().any(|peer| peer.number == listener.number);
-        if is_tcp && is_real(&tunnels.other) {
-            // cannelloni sets the length of remote frames that come over TCP to 0.
-            heard.streams.iter_mut().filter(|s| s.kind == Kind::Remote).for_each(|s| s.damaged = 0);
-        }
-        assert_eq!(heard.streams, wanted, "{} on {}: {heard:?}", listener.interface, listener.host.name);
+    if compared.is_err() {
+        not_run(
+            "tunnels_carry_every_kind_of_frame_both_ways_once_and_in_order",
+            "the machine is too busy for UDP",
+        );
+        return;
     }
     let shown = span(&tunnels.bus.host, "tunnel").unwrap_or_else(|err| panic!("{err}"));
     for over in ALL {
@@ -260,6 +274,12 @@ fn tunnels_deliver_nothing_old_after_an_outage_or_a_restart_of_the_other_side() 
         assert!(stream.missing > 0, "{over:?}: no outage reached it: {stream:?}");
         assert!(stream.last + RATE >= sent.sent, "{over:?}: it is not back: {heard:?}");
         let kept = if *over == Over::Udp { Duration::ZERO } else { UNACKNOWLEDGED };
+        if busy_us > BUSY_US {
+            say(&format!(
+                "{over:?}: the guests stood still for {busy_us} us, so ages tell nothing of the tunnel"
+            ));
+            continue;
+        }
         let limit = (AGE + kept + DELIVERY).as_micros() as i64 + busy_us as i64 + clocks.sure;
         assert!(oldest <= limit, "{over:?}: a frame was {oldest} us old, at most {limit}: {heard:?}");
     }

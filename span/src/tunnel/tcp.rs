@@ -29,8 +29,11 @@ use crate::{
 pub(super) const UNACKNOWLEDGED: Duration = Duration::from_millis(500);
 /// The time until the other side has to be connected, and to have greeted.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What the kernel may keep, in bytes: some 1,500 frames.
+/// What the kernel may keep, in bytes: some 1,500 frames on their way.
 const SEND_BUFFER: usize = 32 << 10;
+/// How much of it may wait to be sent, in bytes, and how much is written at a time. If the other side reads slowly, the rest
+/// waits in [`Outgoing`], where frames get too old; cannelloni announces the smallest window that there is.
+const NOT_SENT: u32 = 512;
 /// Read at a time, in bytes.
 const PIECE: usize = 16 << 10;
 
@@ -141,7 +144,9 @@ pub(super) async fn carry(
             }
         }
         let too_old = out.drop_old(Moment::now(), end.age());
-        let sent = out.send(|bytes| stream.try_write(bytes)).map_err(|err| err.to_string())?;
+        let sent = out
+            .send(|bytes| stream.try_write(bytes.get(..NOT_SENT as usize).unwrap_or(bytes)))
+            .map_err(|err| err.to_string())?;
         if sent + too_old > 0 {
             let mut status = end.status.lock();
             status.frames_out += sent;
@@ -179,6 +184,7 @@ fn set_up(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_tcp_notsent_lowat(NOT_SENT)?;
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
     // A quiet connection whose other side is gone: found in 3 s.
     let second = Duration::from_secs(1);
