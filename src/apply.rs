@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     collections::BTreeMap,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -10,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::Error,
-    kernel::{Kernel, PairSpec},
+    kernel::{HOST_NAMESPACE, Kernel, PairSpec},
     model::Model,
     names::IfName,
-    plan::{Action, NamedRule, Step},
+    plan::{Action, NamedRule, PairEnd, Step},
 };
 
 /// The result of a step.
@@ -84,6 +85,7 @@ fn within_reach<'a>(step: &'a Step, made: &Made) -> Option<Cow<'a, Step>> {
         Action::AddRules { rules, ends } => (rules, ends),
         // The pair could not be created, and the earlier step has reported that.
         Action::Pace { index: None, host, .. } if !made.beyond.contains_key(host) => return None,
+        Action::Netem { index: None, host, .. } if !made.beyond.contains_key(host) => return None,
         _ => return Some(Cow::Borrowed(step)),
     };
     let stands = |name: &IfName| made.ends.contains_key(name) || ends.contains_key(name);
@@ -124,6 +126,14 @@ fn carry_out(kernel: &dyn Kernel, action: &Action, made: &mut Made) -> crate::ke
         Action::Pace { sandbox, host, index, pace, .. } => {
             let Some(index) = index.or_else(|| made.beyond.get(host).copied()) else { return Ok(()) };
             kernel.pace(sandbox, index, *pace)
+        }
+        Action::Netem { sandbox, host, end, index, netem, .. } => {
+            let (sandbox, made) = match end {
+                PairEnd::Container => (sandbox.as_path(), &made.beyond),
+                PairEnd::Host => (Path::new(HOST_NAMESPACE), &made.ends),
+            };
+            let Some(index) = index.or_else(|| made.get(host).copied()) else { return Ok(()) };
+            kernel.netem(sandbox, index, *netem)
         }
         Action::Delete { sandbox, index, .. } => kernel.delete_link(sandbox.as_deref(), *index),
         Action::DeleteRules(rules) => kernel.delete_rules(rules),

@@ -10,6 +10,7 @@ use crate::{
     names::{EndpointId, IfName, NetworkId},
     options::Naming,
     pace::Rate,
+    shape::Shapes,
 };
 
 /// The attachment of a container to a bus. Docker creates a new one at every start of the container.
@@ -27,6 +28,9 @@ pub struct Endpoint {
     /// What the container may send and hear, if that differs from the network's.
     #[serde(flatten)]
     pub filters: Filters,
+    /// What happens to its frames, as far as that differs from the network's.
+    #[serde(flatten)]
+    pub shapes: Shapes,
     /// Its lifecycle stage.
     pub stage: Stage,
     /// The namespace in which its container end was last seen. Another one at the same path is another container's.

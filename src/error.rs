@@ -68,6 +68,8 @@ impl Error {
 pub enum Operation {
     /// Making sure that can-gw is loaded.
     UseGateway,
+    /// Making sure that frames can be delayed, lost, duplicated and corrupted.
+    ShapeFrames,
     /// Reading something.
     List(Listed),
     /// A step of a plan.
@@ -102,6 +104,7 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UseGateway => f.write_str("use can-gw rules"),
+            Self::ShapeFrames => f.write_str("delay, lose, duplicate or corrupt frames"),
             Self::List(Listed::Links) => f.write_str("list interfaces"),
             Self::List(Listed::ContainerLinks) => f.write_str("list the container's interfaces"),
             Self::List(Listed::Rules) => f.write_str("list can-gw rules"),
@@ -115,7 +118,7 @@ impl Operation {
     fn advice(&self, refusal: Refusal) -> &'static str {
         let action = match self {
             Self::Carry(action) => Some(&**action),
-            Self::UseGateway | Self::List(_) => None,
+            Self::UseGateway | Self::ShapeFrames | Self::List(_) => None,
         };
         match (refusal, self, action) {
             (Refusal::NotPermitted, ..) => {
@@ -130,6 +133,10 @@ impl Operation {
             }
             (Refusal::NotSupported, _, Some(Action::Pace { .. })) => {
                 "; the kernel module sch_tbf is missing: `modprobe sch_tbf`"
+            }
+            (Refusal::NotSupported, Self::ShapeFrames, _)
+            | (Refusal::NotSupported, _, Some(Action::Netem { .. })) => {
+                "; the kernel module sch_netem is missing: `modprobe sch_netem`, or install the package that contains it (Debian: linux-image, Ubuntu: linux-modules-extra-$(uname -r))"
             }
             (Refusal::Other, _, Some(Action::Configure { .. })) => {
                 "; the driver rejected these settings: `ip -details link show` lists its clock and limits"
@@ -165,6 +172,7 @@ mod tests {
         for (said, advice) in [
             (error(Operation::UseGateway, EOPNOTSUPP), "modprobe can-gw"),
             (error(Action::DeleteRules(Vec::new()), EOPNOTSUPP), "modprobe can-gw"),
+            (error(Operation::ShapeFrames, EOPNOTSUPP), "modprobe sch_netem"),
             (error(make(), EOPNOTSUPP), "modprobe vcan vxcan"),
             (error(set_up(), EOPNOTSUPP), "does not support all of these settings"),
             (error(set_up(), ERANGE), "the driver rejected these settings"),

@@ -2,7 +2,8 @@
 //!
 //! A request passes through these modules from top to bottom: [`driver::server`] reads it from the socket, and
 //! [`driver::routes`] turns it into a call of the [`manager`], whose [`model`] knows what Docker wants ([`network`],
-//! [`endpoint`], [`options`], [`adapter`], [`pace`]). [`plan`] is a pure function that compares this with what the [`kernel`]
+//! [`endpoint`], [`options`], [`adapter`], [`pace`],
+//! [`shape`]). [`plan`] is a pure function that compares this with what the [`kernel`]
 //! has, and [`apply`] carries out the steps. [`reconcile`] does the same for everything, on every event and audit.
 //! [`state`] keeps what Docker sends only once across crashes and reboots, [`lock`] keeps a second canhub away from it
 //! and from the buses, and [`docker`] queries Docker's API in the background for what it never sends. Everything that
@@ -83,6 +84,7 @@ pub mod pace;
 pub mod plan;
 pub mod reconcile;
 pub mod rustycan4docker;
+pub mod shape;
 pub mod shares;
 pub mod span;
 pub mod state;

@@ -87,6 +87,8 @@ pub struct Manager {
     late: Mutex<Vec<String>>,
     /// When the kernel was last found to lack the qdisc for pacing.
     unpaced: Mutex<Option<Instant>>,
+    /// When it was last found to lack the one for shapes.
+    unshaped: Mutex<Option<Instant>>,
     expectations: Expectations,
     /// The faults on purpose that last, as shown.
     faults: Mutex<Vec<FaultStatus>>,
@@ -107,6 +109,7 @@ impl Manager {
             frames: FrameCounts::default(),
             late: Mutex::default(),
             unpaced: Mutex::default(),
+            unshaped: Mutex::default(),
             expectations: Expectations::default(),
             faults: Mutex::default(),
             spans: Spans::default(),
@@ -149,9 +152,10 @@ impl Manager {
         self.startup.validation()
     }
 
-    /// Retries pacing, although the kernel lacked the qdisc for it.
+    /// Retries pacing and shaping, although the kernel lacked a qdisc for it.
     pub(crate) fn pace_again(&self) {
         *self.unpaced.lock() = None;
+        *self.unshaped.lock() = None;
     }
 
     /// The model, for reading.
@@ -177,9 +181,13 @@ impl Manager {
         model.outdate_looks();
         let model = &*model;
         apply(&*self.kernel, steps, |step| {
-            if let Action::Pace { pace: Some(_), .. } = step.step.action {
-                *self.unpaced.lock() =
-                    step.result.as_ref().is_err_and(Error::lacks_module).then(Instant::now);
+            let lacking = match step.step.action {
+                Action::Pace { pace: Some(_), .. } => Some(&self.unpaced),
+                Action::Netem { netem: Some(_), .. } => Some(&self.unshaped),
+                _ => None,
+            };
+            if let Some(lacking) = lacking {
+                *lacking.lock() = step.result.as_ref().is_err_and(Error::lacks_module).then(Instant::now);
             }
             done(model, step);
         });

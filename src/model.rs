@@ -14,6 +14,7 @@ use crate::{
     network::Network,
     options::Naming,
     plan::{Bus, Member, Want},
+    shape::Shapes,
 };
 
 /// The model. It has no locks and queries nothing.
@@ -285,6 +286,7 @@ impl Model {
                 awaited: self.awaited.contains(&endpoint.id),
                 rate: endpoint.rate,
                 filters: endpoint.filters.or(&network.options.filters),
+                shapes: network.shapes_of(endpoint),
                 share: self.shares.get(&endpoint.id).copied(),
                 imposed: self.imposed_on(&network.id, &endpoint.id),
             })
@@ -309,6 +311,7 @@ impl Model {
             awaited: false,
             rate: None,
             filters: Filters::default(),
+            shapes: Shapes::default(),
             share: self.shares.get(&endpoint).copied(),
             imposed: self.imposed_on(&network.id, &endpoint),
             endpoint,

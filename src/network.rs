@@ -14,6 +14,7 @@ use crate::{
     names::{EndpointId, IfName, NetworkId},
     options::{HubChoice, Naming, NetworkOptions, RawOptions, SpanOptions, looks_like_hardware},
     pace::Rate,
+    shape::Shapes,
 };
 
 /// A bus as requested.
@@ -121,6 +122,13 @@ impl Network {
         self
     }
 
+    /// What happens to the frames of this endpoint's container.
+    pub fn shapes_of(&self, endpoint: &Endpoint) -> Shapes {
+        let shapes = endpoint.shapes.or(&self.options.shapes);
+        // Whether its options are known or not, a provisional network has only defaults so far.
+        Shapes { lost: shapes.lost || self.provisional, ..shapes }
+    }
+
     /// The interface of this bus on the host.
     pub fn hub(&self) -> Hub {
         match &self.options.hub {
@@ -157,8 +165,12 @@ impl Network {
         let options = &self.options;
         let heal = if options.heal { "" } else { " heal=off" };
         let known = matches!(options.hub, HubChoice::Adapter(Adapter::Known { .. }));
-        let more =
-            known || !options.settings.is_empty() || !options.adapter_wait || options.rate.is_some() || lacks;
+        let more = known
+            || !options.settings.is_empty()
+            || !options.adapter_wait
+            || options.rate.is_some()
+            || !options.shapes.say_nothing()
+            || lacks;
         let more = match (more, options.filters.are_open()) {
             (_, false) => MORE_WITH_LISTS,
             (true, true) => " more",
@@ -194,6 +206,10 @@ impl Network {
         {
             alias.push_str(&rate);
         }
+        // As the rate. What the kernel does to the frames then stays as it is.
+        if !endpoint.shapes.say_nothing() && alias.len() + OWN_SHAPES.len() <= ALIAS_MAX {
+            alias.push_str(OWN_SHAPES);
+        }
         alias
     }
 }
@@ -208,6 +224,8 @@ const DOCKER_NETNS: &str = "/var/run/docker/netns";
 const MORE_WITH_LISTS: &str = " moreids";
 /// The endpoint has lists of its own.
 const OWN_LISTS: &str = " ids";
+/// The endpoint has shapes of its own.
+const OWN_SHAPES: &str = " shaped";
 /// Stands for the ID of a span port in an alias, for which there is no room.
 const SPAN_PORT: &str = "span";
 
@@ -240,6 +258,8 @@ pub struct AliasEndpoint {
     pub rate: Option<Rate>,
     /// Whether it has lists of its own, which never fit.
     pub lists: bool,
+    /// Whether it has shapes of its own, which never fit either.
+    pub shapes: bool,
 }
 
 impl Alias {
@@ -251,7 +271,7 @@ impl Alias {
         }
         let words: Vec<&str> = words.collect();
         let has = |word: &str| words.contains(&word.trim_start());
-        let (lists, own_lists) = (has(MORE_WITH_LISTS), has(OWN_LISTS));
+        let (lists, own_lists, own_shapes) = (has(MORE_WITH_LISTS), has(OWN_LISTS), has(OWN_SHAPES));
         let more = lists || has("more");
         let words: Vec<(&str, &str)> = words.iter().filter_map(|word| word.split_once('=')).collect();
         let get =
@@ -278,6 +298,7 @@ impl Alias {
                 sandbox: get("sb").map(|path| PathBuf::from(DOCKER_NETNS).join(path)),
                 rate: get("rate").and_then(|rate| rate.parse().ok()),
                 lists: own_lists,
+                shapes: own_shapes,
             }),
         };
         Some(Self { network, options, more, lists, endpoint })
@@ -287,19 +308,22 @@ impl Alias {
 impl AliasEndpoint {
     fn of_span_port(network: &NetworkId) -> Self {
         let id = EndpointId::of_span_port(network);
-        Self { ifname: Naming::Exact(id.container_end()), id, sandbox: None, rate: None, lists: false }
+        let ifname = Naming::Exact(id.container_end());
+        Self { id, ifname, sandbox: None, rate: None, lists: false, shapes: false }
     }
 
     /// The endpoint that the alias describes.
     pub fn into_endpoint(self, network: NetworkId) -> Endpoint {
         let stage = self.sandbox.map_or(Stage::Left, |sandbox| Stage::Joined { sandbox });
         let filters = Filters { lost: self.lists, ..Filters::default() };
+        let shapes = Shapes { lost: self.shapes, ..Shapes::default() };
         Endpoint {
             id: self.id,
             network,
             ifname: self.ifname,
             rate: self.rate,
             filters,
+            shapes,
             stage,
             namespace: None,
         }
@@ -322,6 +346,7 @@ mod tests {
             ifname: ifname.parse().unwrap(),
             rate: None,
             filters: Filters::default(),
+            shapes: Shapes::default(),
             stage: Stage::Joined { sandbox: "/var/run/docker/netns/234422f80b09".into() },
             namespace: None,
         }

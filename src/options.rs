@@ -13,6 +13,7 @@ use crate::{
     kernel::{CAN_MTU, CANFD_MTU, CANXL_MTU},
     names::IfName,
     pace::Rate,
+    shape::Shapes,
     suggest::did_you_mean,
 };
 
@@ -41,15 +42,13 @@ const KEYS: &[&str] = &[
     "vxcan.peer",
 ];
 const ENDPOINT_KEYS: &[&str] = &[DOCKER_IFNAME, "allow-rx", "allow-tx", "ifname", "rate", "vxcan.peer"];
-/// Keys whose meaning is settled but which are not implemented yet.
-const NOT_YET: &[&str] = &["delay", "loss"];
 
 /// Options as Docker sends them and as the state file stores them.
 pub type RawOptions = BTreeMap<String, String>;
 
 /// The keys of all options of a network.
 pub fn network_keys() -> impl Iterator<Item = &'static str> {
-    KEYS.iter().chain(&adapter::KEYS).copied()
+    KEYS.iter().chain(&Shapes::KEYS).chain(&adapter::KEYS).copied()
 }
 
 /// The options of a network.
@@ -71,6 +70,8 @@ pub struct NetworkOptions {
     pub rate: Option<Rate>,
     /// What containers may send and hear.
     pub filters: Filters,
+    /// What happens to the frames of containers.
+    pub shapes: Shapes,
     /// The span that makes this bus one with those of other hosts.
     pub span: Option<SpanOptions>,
 }
@@ -84,6 +85,8 @@ pub struct EndpointOptions {
     pub rate: Option<Rate>,
     /// What the container may send and hear.
     pub filters: Filters,
+    /// What happens to the container's frames.
+    pub shapes: Shapes,
 }
 
 /// The interface of a bus on the host, as requested.
@@ -198,6 +201,8 @@ impl NetworkOptions {
         within_bitrate(rate, &settings)?;
         let filters = filters(&options)?;
         filters.fit(&filters)?;
+        let shapes = Shapes::parse(&options)?;
+        shapes.check().map_err(|why| format!("option {why}"))?;
         let span = SpanOptions::parse(&options)?;
         Ok(Self {
             hub,
@@ -208,6 +213,7 @@ impl NetworkOptions {
             adapter_wait,
             rate,
             filters,
+            shapes,
             span,
         })
     }
@@ -219,14 +225,20 @@ impl EndpointOptions {
     /// # Errors
     /// As [`NetworkOptions::parse`].
     pub fn parse(raw: &RawOptions) -> Result<Self, String> {
-        let options = known(raw, ENDPOINT_KEYS)?;
+        let keys = [ENDPOINT_KEYS, &Shapes::KEYS].concat();
+        let options = known(raw, &keys)?;
         let get = |key: &str| options.get(key).copied();
         let exact = [DOCKER_IFNAME, "ifname"].into_iter().find_map(|key| Some((key, get(key)?)));
         let ifname = match exact {
             Some((key, name)) => Some(Naming::Exact(ifname(key, name)?)),
             None => get("vxcan.peer").map(prefix).transpose()?,
         };
-        Ok(Self { ifname, rate: get("rate").map(rate).transpose()?, filters: filters(&options)? })
+        Ok(Self {
+            ifname,
+            rate: get("rate").map(rate).transpose()?,
+            filters: filters(&options)?,
+            shapes: Shapes::parse(&options)?,
+        })
     }
 }
 
@@ -289,11 +301,6 @@ fn known<'a>(raw: &'a RawOptions, keys: &[&'static str]) -> Result<BTreeMap<&'st
 }
 
 fn unknown(key: &str, value: &str, lower: &str, keys: &[&str]) -> String {
-    if NOT_YET.contains(&lower) {
-        return format!(
-            "option {key}={value}: not supported by this version of canhub; the name is reserved"
-        );
-    }
     let (nearest, allowed) = (did_you_mean(lower, keys), keys.join(", "));
     format!("option {key}={value}: unknown option {key:?}{nearest}; valid options: {allowed}")
 }

@@ -30,7 +30,7 @@ use crate::{
     error::Error,
     manager::{Handle, Manager, Signals},
     model::Model,
-    plan::{Action, Reason, Scope},
+    plan::{Reason, Scope},
     status::StartupValidation,
     system::cpu_time,
 };
@@ -176,8 +176,7 @@ impl Manager {
                     return;
                 }
                 // The next pass reports it as a problem, with a message of its own.
-                if matches!(done.step.action, Action::Pace { .. })
-                    && done.result.as_ref().is_err_and(Error::lacks_module)
+                if done.step.action.is_about_qdiscs() && done.result.as_ref().is_err_and(Error::lacks_module)
                 {
                     outcome.pending = true;
                     return;

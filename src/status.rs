@@ -18,6 +18,7 @@ use crate::{
     filters::Filters,
     names::{EndpointId, NetworkId},
     network::Ownership,
+    shape::Shapes,
 };
 
 /// The status of this canhub.
@@ -246,6 +247,9 @@ pub struct MemberStatus {
     /// What it may send and hear, as its endpoint or network says; absent: everything.
     #[serde(flatten)]
     pub filters: Filters,
+    /// What happens to its frames on purpose, as its endpoint or network says; absent: nothing.
+    #[serde(flatten)]
+    pub shapes: Shapes,
     /// Repairs of this member since canhub started.
     pub heals: u64,
     /// Its frames.
@@ -266,6 +270,12 @@ pub struct Traffic {
     /// Frames from this end that were lost before any other member could receive them.
     #[serde(default)]
     pub lost_out: Lost,
+    /// Frames to this end that its shape dropped. Like those from it, they are counted nowhere else.
+    #[serde(default)]
+    pub dropped_on_purpose_in: u64,
+    /// Frames from this end that its shape dropped before they reached the bus.
+    #[serde(default)]
+    pub dropped_on_purpose_out: u64,
 }
 
 /// Frames that were forwarded or dropped.

@@ -82,6 +82,16 @@ impl Place {
     }
 }
 
+/// By how much the counters of a link grew.
+#[derive(Debug, Default)]
+struct Grown {
+    links: LinkCounters,
+    /// The drops of its qdisc.
+    qdisc: u64,
+    /// Whether these drops and the link's own are on purpose.
+    on_purpose: (bool, bool),
+}
+
 /// A rule's counters in one dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Reading {
@@ -200,10 +210,16 @@ impl Totals {
         seen: Option<Instant>,
     ) -> u64 {
         let end = place.end();
-        let (more, qdisc) = self.grown_of(place, link, true);
-        self.losses.add(network, &end, sent, LossCause::Qdisc, qdisc, seen);
+        let Grown { links: more, qdisc, on_purpose } = self.grown_of(place, link, true);
         self.losses.add(network, &end, received, LossCause::Backlog, more.rx_dropped, seen);
-        self.losses.add(network, &end, sent, LossCause::Down, more.tx_dropped, seen);
+        let dropped =
+            [(LossCause::Qdisc, qdisc, on_purpose.0), (LossCause::Down, more.tx_dropped, on_purpose.1)];
+        for (cause, frames, on_purpose) in dropped {
+            match on_purpose {
+                true => self.entry(&end).on_purpose(sent, frames),
+                false => self.losses.add(network, &end, sent, cause, frames, seen),
+            }
+        }
         more.rx_packets
     }
 
@@ -235,7 +251,7 @@ impl Totals {
 
     fn feed_hub(&mut self, network: &NetworkId, link: &Link, ours: bool, seen: Option<Instant>) {
         let end = End::Hub(network.clone());
-        let (more, _) = self.grown_of(Place::Hub(network.clone()), link, ours);
+        let more = self.grown_of(Place::Hub(network.clone()), link, ours).links;
         let mut lost =
             |direction, cause, frames| self.losses.add(network, &end, direction, cause, frames, seen);
         if link.kind == LinkKind::Vcan {
@@ -248,12 +264,14 @@ impl Totals {
     }
 
     /// By how much the counters of a link and those of its qdisc grew.
-    fn grown_of(&mut self, place: Place, link: &Link, ours: bool) -> (LinkCounters, u64) {
-        let Some(counters) = link.counters else { return Default::default() };
+    fn grown_of(&mut self, place: Place, link: &Link, ours: bool) -> Grown {
+        let Some(counters) = link.counters else { return Grown::default() };
         let qdisc = link.qdisc.as_ref().map_or(0, |qdisc| qdisc.drops);
-        let now = Counted { index: link.index, counters, qdisc };
+        let netem = link.qdisc.as_ref().and_then(|qdisc| qdisc.netem);
+        let corrupted = netem.is_some_and(|netem| netem.corrupt > 0);
+        let now = Counted { index: link.index, counters, qdisc, shaped: netem.is_some(), corrupted };
         let last = self.links.insert(place, now);
-        (now.since(last, ours), now.qdisc_since(last))
+        Grown { links: now.since(last, ours), qdisc: now.qdisc_since(last), on_purpose: now.on_purpose(last) }
     }
 
     fn feed_rules(
@@ -341,6 +359,15 @@ impl Totals {
         adapter.faults.bus_offs += grown(last.map(|(_, bus_offs, _)| bus_offs), history.bus_off);
         adapter.faults.restarts += grown(last.map(|(.., restarts)| restarts), history.restarts);
         adapter.last = Some((link.index, history.bus_off, history.restarts));
+    }
+}
+
+impl Traffic {
+    fn on_purpose(&mut self, direction: Direction, frames: u64) {
+        match direction {
+            Direction::In => self.dropped_on_purpose_in += frames,
+            Direction::Out => self.dropped_on_purpose_out += frames,
+        }
     }
 }
 

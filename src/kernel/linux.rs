@@ -9,12 +9,10 @@ use std::{
 
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE, NetlinkSerializable};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NetlinkSerializable};
 
 use super::{
-    ControllerChange, FrameSocket, Gauge, Identity, Inside, Kernel, KernelError, Link, LinkChange,
-    LinkCounters, Pace, PairSpec, Refusal, Result, Rule, RuleStatus, Sender, cangw, controller, counters,
-    identity,
+ControllerChange, FrameSocket, Gauge, Identity, Inside, Kernel, KernelError, Link, LinkChange, LinkCounters, Netem, Pace, PairSpec, Qdisc, Refusal, Result, Rule, RuleStatus, Sender, cangw, controller, counters, identity,
     link::{self, PairIndices},
     mark::Mark,
     module, namespace, netns, qdisc,
@@ -77,7 +75,11 @@ impl Kernel for Linux {
     }
 
     fn links(&self) -> Result<Vec<Link>> {
-        Ok(self.mark.read(self.sockets.with(|socket| socket.dump(link::list(), link::parse))?))
+        let links = self.sockets.with(|socket| {
+            let links = socket.dump(link::list(), link::parse)?;
+            qdisc::complete(socket, links)
+        });
+        Ok(self.mark.read(links?))
     }
 
     fn link_named(&self, name: &IfName) -> Result<Option<Link>> {
@@ -167,31 +169,31 @@ impl Kernel for Linux {
     }
 
     fn pace(&self, sandbox: &Path, index: u32, pace: Option<Pace>) -> Result<()> {
-        let (request, flags) = match pace {
-            Some(pace) => (qdisc::Request::Set(index, pace), NLM_F_CREATE | NLM_F_REPLACE),
-            None => (qdisc::Request::Remove(index), 0),
-        };
-        let sandbox = netns::open(sandbox)?.ok_or(Errno::ENOENT)?;
-        match netns::run_in(sandbox, move || RouteSocket::open()?.change(request, flags)) {
-            // "Specified qdisc kind is unknown": neither built in nor found by modprobe.
-            Err(KernelError::Refused { errno, words }) if is_missing(&errno) && pace.is_some() => {
-                Err(KernelError::Refused { errno: Errno::EOPNOTSUPP.into(), words })
-            }
-            // Another qdisc than canhub's, or none: `Invalid handle`.
-            Err(err) if pace.is_none() && (err.refusal() == Refusal::Gone || is_no_match(&err)) => Ok(()),
-            changed => changed,
+        change_qdiscs(sandbox, index, move |found| (pace, found.and_then(|qdisc| qdisc.netem)))
+    }
+
+    fn netem(&self, sandbox: &Path, index: u32, netem: Option<Netem>) -> Result<()> {
+        change_qdiscs(sandbox, index, move |found| (found.and_then(|qdisc| qdisc.pace), netem))
+    }
+
+    fn ensure_netem(&self) -> Result<()> {
+        let probe = qdisc::Request::ProbeNetem;
+        match self.sockets.with(|socket| socket.change(probe, probe.flags())) {
+            Err(err) if is_no_match(&err) => Ok(()),
+            probed => probed.map_err(without_qdisc),
         }
     }
 
     fn gauge(&self, adapter: u32, ends: &[u32]) -> Result<Gauge> {
         let links = || std::iter::once(adapter).chain(ends.iter().copied());
         let (queues, counts) = self.sockets.with(|socket| {
-            let queues = socket.get([qdisc::Request::Get(adapter)], NLM_F_ECHO, qdisc::parse)?;
+            let get = qdisc::Request::Get(adapter);
+            let queues = socket.get([get], get.flags() | NLM_F_ECHO, qdisc::parse)?;
             Ok((queues, socket.get(links().map(counters::Request::Get), 0, counters::parse)?))
         })?;
         let count =
             |index: u32| counts.iter().find(|(counted, _)| *counted == index).map(|(_, counters)| counters);
-        let (_, queue) = queues.iter().find(|(index, _)| *index == adapter).ok_or(Errno::ENODEV)?;
+        let queue = queues.iter().find(|queue| queue.link == adapter).ok_or(Errno::ENODEV)?;
         let sent = count(adapter).ok_or(Errno::ENODEV)?.tx_packets;
         let from = ends.iter().map(|end| count(*end).map(|counters| counters.rx_packets)).collect();
         Ok(Gauge { queued: queue.queued, sent, from })
@@ -238,6 +240,35 @@ impl Kernel for Linux {
             Some(path) => netns::run_in(netns::open(path)?.ok_or(Errno::ENOENT)?, open)?,
         };
         Ok(Box::new(socket))
+    }
+}
+
+/// Changes the qdiscs of a link in a sandbox to what follows from those that it has.
+fn change_qdiscs(
+    sandbox: &Path,
+    index: u32,
+    wanted: impl FnOnce(Option<&Qdisc>) -> (Option<Pace>, Option<Netem>) + Send + 'static,
+) -> Result<()> {
+    let sandbox = netns::open(sandbox)?.ok_or(Errno::ENOENT)?;
+    netns::run_in(sandbox, move || {
+        let mut socket = RouteSocket::open()?;
+        let found = qdisc::of_link(&socket.dump(qdisc::Request::List, qdisc::parse)?, index);
+        let (pace, netem) = wanted(found.as_ref());
+        for request in qdisc::requests(index, found.as_ref(), pace, netem) {
+            let done = socket.change(request, request.flags());
+            done.map_err(|err| if request.creates() { without_qdisc(err) } else { err })?;
+        }
+        Ok(())
+    })
+}
+
+/// "Specified qdisc kind is unknown": neither built in nor found by modprobe.
+fn without_qdisc(err: KernelError) -> KernelError {
+    match err {
+        KernelError::Refused { errno, words } if is_missing(&errno) => {
+            KernelError::Refused { errno: Errno::EOPNOTSUPP.into(), words }
+        }
+        err => err,
     }
 }
 

@@ -51,7 +51,7 @@ pub use module::request as request_module;
 pub use monitor::{LinkEvent, watch};
 pub use namespace::{Cookie, HOST_NAMESPACE, Inside};
 pub use netns::boot_id;
-pub use qdisc::{Gauge, Pace, Qdisc};
+pub use qdisc::{Gauge, Netem, Pace, Qdisc};
 pub use sleep::{monotonic, since_boot, sleep_until, wait_readable, wake_on_time};
 
 use nix::libc::{CAN_ERR_FLAG, CAN_ERR_MASK};
@@ -91,7 +91,7 @@ pub struct Link {
     pub txqueuelen: u32,
     /// The controller, for hardware (and slcan) whose driver reports one.
     pub controller: Option<Box<Controller>>,
-    /// The root qdisc, if it is not one of the kernel's defaults. On the host only its kind is read.
+    /// The qdiscs, if they are not the kernel's default. On the host, only the kind is read unless the link is a vxcan.
     pub qdisc: Option<Qdisc>,
     /// Frames that it received, sent and lost, if they were read.
     pub counters: Option<LinkCounters>,
@@ -311,12 +311,25 @@ pub trait Kernel: Send + Sync + 'static {
     /// The driver's error: `EINVAL`, `ERANGE` or `EDOM` for a bit timing, `EOPNOTSUPP` for a mode or termination.
     fn configure(&self, index: u32, change: &ControllerChange, up: bool) -> Result<()>;
 
-    /// Sets the pace of a link in a sandbox, replacing any other qdisc; `None` restores the default if the qdisc is
-    /// canhub's. Frames queued in a replaced qdisc are lost.
+    /// Sets the pace of a link in a sandbox, replacing any qdisc but canhub's; `None` ends it. Frames that wait are lost
+    /// unless only the pace is changed.
     ///
     /// # Errors
     /// `EOPNOTSUPP` if the kernel has no `sch_tbf`.
     fn pace(&self, sandbox: &Path, index: u32, pace: Option<Pace>) -> Result<()>;
+
+    /// Sets what happens to frames on their way through a link in a sandbox, replacing any qdisc but canhub's; `None` ends
+    /// it. Frames that wait are lost unless only the parameters are changed.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` if the kernel has no `sch_netem`.
+    fn netem(&self, sandbox: &Path, index: u32, netem: Option<Netem>) -> Result<()>;
+
+    /// Makes sure that [`netem`](Self::netem) can be set.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` if `sch_netem` is not loaded and cannot be loaded.
+    fn ensure_netem(&self) -> Result<()>;
 
     /// The queue and the counters of an adapter, and the frames received from these host ends.
     ///

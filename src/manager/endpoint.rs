@@ -8,7 +8,7 @@ use tracing::warn;
 use super::{Manager, took_us, unknown_network};
 use crate::{
     endpoint::{Endpoint, Stage},
-    error::Error,
+    error::{Error, Operation},
     events::{Event, Kind},
     kernel::{KernelError, Link},
     model::Model,
@@ -60,12 +60,18 @@ impl Manager {
                     .try_for_each(|other| filters.fit(&other))
             })
             .map_err(Error::Refused)?;
+        let shapes = asked.shapes.or(&known.options.shapes);
+        shapes.check().map_err(|why| Error::Refused(format!("option {why}")))?;
+        if !asked.shapes.say_nothing() && shapes.act() {
+            self.kernel.ensure_netem().map_err(Error::kernel(Operation::ShapeFrames))?;
+        }
         let endpoint = Endpoint {
             id,
             network,
             ifname,
             rate: asked.rate,
             filters: asked.filters,
+            shapes: asked.shapes,
             stage: Stage::Created,
             namespace: None,
         };

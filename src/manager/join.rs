@@ -18,6 +18,7 @@ use crate::{
     names::{EndpointId, IfName, NetworkId},
     options::{DOCKER_IFNAME, Naming},
     plan::{Action, Blocks, Have, Plan, Reason, Rules, Sandbox, Scope, Want},
+    shape::Shapes,
 };
 
 /// How often a Join starts over if something changed between reading the kernel and acting.
@@ -58,9 +59,9 @@ impl Manager {
         self.signals.settle_at_least(SETTLE_CALL);
         let mut model = self.model.lock();
         self.know_network(&mut model, &network)?;
-        let (ifname, rate, filters) = match model.endpoint(&id) {
+        let (ifname, rate, filters, shapes) = match model.endpoint(&id) {
             Some(endpoint) if endpoint.network == network => {
-                (endpoint.ifname.clone(), endpoint.rate, endpoint.filters.clone())
+                (endpoint.ifname.clone(), endpoint.rate, endpoint.filters.clone(), endpoint.shapes)
             }
             Some(endpoint) => {
                 return Err(Error::Refused(format!("endpoint {id} belongs to network {}", endpoint.network)));
@@ -72,7 +73,7 @@ impl Manager {
                     "Join for an endpoint that was never created; using the network's interface name"
                 );
                 let Some(network) = model.network(&network) else { return Err(unknown_network(&network)) };
-                (network.options.ifname.clone(), None, Filters::default())
+                (network.options.ifname.clone(), None, Filters::default(), Shapes::default())
             }
         };
         refuse_taken_name(&model, &network, &id, &sandbox, &ifname)?;
@@ -82,6 +83,7 @@ impl Manager {
             ifname: ifname.clone(),
             rate,
             filters,
+            shapes,
             stage: Stage::Joined { sandbox },
             namespace: None,
         };
@@ -101,7 +103,10 @@ impl Manager {
                 self.events.tell(Event {
                     interface: Some(ifname.to_string()),
                     reason: model.network(&network).and_then(|known| {
-                        endpoint.filters.or(&known.options.filters).words().map(Into::into)
+                        let filters = endpoint.filters.or(&known.options.filters).words();
+                        let words: Vec<String> =
+                            filters.into_iter().chain(known.shapes_of(&endpoint).words()).collect();
+                        (!words.is_empty()).then(|| words.join("; ").into())
                     }),
                     took_us: Some(took_us(started)),
                     ..Event::of_endpoint(Kind::Joined, &model, &endpoint)
@@ -133,8 +138,8 @@ impl Manager {
                 let of_the_hub =
                     done.step.endpoint.is_none() && !matches!(done.step.action, Action::AddRules { .. });
                 match done.result {
-                    // A container works without its pace; the loop retries, or reports why it cannot.
-                    Err(_) if matches!(done.step.action, Action::Pace { .. }) => self.signals.want_look(),
+                    // A container works without its qdiscs; the loop retries, or reports why it cannot.
+                    Err(_) if done.step.action.is_about_qdiscs() => self.signals.want_look(),
                     Ok(()) if of_the_hub => self.events.tell(Event::healed(model, &done)),
                     Ok(()) => {}
                     Err(err) => failed = failed.take().or(Some(err)),

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use tracing::debug;
 
 use super::Manager;
@@ -23,8 +24,8 @@ use crate::{
 /// How often to read the can-gw rules until two readings agree.
 const RULE_READS: usize = 5;
 
-/// If the kernel had no qdisc for pacing, it is checked again after this time: someone may have installed it.
-const UNPACED_PAUSE: Duration = Duration::from_secs(300);
+/// If the kernel had no qdisc for pacing or shaping, it is tried again after this time: someone may have installed it.
+const MODULE_PAUSE: Duration = Duration::from_secs(300);
 
 impl Manager {
     /// Reads the host's links and, if needed, where its adapters are plugged in.
@@ -32,9 +33,12 @@ impl Manager {
     /// # Errors
     /// If the links cannot be listed: nothing can be planned without them.
     pub(crate) fn look_at_host<'a>(&self, hubs: impl IntoIterator<Item = &'a Hub>) -> Result<Have, Error> {
+        let lacks =
+            |since: &Mutex<Option<Instant>>| since.lock().is_some_and(|since| since.elapsed() < MODULE_PAUSE);
         let mut have = Have {
             links: self.kernel.links().map_err(Error::kernel(Listed::Links))?,
-            cannot_pace: self.unpaced.lock().is_some_and(|since| since.elapsed() < UNPACED_PAUSE),
+            cannot_pace: lacks(&self.unpaced),
+            cannot_shape: lacks(&self.unshaped),
             ..Have::default()
         };
         if hubs.into_iter().any(|hub| matches!(hub, Hub::Adapter(Adapter::Known { .. }))) {

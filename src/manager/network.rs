@@ -39,6 +39,9 @@ impl Manager {
         let shared = refuse_shared_hub(&model, &network).and_then(|()| refuse_shared_span(&model, &network));
         shared.inspect_err(|_| self.signals.want_relearn())?;
         self.kernel.ensure_gateway().map_err(Error::kernel(Operation::UseGateway))?;
+        if network.options.shapes.act() {
+            self.kernel.ensure_netem().map_err(Error::kernel(Operation::ShapeFrames))?;
+        }
 
         let before = model.network(&id).cloned();
         let hub = network.hub();

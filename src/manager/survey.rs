@@ -109,6 +109,9 @@ impl Manager {
             filters: model
                 .network(&endpoint.network)
                 .map_or_else(Filters::default, |network| endpoint.filters.or(&network.options.filters)),
+            shapes: model
+                .network(&endpoint.network)
+                .map_or(endpoint.shapes, |network| network.shapes_of(endpoint)),
             heals: self.events.heals_of_endpoint(&endpoint.network, &endpoint.id),
             traffic: Traffic::default(),
         };

@@ -22,6 +22,7 @@ fn defaults_are_a_vcan_and_can0_for_classic_and_fd_frames() {
             adapter_wait: true,
             rate: None,
             filters: Filters::default(),
+            shapes: Shapes::default(),
             span: None,
         }
     );
@@ -56,7 +57,6 @@ fn every_error_names_the_option_the_value_and_what_to_do() {
             &[("Allow-RX", "00000001-1FFFFFFE !01234567 !0BADCAFE")],
             &["needs", "filters in the kernel, at most 64", "aligned ranges"],
         ),
-        (&[("loss", "1%")], &["loss=1%", "not supported by this version"]),
         (&[("span", "power/train")], &["span=power/train", "1 to 32 letters, digits, - or _"]),
         (&[("span-age", "1s")], &["span-age=1s", "only valid with a span", "span=NAME"]),
         (&[("span-bridge", "on")], &["span-bridge=on", "only valid with a span"]),

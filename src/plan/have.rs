@@ -28,6 +28,8 @@ pub struct Have {
     pub sandboxes: BTreeMap<PathBuf, Sandbox>,
     /// The kernel lacks the qdisc for pacing.
     pub cannot_pace: bool,
+    /// The kernel lacks the qdisc that delays, loses, duplicates and corrupts frames.
+    pub cannot_shape: bool,
 }
 
 /// The can-gw rules in a snapshot.

@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
-    Action, Blocks, Bus, Have, Member, Plan, Reason, Sandbox, Scope, Step, Want,
+    Action, Blocks, Bus, Have, Member, PairEnd, Plan, Reason, Sandbox, Scope, Step, Want,
     have::{alias, is_ours, other_end},
     pace::{self, BusWire},
+    shape,
 };
 use crate::{
     kernel::{Link, LinkChange},
@@ -78,7 +79,10 @@ fn plan_member(
             Sandbox::Present(inside) => create_pair_inside(bus, member, &inside.links, have, wire),
             Sandbox::Missing if scope == Scope::Join(&member.endpoint) => {
                 let action = pair(bus, member, member.endpoint.container_end(), None);
-                (Some(End::Planned), bus.step(Some(&member.endpoint), Reason::PairMissing, action).into())
+                let make = Plan::from(bus.step(Some(&member.endpoint), Reason::PairMissing, action));
+                let name = member.endpoint.host_end();
+                let shaped = shape::plan_new_end(bus, member, PairEnd::Host, &name, have);
+                (Some(End::Planned), make.and(shaped))
             }
             // The container has ended, or Docker has not created its sandbox: there is no place for an end.
             Sandbox::Missing | Sandbox::Unknown(_) => (None, Plan::default()),
@@ -102,9 +106,14 @@ fn plan_member(
         (Sandbox::Present(inside), Some(end)) => repair_end(bus, member, end, &inside.links),
         _ => None,
     };
-    let paced = end.map(|end| pace::plan_end(bus, member, wire, end, have)).unwrap_or_default();
+    let shaped = shape::plan_end(bus, member, PairEnd::Host, host, have);
+    let qdiscs = |end| {
+        let paced = pace::plan_end(bus, member, wire, end, have);
+        paced.and(shape::plan_end(bus, member, PairEnd::Container, end, have))
+    };
+    let qdiscs = end.map(qdiscs).unwrap_or_default().and(shaped);
     let steps: Vec<Step> = outside.into_iter().chain(inside).collect();
-    (Some(End::Stands(host.index)), unread.and(steps.into()).and(paced))
+    (Some(End::Stands(host.index)), unread.and(steps.into()).and(qdiscs))
 }
 
 fn pair(bus: &Bus, member: &Member, end: IfName, sandbox: Option<PathBuf>) -> Action {
@@ -146,9 +155,11 @@ fn create_pair_inside(
     };
     let mut steps: Vec<Step> = remnants.into_iter().map(remove).collect();
     let paced = pace::plan_new_end(bus, member, wire, &name, have);
+    let new = |end, name| shape::plan_new_end(bus, member, end, name, have);
+    let shaped = new(PairEnd::Container, &name).and(new(PairEnd::Host, &member.endpoint.host_end()));
     let make = pair(bus, member, name, sandbox.clone());
     steps.push(bus.step(Some(&member.endpoint), Reason::PairMissing, make));
-    (Some(End::Planned), Plan::from(steps).and(paced))
+    (Some(End::Planned), Plan::from(steps).and(paced).and(shaped))
 }
 
 /// Whether a link is the remainder of the endpoint's previous pair, whose host end is not visible.

@@ -10,6 +10,7 @@ mod links;
 mod pace;
 mod reason;
 mod rules;
+mod shape;
 mod step;
 
 #[cfg(test)]
@@ -23,7 +24,7 @@ pub use links::owner;
 pub use pace::{ceiling, share};
 pub use reason::Reason;
 pub use rules::NamedRule;
-pub use step::{Action, Step};
+pub use step::{Action, PairEnd, Step};
 
 use crate::{
     fault::Imposed,
@@ -33,6 +34,7 @@ use crate::{
     network::Hub,
     options::{Frames, Naming, NetworkOptions},
     pace::Rate,
+    shape::Shapes,
 };
 
 /// The desired state of this host.
@@ -80,6 +82,8 @@ pub struct Member {
     pub rate: Option<Rate>,
     /// What it may send and hear.
     pub filters: Filters,
+    /// What happens to the frames that it sends and that it is to hear, on purpose.
+    pub shapes: Shapes,
     /// Its share of an overloaded adapter, in bit/s.
     pub share: Option<u32>,
     /// What faults do to it on purpose.
@@ -155,13 +159,8 @@ fn plan_bus(bus: &Bus, want: &Want, have: &Have, scope: Scope<'_>) -> Plan {
     let (hub, plan) = hub::plan_hub(bus, want, have, scope);
     let wire = pace::BusWire::of(bus, have);
     let (ends, members) = links::plan_members(bus, have, scope, &wire);
-    plan.and(pace::plan_wire(bus, &wire, have)).and(members).and(rules::plan_rules(
-        bus,
-        have,
-        scope,
-        hub.as_ref(),
-        ends,
-    ))
+    let wanting = pace::plan_wire(bus, &wire, have).and(shape::plan_module(bus, have));
+    plan.and(wanting).and(members).and(rules::plan_rules(bus, have, scope, hub.as_ref(), ends))
 }
 
 impl Plan {

@@ -89,9 +89,11 @@ pub(super) fn plan_end(bus: &Bus, member: &Member, wire: &BusWire<'_>, end: &Lin
         (Wanted::At(pace), Some(qdisc)) => match qdisc.pace {
             Some(found) if found == pace => return plan_problem(bus, member, wire),
             Some(_) => (Some(pace), Reason::QdiscRate),
+            None if qdisc.netem.is_some() => (Some(pace), Reason::QdiscMissing),
             None => (Some(pace), Reason::QdiscReplaced),
         },
         (Wanted::Nothing, Some(qdisc)) if qdisc.pace.is_some() => (None, Reason::QdiscUnwanted),
+        (Wanted::Nothing, Some(qdisc)) if qdisc.is_modified_pace() => (None, Reason::QdiscUnwanted),
         (Wanted::Nothing | Wanted::AsItIs, _) => return plan_problem(bus, member, wire),
     };
     if pace.is_some() && have.cannot_pace {

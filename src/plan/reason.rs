@@ -27,15 +27,17 @@ pub enum Reason {
     LinkAlias,
     /// The queue of an adapter is too short for a bus with paced members. Nobody requested it, and no bus depends on it.
     AdapterQueue,
-    /// A container end is not paced.
+    /// An end does not pace or shape frames as requested.
     QdiscMissing,
-    /// A container end that Docker has just moved is not paced yet. Not a fault.
+    /// A container end that Docker has just moved is not paced or shaped yet. Not a fault.
     EndArrived,
-    /// A container end has a qdisc that is not canhub's.
+    /// An end has a qdisc that is not canhub's.
     QdiscReplaced,
     /// A container end has the wrong pace.
     QdiscRate,
-    /// A container end is paced and should not be.
+    /// An end delays, loses, duplicates or corrupts frames differently than requested.
+    QdiscShape,
+    /// An end paces or shapes frames and should not.
     QdiscUnwanted,
     /// Rules of canhub that are not needed, or are duplicated.
     SurplusRules,
@@ -66,6 +68,7 @@ impl Reason {
             Self::EndArrived => "the container end arrived",
             Self::QdiscReplaced => "the qdisc was replaced",
             Self::QdiscRate => "the qdisc had the wrong rate",
+            Self::QdiscShape => "the qdisc had the wrong shape",
             Self::QdiscUnwanted => "the qdisc was not needed",
             Self::SurplusRules => "rules delivered frames twice",
             Self::RulesMissing => "rules were missing",

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use super::{NamedRule, Reason, rules};
 use crate::{
-    kernel::{ControllerChange, LinkChange, Pace, Rule},
+    kernel::{ControllerChange, LinkChange, Netem, Pace, Rule},
     names::{EndpointId, IfName, NetworkId},
 };
 
@@ -19,6 +19,15 @@ pub struct Step {
     pub reason: Reason,
     /// The action.
     pub action: Action,
+}
+
+/// An end of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PairEnd {
+    /// The one in the container, which sends what the container sends.
+    Container,
+    /// The one on the host, which sends what the container is to hear.
+    Host,
 }
 
 /// The action of a step.
@@ -81,6 +90,21 @@ pub enum Action {
         /// `None`: no longer paced.
         pace: Option<Pace>,
     },
+    /// Set what happens to frames on their way through an end, or end it.
+    Netem {
+        /// The container's sandbox.
+        sandbox: PathBuf,
+        /// The host end of its pair.
+        host: IfName,
+        /// Which of the two.
+        end: PairEnd,
+        /// Its index; `None`: that of the pair that an earlier step creates.
+        index: Option<u32>,
+        /// Its name at that point, for messages.
+        name: String,
+        /// `None`: nothing any more.
+        netem: Option<Netem>,
+    },
     /// Delete a link.
     Delete {
         /// `None`: on the host.
@@ -110,10 +134,16 @@ impl Action {
             Self::Change { name, .. }
             | Self::Configure { name, .. }
             | Self::Pace { name, .. }
+            | Self::Netem { name, .. }
             | Self::Delete { name, .. } => name,
             Self::DeleteRules(_) => "rules",
             Self::AddRules { rules, .. } => rules::shared_end(rules).map_or("rules", IfName::as_str),
         }
+    }
+
+    /// Whether a bus carries frames without it, though not as requested.
+    pub(crate) fn is_about_qdiscs(&self) -> bool {
+        matches!(self, Self::Pace { .. } | Self::Netem { .. })
     }
 
     pub(super) fn acts_on_rules(&self) -> bool {
@@ -147,6 +177,12 @@ impl fmt::Display for Action {
                 write!(f, "pace the interface {name} at {} bit/s", pace.rate)
             }
             Self::Pace { name, pace: None, .. } => write!(f, "stop pacing the interface {name}"),
+            Self::Netem { name, netem: Some(_), .. } => {
+                write!(f, "shape the frames on interface {name}")
+            }
+            Self::Netem { name, netem: None, .. } => {
+                write!(f, "stop shaping the frames on interface {name}")
+            }
             Self::Delete { name, .. } => write!(f, "delete the interface {name}"),
             Self::DeleteRules(rules) => write!(f, "remove {} can-gw rules", rules.len()),
             Self::AddRules { rules, .. } => write!(f, "add {} can-gw rules", rules.len()),

@@ -7,6 +7,7 @@ mod imposed;
 mod moved;
 mod owners;
 mod pace;
+mod shapes;
 mod span;
 mod traffic;
 mod unread;
@@ -35,6 +36,7 @@ fn endpoint(number: u8, network: &Network) -> Endpoint {
         ifname: network.options.ifname.clone(),
         rate: None,
         filters: Filters::default(),
+        shapes: Shapes::default(),
         stage: Stage::Joined { sandbox: sandbox(number) },
         namespace: None,
     }

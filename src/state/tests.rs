@@ -12,6 +12,7 @@ fn endpoint() -> Endpoint {
         ifname: "can0".parse().unwrap(),
         rate: None,
         filters: crate::filters::Filters::default(),
+        shapes: crate::shape::Shapes::default(),
         stage: Stage::Joined { sandbox: "/var/run/docker/netns/abc".into() },
         namespace: Some(Cookie(4_321)),
     }

@@ -16,6 +16,10 @@
 //! | `tx_packets` of an adapter that was unplugged, `rx_packets` of host ends | bus | to the wire: it was not there |
 //! | `rx_dropped`, overruns | adapter | from the wire: its driver or controller dropped them |
 //! | `dropped` | rule | to its destination, which was down or whose queue was full |
+//!
+//! A shape ([`crate::shape`]) drops frames on purpose. The qdiscs count them as dropped, and those whose length it
+//! corrupts are in `tx_dropped`. They are no losses, but have a count of their own. It also has those that find the queue
+//! of a shaped end full: their sender got ENOBUFS, or the rule counts them as dropped, too.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -213,6 +217,10 @@ pub(super) struct Counted {
     pub(super) counters: LinkCounters,
     /// Frames that its qdisc dropped; another qdisc counts from zero.
     pub(super) qdisc: u64,
+    /// Whether its qdisc drops frames on purpose.
+    pub(super) shaped: bool,
+    /// Whether it also corrupts frames. Those whose length it corrupts are dropped by the link.
+    pub(super) corrupted: bool,
 }
 
 impl Counted {
@@ -226,6 +234,13 @@ impl Counted {
             Some(last) if last.index != self.index || now.restarted(&last.counters) => now,
             Some(last) => now.minus(&last.counters),
         }
+    }
+
+    /// Whether what it dropped since it was read before was dropped on purpose: by its qdisc, by the link itself.
+    pub(super) fn on_purpose(self, last: Option<Self>) -> (bool, bool) {
+        let last = last.filter(|last| last.index == self.index);
+        let was = |flag: fn(&Self) -> bool| flag(&self) || last.as_ref().is_some_and(flag);
+        (was(|one| one.shaped), was(|one| one.corrupted))
     }
 
     /// By how many frames the drops of its qdisc grew.

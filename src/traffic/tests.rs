@@ -28,6 +28,7 @@ fn want(members: &[u8]) -> Want {
             ifname,
             rate: None,
             filters: crate::filters::Filters::default(),
+            shapes: crate::shape::Shapes::default(),
             stage,
             namespace: None,
         });

@@ -15,8 +15,7 @@ use std::{
 
 use canhub::{
     kernel::{
-        ControllerChange, Gauge, Identity, Inside, Kernel, Link, LinkChange, LinkCounters, Pace, PairIndices,
-        PairSpec, Result, Rule, RuleStatus, Sender, fake::FakeKernel,
+ControllerChange, Gauge, Identity, Inside, Kernel, Link, LinkChange, LinkCounters, Netem, Pace, PairIndices, PairSpec, Result, Rule, RuleStatus, Sender, fake::FakeKernel,
     },
     names::IfName,
 };
@@ -139,6 +138,14 @@ impl Kernel for Hanging {
 
     fn pace(&self, sandbox: &Path, index: u32, pace: Option<Pace>) -> Result<()> {
         self.kernel.pace(sandbox, index, pace)
+    }
+
+    fn netem(&self, sandbox: &Path, index: u32, netem: Option<Netem>) -> Result<()> {
+        self.kernel.netem(sandbox, index, netem)
+    }
+
+    fn ensure_netem(&self) -> Result<()> {
+        self.kernel.ensure_netem()
     }
 
     fn gauge(&self, adapter: u32, ends: &[u32]) -> Result<Gauge> {

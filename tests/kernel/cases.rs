@@ -1,12 +1,15 @@
 //! What canhub relies on in a kernel, as cases that run on the kernel in memory (here) and on real ones (in the
 //! guests). If the two differ, the one in memory is wrong, and so is every test of the planner.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use canhub::{
     kernel::{
-        Cookie, Filter, Gauge, HOST_NAMESPACE, Kernel, Link, LinkChange, LinkKind, Pace, PairSpec, Refusal,
-        Rule, RuleFlags,
+        Cookie, Filter, Gauge, HOST_NAMESPACE, Kernel, Link, LinkChange, LinkKind, Netem, Pace, PairSpec,
+        Refusal, Rule, RuleFlags,
     },
     names::IfName,
 };
@@ -291,6 +294,56 @@ pub fn a_pace_is_set_changed_and_taken_away(host: &dyn Host) {
     assert_eq!(gone.unwrap_err().refusal(), Refusal::Gone);
 }
 
+/// netem is reported as it was set, beside a pace and without one, on both ends of a pair; neither disturbs the other.
+pub fn netem_is_set_changed_and_taken_away_with_and_without_a_pace(host: &dyn Host) {
+    let kernel = host.kernel();
+    kernel.ensure_netem().unwrap();
+    let sandbox = host.add_sandbox("ck-netem");
+    let here = Path::new(HOST_NAMESPACE);
+    let outer = pair(kernel, "ckm0", "can0", Some(&sandbox)).unwrap();
+    let index = inside(kernel, &sandbox)[0].index;
+    let pace = Pace { rate: 500_000, classic: 17, fd: 31, burst: 72 };
+    let (slow, lossy) = (
+        Netem { delay: Duration::from_micros(2_500), limit: 16_384, ..Netem::default() },
+        Netem {
+            delay: Duration::from_secs(10),
+            jitter: Duration::from_secs(2),
+            limit: 96_000,
+            loss: 1 << 30,
+            duplicate: u32::MAX,
+            corrupt: 1,
+        },
+    );
+    let of = |link: &Link| link.qdisc.as_ref().map(|qdisc| (qdisc.pace, qdisc.netem));
+    let check = |wanted: (Option<Pace>, Option<Netem>)| {
+        let wanted = (wanted != (None, None)).then_some(wanted);
+        assert_eq!(inside(kernel, &sandbox)[0].qdisc.as_ref().map(|qdisc| qdisc.ours), wanted.map(|_| true));
+        assert_eq!(of(&inside(kernel, &sandbox)[0]), wanted);
+    };
+    // Each of the two is set, changed and ended while the other one is there, and while it is not.
+    let states = [None, Some(slow), Some(lossy)];
+    for other in [None, Some(Pace { rate: 83_328, ..pace }), Some(pace)] {
+        kernel.pace(&sandbox, index, other).unwrap();
+        for netem in states.into_iter().chain(states) {
+            kernel.netem(&sandbox, index, netem).unwrap();
+            check((other, netem));
+        }
+        for next in [None, Some(pace), Some(Pace { rate: 8_000, ..pace }), None, other] {
+            kernel.pace(&sandbox, index, next).unwrap();
+            check((next, Some(lossy)));
+        }
+        kernel.netem(&sandbox, index, None).unwrap();
+        check((other, None));
+    }
+    kernel.netem(here, outer, Some(slow)).unwrap();
+    assert_eq!(of(&named(kernel, "ckm0").unwrap()), Some((None, Some(slow))));
+    kernel.netem(here, outer, None).unwrap();
+    assert_eq!(named(kernel, "ckm0").unwrap().qdisc, None);
+    assert_eq!(kernel.netem(&sandbox, 0x7ff_fff0, Some(slow)).unwrap_err().refusal(), Refusal::Gone);
+    host.end_sandbox(&sandbox);
+    assert_eq!(kernel.netem(&sandbox, index, Some(slow)).unwrap_err().refusal(), Refusal::Gone);
+}
+
 /// The counters of an adapter and of ends can be read; a deleted end has none, and without the adapter there is an error.
 pub fn a_queue_and_its_senders_are_counted(host: &dyn Host) {
     let kernel = host.kernel();
@@ -338,6 +391,7 @@ macro_rules! kernel_cases {
             a_pair_is_made_for_docker_to_move, a_pair_and_its_rules_die_as_one,
             equal_rules_are_not_refused, a_rule_without_its_interfaces_is_refused,
             a_link_that_is_up_can_be_changed, a_pace_is_set_changed_and_taken_away,
+            netem_is_set_changed_and_taken_away_with_and_without_a_pace,
             a_queue_and_its_senders_are_counted, a_pair_that_cannot_be_made_leaves_nothing,
             each_namespace_has_its_own_cookie_even_at_the_same_path,
             a_rule_that_could_pass_nothing_is_refused, a_change_that_is_refused_changes_nothing

@@ -228,6 +228,7 @@ mod tests {
             frames_out: Count { handled: out, dropped: 0 },
             lost_in: Lost { rule: lost, ..Lost::default() },
             lost_out: Lost::default(),
+            ..Traffic::default()
         }
     }
 
@@ -264,6 +265,7 @@ mod tests {
             stage: Stage::Joined { sandbox: "/run/netns/1".into() },
             rate: None,
             filters: Filters::default(),
+            shapes: crate::shape::Shapes::default(),
             heals: 0,
             traffic,
         }

@@ -18,8 +18,7 @@ use super::{
 use crate::{
     kernel::{
         BusState, CAN_MTU, CANFD_MTU, CANXL_MTU, Controller, ControllerChange, Gauge, Identity, Inside,
-        Kernel, Link, LinkChange, LinkCounters, LinkKind, Modes, Pace, PairIndices, PairSpec, Qdisc, Result,
-        Rule, RuleFlags, RuleStatus, Sender, Timing,
+Kernel, Link, LinkChange, LinkCounters, LinkKind, Modes, Netem, Pace, PairIndices, PairSpec, Result, Rule, RuleFlags, RuleStatus, Sender, Timing,
     },
     names::IfName,
 };
@@ -163,26 +162,25 @@ impl Kernel for FakeKernel {
             if pace.is_some() && world.wires.without_tbf {
                 return Err(Errno::EOPNOTSUPP.into());
             }
-            let place = place(Some(sandbox));
-            if !world.exists(&place) {
-                return Err(Errno::ENOENT.into());
+            // `tbf_change`; a rate of 0 is accepted.
+            if pace.is_some_and(|pace| pace.burst == 0) {
+                return Err(Errno::EINVAL.into());
             }
-            let link = world.links.get_mut(&(place, index)).ok_or(Errno::ENODEV)?;
-            let ours = link.qdisc.as_ref().is_some_and(|qdisc| qdisc.pace.is_some());
-            match pace {
-                // `tbf_change`; a rate of 0 is accepted.
-                Some(pace) if pace.burst == 0 => return Err(Errno::EINVAL.into()),
-                Some(pace) => {
-                    // Changed in place, so its counters are kept.
-                    let old = link.qdisc.take().filter(|_| ours);
-                    let new = Qdisc { kind: "tbf".into(), pace: None, queued: 0, drops: 0 };
-                    link.qdisc = Some(Qdisc { pace: Some(pace), ..old.unwrap_or(new) });
-                }
-                None if ours => link.qdisc = None,
-                None => {}
-            }
-            Ok(())
+            world.change_qdisc(sandbox, index, |found| (pace, found.and_then(|qdisc| qdisc.netem)))
         })
+    }
+
+    fn netem(&self, sandbox: &Path, index: u32, netem: Option<Netem>) -> Result<()> {
+        self.change(|world| {
+            if netem.is_some() && world.wires.without_netem {
+                return Err(Errno::EOPNOTSUPP.into());
+            }
+            world.change_qdisc(sandbox, index, |found| (found.and_then(|qdisc| qdisc.pace), netem))
+        })
+    }
+
+    fn ensure_netem(&self) -> Result<()> {
+        self.change(|world| if world.wires.without_netem { Err(Errno::EOPNOTSUPP.into()) } else { Ok(()) })
     }
 
     fn gauge(&self, adapter: u32, ends: &[u32]) -> Result<Gauge> {

@@ -7,6 +7,7 @@
 
 mod calls;
 mod frames;
+mod qdiscs;
 mod unreadable;
 mod wires;
 mod world;

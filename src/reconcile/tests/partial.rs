@@ -53,6 +53,7 @@ fn one_unreadable_sandbox_of_two_thousand_does_not_stop_healing() {
                 ifname: network.options.ifname.clone(),
                 rate: None,
                 filters: crate::filters::Filters::default(),
+                shapes: crate::shape::Shapes::default(),
                 stage: Stage::Joined { sandbox: sandbox.into() },
                 namespace: None,
             });
