@@ -56,6 +56,11 @@ pub(super) fn text(manager: &Manager, health: &HealthReport) -> Result<String, E
         "Frames that were lost on their way to a member (in) or from it (out), by cause. What a program's own socket loses is not among them",
         losses(&buses),
     );
+    registry.register(
+        "frames_dropped_on_purpose",
+        "Frames from a container (out) or to it (in) that its shape dropped; they are neither lost nor dropped otherwise",
+        dropped_on_purpose(&buses),
+    );
     for (name, help, series) in adapters(&buses) {
         registry.register(name, help, series);
     }
@@ -225,6 +230,17 @@ fn frames(buses: &[BusStatus], pick: impl Fn(Count) -> u64) -> Series {
             .map(|(direction, count)| (with(&labels, "direction", direction), pick(count)))
     };
     Series { kind: MetricType::Counter, samples: ends(buses).flat_map(series).collect() }
+}
+
+/// Two series per container.
+fn dropped_on_purpose(buses: &[BusStatus]) -> Series {
+    let series = |(labels, traffic, _): (Labels, Traffic, Possible)| {
+        let counts = [("in", traffic.dropped_on_purpose_in), ("out", traffic.dropped_on_purpose_out)];
+        counts.map(|(direction, count)| (with(&labels, "direction", direction), count))
+    };
+    let is_container =
+        |(labels, ..): &(Labels, Traffic, Possible)| labels.iter().any(|(name, _)| *name == "endpoint");
+    Series { kind: MetricType::Counter, samples: ends(buses).filter(is_container).flat_map(series).collect() }
 }
 
 /// One series per end, direction and cause that is possible there.

@@ -129,8 +129,15 @@ pub fn sound(bus: &BusStatus) -> Finding {
         Ownership::Adapter => format!("adapter {}", bus.hub),
         Ownership::Owned | Ownership::Shared => format!("hub {}", bus.hub),
     };
+    let shaped = |member: &&MemberStatus| Some(format!("{} has {}", called(member), member.shapes.words()?));
+    let shaped: Vec<String> = joined.iter().filter_map(shaped).collect();
+    let shaped = match shaped.len() {
+        0 => String::new(),
+        1..=3 => format!("; {} on purpose", shaped.join(", ")),
+        many => format!("; the frames of {many} of them are shaped on purpose, see `canhub status`"),
+    };
     let heal = if bus.heal { "" } else { "; healing is off" };
-    let sentence = format!("bus {} is healthy: {hub}, {containers}{silent}{heal}", bus.network_name);
+    let sentence = format!("bus {} is healthy: {hub}, {containers}{silent}{shaped}{heal}", bus.network_name);
     about_bus(bus, Level::Pass, sentence)
 }
 

@@ -23,7 +23,7 @@ use socketcan::{
 use crate::support::{
     canhub::{self, is_service, program},
     dice::Dice,
-    docker::{Container, Network, docker, try_docker},
+    docker::try_docker,
     host,
     scene::{Scene, unique},
     shell::{assert_refused, eventually, sh},
@@ -85,16 +85,6 @@ impl List {
     }
 }
 
-/// Opens a socket in a container.
-fn socket_in(container: &Container, interface: &str) -> CanFdSocket {
-    let (namespace, interface) = (format!("/proc/{}/ns/net", container.pid), interface.to_owned());
-    let open = move || {
-        setns(File::open(namespace).expect("it runs"), CloneFlags::CLONE_NEWNET).expect("root may enter it");
-        CanFdSocket::open(&interface).expect("it has the interface")
-    };
-    thread::spawn(open).join().expect("it does not panic")
-}
-
 /// Everything that was heard until now and does not come later.
 fn heard(socket: &CanFdSocket) -> Vec<Seen> {
     socket.set_read_timeout(Duration::from_millis(300)).expect("it can be set");
@@ -121,15 +111,6 @@ fn send(socket: &CanFdSocket, (number, extended, remote, fd): Seen) -> bool {
         _ => socket.write_frame(&CanDataFrame::new(id, &[1, 2]).expect("it is short")),
     };
     sent.is_ok()
-}
-
-fn connect(network: &Network, container: &Container, option: &str) {
-    docker(&["network", "connect", "--driver-opt", option, &network.name, &container.name]);
-    container.member("can0", 1);
-}
-
-fn disconnect(network: &Network, container: &Container) {
-    docker(&["network", "disconnect", &network.name, &container.name]);
 }
 
 fn assert_same(what: &str, heard: &[Seen], wanted: &[Seen]) {
@@ -164,9 +145,9 @@ fn exactly_the_allowed_frames_of_twenty_random_lists_arrive() {
                 }
             }
         };
-        connect(&bus, &one, &format!("allow-tx={}", tx.text()));
-        connect(&bus, &other, &format!("allow-rx={}", rx.text()));
-        let (sender, listener) = (socket_in(&one, "can0"), socket_in(&other, "can0"));
+        bus.connect(&one, &[&format!("allow-tx={}", tx.text())]);
+        bus.connect(&other, &[&format!("allow-rx={}", rx.text())]);
+        let (sender, listener) = (one.socket("can0"), other.socket("can0"));
         let standard = (0..0x800).map(|id| (id, false));
         let random: Vec<_> = (0..RANDOM).map(|_| (dice.below(EXTENDED as usize + 1) as u32, true)).collect();
         let all: Vec<Seen> = standard
@@ -186,8 +167,8 @@ fn exactly_the_allowed_frames_of_twenty_random_lists_arrive() {
         };
         assert_same(&format!("the host, {what}"), &heard(&host), &passed(&[&tx]));
         assert_same(&format!("the other, {what}"), &heard(&listener), &passed(&[&tx, &rx]));
-        disconnect(&bus, &one);
-        disconnect(&bus, &other);
+        bus.disconnect(&one);
+        bus.disconnect(&other);
     }
 }
 
@@ -230,9 +211,9 @@ fn no_frame_passes_that_neither_the_old_nor_the_new_list_allows() {
         }
     });
     for option in ["allow-tx=100", "allow-tx=200", "allow-tx=100"] {
-        connect(&bus, &ecu, option);
+        bus.connect(&ecu, &[option]);
         thread::sleep(Duration::from_millis(300));
-        disconnect(&bus, &ecu);
+        bus.disconnect(&ecu);
         thread::sleep(Duration::from_millis(400));
     }
     done.store(true, Ordering::Relaxed);
@@ -257,7 +238,7 @@ fn rules_that_somebody_removes_or_adds_are_healed() {
     let scene = Scene::new();
     let bus = scene.network(&["hub=vcan-heal"]);
     let ecu = scene.container_with(&[]);
-    connect(&bus, &ecu, "allow-tx=123");
+    bus.connect(&ecu, &["allow-tx=123"]);
     let before = host::rules();
     let end = ecu.host_end("can0").ifname;
     let of_tx = |rule: &&String| rule.contains(&format!("-s {end} ")) && rule.contains("-f ");
@@ -275,7 +256,7 @@ fn rules_that_somebody_removes_or_adds_are_healed() {
         now => Err(format!("{now:#?}")),
     });
     let host = CanFdSocket::open("vcan-heal").expect("the hub exists");
-    assert_eq!(passes(&socket_in(&ecu, "can0"), &host), [0x123]);
+    assert_eq!(passes(&ecu.socket("can0"), &host), [0x123]);
 }
 
 #[test]
@@ -283,7 +264,7 @@ fn root_with_net_admin_cannot_send_what_its_list_does_not_allow() {
     let scene = Scene::new();
     let bus = scene.network(&["hub=vcan-root"]);
     let ecu = scene.container_with(&["--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW", "--user", "0"]);
-    connect(&bus, &ecu, "allow-tx=123");
+    bus.connect(&ecu, &["allow-tx=123"]);
     let host = CanFdSocket::open("vcan-root").expect("the hub exists");
     for attempt in [
         "ip link set can0 down; ip link set can0 up",
@@ -302,13 +283,14 @@ fn root_with_net_admin_cannot_send_what_its_list_does_not_allow() {
                 _ => Err(format!("{:?}", ecu.links())),
             }
         });
-        eventually("it sends what it may, and nothing else", || {
-            match passes(&socket_in(&ecu, "can0"), &host)[..] {
+        eventually(
+            "it sends what it may, and nothing else",
+            || match passes(&ecu.socket("can0"), &host)[..] {
                 [0x123] => Ok(()),
                 ref other if other.contains(&0x456) => panic!("after {attempt:?}: {other:x?}"),
                 ref other => Err(format!("after {attempt:?}: {other:x?}")),
-            }
-        });
+            },
+        );
     }
 }
 
@@ -321,11 +303,11 @@ fn lists_that_are_lost_with_the_records_open_nobody_up() {
     let (bus, quiet) =
         (scene.network(&["hub=vcan-lists"]), scene.network(&["hub=vcan-quiet", "allow-tx=none"]));
     let (own, of_network) = (scene.container_with(&[]), scene.container(&quiet));
-    connect(&bus, &own, "allow-tx=none");
+    bus.connect(&own, &["allow-tx=none"]);
     let hubs = ["vcan-lists", "vcan-quiet"].map(|hub| CanFdSocket::open(hub).expect("the hub exists"));
     let assert_mute = || {
         for (ecu, hub) in [&own, &of_network].into_iter().zip(&hubs) {
-            assert_eq!(passes(&socket_in(ecu, "can0"), hub), [0_u32; 0], "{}", ecu.name);
+            assert_eq!(passes(&ecu.socket("can0"), hub), [0_u32; 0], "{}", ecu.name);
         }
     };
     assert_mute();
@@ -341,8 +323,8 @@ fn lists_that_are_lost_with_the_records_open_nobody_up() {
         said => Err(said),
     });
     assert_mute();
-    disconnect(&bus, &own);
-    connect(&bus, &own, "allow-tx=none");
+    bus.disconnect(&own);
+    bus.connect(&own, &["allow-tx=none"]);
     assert_mute();
     let said = canhub::ask("/v1/status");
     assert_eq!(lost(&said), 0, "{said}");
@@ -355,12 +337,12 @@ fn a_recording_has_no_frame_that_was_kept_from_the_bus() {
     let scene = Scene::new();
     let bus = scene.network(&["hub=vcan-kept"]);
     let ecu = scene.container_with(&[]);
-    connect(&bus, &ecu, "allow-tx=123");
+    bus.connect(&ecu, &["allow-tx=123"]);
     let file = format!("/tmp/{}.log", unique("kept"));
     let recorder = format!("timeout --signal INT 3 {} record vcan-kept -o {file} 2>&1 || true", program());
     let recorder = thread::spawn(move || sh(&recorder));
     thread::sleep(Duration::from_secs(1));
-    let socket = socket_in(&ecu, "can0");
+    let socket = ecu.socket("can0");
     for _ in 0..20 {
         send(&socket, (0x123, false, false, false));
         send(&socket, (0x456, false, false, false));

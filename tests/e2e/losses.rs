@@ -11,7 +11,7 @@ use crate::support::{
     member::Member,
     report::{Heard, Kind, Sent},
     scene::Scene,
-    shell::{eventually, run, sh, within},
+    shell::{eventually, run, within},
     slcan::Wire,
 };
 
@@ -20,20 +20,9 @@ const BACKLOG: u32 = 50;
 /// As many as a socket's send buffer holds.
 const BURST: u32 = 150;
 
-/// `tc qdisc` inside a container, whose image has no `tc`.
-fn qdisc(ecu: &Container, words: &str) {
-    sh(&format!("nsenter --net --target {} tc qdisc {words}", ecu.pid));
-}
-
 /// How many frames of this sender a listener heard.
 fn heard_of(heard: &Heard, sender: u8) -> u64 {
     heard.streams.iter().filter(|stream| stream.from == sender).map(|stream| u64::from(stream.frames)).sum()
-}
-
-fn status_of(bus: &Network) -> Value {
-    let status: Value = serde_json::from_str(&says("status --json")).expect("it is JSON");
-    let buses = status["buses"].as_array().expect("there are buses");
-    buses.iter().find(|one| one["network"] == bus.id.as_str()).expect("the bus is known").clone()
 }
 
 /// What a member of the bus has lost; without an interface, what the host has.
@@ -91,14 +80,14 @@ fn a_burst_that_overflows_the_backlog_is_counted_as_it_is_missing() {
     let listeners = [&members[1], &members[2], &host].map(Member::listen);
 
     // The frames wait in a qdisc that lets all of them go in one softirq.
-    qdisc(&ecus[0], "add dev can1 root plug limit 1000000");
+    ecus[0].qdisc("add dev can1 root plug limit 1000000");
     let Sent { sent, .. } = members[0].send(&[Kind::Classic], BURST);
     run("sysctl", &["-qw", &format!("net.core.netdev_max_backlog={BACKLOG}")]);
-    qdisc(&ecus[0], "change dev can1 root plug release_indefinite");
+    ecus[0].qdisc("change dev can1 root plug release_indefinite");
     let heard = listeners.map(|listener| heard_of(&listener.heard(), 1));
-    qdisc(&ecus[0], "del dev can1 root");
+    ecus[0].qdisc("del dev can1 root");
 
-    let told = status_of(&bus);
+    let told = bus.status();
     let sender = lost(&told, Some("can1"), "lost_out", "backlog");
     let receivers =
         [Some("can2"), Some("can3"), None].map(|interface| lost(&told, interface, "lost_in", "backlog"));
@@ -172,7 +161,7 @@ fn frames_for_a_wire_that_goes_down_in_mid_burst_are_counted_as_they_are_missing
 
     let missing = u64::from(sent) - heard;
     assert!(heard > 0 && missing > 0, "{heard} of {sent}");
-    let told = status_of(&bus);
+    let told = bus.status();
     let counted = lost(&told, None, "lost_in", "rule");
     // The kernel discards what waits in the adapter's queue, and the frame on the serial line, without counting them. On a
     // busy machine these are a few.
@@ -199,7 +188,7 @@ fn frames_for_an_adapter_that_is_unplugged_in_mid_burst_are_counted() {
         one.send(&[Kind::Classic], 1);
         if heard_of(&heard.heard(), 1) == 1 { Ok(()) } else { Err("it carries nothing".into()) }
     });
-    let before = lost(&status_of(&bus), None, "lost_in", "away");
+    let before = lost(&bus.status(), None, "lost_in", "away");
 
     let listener = beyond.listen();
     let sender = one.start_sending(&["--count", "200", "--gap", "5"]);
@@ -210,7 +199,7 @@ fn frames_for_an_adapter_that_is_unplugged_in_mid_burst_are_counted() {
 
     let missing = u64::from(sent) - heard;
     assert!(heard > 0 && missing > 0, "{heard} of {sent}");
-    let told = status_of(&bus);
+    let told = bus.status();
     let away = lost(&told, None, "lost_in", "away");
     // Its driver had taken those that were queued or on the serial line at that moment: one, or on a busy machine what
     // the sender sends in 50 ms.

@@ -53,6 +53,7 @@ mod reboot;
 mod replay;
 mod restart;
 mod serial;
+mod shapes;
 mod span;
 mod storm;
 mod support;

@@ -76,10 +76,7 @@ impl Paced {
     }
 
     fn status(&self) -> Value {
-        let status: Value = serde_json::from_str(&canhub::ask("/v1/status")).expect("status is JSON");
-        let buses = status["buses"].as_array().expect("it lists buses");
-        let bus = buses.iter().find(|bus| bus["network"] == *self.network.id);
-        bus.unwrap_or_else(|| panic!("{status}")).clone()
+        self.network.status()
     }
 
     /// Frames to the adapter that were lost, as canhub tells.
@@ -108,7 +105,7 @@ fn queue_length() -> String {
 }
 
 fn pace_of(ecu: &Container) -> String {
-    sh(&format!("nsenter --net --target {} tc qdisc show dev can0", ecu.pid))
+    ecu.qdisc("show dev can0")
 }
 
 fn paced_at(ecu: &Container, rate: &str) {

@@ -128,6 +128,7 @@ fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> Stri
     if !filtered.is_empty() {
         text += &format!("  {} can-gw rules\n", bus.rules);
     }
+    bus.members.iter().filter_map(shaped).for_each(|words| text += &wrap("  ", &words));
     bus.span.iter().for_each(|span| text += &span::hosts(span));
     if bus.members.is_empty() {
         text += &wrap(
@@ -169,6 +170,18 @@ fn controller(adapter: &AdapterStatus) -> String {
 /// What a member may send and hear, if that is not everything.
 fn allowed(member: &MemberStatus) -> Option<String> {
     Some(format!("{} {}", who(member), member.filters.words()?))
+}
+
+/// What happens to a member's frames on purpose, and how many of them were dropped so far.
+fn shaped(member: &MemberStatus) -> Option<String> {
+    let Traffic { dropped_on_purpose_in: inward, dropped_on_purpose_out: out, .. } = member.traffic;
+    let dropped = match (inward, out) {
+        (0, 0) => String::new(),
+        (0, out) => format!(", dropped {out} frames from it"),
+        (inward, 0) => format!(", dropped {inward} frames to it"),
+        (inward, out) => format!(", dropped {out} frames from it and {inward} to it"),
+    };
+    Some(format!("{}: {} on purpose{dropped}", who(member), member.shapes.words()?))
 }
 
 /// Whose frames were lost, why, and when the last one was.

@@ -1,11 +1,21 @@
 //! Docker, its networks and its containers.
 
-use std::{fs, os::unix::fs::MetadataExt, time::Duration};
+use std::{
+    fs::{self, File},
+    os::unix::fs::MetadataExt,
+    thread,
+    time::Duration,
+};
+
+use nix::sched::{CloneFlags, setns};
+use serde_json::Value;
+use socketcan::{CanFdSocket, Socket as _};
 
 use super::{
+    canhub::says,
     host::{Link, parse_links},
     member::Member,
-    shell::{attempt, eventually, host_folder, run, within},
+    shell::{attempt, eventually, host_folder, run, sh, within},
 };
 
 /// The image of the tests: busybox, can-utils and the probe.
@@ -77,6 +87,28 @@ impl Network {
         self.find_hub().unwrap_or_else(|| panic!("network {} has no hub on the host", self.name)).ifname
     }
 
+    /// Connects a running container with these driver options.
+    #[track_caller]
+    pub fn connect(&self, container: &Container, options: &[&str]) {
+        let options: Vec<&str> = options.iter().flat_map(|option| ["--driver-opt", option]).collect();
+        docker(&[&["network", "connect"], &options[..], &[&self.name, &container.name]].concat());
+        container.member("can0", 1);
+    }
+
+    /// Disconnects a container.
+    #[track_caller]
+    pub fn disconnect(&self, container: &Container) {
+        docker(&["network", "disconnect", &self.name, &container.name]);
+    }
+
+    /// What `canhub status` says about it.
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        let status: Value = serde_json::from_str(&says("status --json")).expect("it is JSON");
+        let buses = status["buses"].as_array().expect("there are buses");
+        buses.iter().find(|one| one["network"] == self.id.as_str()).expect("the bus is known").clone()
+    }
+
     /// The host as a member of this bus.
     #[track_caller]
     pub fn host(&self, number: u8) -> Member {
@@ -123,6 +155,24 @@ impl Container {
             }
         });
         Member::inside(&self.name, self.pid, interface, number)
+    }
+
+    /// Opens a socket inside.
+    #[track_caller]
+    pub fn socket(&self, interface: &str) -> CanFdSocket {
+        let (namespace, interface) = (format!("/proc/{}/ns/net", self.pid), interface.to_owned());
+        let open = move || {
+            setns(File::open(namespace).expect("it runs"), CloneFlags::CLONE_NEWNET)
+                .expect("root may enter it");
+            CanFdSocket::open(&interface).expect("it has the interface")
+        };
+        thread::spawn(open).join().expect("it does not panic")
+    }
+
+    /// `tc qdisc` inside, because the image has no `tc`.
+    #[track_caller]
+    pub fn qdisc(&self, words: &str) -> String {
+        sh(&format!("nsenter --net --target {} tc qdisc {words}", self.pid))
     }
 
     /// Asserts that its first process is still the same, and that Docker never restarted it.
