@@ -251,7 +251,8 @@ pub(super) fn parse(message_type: u16, payload: &[u8]) -> Option<Node> {
 
 /// The qdiscs of one link.
 fn assemble(nodes: &[&Node]) -> Option<Qdisc> {
-    let root = nodes.iter().find(|node| node.parent == TC_H_ROOT)?;
+    // The kernel's default has no handle.
+    let root = nodes.iter().find(|node| node.parent == TC_H_ROOT && node.handle != 0)?;
     let (pace, netem) = match nodes {
         [Node { part: Part::Pace(pace), .. }] => (Some(*pace), None),
         [Node { part: Part::Netem(netem), .. }] => (None, Some(*netem)),
@@ -476,6 +477,7 @@ mod tests {
         assert!(is_modified(&[bucket.clone(), inner.clone(), node(EMULATOR | 1, 0x8001_0000, Part::Other)]));
         let root = node(TC_H_ROOT, EMULATOR, Part::Netem(NETEM));
         assert_eq!(of(&[root.clone(), Node { link: 8, ..inner.clone() }]), Some((None, Some(NETEM))));
+        assert_eq!(of_link(&[node(TC_H_ROOT, 0, Part::Other)], 7), None, "the kernel's default");
         let in_it = node(EMULATOR | 1, 0x8001_0000, Part::Other);
         assert!(of_link(&[root, in_it], 7).unwrap().is_modified_netem());
     }
