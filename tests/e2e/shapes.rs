@@ -349,6 +349,8 @@ fn shapes_survive_canhub_and_its_records() {
 
 #[test]
 fn a_network_of_a_compose_file_shapes_all_its_containers() {
+    // It makes the image, and checks that nothing is left.
+    let _scene = Scene::new();
     let project = Project::new(&format!(
         "services:\n  ecu: &ecu\n    image: can-tools\n    command: sleep infinity\n    networks: [bus]\n  dash: *ecu\n\
          networks:\n  bus:\n    driver: {}\n    driver_opts: {{ delay: 5ms, rx-loss: 25% }}\n    ipam: {{ driver: \"null\" }}\n",
