@@ -12,7 +12,9 @@ use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NetlinkSerializable};
 
 use super::{
-ControllerChange, FrameSocket, Gauge, Identity, Inside, Kernel, KernelError, Link, LinkChange, LinkCounters, Netem, Pace, PairSpec, Qdisc, Refusal, Result, Rule, RuleStatus, Sender, cangw, controller, counters, identity,
+    ControllerChange, FrameSocket, Gauge, Identity, Inside, Kernel, KernelError, Link, LinkChange,
+    LinkCounters, Netem, Pace, PairSpec, Qdisc, Refusal, Result, Rule, RuleStatus, Sender, cangw, controller,
+    counters, identity,
     link::{self, PairIndices},
     mark::Mark,
     module, namespace, netns, qdisc,

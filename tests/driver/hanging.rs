@@ -15,7 +15,8 @@ use std::{
 
 use canhub::{
     kernel::{
-ControllerChange, Gauge, Identity, Inside, Kernel, Link, LinkChange, LinkCounters, Netem, Pace, PairIndices, PairSpec, Result, Rule, RuleStatus, Sender, fake::FakeKernel,
+        ControllerChange, Gauge, Identity, Inside, Kernel, Link, LinkChange, LinkCounters, Netem, Pace,
+        PairIndices, PairSpec, Result, Rule, RuleStatus, Sender, fake::FakeKernel,
     },
     names::IfName,
 };

@@ -18,7 +18,8 @@ use super::{
 use crate::{
     kernel::{
         BusState, CAN_MTU, CANFD_MTU, CANXL_MTU, Controller, ControllerChange, Gauge, Identity, Inside,
-Kernel, Link, LinkChange, LinkCounters, LinkKind, Modes, Netem, Pace, PairIndices, PairSpec, Result, Rule, RuleFlags, RuleStatus, Sender, Timing,
+        Kernel, Link, LinkChange, LinkCounters, LinkKind, Modes, Netem, Pace, PairIndices, PairSpec, Result,
+        Rule, RuleFlags, RuleStatus, Sender, Timing,
     },
     names::IfName,
 };

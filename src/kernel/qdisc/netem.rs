@@ -14,6 +14,7 @@ const TCA_NETEM_CORR: u16 = 1;
 const TCA_NETEM_REORDER: u16 = 3;
 const TCA_NETEM_CORRUPT: u16 = 4;
 const TCA_NETEM_RATE: u16 = 6;
+const TCA_NETEM_PAD: u16 = 9;
 const TCA_NETEM_LATENCY64: u16 = 10;
 const TCA_NETEM_JITTER64: u16 = 11;
 const TCA_NETEM_PRNG_SEED: u16 = 14;
@@ -80,8 +81,8 @@ impl Netem {
                 TCA_NETEM_CORRUPT if word(value, 1) == Some(0) => corrupt = word(value, 0),
                 TCA_NETEM_RATE if value.get(4..).is_some_and(is_zero) => rate = word(value, 0),
                 TCA_NETEM_CORR | TCA_NETEM_REORDER if is_zero(value) => {}
-                // Chosen by the kernel.
-                TCA_NETEM_PRNG_SEED => {}
+                // Filling before a number of 64 bits, and a number that the kernel chose.
+                TCA_NETEM_PAD | TCA_NETEM_PRNG_SEED => {}
                 // A loss model, slots, …
                 _ => return None,
             }
@@ -129,7 +130,8 @@ mod tests {
     fn what_is_set_is_read_back_and_changes_are_noticed() {
         let steady = Netem { jitter: Duration::ZERO, ..NETEM };
         for netem in [NETEM, steady, Netem { limit: 1000, ..Netem::default() }] {
-            let told = value(netem);
+            let seed = [4, 0, 9, 0, 12, 0, 14, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+            let told = [&value(netem)[..], &seed].concat();
             assert_eq!(Netem::parse(&told), Some(netem));
             // The limit, a gap, one attribute more.
             let changed = |at: usize| {
