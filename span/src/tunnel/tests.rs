@@ -193,6 +193,14 @@ async fn tcp_greets_and_carries_frames_both_ways_until_it_is_closed() {
     let tunnel = JoinSet::from_iter([tcp::carry(ours, from, end)]);
     assert_eq!(read(&mut other, 12).await, b"CANNELLONIv1");
     assert!(!status.lock().online, "it has not greeted");
+    // Nor does it take frames yet: these would wait for it and get old.
+    bus.send(&frames()[..1]);
+    let is_lost = async {
+        while status.lock().lost == 0 {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(SOON, is_lost).await.expect("counted as lost");
     let mut stream = b"CANNELLONIv1".to_vec();
     for frame in frames() {
         cannelloni::tcp::put(&mut stream, &frame).unwrap();
