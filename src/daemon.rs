@@ -18,7 +18,7 @@ use tokio::{
     task::{self, JoinSet, spawn_blocking},
     time::{sleep, timeout},
 };
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     admin::Admin,
@@ -283,9 +283,7 @@ async fn notify_ready(mut is_validated: watch::Receiver<bool>, started: Instant)
     if is_validated.wait_for(|done| *done).await.is_ok() {
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         info!(took_us = crate::manager::took_us(started), "ready");
-        if let Err(err) = system::release_code() {
-            debug!(%err, "could not unmap the code that only the start needs");
-        }
+        system::release_memory();
     }
 }
 

@@ -32,7 +32,7 @@ use crate::{
     model::Model,
     plan::{Reason, Scope},
     status::StartupValidation,
-    system::cpu_time,
+    system::{self, cpu_time},
 };
 
 /// While containers start or stop one after another, no pass runs for at most this long.
@@ -54,15 +54,22 @@ pub struct LookResult {
 }
 
 /// Runs forever, on each signal and at every audit. `alive` is called after each successful pass.
+///
+/// Once nothing has happened for an audit interval, what containers that came and went had needed is given back.
 pub async fn run(manager: Handle, audit_interval: Duration, alive: impl Fn()) {
     let memory = Arc::new(Memory::default());
     let mut pace = Pace::default();
+    let (mut is_quiet, mut has_grown) = (false, true);
     loop {
         let (started, cpu) = (Instant::now(), cpu_time());
         let next = round(&manager, &memory, audit_interval, &alive).await;
         sleep(pace.rest_after(started..Instant::now(), cpu_time().saturating_sub(cpu))).await;
+        if is_quiet && has_grown {
+            system::release_memory();
+        }
+        has_grown = !is_quiet;
         // Either it was woken or the time is up; both mean to run.
-        let _ = timeout(next, manager.signals().look_wanted()).await;
+        is_quiet = timeout(next, manager.signals().look_wanted()).await.is_err() && next == audit_interval;
         settle(manager.signals()).await;
     }
 }

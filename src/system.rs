@@ -16,6 +16,7 @@ use tokio::{
     io::{Interest, unix::AsyncFd},
     net::UnixListener,
 };
+use tracing::debug;
 
 /// The listening socket passed by systemd (sd_listen_fds(3)): it survives a restart, and calls queue on it. `None` if
 /// systemd passed none.
@@ -193,9 +194,21 @@ pub(crate) fn cpu_time() -> Duration {
     )
 }
 
+/// Gives back memory that only the work so far has needed: the program's code, and what the allocator holds on to.
+pub(crate) fn release_memory() {
+    if let Err(err) = release_code() {
+        debug!(%err, "could not unmap the code that has been used so far");
+    }
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) gives back free pages, and locks the allocator meanwhile.
+    unsafe {
+        nix::libc::malloc_trim(0);
+    }
+}
+
 /// Unmaps the pages of this program's code that have been used so far. The next use of a page maps it again from the page
 /// cache. Most of the start's code is never used again: 1.0 MiB less resident with a hundred containers (measured).
-pub(crate) fn release_code() -> io::Result<()> {
+fn release_code() -> io::Result<()> {
     let program = fs::read_link("/proc/self/exe")?;
     let maps = fs::read_to_string("/proc/self/maps")?;
     for (start, length) in maps.lines().filter_map(|line| code(line, &program)) {

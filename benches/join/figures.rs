@@ -163,6 +163,10 @@ impl fmt::Display for Figures {
         writeln!(f, "from the start of the process to its bound socket: {} ms", millis(self.start))?;
         let (resident, goal) = (self.resident as f64 / 1024.0, RESIDENT_GOAL_KIB / 1024);
         let met = verdict(self.resident < RESIDENT_GOAL_KIB);
-        writeln!(f, "resident with {} members: {resident:.1} MiB (goal: < {goal} MiB, {met})", self.members)
+        writeln!(
+            f,
+            "resident with {} members at rest: {resident:.1} MiB (goal: < {goal} MiB, {met})",
+            self.members
+        )
     }
 }

@@ -48,8 +48,9 @@ const SIZES: [(u32, usize, usize, bool, Option<u32>); 4] = [
 const TEARDOWN: (u32, usize) = (64, 3);
 const STARTS: usize = 20;
 const EMPTY_CALLS: usize = 20;
-/// After this time canhub makes no more passes because of a Join.
-const REST: Duration = Duration::from_secs(4);
+/// After this time canhub rests: it makes no more passes because of a Join, and has given back what the Joins needed once
+/// nothing happened for an audit interval (30 s).
+const REST: Duration = Duration::from_secs(40);
 /// Numbers of the endpoint that comes and goes start here; those that stay start at 0.
 const GUESTS: u32 = 1000;
 /// Docker leaves more time than this between the calls for two containers.
@@ -89,7 +90,6 @@ fn main() {
         thread::sleep(SETTLE);
         rows.push(Row { size, canhub, floor, forked, near_the_floor, goal });
     }
-    // A pass over 100 members takes memory for a moment.
     thread::sleep(REST);
     let (resident, all) = (daemon.resident_kib(), members.len());
     let empty = Times::of((0..EMPTY_CALLS).map(|_| daemon.two_empty_calls()).collect());
