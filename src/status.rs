@@ -360,3 +360,27 @@ impl BusStatus {
             && self.span.as_ref().is_none_or(SpanStatus::is_well)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_explains_missing_frames_of_its_member_and_of_anybody_on_its_bus() {
+        let fault = |member: Option<&str>| FaultStatus {
+            id: 1,
+            network: "a1".repeat(32).try_into().unwrap(),
+            network_name: "body".into(),
+            member: member.map(str::to_owned),
+            effects: vec!["cut".into()],
+            since: String::new(),
+            until: None,
+            label: None,
+            reason: String::new(),
+        };
+        let door = fault(Some("door"));
+        assert!(door.explains("body", Some("door")) && door.explains("body", None));
+        assert!(!door.explains("body", Some("lock")) && !door.explains("seat", Some("door")));
+        assert!(fault(None).explains("body", Some("lock")));
+    }
+}

@@ -3,12 +3,14 @@
 //! Each changes the desired state, and the steps that this adds to the plan are carried out at once, under the model's lock.
 //! What else differs at that moment is a defect, and left to the reconcile loop.
 
+mod frames;
+
 use std::{
     collections::BTreeSet,
     time::{Duration, SystemTime},
 };
 
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::{Manager, expect::find};
 use crate::{
@@ -16,14 +18,14 @@ use crate::{
     endpoint::Endpoint,
     error::Error,
     events::{Event, Kind},
-    fault::{ErrorKind, Fault, Place, Request, Source, Which, is_called},
+    fault::{Effect, Fault, Request, Which, is_called},
     kernel::since_boot,
     model::Model,
     names::{EndpointId, NetworkId},
     plan::{Scope, Step, Want, plan},
     status::FaultStatus,
-    traffic::hub_of,
 };
+use frames::members;
 
 impl Manager {
     pub(super) fn load_faults(&self) {
@@ -62,7 +64,7 @@ impl Manager {
         let fault = model.add_fault(fault).map_err(Error::Refused)?;
         // Recorded before anything is done: what is done must end, whatever happens to this process.
         let begun = self.store.save_faults(model.faults()).and_then(|()| {
-            self.tell_programs(&model, &fault, |effect| effect.first_frame());
+            self.tell_programs(&model, &fault, Effect::first_frame);
             self.impose(&mut model, &fault.network, &before)
         });
         if let Err(err) = begun {
@@ -166,7 +168,7 @@ impl Manager {
             self.withdraw(model, network, &before);
         }
         for fault in &gone {
-            self.tell_programs(model, fault, |effect| effect.last_frame());
+            self.tell_programs(model, fault, Effect::last_frame);
             let what = status(model, fault).reason;
             self.tell_of(model, fault, Kind::FaultEnded, format!("{why}: {what}"));
         }
@@ -222,77 +224,6 @@ impl Manager {
         failed
     }
 
-    /// Sends the error frame of each effect that has one to the programs of its members: out of the host end, so that
-    /// nobody else on the bus hears it.
-    fn tell_programs(
-        &self,
-        model: &Model,
-        fault: &Fault,
-        frame: impl Fn(&crate::fault::Effect) -> Option<&'static ErrorKind>,
-    ) {
-        let frames: Vec<_> = fault.effects.iter().filter_map(frame).map(ErrorKind::frame).collect();
-        if frames.is_empty() {
-            return;
-        }
-        for index in self.host_ends(model, fault) {
-            let sent = self.kernel.sender(None, index, false).map_err(|err| err.to_string());
-            if let Err(err) = sent.and_then(|mut sender| sender.send(&frames).map_err(|err| err.to_string()))
-            {
-                debug!(fault = fault.id, err, "an error frame was not sent");
-            }
-        }
-    }
-
-    fn host_ends(&self, model: &Model, fault: &Fault) -> Vec<u32> {
-        let have = self.look_at_host([]).unwrap_or_default();
-        members(model, fault)
-            .filter_map(|endpoint| have.host_end(&endpoint.id))
-            .map(|end| end.index)
-            .collect()
-    }
-
-    /// What the faults that last send again and again.
-    pub(crate) fn sources(&self) -> Vec<Source> {
-        let model = self.model.lock();
-        if model
-            .faults()
-            .all()
-            .iter()
-            .all(|fault| fault.effects.iter().all(|effect| effect.sends().is_none()))
-        {
-            return Vec::new();
-        }
-        let hubs: Vec<_> = model.networks().map(|network| network.hub()).collect();
-        let Ok(have) = self.look_at_host(&hubs) else { return Vec::new() };
-        let mut sources = Vec::new();
-        for fault in model.faults().all() {
-            for (frame, rate, as_sender) in fault.effects.iter().filter_map(|effect| effect.sends()) {
-                let source = |place| Source { fault: fault.id, place, frame, rate, ends: fault.ends };
-                let place = |endpoint: &Endpoint| {
-                    let host = have.host_end(&endpoint.id)?;
-                    Some(match as_sender {
-                        true => Place {
-                            sandbox: Some(endpoint.sandbox()?.to_owned()),
-                            index: host.peer?,
-                            looped: true,
-                        },
-                        false => Place { sandbox: None, index: host.index, looped: false },
-                    })
-                };
-                if as_sender && fault.member.is_none() {
-                    let network = model.network(&fault.network);
-                    let hub = network.and_then(|network| hub_of(&network.id, &network.hub(), &have));
-                    sources.extend(
-                        hub.map(|hub| source(Place { sandbox: None, index: hub.index, looped: true })),
-                    );
-                } else {
-                    sources.extend(members(&model, fault).filter_map(place).map(source));
-                }
-            }
-        }
-        sources
-    }
-
     fn tell_of(&self, model: &Model, fault: &Fault, kind: Kind, reason: String) {
         let endpoint: Option<EndpointId> = fault
             .member
@@ -328,16 +259,6 @@ fn status(model: &Model, fault: &Fault) -> FaultStatus {
         network_name,
         label: fault.label.clone(),
     }
-}
-
-/// The containers that a fault is about and that are on the bus.
-fn members<'a>(model: &'a Model, fault: &'a Fault) -> impl Iterator<Item = &'a Endpoint> {
-    model.endpoints().filter(move |endpoint| {
-        endpoint.network == fault.network
-            && endpoint.sandbox().is_some()
-            && !model.is_dead(&endpoint.id)
-            && fault.is_about(&endpoint.id, model.container_name(&endpoint.id))
-    })
 }
 
 /// The network that somebody means, and the name by which its member is remembered.
