@@ -277,6 +277,7 @@ impl Model {
 
     fn bus(&self, network: &Network, endpoints: Vec<&Endpoint>) -> Bus {
         let member = |endpoint: &Endpoint| {
+            let imposed = self.imposed_on(&network.id, &endpoint.id);
             Some(Member {
                 endpoint: endpoint.id.clone(),
                 alias: network.pair_alias(endpoint),
@@ -286,9 +287,9 @@ impl Model {
                 awaited: self.awaited.contains(&endpoint.id),
                 rate: endpoint.rate,
                 filters: endpoint.filters.or(&network.options.filters),
-                shapes: network.shapes_of(endpoint),
+                shapes: imposed.shapes_over(network.shapes_of(endpoint)),
                 share: self.shares.get(&endpoint.id).copied(),
-                imposed: self.imposed_on(&network.id, &endpoint.id),
+                imposed,
             })
         };
         Bus {

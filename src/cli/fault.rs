@@ -31,6 +31,8 @@ const PATH: &str = "/v1/faults";
 ///                    `active` again
 ///   error=KIND@RATE  it hears `ack`, `bit`, `form`, `stuff`, `crc`, `arbitration` or `overflow` errors, so many per
 ///                    second [default: 1]
+///   loss=5% delay=2ms jitter=1ms duplicate=1% corrupt=1%
+///                    happens to what it sends; each with rx-, such as rx-loss=5%, to what it is to hear
 ///   flood=ID@RATE    a babbling idiot: it sends this id so many times per second, at most 20000; without MEMBER, the
 ///                    host does
 ///

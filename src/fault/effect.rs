@@ -6,14 +6,15 @@ use serde::{Deserialize, Serialize};
 use socketcan::{CanAnyFrame, id::CAN_EFF_FLAG};
 
 use super::error_frames::{ACTIVE, ErrorKind, GONE, KINDS, RESTARTED, frame};
-use crate::{expect::FrameId, suggest::did_you_mean};
+use crate::{expect::FrameId, shape::Shapes, suggest::did_you_mean};
 
 /// The most frames per second of all floods together. More than a wire of 1 Mbit/s carries, and a machine has other work.
 pub(crate) const RATE_MAX: u32 = 20_000;
 /// How often an error is reported unless something else is asked for, per second.
 const ERRORS_PER_SECOND: u32 = 1;
 
-const FORMS: &str = "cut, down, bus-off, error=KIND, flood=ID@RATE";
+const FORMS: &str =
+    "cut, down, bus-off, error=KIND, flood=ID@RATE, or a shape such as loss=5% or rx-delay=2ms";
 const KEYS: [&str; 5] = ["cut", "down", "bus-off", "error", "flood"];
 
 /// What a fault does.
@@ -33,6 +34,13 @@ pub enum Effect {
         /// How often, per second; 0 for a state, which is reported once.
         rate: u32,
     },
+    /// A shape of the frames that it sends or, with `rx-`, that it is to hear.
+    Shape {
+        /// One of [`Shapes::KEYS`].
+        key: String,
+        /// As in the option of that name.
+        value: String,
+    },
     /// It sends this frame again and again.
     Flood {
         /// The frame.
@@ -49,13 +57,14 @@ impl Effect {
     }
 
     /// The word before its `=`.
-    pub fn key(&self) -> &'static str {
+    pub fn key(&self) -> &str {
         match self {
             Self::Cut => "cut",
             Self::Down => "down",
             Self::BusOff => "bus-off",
             Self::Error { .. } => "error",
             Self::Flood { .. } => "flood",
+            Self::Shape { key, .. } => key,
         }
     }
 
@@ -64,7 +73,7 @@ impl Effect {
         match self {
             Self::BusOff => Some(&GONE),
             Self::Error { kind, rate: 0 } => Some(kind),
-            Self::Cut | Self::Down | Self::Error { .. } | Self::Flood { .. } => None,
+            Self::Cut | Self::Down | Self::Error { .. } | Self::Flood { .. } | Self::Shape { .. } => None,
         }
     }
 
@@ -73,7 +82,7 @@ impl Effect {
         match self {
             Self::BusOff => Some(&RESTARTED),
             Self::Error { rate: 0, .. } => Some(&ACTIVE),
-            Self::Cut | Self::Down | Self::Error { .. } | Self::Flood { .. } => None,
+            Self::Cut | Self::Down | Self::Error { .. } | Self::Flood { .. } | Self::Shape { .. } => None,
         }
     }
 
@@ -86,7 +95,7 @@ impl Effect {
                 let extended = if id.extended { CAN_EFF_FLAG } else { 0 };
                 Some((frame(id.bits | extended, [0; 8]), *rate, true))
             }
-            Self::Cut | Self::Down | Self::BusOff | Self::Error { .. } => None,
+            Self::Cut | Self::Down | Self::BusOff | Self::Error { .. } | Self::Shape { .. } => None,
         }
     }
 
@@ -99,6 +108,7 @@ impl Effect {
             Self::Error { kind, rate: 0 } => format!("is error-{}", kind.name),
             Self::Error { kind, rate } => format!("hears {rate} {} errors per second", kind.name),
             Self::Flood { id, rate } => format!("sends {id} {rate} times per second"),
+            Self::Shape { key, value } => format!("has {key}={value}"),
         }
     }
 }
@@ -120,9 +130,25 @@ impl FromStr for Effect {
             }
             ("error", value) => error(value.unwrap_or_default()),
             ("flood", value) => flood(value.unwrap_or_default()),
-            _ => Err(format!("{text:?} is not a fault{}: write {FORMS}", did_you_mean(key, &KEYS))),
+            (key, value) => shape(key, value.unwrap_or_default())
+                .unwrap_or_else(|| Err(format!("{text:?} is not a fault{}: write {FORMS}", nearest(key)))),
         }
     }
+}
+
+/// A key that is close to this one.
+fn nearest(key: &str) -> String {
+    did_you_mean(key, &[&KEYS[..], &Shapes::KEYS].concat())
+}
+
+/// `None` if no shape has that name.
+fn shape(key: &str, value: &str) -> Option<Result<Effect, String>> {
+    let key = Shapes::KEYS.into_iter().find(|known| *known == key)?;
+    let set = Shapes::default().set(key, value);
+    Some(
+        set.map(|_| Effect::Shape { key: key.to_owned(), value: value.to_owned() })
+            .map_err(|why| format!("{key}={value}: {why}")),
+    )
 }
 
 fn error(value: &str) -> Result<Effect, String> {
@@ -169,6 +195,7 @@ impl fmt::Display for Effect {
             Self::Error { kind, rate: 0 } => write!(f, "error={}", kind.name),
             Self::Error { kind, rate } => write!(f, "error={}@{rate}", kind.name),
             Self::Flood { id, rate } => write!(f, "flood={id}@{rate}"),
+            Self::Shape { key, value } => write!(f, "{key}={value}"),
         }
     }
 }
@@ -202,6 +229,8 @@ mod tests {
             ("error=ack@25", "error=ack@25"),
             ("flood=7df@1000", "flood=7DF@1000"),
             ("flood=18FEF100@1", "flood=18FEF100@1"),
+            ("loss=5%", "loss=5%"),
+            ("rx-delay=2ms", "rx-delay=2ms"),
         ] {
             let effect: Effect = text.parse().unwrap();
             assert_eq!(effect.to_string(), written);
@@ -219,6 +248,9 @@ mod tests {
             ("error=pasive", "\"pasive\" is not an error (did you mean passive?)"),
             ("error=passive@3", "has no rate: write error=passive"),
             ("error=ack@0", "\"0\" is not a rate: write whole frames per second, from 1 to 20000"),
+            ("loss=5", "loss=5: it does not end with %"),
+            ("rx-delay=2", "rx-delay=2: it has no unit"),
+            ("los=5%", "did you mean loss?"),
             ("flood", "it needs an id"),
             ("flood=7DF", "write flood=7DF@1000"),
             ("flood=7D@10", "\"7D\" is not a CAN id"),

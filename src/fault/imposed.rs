@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Effect, effect::RATE_MAX};
-use crate::names::{EndpointId, NetworkId};
+use crate::{
+    names::{EndpointId, NetworkId},
+    shape::Shapes,
+};
 
 /// More than anybody can keep track of; each may have a thread.
 const FAULTS_MAX: usize = 100;
@@ -61,7 +64,7 @@ impl Fault {
     pub(super) fn rate(&self) -> u32 {
         let rate = |effect: &Effect| match effect {
             Effect::Flood { rate, .. } | Effect::Error { rate, .. } => *rate,
-            Effect::Cut | Effect::Down | Effect::BusOff => 0,
+            Effect::Cut | Effect::Down | Effect::BusOff | Effect::Shape { .. } => 0,
         };
         self.effects.iter().map(rate).sum()
     }
@@ -79,6 +82,19 @@ pub struct Imposed {
     pub cut: bool,
     /// Its interface is down.
     pub down: bool,
+    /// What happens to its frames.
+    pub shapes: Shapes,
+}
+
+impl Imposed {
+    /// What happens to the frames of a member with these shapes of its own.
+    pub fn shapes_over(&self, own: Shapes) -> Shapes {
+        match self.shapes.say_nothing() {
+            true => own,
+            // What its record would say is not known, and matters less than what was asked for now.
+            false => Shapes { lost: false, ..self.shapes.or(&own) },
+        }
+    }
 }
 
 /// The faults that last.
@@ -138,7 +154,14 @@ impl Faults {
         of_it.flat_map(|fault| &fault.effects).fold(Imposed::default(), |imposed, effect| match effect {
             Effect::Cut | Effect::BusOff => Imposed { cut: true, ..imposed },
             // Frames to an interface that is down would be counted as lost.
-            Effect::Down => Imposed { cut: true, down: true },
+            Effect::Down => Imposed { cut: true, down: true, ..imposed },
+            // The latest fault that says something wins.
+            Effect::Shape { key, value } => {
+                let mut shapes = imposed.shapes;
+                // Parsed when it was asked for, so it can be set.
+                let _ = shapes.set(key, value);
+                Imposed { shapes, ..imposed }
+            }
             Effect::Error { .. } | Effect::Flood { .. } => imposed,
         })
     }
@@ -175,9 +198,9 @@ mod tests {
         faults.add(fault(Some("door"), &["flood=7DF@10"])).unwrap();
         assert_eq!(on(&faults), Imposed::default());
         faults.add(fault(Some("door"), &["bus-off"])).unwrap();
-        assert_eq!(on(&faults), Imposed { cut: true, down: false });
+        assert_eq!(on(&faults), Imposed { cut: true, ..Imposed::default() });
         faults.add(fault(Some(&"e1".repeat(6)), &["down"])).unwrap();
-        assert_eq!(on(&faults), Imposed { cut: true, down: true });
+        assert_eq!(on(&faults), Imposed { cut: true, down: true, ..Imposed::default() });
         faults.remove(|fault| fault.member.as_deref() != Some("lock"));
         assert_eq!(on(&faults), Imposed::default());
         faults.add(fault(None, &["cut"])).unwrap();

@@ -16,7 +16,7 @@ use super::{Manager, expect::find};
 use crate::{
     clock::rfc3339,
     endpoint::Endpoint,
-    error::Error,
+    error::{Error, Operation},
     events::{Event, Kind},
     fault::{Effect, Fault, Request, Which, is_called},
     kernel::since_boot,
@@ -52,6 +52,9 @@ impl Manager {
             let nameless = |endpoint: &Endpoint| model.container_name(&endpoint.id).is_none();
             model.networks().any(|network| network.name.is_none()) || model.endpoints().any(nameless)
         };
+        if asked.effects.iter().any(|effect| matches!(effect, Effect::Shape { .. })) {
+            self.kernel.ensure_netem().map_err(Error::kernel(Operation::ShapeFrames))?;
+        }
         let target = || target(&self.model.lock(), &asked.bus, asked.member.as_deref());
         let (network, member) = self.soon(is_unnamed, target).map_err(Error::Refused)?;
 
@@ -62,6 +65,10 @@ impl Manager {
         let (effects, label) = (asked.effects, asked.label);
         let fault = Fault { id: 0, network, member, effects, began, ends, label };
         let fault = model.add_fault(fault).map_err(Error::Refused)?;
+        if let Err(why) = fit(&model.want(), &fault.network) {
+            model.remove_faults(|other| other.id == fault.id);
+            return Err(Error::Refused(why));
+        }
         // Recorded before anything is done: what is done must end, whatever happens to this process.
         let begun = self.store.save_faults(model.faults()).and_then(|()| {
             self.tell_programs(&model, &fault, Effect::first_frame);
@@ -259,6 +266,12 @@ fn status(model: &Model, fault: &Fault) -> FaultStatus {
         network_name,
         label: fault.label.clone(),
     }
+}
+
+/// Whether the shapes of all members fit together with what they had.
+fn fit(want: &Want, network: &NetworkId) -> Result<(), String> {
+    let bus = want.buses.iter().filter(|bus| bus.network == *network);
+    bus.flat_map(|bus| &bus.members).try_for_each(|member| member.shapes.check())
 }
 
 /// The network that somebody means, and the name by which its member is remembered.

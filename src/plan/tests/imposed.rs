@@ -5,7 +5,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{fault::Fault, kernel::fake::Frame};
+use crate::{
+    fault::Fault,
+    kernel::{Link, fake::Frame},
+};
 
 fn fault(bus: u8, member: Option<u8>, effect: &str) -> Fault {
     Fault {
@@ -28,6 +31,17 @@ fn heard(kernel: &FakeKernel, model: &Model, member: u8) -> Vec<u8> {
     let others = [16, 17, 18].into_iter().filter(|other| *other != member);
     assert!(heard.values().all(|times| *times == 1), "{heard:?}");
     others.filter(|other| heard.contains_key(&index(*other))).collect()
+}
+
+/// How many ends have a netem.
+fn netems(kernel: &FakeKernel, model: &Model) -> usize {
+    let have = look(kernel, &model.want());
+    let inside = have.sandboxes.values().flat_map(|sandbox| match sandbox {
+        Sandbox::Present(inside) => &inside.links[..],
+        Sandbox::Missing | Sandbox::Unknown(_) => &[],
+    });
+    let netem = |link: &&Link| link.qdisc.as_ref().is_some_and(|qdisc| qdisc.netem.is_some());
+    have.links.iter().chain(inside).filter(netem).count()
 }
 
 fn is_up(kernel: &FakeKernel, number: u8) -> bool {
@@ -84,6 +98,26 @@ fn a_bus_that_is_cut_has_no_rules_and_a_container_that_is_started_again_is_still
 }
 
 #[test]
+fn a_shape_of_a_fault_wins_over_the_one_of_the_options_and_leaves_it_as_it_was() {
+    let (kernel, mut model) = world(1, 3);
+    let shaped = network(0, &[("loss", "1%"), ("delay", "5ms")]);
+    model.put_network(shaped);
+    heal(&kernel, &model);
+    let (before, loss) = (look(&kernel, &model.want()), |model: &Model| {
+        model.want().buses[0].members.iter().map(|member| member.shapes.words().unwrap()).collect::<Vec<_>>()
+    });
+    model.add_fault(fault(0, Some(17), "loss=100%")).unwrap();
+    model.add_fault(fault(0, Some(17), "rx-loss=0%")).unwrap();
+    heal(&kernel, &model);
+    assert_eq!(plan_all(&kernel, &model).steps, []);
+    assert_eq!(loss(&model), ["delay=5ms loss=1%", "delay=5ms loss=100%", "delay=5ms loss=1%"]);
+    model.remove_faults(|_| true);
+    heal(&kernel, &model);
+    assert_eq!(look(&kernel, &model.want()), before);
+    assert_eq!(netems(&kernel, &model), 3);
+}
+
+#[test]
 fn one_bus_is_planned_alone_when_a_fault_begins() {
     let (kernel, mut model) = world(2, 2);
     heal(&kernel, &model);
@@ -101,7 +135,7 @@ fn one_bus_is_planned_alone_when_a_fault_begins() {
 proptest! {
     #[test]
     fn whatever_faults_come_and_go_the_bus_is_exact_when_all_have_ended(
-        faults in prop::collection::vec((prop::option::of(16..19_u8), 0..3_usize, any::<bool>()), 1..12),
+        faults in prop::collection::vec((prop::option::of(16..19_u8), 0..5_usize, any::<bool>()), 1..12),
     ) {
         let (kernel, mut model) = world(1, 3);
         heal(&kernel, &model);
@@ -110,12 +144,13 @@ proptest! {
                 let first = model.faults().all().first().map(|fault| fault.id);
                 model.remove_faults(|fault| Some(fault.id) == first);
             } else {
-                model.add_fault(fault(0, member, ["cut", "down", "bus-off"][effect])).unwrap();
+                model.add_fault(fault(0, member, ["cut", "down", "bus-off", "loss=5%", "rx-delay=2ms"][effect])).unwrap();
             }
             heal(&kernel, &model);
             prop_assert_eq!(plan_all(&kernel, &model).steps, []);
         }
         model.remove_faults(|_| true);
         heals(&kernel, &model);
+        prop_assert_eq!(netems(&kernel, &model), 0);
     }
 }
