@@ -190,7 +190,8 @@ impl Model {
         self.faults.remove(is_it)
     }
 
-    fn imposed_on(&self, network: &NetworkId, endpoint: &EndpointId) -> Imposed {
+    /// What faults do to an endpoint of a network.
+    pub fn imposed_on(&self, network: &NetworkId, endpoint: &EndpointId) -> Imposed {
         self.faults.imposed_on(network, endpoint, self.container_name(endpoint))
     }
 

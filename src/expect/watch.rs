@@ -114,7 +114,9 @@ async fn until_moved(events: &mut Reader) -> bool {
             | Kind::AdapterVanished
             | Kind::EndpointCollected
             | Kind::NetworkCollected
-            | Kind::Adopted => return true,
+            | Kind::Adopted
+            | Kind::FaultBegan
+            | Kind::FaultEnded => return true,
             _ => {}
         }
     }

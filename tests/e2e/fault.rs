@@ -352,3 +352,28 @@ fn the_steps_of_a_schedule_happen_on_time_and_end_when_it_is_interrupted() {
     eventually("it ends by itself", || if lasting().len() == 1 { Ok(()) } else { Err(String::new()) });
     says("fault clear");
 }
+
+#[test]
+fn an_expectation_says_that_its_sender_is_cut_off_on_purpose() {
+    let scene = Scene::new();
+    let network = scene.network(&["hub=vcan-missed"]);
+    let container = scene.container(&network);
+    let (who, bus) = (member(&container), name(&network));
+    let sends = "while cansend can0 1A1#01; do sleep 0.1; done";
+    let _ecu = container.member("can0", 1).start(&["sh", "-c", sends]);
+    says(&format!("expect add {bus} 1A1 --every 150ms --within 100% --from {who}"));
+    let remove = format!("{} expect rm {bus} 1A1 --from {who} >/dev/null", canhub::program());
+    scene.undo(move || drop(sh(&remove)));
+    let until = |state: &str, words: &str| {
+        eventually(&format!("the frame is {state}"), || {
+            let listed = says("expect ls --json");
+            let is_so = listed.contains(&format!("\"state\":\"{state}\"")) && listed.contains(words);
+            if is_so { Ok(()) } else { Err(listed) }
+        });
+    };
+    until("up", "");
+    begin(&network, &format!("{who} cut --until-cleared"));
+    until("down", "is cut off on purpose until");
+    says("fault clear");
+    until("up", "");
+}
