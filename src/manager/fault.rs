@@ -22,7 +22,7 @@ use crate::{
     kernel::since_boot,
     model::Model,
     names::{EndpointId, NetworkId},
-    plan::{Scope, Step, Want, plan},
+    plan::{Member, Scope, Step, Want, plan},
     status::FaultStatus,
 };
 use frames::members;
@@ -197,7 +197,7 @@ impl Manager {
     /// Carries out the steps that the plan for a bus has now and had not for `before`.
     fn impose(&self, model: &mut Model, network: &NetworkId, before: &Want) -> Result<(), Error> {
         let want = model.want();
-        let members = |want: &Want| -> Vec<_> {
+        let members = |want: &Want| -> Vec<Member> {
             want.buses
                 .iter()
                 .filter(|bus| bus.network == *network)
@@ -214,8 +214,18 @@ impl Manager {
         if changed.is_empty() {
             return Ok(());
         }
-        let mut have = self.look_at_rules(&want)?;
-        have.sandboxes = self.look_into(changed.iter().map(|member| member.sandbox.as_path()).collect());
+        let shapes =
+            |members: &[Member]| -> Vec<_> { members.iter().map(|member| member.imposed.shapes).collect() };
+        let mut have = match shapes(&old) == shapes(&new) {
+            true => {
+                let mut have = self.look_at_rules(&want)?;
+                have.sandboxes =
+                    self.look_into(changed.iter().map(|member| member.sandbox.as_path()).collect());
+                have
+            }
+            // What a shape has dropped so far is counted as dropped on purpose before it changes.
+            false => self.look(&want)?,
+        };
         let planned = self.plan(&want, &mut have, Scope::Bus(network));
         let already = plan(before, &have, Scope::Bus(network));
         let steps: Vec<Step> =
