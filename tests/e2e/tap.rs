@@ -8,6 +8,7 @@ use canhub::frames::{Sender, Timestamp};
 
 use crate::support::{
     canhub::{is_plugin, program},
+    cost::Cost,
     dice::Dice,
     docker::{Container, docker},
     host::{configure_adapter, ip_link},
@@ -215,6 +216,7 @@ fn a_full_disk_is_one_sentence_and_a_whole_file() {
 
 #[test]
 fn recording_eight_thousand_frames_per_second_takes_little_of_the_cpu() {
+    const NAME: &str = "tap::recording_eight_thousand_frames_per_second_takes_little_of_the_cpu";
     let scene = Scene::new();
     let bus = scene.network(&[]);
     let ecus = [1, 2].map(|number| scene.container(&bus).member("can0", number));
@@ -222,16 +224,17 @@ fn recording_eight_thousand_frames_per_second_takes_little_of_the_cpu() {
         ecu.start(&[&*ecu.probe(), "pulse", "can0", "--id", id, "--ids", "100", "25:60000"])
     });
     let recorder = Recorder::start(&bus.name, "log", &[]);
-    let before = recorder.cpu();
-    sleep(Duration::from_secs(5));
-    let (cpu, time) = recorder.cpu().since(&before);
+    let cost = |cost: Cost| {
+        say(&format!(
+            "canhub record: {:.1} % of the CPU; system calls take {:.1} times as long as at best",
+            cost.cpu, cost.slowed
+        ));
+        false
+    };
+    Cost::assert_below(15.0, &recorder.process(), NAME, cost);
     let recording = recorder.finish();
-    let rate = recording.rate();
-    let share = cpu.as_secs_f64() / time.as_secs_f64() * 100.0;
-    say(&format!("{rate:.0} frames/s recorded with {share:.1} % of the CPU, {} lost", recording.lost));
+    say(&format!("{:.0} frames/s recorded, {} lost", recording.rate(), recording.lost));
     assert_eq!(recording.lost, 0);
-    // What is promised is 15 %; other guests on the same processors slow this one down.
-    assert!(share < 40.0, "{share:.1} %");
 }
 
 #[test]

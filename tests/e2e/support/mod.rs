@@ -2,6 +2,7 @@
 
 pub mod canhub;
 pub mod compose;
+pub mod cost;
 pub mod dice;
 pub mod docker;
 pub mod frames;

@@ -5,7 +5,7 @@ use std::{
     io::Read,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant, SystemTime},
+    time::SystemTime,
 };
 
 use canhub::frames::{CanAnyFrame, Record, Sender, formats::open};
@@ -24,16 +24,6 @@ pub struct Recorder {
     path: PathBuf,
     /// Where its error output goes.
     complaint: PathBuf,
-}
-
-/// CPU time and when it was read.
-pub struct Cpu(Duration, Instant);
-
-impl Cpu {
-    /// What was used since, and how long that is.
-    pub fn since(&self, before: &Self) -> (Duration, Duration) {
-        (self.0 - before.0, self.1 - before.1)
-    }
 }
 
 /// What a recorder left.
@@ -105,13 +95,9 @@ impl Recorder {
         Self { child, path: first, complaint }
     }
 
-    /// The CPU time it has used.
-    pub fn cpu(&self) -> Cpu {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        // `utime` and `stime`, in hundredths of a second.
-        let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
-        Cpu(Duration::from_millis(ticks * 10), Instant::now())
+    /// Its process.
+    pub fn process(&self) -> String {
+        self.child.id().to_string()
     }
 
     /// Kills it as in a crash.
