@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 
 use crate::support::{
-    canhub::{program, says},
+    canhub::{knows_names, program, says},
     docker::docker,
     member::{Member, Running},
     scene::Scene,
@@ -131,6 +131,9 @@ fn without_numbers(screen: &str) -> Vec<String> {
 /// With `CANHUB_PICTURE=FILE`, the screen is written there, for the README.
 #[test]
 fn the_picture_in_the_readme_is_what_a_person_sees() {
+    if !knows_names("watch::the_picture_in_the_readme_is_what_a_person_sees") {
+        return;
+    }
     let scene = Scene::new();
     let folder = Folder::new();
     let bus = scene.network(&["hub=vcan-body"]);
@@ -193,6 +196,11 @@ fn the_picture_in_the_readme_is_what_a_person_sees() {
 
 #[test]
 fn no_frame_is_missing_in_the_table_at_full_speed_and_sigterm_leaves_the_terminal_clean() {
+    if !knows_names(
+        "watch::no_frame_is_missing_in_the_table_at_full_speed_and_sigterm_leaves_the_terminal_clean",
+    ) {
+        return;
+    }
     let scene = Scene::new();
     let bus = scene.network(&[]);
     let containers = [scene.container(&bus), scene.container(&bus)];
@@ -223,6 +231,9 @@ fn no_frame_is_missing_in_the_table_at_full_speed_and_sigterm_leaves_the_termina
 
 #[test]
 fn in_a_pipe_each_frame_is_a_line_and_a_closed_pipe_ends_quietly() {
+    if !knows_names("watch::in_a_pipe_each_frame_is_a_line_and_a_closed_pipe_ends_quietly") {
+        return;
+    }
     let scene = Scene::new();
     let bus = scene.network(&["hub=vcan-e2e"]);
     let container = scene.container(&bus);
@@ -261,6 +272,9 @@ fn in_a_pipe_each_frame_is_a_line_and_a_closed_pipe_ends_quietly() {
 
 #[test]
 fn ten_thousand_random_frames_are_decoded_as_cantools_does() {
+    if !knows_names("watch::ten_thousand_random_frames_are_decoded_as_cantools_does") {
+        return;
+    }
     if let Err(why) = attempt(PYTHON_3, &["-c", "import cantools"]) {
         let why = why.lines().last().unwrap_or_default();
         return not_run("watch::ten_thousand_random_frames_are_decoded_as_cantools_does", why);

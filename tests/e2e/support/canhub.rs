@@ -42,6 +42,15 @@ pub fn is_service(test: &str) -> bool {
     !is_plugin()
 }
 
+/// For tests that name networks and containers. Returns false, and prints why, if it is a plugin, which learns no names.
+#[must_use]
+pub fn knows_names(test: &str) -> bool {
+    if is_plugin() {
+        not_run(test, "a managed plugin does not learn the names of networks and containers");
+    }
+    !is_plugin()
+}
+
 /// The process of the service.
 pub fn pid() -> String {
     run("systemctl", &["show", "--property=MainPID", "--value", UNIT])
