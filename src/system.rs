@@ -9,6 +9,9 @@ use std::{
         unix::net,
     },
     path::Path,
+    ptr::{self, NonNull},
+    slice,
+    sync::atomic::AtomicU64,
     time::Duration,
 };
 
@@ -126,13 +129,7 @@ pub(crate) fn receive_many(socket: BorrowedFd<'_>, messages: &mut [Message; MESS
     // SAFETY: the descriptor is borrowed, so it is open. Each header points to buffers of `messages` and to its vector,
     // with their lengths; all of them outlive the call, and nothing else uses them meanwhile.
     let received = unsafe {
-        recvmmsg(
-            socket.as_raw_fd(),
-            headers.as_mut_ptr(),
-            MESSAGES as _,
-            MSG_DONTWAIT as _,
-            std::ptr::null_mut(),
-        )
+        recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), MESSAGES as _, MSG_DONTWAIT as _, ptr::null_mut())
     };
     let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
     for (message, header) in messages.iter_mut().zip(&headers).take(received) {
@@ -180,6 +177,50 @@ pub(crate) fn lost_messages(socket: BorrowedFd<'_>) -> io::Result<u32> {
         getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory.as_mut_ptr().cast(), &raw mut length)
     };
     if refused == 0 { Ok(memory[DROPS]) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The first words of a file, mapped: what a process writes there is in the file, however the process ends.
+#[derive(Debug)]
+pub(crate) struct MappedWords {
+    start: NonNull<AtomicU64>,
+    count: usize,
+}
+
+// SAFETY: it owns the mapping, which belongs to no thread, and gives out nothing but atomic words.
+unsafe impl Send for MappedWords {}
+// SAFETY: the same.
+unsafe impl Sync for MappedWords {}
+
+impl MappedWords {
+    /// Maps so many words of a file, which must have them for as long as they are mapped.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn new(file: &fs::File, count: usize) -> io::Result<Self> {
+        use nix::libc::{MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap};
+        let length = count * size_of::<AtomicU64>();
+        // SAFETY: a new mapping where the kernel finds room for it. The descriptor is open.
+        let start =
+            unsafe { mmap(ptr::null_mut(), length, PROT_READ | PROT_WRITE, MAP_SHARED, file.as_raw_fd(), 0) };
+        match NonNull::new(start.cast::<AtomicU64>()) {
+            Some(start) if start.as_ptr().cast() != MAP_FAILED => Ok(Self { start, count }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// The words.
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        // SAFETY: so many words are mapped for as long as `self` lives, from the start of a page on, so they are aligned; any
+        // bits are a number, and whoever else has mapped the file changes whole words.
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.count) }
+    }
+}
+
+impl Drop for MappedWords {
+    fn drop(&mut self) {
+        // SAFETY: nobody has a reference into the mapping any more.
+        unsafe { nix::libc::munmap(self.start.as_ptr().cast(), self.count * size_of::<AtomicU64>()) };
+    }
 }
 
 /// The CPU time that this process has used so far.

@@ -4,6 +4,7 @@ mod state;
 
 use std::sync::Arc;
 
+use canhub::kernel::Passed;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, mpsc},
@@ -11,7 +12,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-pub use state::Bus;
+pub use state::{Bus, NUMBERS};
 
 use crate::{
     batch::Encoder,
@@ -139,7 +140,12 @@ impl Task {
 
     fn open(&mut self) {
         let (interface, is_paced) = self.around.bus.lock().interface();
+        let before = Passed::of(&interface).ok();
         let opened = Port::open(&interface, is_paced);
+        // If another interface has taken its place, it is opened again.
+        let passed = Passed::of(&interface).ok();
+        let passed =
+            before.filter(|before| passed.is_some_and(|passed| passed.interface == before.interface));
         let mut bus = self.around.bus.lock();
         match opened {
             Ok(port) => {
@@ -147,7 +153,7 @@ impl Task {
                     info!(span = %bus.span(), %interface, "the span port is open");
                     self.around.news.notify_one();
                 }
-                bus.opened(Clocks::now());
+                bus.opened(Clocks::now(), passed);
                 self.port = Some((interface, port));
             }
             Err(why) => {
@@ -169,7 +175,7 @@ impl Task {
     }
 
     fn read(&mut self) {
-        let Some((_, port)) = &mut self.port else { return };
+        let Some((interface, port)) = &mut self.port else { return };
         let clocks = Clocks::now();
         match port.read() {
             Ok((is_empty, heard)) => {
@@ -180,6 +186,11 @@ impl Task {
                 }
                 if is_empty {
                     bus.emptied(clocks);
+                    if bus.wants_look(clocks.now)
+                        && let Ok(passed) = Passed::of(interface)
+                    {
+                        bus.looked(clocks.now, port.lost(), passed);
+                    }
                 }
                 self.has_more = !is_empty;
             }
@@ -212,6 +223,7 @@ impl Task {
     fn write(&mut self) {
         let Some((_, port)) = &mut self.port else { return };
         let mut bus = self.around.bus.lock();
+        bus.keep();
         self.is_full = false;
         loop {
             let now = Moment::now();
@@ -222,6 +234,7 @@ impl Task {
             match port.send(&frames) {
                 Sent::First(sent) => frames.iter().take(sent).for_each(|frame| bus.written(now, frame)),
                 Sent::Later => {
+                    bus.keep();
                     self.is_full = true;
                     return;
                 }
@@ -232,6 +245,7 @@ impl Task {
                 }
             }
         }
+        bus.keep();
         port.needs_no_room();
     }
 }

@@ -13,7 +13,7 @@ use tokio::{
 };
 use tracing::{error, info};
 
-use crate::{config::Config, control::Control, engine::zenoh::Troubles};
+use crate::{config::Config, control::Control, engine::zenoh::Troubles, ledger::Ledgers};
 
 /// What `canhub-span serve` was started with.
 #[derive(Debug)]
@@ -43,7 +43,13 @@ pub async fn serve(options: Options, troubles: Troubles) -> Result<(), String> {
 
     let (tell, told) = mpsc::channel(TOLD_MAX);
     let (show, state) = watch::channel(State::default().into());
-    let mut session = session::Session::new(options.config, options.file, troubles, show)?;
+    let mut session = session::Session::new(
+        options.config,
+        options.file,
+        Ledgers::beside(&options.socket),
+        troubles,
+        show,
+    )?;
     let mut tasks = JoinSet::new();
     tasks.spawn(control.serve(tell, state));
     if let Some(limit) = sd_notify::watchdog_enabled() {

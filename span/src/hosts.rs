@@ -19,7 +19,7 @@ use crate::{
     hello::{Hello, Refusal},
 };
 
-use refusals::{RefusedSince, Twin, second};
+use refusals::{RefusedSince, Twin, UnreachableSince, second};
 
 pub use file::{Record, load};
 pub use view::Known;
@@ -30,6 +30,8 @@ pub const HELLO: Duration = Duration::from_millis(500);
 const SILENT: Duration = Duration::from_millis(1600);
 /// A refusal that is not repeated for this long is over.
 const REFUSED_FOR: Duration = Duration::from_secs(30);
+/// The same of an address that is not reached: an attempt takes up to 2.5 s, and the next one begins 0.5 s later.
+const UNREACHABLE_FOR: Duration = Duration::from_secs(10);
 /// Two hosts that others hear, and that do not hear each other for this long, do not connect again by themselves.
 const APART: Duration = Duration::from_secs(2);
 /// The same reason is told to the refused host this often.
@@ -96,8 +98,8 @@ pub struct Hosts {
     list: List,
     hosts: BTreeMap<String, Host>,
     refused: BTreeMap<String, RefusedSince>,
-    /// Why an address could not be reached; told once.
-    unreachable: BTreeMap<String, String>,
+    /// Addresses that could not be reached.
+    unreachable: BTreeMap<String, UnreachableSince>,
     twin: Option<Twin>,
 }
 
@@ -247,7 +249,9 @@ impl Hosts {
             return changes;
         }
         host.record.left = false;
-        let is_new = host.hello.as_ref().is_none_or(|(last, _)| last.instance != hello.instance);
+        // A run that ended goes on as the same instance in the next one.
+        let is_of_last = |last: &Hello| last.instance == hello.instance && last.uptime_ms <= hello.uptime_ms;
+        let is_new = host.hello.as_ref().is_none_or(|(last, _)| !is_of_last(last));
         if is_new || !host.online {
             host.clock.up(now.moment, hello.instance);
         }
@@ -279,6 +283,7 @@ impl Hosts {
             }
         }
         self.refused.retain(|_, refused| now.moment.since(refused.last) < REFUSED_FOR);
+        self.unreachable.retain(|_, failed| now.moment.since(failed.last) < UNREACHABLE_FOR);
         if self.twin.as_ref().is_some_and(|twin| now.moment.since(twin.heard) > SILENT) {
             self.twin = None;
         }

@@ -9,7 +9,7 @@
 //!
 //! [`daemon`] ties it together; its session is this host in its fleet: it says [`hello`], and [`hosts`] knows from the
 //! hellos of others who is there and who is refused. [`mesh`] is the engine as it is now, open or not, for everybody who
-//! sends. [`control`] is the socket on which canhub says which ports there are, and is told everything. [`fleet`] knows which
+//! sends. [`ledger`] is what the next run of the program finds of this one. [`control`] is the socket on which canhub says which ports there are, and is told everything. [`fleet`] knows which
 //! hosts there are and what each may do, [`config`] reads `/etc/canhub/span.toml`, [`cli`] is the command line.
 //!
 //! # Tasks and who wakes them
@@ -37,6 +37,7 @@ pub mod fleet;
 pub mod flow;
 pub mod hello;
 pub mod hosts;
+pub mod ledger;
 pub mod mesh;
 pub mod parts;
 pub mod port;

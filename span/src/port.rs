@@ -28,6 +28,8 @@ pub struct Port {
     /// The same for room, while there is none.
     room: Option<AsyncFd<OwnedFd>>,
     heard: Vec<Heard>,
+    /// Why the interface is gone, once it is.
+    gone: Option<String>,
 }
 
 /// What became of frames.
@@ -53,7 +55,7 @@ impl Port {
             socket.limit_send_buffer(SEND_BUFFER_WIRE).map_err(|err| failed(&err))?;
         }
         let frames = socket.watch(Interest::READABLE | Interest::ERROR).map_err(|err| failed(&err))?;
-        Ok(Self { socket, frames, room: None, heard: Vec::new() })
+        Ok(Self { socket, frames, room: None, heard: Vec::new(), gone: None })
     }
 
     /// Waits for frames, or until the interface is gone.
@@ -68,17 +70,27 @@ impl Port {
     /// Reads the frames that are there. Returns whether none are left.
     ///
     /// # Errors
-    /// The interface is gone: open it again.
+    /// The interface is gone, and no frame of it is left: open it again.
     pub fn read(&mut self) -> Result<(bool, &mut Vec<Heard>), String> {
         self.heard.clear();
         let mut is_empty = false;
         while !is_empty && self.heard.len() < BURST {
-            is_empty = self
-                .socket
-                .receive(&mut self.heard)
-                .map_err(|err| format!("the span port is gone: {err}"))?;
+            match self.socket.receive(&mut self.heard) {
+                Ok(empty) => is_empty = empty,
+                // The socket says so once, before the frames that it still has.
+                Err(err) if self.gone.is_none() => self.gone = Some(format!("the span port is gone: {err}")),
+                Err(_) => is_empty = true,
+            }
         }
-        Ok((is_empty, &mut self.heard))
+        match &self.gone {
+            Some(why) if is_empty && self.heard.is_empty() => Err(why.clone()),
+            gone => Ok((is_empty && gone.is_none(), &mut self.heard)),
+        }
+    }
+
+    /// How many frames were lost since the last one that was read, because this program was too slow.
+    pub fn lost(&mut self) -> u32 {
+        self.socket.lost_since().unwrap_or_default()
     }
 
     /// Sends frames, as far as there is room, without waiting.

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{Finding, Group, Level};
 use crate::{
     clock::roughly,
-    span::{RENEW_DAYS, protocol::Refused},
+    span::{
+        RENEW_DAYS,
+        protocol::{Refused, Unreachable},
+    },
     status::{BusStatus, HostStatus, SpanProgram, SpanStatus, Status},
 };
 
@@ -16,6 +19,8 @@ const PROGRAM: &str = "canhub-span";
 const SPAN: &str = "span";
 /// The name of the check of another host.
 const HOST: &str = "span-host";
+/// The name of the check of addresses in the settings of `canhub-span`.
+const ADDRESS: &str = "span-address";
 /// The name of the check of certificates.
 const CERTIFICATE: &str = "span-certificate";
 /// `canhub-span` reckons with the difference between two clocks, and logs do not: beyond this they cannot be compared.
@@ -29,6 +34,7 @@ pub fn look(status: &Status) -> Vec<Finding> {
     let Some(own) = &status.span else { return Vec::new() };
     let mut findings = vec![program(own)];
     findings.extend(certificate(own));
+    findings.extend(addresses(own, status));
     for (bus, span) in spans(status) {
         // What is wrong with it is known without canhub-span; that all is well is not.
         findings.extend(of_span(bus, span).into_iter().filter(|one| own.running || one.level != Level::Pass));
@@ -99,6 +105,20 @@ fn program(own: &SpanProgram) -> Finding {
     }
     let host = own.host.as_deref().map_or(String::new(), |host| format!(" as {host}"));
     Finding::pass(GROUP, PROGRAM, format!("canhub-span {version} is running{host}"))
+}
+
+/// Addresses that are not reached, while a host is not online.
+fn addresses(own: &SpanProgram, status: &Status) -> Vec<Finding> {
+    if spans(status).flat_map(|(_, span)| &span.hosts).all(|host| host.online) {
+        return Vec::new();
+    }
+    let finding = |one: &Unreachable| {
+        let sentence = format!("canhub-span cannot reach another host at {}: {}", one.address, one.reason);
+        Finding::warning(GROUP, ADDRESS, sentence).about(&one.address).hint(
+            "see whether canhub-span runs and listens there, and whether a firewall is between; `connect` in /etc/canhub/span.toml has the addresses",
+        )
+    };
+    own.unreachable.iter().map(finding).collect()
 }
 
 /// A certificate that expires soon, or has.
@@ -278,7 +298,8 @@ mod tests {
         });
         let span = json!({
             "name": "power", "interface": "csa1", "age_ms": 100, "bridge": false, "rate": null, "heals": 0,
-            "problem": null, "stopped": false, "refused": [], "lost_at_port": 0, "write_errors": 0,
+            "problem": null, "stopped": false, "refused": [], "missed": 0, "lost_at_port": 0, "held_back": 0,
+            "write_errors": 0,
             "too_old": {}, "frames_sent": 0, "hosts": [host], "frames_in": count, "frames_out": count,
         });
         let bus = json!({
@@ -289,6 +310,7 @@ mod tests {
         let own = json!({
             "running": true, "since": null, "problem": null, "version": env!("CARGO_PKG_VERSION"), "host": "a",
             "certificate_expires": "2027-11-27T12:00:00.000Z", "certificate_expires_s": 31_536_000, "refused": [],
+            "unreachable": [],
         });
         let mut status = json!({
             "version": "0", "since": "", "uptime_s": 0, "ready": true, "heal": true, "audit_age_s": 1.0, "leftovers": 0,
@@ -398,6 +420,12 @@ mod tests {
             assert!(wrong.sentence.contains(words), "{words:?} is not in {wrong:?}");
             assert!(wrong.fix.is_some() || wrong.hint.is_some(), "{wrong:?}");
         }
+        let reason = json!([{"address": "192.0.2.3:7447", "reason": "Connection refused"}]);
+        let away = [("/span/unreachable", reason), ("/buses/0/span/hosts/0/online", json!(false))];
+        let found = look(&status(&away));
+        let told = found.iter().find(|finding| finding.check == ADDRESS).expect("why b is offline");
+        assert!(told.sentence.ends_with("at 192.0.2.3:7447: Connection refused"), "{told:?}");
+        assert!(look(&status(&away[..1])).iter().all(|finding| finding.level == Level::Pass), "b called");
         let gone = status(&[("/span/running", json!(false)), ("/buses/0/span/hosts", json!([]))]);
         assert!(look(&gone).iter().all(|finding| finding.level == Level::Error), "{:#?}", look(&gone));
         let alone = status(&[("/buses/0/span/hosts", json!([]))]);

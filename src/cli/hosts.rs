@@ -77,6 +77,12 @@ fn table(answer: &Answer) -> String {
             .to_owned();
     };
     let mut text = program(own);
+    for one in &own.refused {
+        text += &wrap("! ", &format!("refused {}: {}", one.host, one.reason));
+    }
+    for one in &own.unreachable {
+        text += &wrap("! ", &format!("cannot reach {}: {}", one.address, one.reason));
+    }
     if answer.hosts.is_empty() {
         // In no fleet, the problem says what to do first.
         let next = own.host.as_ref().map(|_| "No other hosts yet. To invite one: canhub-span invite HOST\n");
@@ -150,7 +156,7 @@ fn row([host, span, state, delay, inward, out, lost, old, clock]: [&str; 9]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::span::protocol::Delay;
+    use crate::span::protocol::{Delay, Refused, Unreachable};
 
     fn answer(running: bool) -> Answer {
         let host = |name: &str, online: bool, heard: bool| {
@@ -168,7 +174,7 @@ mod tests {
             "span": {
                 "running": running, "since": null, "problem": (!running).then_some("it is not running: start it"),
                 "version": "0.1.0", "host": "bench-a", "certificate_expires": null, "certificate_expires_s": null,
-                "refused": [],
+                "refused": [], "unreachable": [],
             },
             "hosts": [host("bench-b", true, true), host("bench-c", false, true), host("bench-d", false, false)],
         }))
@@ -188,6 +194,25 @@ mod tests {
         let gone = table(&answer(false));
         assert!(gone.starts_with("! canhub-span does not carry frames: it is not running"), "{gone}");
         assert!(gone.lines().all(|line| line.chars().count() <= WIDTH), "{gone}");
+    }
+
+    #[test]
+    fn who_is_refused_and_what_is_not_reached_is_told_with_the_reason() {
+        let mut answer = answer(true);
+        let own = answer.span.as_mut().unwrap();
+        own.refused =
+            vec![Refused { host: "192.0.2.7".into(), reason: "it has no certificate of a fleet".into() }];
+        let reason = "Connection refused (os error 111)".into();
+        own.unreachable = vec![Unreachable { address: "192.0.2.3:7447".into(), reason }];
+        let text = table(&answer);
+        let lines: Vec<&str> = text.lines().skip(1).take(2).collect();
+        assert_eq!(
+            lines,
+            [
+                "! refused 192.0.2.7: it has no certificate of a fleet",
+                "! cannot reach 192.0.2.3:7447: Connection refused (os error 111)"
+            ]
+        );
     }
 
     #[test]

@@ -106,7 +106,8 @@ pub struct State {
     /// The name of this host in its fleet; empty before `canhub-span join`.
     #[serde(deserialize_with = "text")]
     pub host: String,
-    /// When `canhub-span` started. Counters begin at 0 then.
+    /// When `canhub-span` started. Counters begin at 0 when it starts for the first time since the host did; a later run goes
+    /// on where the one before ended, however it ended.
     pub started: UnixSeconds,
     /// Why it cannot work at all: one sentence.
     #[serde(default, deserialize_with = "text_or_none")]
@@ -117,6 +118,9 @@ pub struct State {
     /// Hosts that were refused before it was known on which span, with the reason.
     #[serde(default)]
     pub refused: Vec<Refused>,
+    /// Addresses in the settings at which no host was reached in the last attempt.
+    #[serde(default)]
+    pub unreachable: Vec<Unreachable>,
     /// One per port, in the order of [`ToSpan::Ports`].
     #[serde(default)]
     pub spans: Vec<SpanState>,
@@ -138,10 +142,17 @@ pub struct SpanState {
     /// Hosts that may not speak or listen on this span, with the reason.
     #[serde(default)]
     pub refused: Vec<Refused>,
+    /// Frames of this bus that nobody took in, because `canhub-span` was not running or had not opened the port yet, or that
+    /// ended with it.
+    #[serde(default)]
+    pub missed: u64,
     /// Frames of this bus that `canhub-span` was too slow to read.
     #[serde(default)]
     pub lost_at_port: u64,
-    /// Frames of other hosts that could not be written to the bus.
+    /// Frames of this bus that were not sent because a loop was stopped.
+    #[serde(default)]
+    pub held_back: u64,
+    /// Frames of other hosts that could not be written to the bus, or waited for it when `canhub-span` ended.
     #[serde(default)]
     pub write_errors: u64,
     /// Frames that were dropped because they were older than `age_ms`.
@@ -164,7 +175,9 @@ impl SpanState {
             problem: None,
             stopped: false,
             refused: Vec::new(),
+            missed: 0,
             lost_at_port: 0,
+            held_back: 0,
             write_errors: 0,
             too_old: TooOld::default(),
             frames_out: 0,
@@ -192,6 +205,17 @@ pub struct Refused {
     #[serde(deserialize_with = "text")]
     pub host: String,
     /// One sentence: why, and what to do.
+    #[serde(deserialize_with = "text")]
+    pub reason: String,
+}
+
+/// An address at which no host is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreachable {
+    /// `ADDRESS:PORT`, as in the settings.
+    #[serde(deserialize_with = "text")]
+    pub address: String,
+    /// Why: the end of a sentence.
     #[serde(deserialize_with = "text")]
     pub reason: String,
 }

@@ -141,6 +141,7 @@ impl Spans {
         status.problem.clone_from(&known.problem);
         status.stopped = known.stopped;
         status.refused.clone_from(&known.refused);
+        (status.missed, status.held_back) = (known.missed, known.held_back);
         (status.lost_at_port, status.write_errors) = (known.lost_at_port, known.write_errors);
         (status.too_old, status.frames_sent) = (known.too_old, known.frames_out);
         status.hosts = known.hosts.iter().map(|host| HostStatus::new(host, now)).collect();

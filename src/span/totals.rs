@@ -1,4 +1,5 @@
-//! Counters of `canhub-span` that never fall while canhub runs: `canhub-span` starts at 0 when it is restarted.
+//! Counters of `canhub-span` that never fall while canhub runs, though those of a `canhub-span` that found nothing of the run
+//! before start at 0.
 
 use super::protocol::{HostState, SpanState, TooOld};
 
@@ -29,15 +30,24 @@ impl<const N: usize> Growing<N> {
 }
 
 /// The counters of a span.
-pub(super) type OfSpan = Growing<6>;
+pub(super) type OfSpan = Growing<8>;
 /// The counters of a host on a span.
 pub(super) type OfHost = Growing<7>;
 
 impl OfSpan {
     pub(super) fn total(&mut self, span: &mut SpanState) {
-        let SpanState { lost_at_port, write_errors, too_old, frames_out, .. } = span;
+        let SpanState { missed, lost_at_port, held_back, write_errors, too_old, frames_out, .. } = span;
         let TooOld { before_sending, on_arrival, before_wire } = too_old;
-        self.add_to([lost_at_port, write_errors, before_sending, on_arrival, before_wire, frames_out]);
+        self.add_to([
+            missed,
+            lost_at_port,
+            held_back,
+            write_errors,
+            before_sending,
+            on_arrival,
+            before_wire,
+            frames_out,
+        ]);
     }
 }
 

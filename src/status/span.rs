@@ -11,7 +11,7 @@ use crate::{
     options::SpanOptions,
     span::{
         Link,
-        protocol::{Delay, Frames, HostState, Refused, State, TooOld, UnixSeconds},
+        protocol::{Delay, Frames, HostState, Refused, State, TooOld, UnixSeconds, Unreachable},
     },
 };
 
@@ -34,6 +34,8 @@ pub struct SpanProgram {
     pub certificate_expires_s: Option<i64>,
     /// Hosts that were refused before it was known on which span.
     pub refused: Vec<Refused>,
+    /// Addresses in its settings at which it reaches no host.
+    pub unreachable: Vec<Unreachable>,
 }
 
 /// The span of a bus. The frames are those of the span port: to it for other hosts, from it by other hosts.
@@ -57,8 +59,12 @@ pub struct SpanStatus {
     pub stopped: bool,
     /// Hosts that may not speak or listen on this span.
     pub refused: Vec<Refused>,
+    /// Frames of this bus that nobody took in, because `canhub-span` was not running or had not opened the port yet.
+    pub missed: u64,
     /// Frames of this bus that `canhub-span` was too slow to read.
     pub lost_at_port: u64,
+    /// Frames of this bus that were not sent because a loop was stopped.
+    pub held_back: u64,
     /// Frames of other hosts that could not be written to this bus.
     pub write_errors: u64,
     /// Frames that were dropped because they were older than `age_ms`, by place.
@@ -153,6 +159,7 @@ impl SpanProgram {
             certificate_expires: state.certificate_expires.map(shown),
             certificate_expires_s: state.certificate_expires.map(|at| from_now(at, now)),
             refused: state.refused.clone(),
+            unreachable: if running { state.unreachable.clone() } else { Vec::new() },
         }
     }
 }
@@ -170,7 +177,9 @@ impl SpanStatus {
             problem: None,
             stopped: false,
             refused: Vec::new(),
+            missed: 0,
             lost_at_port: 0,
+            held_back: 0,
             write_errors: 0,
             too_old: TooOld::default(),
             frames_sent: 0,

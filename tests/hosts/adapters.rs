@@ -89,9 +89,10 @@ fn a_loop_of_two_bridged_adapters_is_noticed_and_stopped() {
     let sent = ecu.run(&["sh", "-c", "date +%s%6N; cansend can0 321#DEADBEEF"]);
     let told = eventually("one of them notices the loop", || {
         let spans = [span(&a, "loop")?, span(&b, "loop")?];
-        let stopped = spans.iter().find(|span| span["stopped"] == true);
-        stopped.cloned().ok_or_else(|| format!("{spans:?}"))
+        let stopped = spans.iter().zip(&buses).find(|(span, _)| span["stopped"] == true);
+        stopped.map(|(span, bus)| (span.clone(), bus)).ok_or_else(|| format!("{spans:?}"))
     });
+    let (told, stopped) = told;
     assert!(told["problem"].as_str().is_some_and(|why| why.contains("a second time")), "{told}");
     let sent: i64 = sent.trim().parse().expect("date prints a number");
     let ahead = Clocks::of(&a, &b).ahead;
@@ -111,6 +112,16 @@ fn a_loop_of_two_bridged_adapters_is_noticed_and_stopped() {
     // Stopped: the frame does not circulate any more.
     sleep(Duration::from_secs(1));
     assert_eq!(frames_in_a_second(&buses[0], "canhw"), 0);
+    // What its members send meanwhile does not leave, and is counted.
+    let held_back = || span(&stopped.host, "loop").map(|span| span["held_back"].as_u64().unwrap_or_default());
+    let before = held_back().unwrap_or_else(|err| panic!("{err}"));
+    for _ in 0..5 {
+        stopped.host.run(&["cansend", "canhw", "322#01"]);
+    }
+    eventually("the five frames are counted", || match held_back()? - before {
+        5 => Ok(()),
+        other => Err(format!("{other} were counted")),
+    });
     drop(buses);
     drop(wire);
 }

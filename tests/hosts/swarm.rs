@@ -1,19 +1,77 @@
 //! Docker Swarm places services on two hosts, and they are on one bus.
 //!
-//! Last, because it replaces the service with the managed plugin: swarm takes no other.
+//! Meanwhile the managed plugin is in place of the service: swarm takes no other.
 
-use crate::support::{fleet::two, readme, shell::say};
+use std::thread::panicking;
+
+use crate::support::{
+    fleet::two,
+    guest::Guest,
+    readme,
+    shell::{PATIENCE, say, within},
+};
+
+/// Two hosts with the managed plugin. In the end they are out of the swarm, and have their service again.
+struct Swarm {
+    manager: Guest,
+    worker: Guest,
+}
+
+impl Swarm {
+    #[track_caller]
+    fn new((manager, worker): (Guest, Guest)) -> Self {
+        let swarm = Self { manager, worker };
+        for host in swarm.hosts() {
+            host.sh("systemctl disable --now canhub.service canhub.socket && rm -rf /var/lib/canhub");
+            host.sh("docker plugin create canhub /host/plugin && docker plugin enable canhub");
+            host.sh(&readme::block_with("/run/docker/canhub-span.sock"));
+            host.sh("docker network create --config-only --ipam-driver null \
+                 -o hub=vcan-powertrain -o span=powertrain powertrain-here");
+        }
+        swarm
+    }
+
+    fn hosts(&self) -> [&Guest; 2] {
+        [&self.manager, &self.worker]
+    }
+
+    /// As it was before.
+    fn end(&self) -> Result<(), String> {
+        let _ = self.manager.try_sh("docker stack rm drive");
+        for host in self.hosts() {
+            within(PATIENCE, || match host.try_sh("docker ps --quiet")? {
+                running if running.trim().is_empty() => Ok(()),
+                running => Err(format!("{}: still running: {running}", host.name)),
+            })?;
+        }
+        for host in [&self.worker, &self.manager] {
+            let _ = host.try_sh("docker swarm leave --force");
+            // Some are gone with the swarm.
+            let _ = host.try_sh("docker network rm powertrain; docker network rm powertrain-here");
+            host.try_sh(
+                "docker plugin disable --force canhub && docker plugin rm canhub && \
+                 rm -r /etc/systemd/system/canhub-span.service.d && systemctl daemon-reload && \
+                 systemctl enable --now canhub.socket canhub.service && systemctl restart canhub-span",
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Swarm {
+    fn drop(&mut self) {
+        match self.end() {
+            Err(err) if !panicking() => panic!("{err}"),
+            Err(err) => say(&err),
+            Ok(()) => {}
+        }
+    }
+}
 
 #[test]
-fn zz_a_stack_of_docker_swarm_has_one_bus_on_two_hosts() {
-    let (a, b) = two();
-    for host in [&a, &b] {
-        host.sh("systemctl disable --now canhub.service canhub.socket && rm -rf /var/lib/canhub");
-        host.sh("docker plugin create canhub /host/plugin && docker plugin enable canhub");
-        host.sh(&readme::block_with("/run/docker/canhub-span.sock"));
-        host.sh("docker network create --config-only --ipam-driver null \
-             -o hub=vcan-powertrain -o span=powertrain powertrain-here");
-    }
+fn a_stack_of_docker_swarm_has_one_bus_on_two_hosts() {
+    let swarm = Swarm::new(two());
+    let (a, b) = (&swarm.manager, &swarm.worker);
     a.sh(&format!("docker swarm init --advertise-addr {}", a.address()));
     let token = a.sh("docker swarm join-token --quiet worker");
     b.sh(&format!("docker swarm join --token {token} {}:2377", a.address()));
@@ -32,11 +90,4 @@ fn zz_a_stack_of_docker_swarm_has_one_bus_on_two_hosts() {
         placed.contains("drive_engine.1 a Running") && placed.contains("drive_gearbox.1 b Running"),
         "{placed}"
     );
-
-    a.sh("docker stack rm drive");
-    a.until("the stack is gone", "docker ps --quiet", str::is_empty);
-    b.until("the stack is gone", "docker ps --quiet", str::is_empty);
-    for host in [&b, &a] {
-        host.sh("docker swarm leave --force");
-    }
 }

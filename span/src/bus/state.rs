@@ -1,20 +1,25 @@
 //! What a bus knows: what waits in both directions, and what became of every frame.
 
+mod kept;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use canhub::{
     clock::micros,
     frames::{CanAnyFrame, Timestamp},
-    kernel::Heard,
+    kernel::{Heard, KeptNumbers, Passed},
     span::protocol::{self, Frames, HostState, SpanState, TooOld},
 };
 
 use crate::{
     batch::{self, Encoder},
-    flow::{Clocks, Entries, Inbound, LoopGuard, Looped, Moment, Outbound, TICK, Waiting},
+    flow::{Clocks, Entries, Inbound, LoopGuard, Looped, Moment, Outbound, TICK, Taken, Waiting},
     hello::OnSpan,
     hosts::{Admission, BusHere, Hosts, Known},
 };
+use kept::{Unwritten, Written};
+
+pub use kept::NUMBERS;
 
 /// For so long after its last frame a quiet bus says how many there were, so that the others find out whether they miss
 /// any. Later, hosts that come back are told.
@@ -51,19 +56,27 @@ pub struct Bus {
     says: bool,
     waiting: Waiting,
     guard: LoopGuard,
-    may_loop: bool,
+    has_tunnel: bool,
     entries: Entries,
+    taken: Taken,
     peers: BTreeMap<String, Peer>,
     /// Whose frame was written to the bus last: if some come back, they are its.
     written_of: Option<String>,
     problem: Option<String>,
     lost_at_port: u64,
+    /// Frames of this bus that did not leave because a loop was stopped.
+    held_back: u64,
     write_errors: u64,
+    written: Written,
+    /// Frames that waited when the run before ended, until the port is open.
+    unwritten: Option<Unwritten>,
+    ledger: Option<KeptNumbers>,
+    /// Those that are in the ledger; here only for the memory.
+    numbers: Vec<u64>,
 }
 
 impl Bus {
-    /// For a port. `instance` is that of this run of `canhub-span`.
-    pub fn new(port: protocol::Port, instance: u64) -> Self {
+    fn empty(port: protocol::Port, instance: u64) -> Self {
         let age = age(&port);
         Self {
             span: Arc::from(port.span.as_str()),
@@ -74,13 +87,19 @@ impl Bus {
             says: true,
             waiting: Waiting::new(age),
             guard: LoopGuard::default(),
-            may_loop: false,
+            has_tunnel: false,
             entries: Entries::new(Clocks::now()),
+            taken: Taken::default(),
             peers: BTreeMap::new(),
             written_of: None,
             problem: None,
             lost_at_port: 0,
+            held_back: 0,
             write_errors: 0,
+            written: Written::default(),
+            unwritten: None,
+            ledger: None,
+            numbers: Vec::new(),
         }
     }
 
@@ -94,10 +113,9 @@ impl Bus {
         (self.port.interface.to_string(), self.port.adapter.is_some())
     }
 
-    /// The port is another one now, or has other settings. Only an adapter or a tunnel can connect the bus a second time with
-    /// that of another host; without them, equal frames that come back are those of a program that repeats what it hears.
+    /// The port is another one now, or has other settings.
     pub fn set_port(&mut self, port: protocol::Port, has_tunnel: bool) {
-        self.may_loop = port.adapter.is_some() || has_tunnel;
+        self.has_tunnel = has_tunnel;
         let age = age(&port);
         self.outbound.set_age(age);
         self.waiting.set_age(age);
@@ -129,10 +147,28 @@ impl Bus {
         is_new
     }
 
-    /// The port was opened.
-    pub fn opened(&mut self, now: Clocks) {
+    /// The port was opened. Which interface it is, and what passed through it so far, may be unknown.
+    pub fn opened(&mut self, now: Clocks, passed: Option<Passed>) {
+        self.opened_as(now.now, passed);
         self.entries = Entries::new(now);
         self.says = true;
+    }
+
+    /// Whether to look at the kernel's counter of the port, once no frame is left in it.
+    pub fn wants_look(&self, now: Moment) -> bool {
+        self.taken.wants_look(now)
+    }
+
+    /// All frames were taken in but so many, which were lost because this program was too slow. After that, this had passed
+    /// through the port.
+    pub fn looked(&mut self, now: Moment, lost: u32, passed: Passed) {
+        self.lose(lost);
+        self.taken.looked(now, passed.interface, passed.received);
+    }
+
+    fn lose(&mut self, frames: u32) {
+        self.lost_at_port += u64::from(frames);
+        self.taken.took(frames.into());
     }
 
     /// Only these hosts are online on the span. Returns whether something is to be sent for that.
@@ -177,14 +213,18 @@ impl Bus {
     pub fn take_in(&mut self, heard: &mut Vec<Heard>, clocks: &Clocks) -> Option<Looped> {
         let (mut found, looped) = (None, self.guard.looped());
         for heard in heard.drain(..) {
-            self.lost_at_port += u64::from(heard.lost);
+            self.lose(heard.lost);
+            // What a tunnel of this program wrote to the port did not enter it.
+            self.taken.took(u64::from(!heard.by_host));
             if let Some(looped) = self.guard.heard(clocks.now, &heard.frame) {
                 found = Some(looped);
             }
-            if self.guard.stopped(clocks.now).is_none() {
-                let entered = self.entries.entered(clocks, Timestamp(heard.time));
-                self.outbound.push(clocks.now, entered, heard.frame);
+            if self.guard.stopped(clocks.now).is_some() {
+                self.held_back += 1;
+                continue;
             }
+            let entered = self.entries.entered(clocks, Timestamp(heard.time));
+            self.outbound.push(clocks.now, entered, heard.frame);
         }
         let looped = self.guard.looped() - looped;
         if let Some(peer) = self.written_of.as_ref().and_then(|host| self.peers.get_mut(host)) {
@@ -198,7 +238,7 @@ impl Bus {
         self.entries.is_empty(clocks);
     }
 
-    /// The batch that is to leave now, if there is one.
+    /// The batch that is to leave now, if there is one. It is kept that it left.
     pub fn leaves<'a>(&mut self, clocks: &Clocks, encoder: &'a mut Encoder) -> Option<&'a [u8]> {
         if self.due(clocks.now)? > clocks.now {
             return None;
@@ -213,6 +253,7 @@ impl Bus {
                 peer.frames_out += frames;
             }
         }
+        self.keep();
         Some(batch)
     }
 
@@ -257,8 +298,10 @@ impl Bus {
     /// The bus took the next one, this.
     pub fn written(&mut self, now: Moment, frame: &CanAnyFrame) {
         self.waiting.sent();
-        // Without an adapter no frame comes back but from programs that answer with the same frame, which are no loop.
-        if self.may_loop {
+        self.written.frames += 1;
+        // Only an adapter or a tunnel can connect the bus a second time with that of another host. Without them, equal frames
+        // that come back are those of a program that repeats what it hears.
+        if self.port.adapter.is_some() || self.has_tunnel {
             self.guard.injected(now, frame);
         }
     }
@@ -270,8 +313,9 @@ impl Bus {
         self.write_errors == 1
     }
 
-    /// Everything, for canhub.
-    pub fn state(&self, hosts: &Hosts, clocks: &Clocks) -> SpanState {
+    /// Everything, for canhub. It is kept, so that no count is lower when the next run tells it.
+    pub fn state(&mut self, hosts: &Hosts, clocks: &Clocks) -> SpanState {
+        self.keep();
         let now = clocks.now;
         let here = self.here();
         let looped = self.guard.stopped(now).map(ToString::to_string);
@@ -287,7 +331,9 @@ impl Bus {
             problem: self.problem.clone().or(looped).or(may),
             stopped,
             refused: hosts.refused_on(&self.span, &here),
+            missed: self.taken.missed(),
             lost_at_port: self.lost_at_port + sent.queue_full,
+            held_back: self.held_back,
             write_errors: self.write_errors + dropped.queue_full,
             too_old: TooOld {
                 before_sending: sent.too_old,
@@ -373,19 +419,19 @@ mod tests {
     const SPAN: &str = "body";
 
     /// This host has an adapter on the span.
-    fn bus() -> Bus {
+    pub(super) fn bus_with(ledger: Option<KeptNumbers>) -> Bus {
         let port = serde_json::json!({
             "span": SPAN, "network": "a".repeat(64), "network_name": "lab", "interface": "cs0", "frames": "fd",
             "age_ms": 100, "adapter": "can0", "bridge": false,
         });
-        Bus::new(serde_json::from_value(port).unwrap(), 1)
+        Bus::new(serde_json::from_value(port).unwrap(), 1, ledger)
     }
 
-    fn at(second: u64) -> Now {
+    pub(super) fn at(second: u64) -> Now {
         Now { moment: Moment(second * 1_000_000_000), wall: 1_800_000_000 }
     }
 
-    fn hosts() -> Hosts {
+    pub(super) fn hosts() -> Hosts {
         let list = serde_json::json!({
             "fleet": "f", "version": 1, "revoked": [],
             "hosts": [{ "name": "cell", "spans": ["*"], "certificates": [{ "serial": "c1", "expires": 2_000_000_000 }] }],
@@ -398,7 +444,7 @@ mod tests {
         hosts
     }
 
-    fn says(hosts: &mut Hosts, adapter: Option<&str>) {
+    pub(super) fn says(hosts: &mut Hosts, adapter: Option<&str>) {
         let on = OnSpan {
             span: SPAN.to_owned(),
             adapter: adapter.map(str::to_owned),
@@ -410,7 +456,7 @@ mod tests {
     }
 
     /// A batch of one frame, after so many.
-    fn batch(before: u64) -> Vec<u8> {
+    pub(super) fn batch(before: u64) -> Vec<u8> {
         let mut encoder = Encoder::default();
         let (time, wall) = (Moment(5), Timestamp(0));
         let sequence = before + 1;
@@ -422,7 +468,7 @@ mod tests {
 
     #[test]
     fn frames_of_a_refused_host_are_counted_once() {
-        let (mut bus, mut hosts) = (bus(), hosts());
+        let (mut bus, mut hosts) = (bus_with(None), hosts());
         let mut send = |before: u64, adapter: Option<&str>| {
             says(&mut hosts, adapter);
             bus.receive("cell", &batch(before), &hosts, at(1000).moment);

@@ -33,6 +33,7 @@ use crate::{
     flow::Moment,
     hello::Refusal,
     hosts::{Change, HELLO, Hosts, Now},
+    ledger::Ledgers,
     mesh::{Mesh, Timed},
     tunnel::Tunnels,
 };
@@ -57,6 +58,7 @@ pub(super) struct Session {
     store: Store,
     troubles: Troubles,
     show: watch::Sender<Arc<State>>,
+    ledgers: Ledgers,
     instance: u64,
     started: Now,
     mesh: Arc<Mesh>,
@@ -85,6 +87,7 @@ impl Session {
     pub(super) fn new(
         config: Config,
         file: Option<PathBuf>,
+        ledgers: Ledgers,
         troubles: Troubles,
         show: watch::Sender<Arc<State>>,
     ) -> Result<Self, String> {
@@ -97,6 +100,7 @@ impl Session {
             file,
             troubles,
             show,
+            ledgers,
             instance: instance()?,
             started: wall(now),
             mesh: Arc::default(),
@@ -196,7 +200,7 @@ impl Session {
                 Vec::new()
             }
             Event::Received { topic: Topic::Data(_), .. } => Vec::new(),
-            Event::Unreachable { address, reason } => hosts.lock().unreachable(address, reason),
+            Event::Unreachable { address, reason } => hosts.lock().not_reached(address, reason, now),
             Event::Refused { address, reason } => {
                 hosts.lock().not_connected(address.as_deref(), &reason, now)
             }

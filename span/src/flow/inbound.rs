@@ -99,6 +99,29 @@ impl Inbound {
         }
     }
 
+    /// What the run before kept. As after an outage, what the host sent before it started anew is accepted only once its clock
+    /// is known.
+    pub fn restored(own: u64, age: Duration, kept: [u64; 10]) -> Self {
+        let [instance, epoch, sequence, sent, frames, lost, too_old, from_future, duplicates, refused] = kept;
+        let epoch = u32::try_from(epoch).unwrap_or(u32::MAX);
+        let current =
+            Current { instance, epoch, sequence, frames: sent, shortest: i128::MAX, lost_in: Some(epoch) };
+        let mut restored = Self::new(own, age);
+        restored.current = (instance != 0).then_some(current);
+        restored.received = Received { frames, lost, too_old, from_future, duplicates, refused };
+        restored
+    }
+
+    /// For the next run. To be kept before the frames of a batch go to the bus.
+    pub fn kept(&self) -> [u64; 10] {
+        let current = self
+            .current
+            .map(|current| [current.instance, u64::from(current.epoch), current.sequence, current.frames]);
+        let [instance, epoch, sequence, sent] = current.unwrap_or_default();
+        let Received { frames, lost, too_old, from_future, duplicates, refused } = self.received;
+        [instance, epoch, sequence, sent, frames, lost, too_old, from_future, duplicates, refused]
+    }
+
     /// From now on, frames older than this are not accepted.
     pub fn set_age(&mut self, age: Duration) {
         self.age = age;

@@ -4,7 +4,10 @@
 //! A frame passes through, on the sender's host [`Outbound`] (what is too old does not leave), on the receiver's
 //! [`Inbound`] (each frame once, in order, and none that is too old, which [`PeerClock`] makes it possible to say), and
 //! [`Waiting`] (what gets too old while the bus cannot take it is dropped). [`LoopGuard`] notices when frames come back.
-//! Each place counts what it drops: what was sent is what was delivered and what was counted, by place.
+//! [`Taken`] finds what no run of this program took in. Each place counts what it drops: what was sent is what was delivered and
+//! what was counted, by place.
+//!
+//! Places are `kept` in numbers, and `restored` by the next run of this program, however this one ends.
 
 mod clock;
 mod delays;
@@ -13,6 +16,7 @@ mod loops;
 mod outbound;
 #[cfg(test)]
 mod simulation;
+mod taken;
 mod time;
 mod waiting;
 
@@ -21,6 +25,7 @@ pub use delays::{Delays, Quantiles};
 pub use inbound::{Arrived, Inbound, Outcome, Received};
 pub use loops::{LoopGuard, Looped};
 pub use outbound::{HEARTBEAT, Outbound, Sent, TICK};
+pub use taken::Taken;
 pub use time::{Clocks, Entries, Moment};
 pub use waiting::{Dropped, Waiting};
 

@@ -58,6 +58,22 @@ impl Outbound {
         }
     }
 
+    /// What the run before kept: its numbers go on, so that others know what never left it.
+    pub fn restored(instance: u64, age: Duration, kept: [u64; 6]) -> Self {
+        let [epoch, frames, batches, too_old, queue_full, unfit] = kept;
+        let mut restored = Self::new(instance, age);
+        restored.epoch = u32::try_from(epoch).unwrap_or(u32::MAX);
+        restored.sent = Sent { frames, batches, too_old, queue_full, unfit };
+        restored.start_anew();
+        restored
+    }
+
+    /// For the next run. To be kept before a batch that was [taken](Self::take) is sent.
+    pub fn kept(&self) -> [u64; 6] {
+        let Sent { frames, batches, too_old, queue_full, unfit } = self.sent;
+        [u64::from(self.epoch), frames, batches, too_old, queue_full, unfit]
+    }
+
     /// From now on, frames older than this do not leave.
     pub fn set_age(&mut self, age: Duration) {
         self.age = age;

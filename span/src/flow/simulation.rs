@@ -1,6 +1,6 @@
 //! Two hosts send to a third over wires that delay, lose, repeat and reorder batches, and are cut; clocks differ, drift and are
-//! set; the bus of the third takes frames slowly or not at all. Whatever happens: what was sent is what was delivered and what
-//! was counted, in order, each once, and none too old.
+//! set; the bus of the third takes frames slowly or not at all; programs are killed and start again. Whatever happens: what
+//! was sent is what was delivered and what was counted, in order, each once, and none too old.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -45,6 +45,14 @@ struct Phase {
     taken: u8,
     /// Seconds by which the senders' wall clocks are set.
     set: i64,
+    /// Whose program is killed at the start of it, and for how many milliseconds it does not run.
+    killed: Option<(Killed, u64)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Killed {
+    Sender(usize),
+    Receiver,
 }
 
 const CLEAR: Wire = Wire { delay: 300, lost: 0, repeated: 0, overtaken: 0, is_cut: false };
@@ -60,8 +68,10 @@ fn wire() -> impl Strategy<Value = Wire> {
 fn phase() -> impl Strategy<Value = Phase> {
     let set = prop_oneof![3 => Just(0), 1 => Just(3600_i64), 1 => Just(-3600)];
     let taken = prop_oneof![Just(0_u8), Just(1), Just(3), Just(100)];
-    (4..4000_u32, [wire(), wire()], [0..5_u8, 0..5_u8], taken, set)
-        .prop_map(|(steps, wires, sent, taken, set)| Phase { steps, wires, sent, taken, set })
+    let who = prop_oneof![Just(Killed::Receiver), (0..2_usize).prop_map(Killed::Sender)];
+    let killed = prop::option::of((who, 0..800_u64));
+    (4..4000_u32, [wire(), wire()], [0..5_u8, 0..5_u8], taken, set, killed)
+        .prop_map(|(steps, wires, sent, taken, set, killed)| Phase { steps, wires, sent, taken, set, killed })
 }
 
 /// What is on a wire.
@@ -79,7 +89,15 @@ struct Sender {
     wall: i64,
     entries: Entries,
     out: Outbound,
+    /// Frames that entered its port.
     pushed: u64,
+    taken: Taken,
+    /// What the next run finds: of `out`, how many frames waited, and of `taken`.
+    kept: ([u64; 6], u64, [u64; 3]),
+    /// When its program starts again, if it was killed.
+    dead_until: Option<u64>,
+    /// Before this, it is not online.
+    away_until: u64,
     on_the_way: Vec<(u64, Message)>,
     last_delivery: u64,
     cut_since: Option<u64>,
@@ -101,6 +119,10 @@ impl Sender {
             entries: Entries::new(Clocks { now: Moment(0), wall: Timestamp(0) }),
             out: Outbound::new(instance, AGE),
             pushed: 0,
+            taken: Taken::default(),
+            kept: Default::default(),
+            dead_until: None,
+            away_until: 0,
             on_the_way: Vec::new(),
             last_delivery: 0,
             cut_since: None,
@@ -110,7 +132,7 @@ impl Sender {
             inbound: Inbound::new(OWN, AGE),
             shortest: u64::MAX,
         };
-        sender.entries.is_empty(sender.clocks(START));
+        sender.starts(START);
         sender.clock.up(Moment(START), instance);
         sender
     }
@@ -119,6 +141,39 @@ impl Sender {
     fn clocks(&self, now: u64) -> Clocks {
         let wall = (1_800_000_000 * SECOND + now).saturating_add_signed(self.wall);
         Clocks { now: Moment(self.ahead + now + now / 1_000_000 * self.ppm), wall: Timestamp(wall) }
+    }
+
+    /// Its program starts. It finds what the one before kept.
+    fn starts(&mut self, now: u64) {
+        let clocks = self.clocks(now);
+        self.entries = Entries::new(clocks);
+        self.taken.opened(clocks.now, PORT);
+        self.keeps();
+    }
+
+    fn keeps(&mut self) {
+        self.kept = (self.out.kept(), self.out.waiting() as u64, self.taken.kept());
+    }
+
+    /// Its program is killed. What it gave to the kernel may still arrive.
+    fn is_killed(&mut self, until: u64, arrives: bool) {
+        let (out, waiting, taken) = self.kept;
+        self.out = Outbound::restored(self.instance, AGE, out);
+        self.taken = Taken::restored(taken);
+        self.taken.abandoned(waiting);
+        (self.dead_until, self.away_until) = (Some(until), self.away_until.max(until));
+        if !arrives {
+            self.on_the_way.clear();
+        }
+        self.goes_offline();
+    }
+
+    fn goes_offline(&mut self) {
+        if self.is_online {
+            self.is_online = false;
+            self.inbound.offline();
+            self.clock.down();
+        }
     }
 
     /// In order, unless it is overtaken; after a cut, if there is one.
@@ -136,15 +191,12 @@ impl Sender {
     fn online_or_not(&mut self, now: u64, wire: &Wire) {
         match (wire.is_cut, self.cut_since) {
             (true, None) => (self.cut_since, self.back_since) = (Some(now), None),
-            (true, Some(since)) if self.is_online && now - since > nanos(LEASE) => {
-                self.is_online = false;
-                self.inbound.offline();
-                self.clock.down();
-            }
+            (true, Some(since)) if now - since > nanos(LEASE) => self.goes_offline(),
             (false, Some(_)) => (self.cut_since, self.back_since) = (None, Some(now)),
             _ => {}
         }
-        if !self.is_online && self.back_since.is_some_and(|back| now - back > nanos(RETURN)) {
+        let back = self.away_until.max(self.back_since.unwrap_or_default()) + nanos(RETURN);
+        if !self.is_online && !wire.is_cut && now > back {
             self.is_online = true;
             self.out.start_anew();
             self.clock.up(Moment(now), self.instance);
@@ -153,6 +205,8 @@ impl Sender {
 }
 
 const SECOND: u64 = 1_000_000_000;
+/// The number of every port's interface.
+const PORT: u64 = 5;
 /// The receiver's clock is the true time.
 const START: u64 = 1000 * SECOND;
 
@@ -167,6 +221,10 @@ struct World {
     /// The numbers of the frames that the bus took, by sender.
     delivered: [Vec<u32>; 2],
     oldest: u64,
+    /// The receiver's program does not run.
+    deaf_until: u64,
+    /// Frames that waited when it was killed.
+    unwritten: u64,
 }
 
 fn frame(sender: usize, number: u32) -> CanAnyFrame {
@@ -190,9 +248,11 @@ impl World {
             entered: BTreeMap::new(),
             delivered: [Vec::new(), Vec::new()],
             oldest: 0,
+            deaf_until: 0,
+            unwritten: 0,
         };
         // So that the receiver knows where to start to count.
-        world.run(&Phase { steps: 40, wires: [CLEAR; 2], sent: [0; 2], taken: 1, set: 0 });
+        world.run(&Phase { steps: 40, wires: [CLEAR; 2], sent: [0; 2], taken: 1, set: 0, killed: None });
         world
     }
 
@@ -203,6 +263,16 @@ impl World {
     fn run(&mut self, phase: &Phase) {
         for sender in &mut self.senders {
             sender.wall += phase.set * SECOND as i64;
+        }
+        let arrives = self.happens(50);
+        let until = |millis| self.now + millis * 1_000_000;
+        match phase.killed {
+            Some((Killed::Sender(at), millis)) => self.senders[at].is_killed(until(millis), arrives),
+            Some((Killed::Receiver, millis)) => {
+                self.deaf_until = until(millis);
+                self.receiver_is_killed();
+            }
+            None => {}
         }
         for _ in 0..phase.steps {
             self.now += nanos(STEP);
@@ -215,18 +285,42 @@ impl World {
         }
     }
 
+    fn receiver_is_killed(&mut self) {
+        for sender in &mut self.senders {
+            sender.inbound = Inbound::restored(OWN, AGE, sender.inbound.kept());
+            sender.is_online = false;
+            (sender.clock, sender.shortest) = (PeerClock::default(), u64::MAX);
+            sender.on_the_way.retain(|(_, message)| matches!(message, Message::Batch(_)));
+            sender.away_until = sender.away_until.max(self.deaf_until);
+        }
+        self.unwritten += self.waiting.len() as u64;
+        self.waiting = Waiting::restored(AGE, self.waiting.kept());
+    }
+
     fn members_send(&mut self, at: usize, frames: u8) {
         let sender = &mut self.senders[at];
+        if sender.dead_until.is_some_and(|until| until <= self.now) {
+            sender.dead_until = None;
+            sender.starts(self.now);
+        }
         // The frames of this step came in its first half.
         let (entered, clocks) = (self.now - nanos(STEP) / 2, sender.clocks(self.now));
         let stamp = sender.clocks(entered).wall;
         for _ in 0..frames {
             self.entered.insert((at, sender.pushed as u32), (entered, 0));
-            let moment = sender.entries.entered(&clocks, stamp);
-            sender.out.push(clocks.now, moment, frame(at, sender.pushed as u32));
+            if sender.dead_until.is_none() {
+                let moment = sender.entries.entered(&clocks, stamp);
+                sender.out.push(clocks.now, moment, frame(at, sender.pushed as u32));
+                sender.taken.took(1);
+            }
             sender.pushed += 1;
         }
-        sender.entries.is_empty(clocks);
+        if sender.dead_until.is_none() {
+            sender.entries.is_empty(clocks);
+            if sender.taken.wants_look(clocks.now) {
+                sender.taken.looked(clocks.now, PORT, sender.pushed);
+            }
+        }
     }
 
     fn batches_leave(&mut self, at: usize, wire: &Wire) {
@@ -234,8 +328,12 @@ impl World {
             [wire.lost, wire.repeated, wire.overtaken].map(|of_100| self.happens(of_100));
         let sender = &mut self.senders[at];
         let clocks = sender.clocks(self.now);
+        if sender.dead_until.is_some() {
+            return;
+        }
         if let Some(bytes) = sender.out.take(&clocks, &mut self.encoder) {
             let bytes = bytes.to_vec();
+            sender.keeps();
             if repeated {
                 sender.put(self.now, wire, true, Message::Batch(bytes.clone()));
             }
@@ -262,6 +360,9 @@ impl World {
         sender.on_the_way.sort_by_key(|(arrives, _)| *arrives);
         let come = sender.on_the_way.partition_point(|(arrives, _)| *arrives <= now);
         let messages: Vec<_> = sender.on_the_way.drain(..come).collect();
+        if now < self.deaf_until {
+            return;
+        }
         for (_, message) in messages {
             let bytes = match message {
                 Message::Answer(pong) => {
@@ -305,12 +406,13 @@ impl World {
 
     /// Everything that is on its way arrives; then the sums must be right.
     fn end(mut self) -> Self {
-        self.run(&Phase { steps: 6000, wires: [CLEAR; 2], sent: [0; 2], taken: 100, set: 0 });
+        self.run(&Phase { steps: 6000, wires: [CLEAR; 2], sent: [0; 2], taken: 100, set: 0, killed: None });
         let mut accepted = 0;
         for (sender, delivered) in self.senders.iter().zip(&self.delivered) {
             let (sent, received) = (sender.out.sent(), sender.inbound.received());
             assert_eq!(sender.out.waiting(), 0);
-            assert_eq!(sender.pushed, sent.frames + sent.too_old + sent.queue_full, "{sent:?}");
+            let missed = sender.taken.missed();
+            assert_eq!(sender.pushed, sent.frames + sent.too_old + sent.queue_full + missed, "{sent:?}");
             assert_eq!(
                 sent.frames,
                 received.frames + received.lost + received.too_old,
@@ -322,7 +424,7 @@ impl World {
         }
         let (taken, dropped) =
             (self.delivered.iter().map(Vec::len).sum::<usize>() as u64, self.waiting.dropped());
-        assert_eq!(accepted, taken + dropped.too_old + dropped.queue_full, "{dropped:?}");
+        assert_eq!(accepted, taken + dropped.too_old + dropped.queue_full + self.unwritten, "{dropped:?}");
         self
     }
 }
@@ -350,7 +452,7 @@ proptest! {
 fn all_arrives_over_good_wires_whatever_the_wall_clocks_do() {
     let mut world = World::new(1);
     for set in [0, 3600, -3600, 0, -3600] {
-        world.run(&Phase { steps: 2000, wires: [CLEAR; 2], sent: [2; 2], taken: 100, set });
+        world.run(&Phase { steps: 2000, wires: [CLEAR; 2], sent: [2; 2], taken: 100, set, killed: None });
     }
     let world = world.end();
     assert_eq!(world.delivered.map(|delivered| delivered.len()), [20_000; 2]);
@@ -358,14 +460,43 @@ fn all_arrives_over_good_wires_whatever_the_wall_clocks_do() {
 }
 
 #[test]
+fn what_is_lost_with_a_program_that_is_killed_is_counted_by_the_next_run() {
+    for (killed, millis) in
+        [(Killed::Sender(0), 0), (Killed::Sender(0), 700), (Killed::Receiver, 0), (Killed::Receiver, 700)]
+    {
+        let mut world = World::new(millis);
+        let flows = Phase { steps: 2000, wires: [CLEAR; 2], sent: [2; 2], taken: 4, set: 0, killed: None };
+        world.run(&flows);
+        world.run(&Phase { steps: 4000, killed: Some((killed, millis)), ..flows.clone() });
+        let before = world.delivered[0].len();
+        world.run(&flows);
+        assert!(world.delivered[0].len() - before >= 3990, "{killed:?} {millis}");
+        let world = world.end();
+        if let Killed::Sender(_) = killed {
+            let (dead, whole) = (&world.senders[0], &world.senders[1]);
+            let missed = dead.taken.missed();
+            assert!((8 * millis..8 * millis + 16).contains(&missed), "{missed} missed in {millis} ms");
+            assert_eq!(world.delivered[1].len() as u64, whole.pushed, "the other host is not disturbed");
+        }
+    }
+}
+
+#[test]
 fn a_wire_that_is_cut_for_any_time_delivers_nothing_old_and_soon_all_that_is_new() {
     for cut in [200, 700, 3000, 60_000] {
         let mut world = World::new(cut);
         let wires = [Wire { is_cut: true, ..CLEAR }, CLEAR];
-        world.run(&Phase { steps: 4 * cut as u32, wires, sent: [1, 1], taken: 100, set: 0 });
-        world.run(&Phase { steps: 4 * 400, wires: [CLEAR; 2], sent: [1, 1], taken: 100, set: 0 });
+        world.run(&Phase { steps: 4 * cut as u32, wires, sent: [1, 1], taken: 100, set: 0, killed: None });
+        world.run(&Phase {
+            steps: 4 * 400,
+            wires: [CLEAR; 2],
+            sent: [1, 1],
+            taken: 100,
+            set: 0,
+            killed: None,
+        });
         let before = world.delivered[0].len();
-        world.run(&Phase { steps: 4000, wires: [CLEAR; 2], sent: [1, 1], taken: 100, set: 0 });
+        world.run(&Phase { steps: 4000, wires: [CLEAR; 2], sent: [1, 1], taken: 100, set: 0, killed: None });
         assert!(world.delivered[0].len() - before >= 3990, "after a cut of {cut} ms");
         let world = world.end();
         assert_eq!(

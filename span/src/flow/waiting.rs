@@ -30,6 +30,16 @@ impl Waiting {
         Self { age, frames: VecDeque::new(), dropped: Dropped::default() }
     }
 
+    /// What the run before kept.
+    pub fn restored(age: Duration, [too_old, queue_full]: [u64; 2]) -> Self {
+        Self { dropped: Dropped { too_old, queue_full }, ..Self::new(age) }
+    }
+
+    /// For the next run.
+    pub fn kept(&self) -> [u64; 2] {
+        [self.dropped.too_old, self.dropped.queue_full]
+    }
+
     /// From now on, frames older than this are dropped.
     pub fn set_age(&mut self, age: Duration) {
         self.age = age;

@@ -1,6 +1,6 @@
 //! Who is refused, why, and who is told so.
 
-use canhub::span::protocol::{Refused, TEXT_MAX, UnixSeconds};
+use canhub::span::protocol::{Refused, TEXT_MAX, UnixSeconds, Unreachable};
 
 use super::{BusHere, Change, Hosts, Now, REFUSED_MAX, TELL_AGAIN, millis, seconds};
 use crate::{
@@ -15,6 +15,13 @@ pub(super) struct RefusedSince {
     pub(super) reason: String,
     pub(super) last: Moment,
     pub(super) told: Option<Moment>,
+}
+
+/// Why an address was not reached.
+#[derive(Debug)]
+pub(super) struct UnreachableSince {
+    reason: String,
+    pub(super) last: Moment,
 }
 
 /// A second host of this one's name.
@@ -62,13 +69,29 @@ impl Hosts {
         changes
     }
 
-    /// The host with this address could not be reached: it is off, or the network between is.
-    pub fn unreachable(&mut self, address: String, reason: String) -> Vec<Change> {
-        if self.unreachable.get(&address) == Some(&reason) || self.unreachable.len() >= REFUSED_MAX {
-            return Vec::new();
+    /// The host with this address could not be reached: it is off, or the network between is. A reason is told once.
+    pub fn not_reached(&mut self, address: String, reason: String, now: Now) -> Vec<Change> {
+        let (last, is_full) = (now.moment, self.unreachable.len() >= REFUSED_MAX);
+        match self.unreachable.get_mut(&address) {
+            Some(known) if known.reason == reason => {
+                known.last = last;
+                return Vec::new();
+            }
+            None if is_full => return Vec::new(),
+            _ => {}
         }
-        self.unreachable.insert(address.clone(), reason.clone());
+        self.unreachable.insert(address.clone(), UnreachableSince { reason: reason.clone(), last });
         vec![Change::Unreachable { address, reason }]
+    }
+
+    /// Addresses that are not reached.
+    pub fn unreachable(&self) -> Vec<Unreachable> {
+        let unreachable = |(address, failed): (&String, &UnreachableSince)| {
+            // An address is the settings', and a reason the engine's: canhub takes no text that is longer.
+            let clip = |text: &str| text.chars().filter(|c| !c.is_control()).take(TEXT_MAX / 4).collect();
+            Unreachable { address: clip(address), reason: clip(&failed.reason) }
+        };
+        self.unreachable.iter().map(unreachable).collect()
     }
 
     /// Why a host that has a bus on this span is refused on it.

@@ -86,6 +86,25 @@ fn a_connected_host_that_says_nothing_is_offline_in_two_seconds() {
 }
 
 #[test]
+fn an_address_that_is_not_reached_is_told_until_it_is() {
+    let mut hosts = hosts();
+    let address = link("cell", "c1").address;
+    let not_reached = |hosts: &mut Hosts, why: &str, millis| {
+        hosts.not_reached(address.clone(), why.to_owned(), at(millis)).len()
+    };
+    assert_eq!(not_reached(&mut hosts, "Connection refused", 0), 1);
+    assert_eq!(not_reached(&mut hosts, "Connection refused", 500), 0, "logged once");
+    assert_eq!(not_reached(&mut hosts, "it does not answer", 9000), 1);
+    hosts.tick(at(12_000));
+    assert_eq!(hosts.unreachable()[0].reason, "it does not answer");
+    hosts.connected(link("cell", "c1"), at(13_000));
+    assert_eq!(hosts.unreachable(), []);
+    not_reached(&mut hosts, "it does not answer", 20_000);
+    hosts.tick(at(31_000));
+    assert_eq!(hosts.unreachable(), [], "the settings have another address now");
+}
+
+#[test]
 fn another_version_is_refused_and_told_once() {
     let mut hosts = hosts();
     hosts.connected(link("cell", "c1"), at(0));

@@ -54,7 +54,9 @@ pub(super) fn register(registry: &mut Registry, own: Option<&SpanProgram>, buses
         "Frames that canhub-span dropped on this host, by cause",
         counter(each(&spans, "cause", |span| {
             vec![
+                ("missed", span.missed),
                 ("port", span.lost_at_port),
+                ("stopped", span.held_back),
                 ("write", span.write_errors),
                 ("too-old-before-sending", span.too_old.before_sending),
                 ("too-old-on-arrival", span.too_old.on_arrival),

@@ -70,11 +70,15 @@ fn join_all() {
 /// Invites a host under this name, and joins. `rights`: more arguments for `invite`.
 #[track_caller]
 pub fn join(first: &Guest, joining: &Guest, name: &str, rights: &str) {
-    let invitation = first.sh(&format!("canhub-span invite {name} {rights}"));
+    try_join(first, joining, name, rights).unwrap_or_else(|err| panic!("{err}"));
+}
+
+/// The same; returns why it failed.
+pub fn try_join(first: &Guest, joining: &Guest, name: &str, rights: &str) -> Result<(), String> {
+    let invitation = first.try_sh(&format!("canhub-span invite {name} {rights}"))?;
     let address = joining.address();
-    with_input(joining, &format!("canhub-span join --listen {address}:7447"), &invitation)
-        .unwrap_or_else(|err| panic!("{err}"));
-    joining.sh("systemctl enable --now canhub-span && systemctl restart canhub-span");
+    with_input(joining, &format!("canhub-span join --listen {address}:7447"), &invitation)?;
+    joining.try_sh("systemctl enable --now canhub-span && systemctl restart canhub-span").map(drop)
 }
 
 /// Runs a shell command with this input.

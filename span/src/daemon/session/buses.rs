@@ -33,7 +33,10 @@ impl Session {
                 continue;
             }
             let bus = self.former.remove(port.span.as_str());
-            let bus = bus.unwrap_or_else(|| Arc::new(Mutex::new(Bus::new(port.clone(), self.instance))));
+            let bus = bus.unwrap_or_else(|| {
+                let ledger = self.ledgers.of(port.span.as_str());
+                Arc::new(Mutex::new(Bus::new(port.clone(), self.instance, ledger)))
+            });
             bus.lock().set_port(port.clone(), has_tunnel);
             let changed = Arc::new(Notify::new());
             let batches = self.mesh.join(&Arc::from(port.span.as_str()));

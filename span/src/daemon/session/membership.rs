@@ -53,6 +53,7 @@ impl Session {
         // The next fleet has other hosts.
         self.saved().await;
         self.hosts = None;
+        self.ledgers.clear();
         let _ = fs::remove_file(self.store.hosts_file());
         true
     }
@@ -109,6 +110,7 @@ impl Session {
         match &self.hosts {
             Some(hosts) => hosts.lock().set_list((*list).clone(), &host, &identity.certificate.serial, now),
             None => {
+                self.instance = self.ledgers.resume(&format!("{} {host}", list.fleet), self.instance);
                 let records = hosts::load(&self.store.hosts_file()).unwrap_or_else(|why| {
                     warn!("{why}");
                     BTreeMap::new()

@@ -58,6 +58,7 @@ impl Session {
                 .as_ref()
                 .and_then(|(identity, _)| UnixSeconds::try_from(identity.certificate.expires).ok()),
             refused: hosts.as_ref().map(|hosts| hosts.refused()).unwrap_or_default(),
+            unreachable: hosts.as_ref().map(|hosts| hosts.unreachable()).unwrap_or_default(),
             spans: spans.unwrap_or_default(),
         }
     }
