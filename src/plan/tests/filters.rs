@@ -5,7 +5,7 @@ use socketcan::id::{CAN_EFF_FLAG as EXTENDED, CAN_RTR_FLAG as REMOTE};
 
 use super::*;
 use crate::{
-    filters::Filters,
+    filters::{Filters, IdList, Way},
     kernel::{Filter, RuleFlags, fake::Frame},
 };
 
@@ -213,6 +213,32 @@ proptest! {
             prop_assert_eq!(heard(&kernel, [from, to], frame), usize::from(both), "{:X}", frame.id);
             let back = allows(&rx, id, extended);
             prop_assert_eq!(heard(&kernel, [hub, to], frame), usize::from(back), "{:X} from the host", frame.id);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    // Without a kernel around them, many more can be tried: all standard IDs and 100,000 extended ones in all.
+    #[test]
+    fn the_filters_of_random_lists_pass_each_allowed_id_once(
+        (tx, rx) in (list(), list()),
+        ids in prop::collection::vec(0..0x2000_0000_u32, 500),
+    ) {
+        let parse = |list: &[Entry]| {
+            let words: Vec<String> = list.iter().map(Entry::text).collect();
+            (!words.is_empty()).then(|| words.join(" ").parse::<IdList>()).transpose()
+        };
+        let (sends, hears) = (parse(&tx), parse(&rx));
+        // Some need too many filters.
+        prop_assume!(sends.is_ok() && hears.is_ok());
+        let way = Way::between(sends.unwrap().as_ref(), hears.unwrap().as_ref());
+        for (id, extended) in (0..0x800).map(|id| (id, false)).chain(ids.into_iter().map(|id| (id, true))) {
+            let frame = if extended { id | EXTENDED } else { id };
+            let passes = way.frames.iter().filter(|filter| filter.passes(frame)).count();
+            let allowed = allows(&tx, id, extended) && allows(&rx, id, extended);
+            prop_assert_eq!(passes, usize::from(allowed), "{:X}", frame);
         }
     }
 }
