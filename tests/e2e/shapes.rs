@@ -53,6 +53,9 @@ fn exchange(
         let listeners: Vec<_> = to
             .iter()
             .map(|socket| {
+                // What others sent before is not of this exchange.
+                socket.set_read_timeout(Duration::from_millis(1)).expect("it can be set");
+                while socket.read_frame().is_ok() {}
                 socket.set_read_timeout(Duration::from_millis(300)).expect("it can be set");
                 // If it must be smaller, it still holds what comes within a pause.
                 let _ = setsockopt(socket, sockopt::RcvBuf, &(4 << 20));
@@ -200,6 +203,8 @@ fn frames_arrive_twice_or_changed_as_often_as_asked_for() {
         let (_, heard) = exchange(from, &[to], MANY, Duration::ZERO);
         let mut once = numbers(&heard[0]);
         assert!(once.is_sorted(), "in order");
+        // Before Linux 7, a socket sometimes takes the second of two equal frames for the first (`raw_rcv`): the bounds have
+        // room for it.
         assert_part("twice", once.len() - MANY as usize, part, MANY as usize);
         once.dedup();
         assert_eq!(once, (0..MANY).collect::<Vec<_>>(), "and each arrives");
@@ -261,13 +266,15 @@ fn beside_a_rate_and_a_list_each_does_what_it_does_alone() {
     // Each write succeeds: it waits for the pace.
     let (_, heard) = exchange(&one, &[&other, &bench.host], MANY, Duration::ZERO);
     let took = begun.elapsed().as_secs_f64();
-    // A duplicate may be lost, too.
     let mut arrived = numbers(&heard[0]);
-    assert_eq!(arrived, numbers(&heard[1]));
     let least = arrived.len().saturating_sub(800) as f64 * 135.0 / 500_000.0;
     assert!(took >= least, "{} frames in {took} s, the bus alone takes {least} s", arrived.len());
     assert!(arrived.is_sorted(), "in order");
     arrived.dedup();
+    let mut by_host = numbers(&heard[1]);
+    by_host.dedup();
+    assert_eq!(arrived, by_host, "a frame is lost for all");
+    // A duplicate may be lost, too.
     assert_part("at least once", arrived.len(), 1.0 - 0.5 * (1.0 - 0.2 * 0.5), MANY as usize);
     bench.assert_well();
     let shown = bench.one.qdisc("show dev can0");
@@ -283,7 +290,9 @@ fn beside_a_rate_and_a_list_each_does_what_it_does_alone() {
 
 /// Without the random number that each netem starts with.
 fn unseeded(shown: String) -> String {
-    shown.split(" seed ").next().unwrap_or_default().to_owned()
+    let words: Vec<&str> = shown.split_whitespace().collect();
+    let is_of_seed = |at: usize| words[at] == "seed" || (at > 0 && words[at - 1] == "seed");
+    (0..words.len()).filter(|at| !is_of_seed(*at)).map(|at| words[at]).collect::<Vec<_>>().join(" ")
 }
 
 #[test]
