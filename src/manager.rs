@@ -90,7 +90,7 @@ pub struct Manager {
     /// When it was last found to lack the one for shapes.
     unshaped: Mutex<Option<Instant>>,
     expectations: Expectations,
-    /// The faults on purpose that last, as shown.
+    /// The faults on purpose in effect, as shown.
     faults: Mutex<Vec<FaultStatus>>,
     spans: Spans,
 }

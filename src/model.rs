@@ -164,7 +164,7 @@ impl Model {
         &self.shares
     }
 
-    /// The faults that last.
+    /// The faults in effect.
     pub fn faults(&self) -> &Faults {
         &self.faults
     }

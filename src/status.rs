@@ -45,7 +45,7 @@ pub struct Status {
     /// Frames that should be on the buses.
     #[serde(default)]
     pub expectations: Vec<ExpectationStatus>,
-    /// Faults on purpose that last.
+    /// Faults on purpose in effect.
     #[serde(default)]
     pub faults: Vec<FaultStatus>,
     /// `canhub-span`; `None` if no network has a span.

@@ -74,7 +74,7 @@ pub(super) fn text(manager: &Manager, health: &HealthReport) -> Result<String, E
     registry.register_with_unit("expectation_cycle", cycle, Unit::Seconds, cycles(&expected));
     registry.register(
         "faults",
-        "Faults on purpose that last, by what they do to whom; container is empty for those of all members",
+        "Faults on purpose in effect, by what they do to whom; container is empty for those of all members",
         Series { kind: MetricType::Gauge, samples: faults(&manager.faults()) },
     );
     span::register(&mut registry, manager.spans().program().as_ref(), &buses);

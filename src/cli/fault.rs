@@ -48,7 +48,7 @@ pub(super) struct FaultCommand {
 
 #[derive(Debug, Subcommand)]
 enum Other {
-    /// List the faults that last
+    /// List the faults in effect
     #[command(visible_alias = "ls")]
     List(List),
     /// End faults now: all of them, those of a bus, those of one member, or one
@@ -194,7 +194,7 @@ impl Clear {
             format!("fault {}: {} cleared on {}\n", one.id, one.effects.join(" "), target(one))
         };
         let text: String = cleared.iter().map(line).collect();
-        lines::print(if text.is_empty() { "No fault lasts.\n" } else { &text });
+        lines::print(if text.is_empty() { "No faults are in effect.\n" } else { &text });
         Ok(())
     }
 }
@@ -211,7 +211,7 @@ fn target(fault: &FaultStatus) -> String {
 
 fn table(all: &[FaultStatus]) -> String {
     if all.is_empty() {
-        return "No fault lasts. To cut off a container for two seconds: canhub fault BUS MEMBER cut --for 2s\n"
+        return "No faults are in effect. To cut off a container for two seconds: canhub fault BUS MEMBER cut --for 2s\n"
             .to_owned();
     }
     let mut text = row(["ID", "BUS", "MEMBER", "UNTIL", "FAULT"]);

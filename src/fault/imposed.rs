@@ -1,4 +1,4 @@
-//! The faults that last, and what they impose on a member.
+//! The faults in effect, and what they impose on a member.
 
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ impl Imposed {
     }
 }
 
-/// The faults that last.
+/// The faults in effect.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     all: Vec<Fault>,

@@ -103,7 +103,7 @@ impl TryFrom<Wish> for Request {
 
 fn fit_together(effects: &[Effect]) -> Result<(), String> {
     if effects.is_empty() {
-        return Err("it says no fault: write at least one, such as cut".to_owned());
+        return Err("no fault is given: write at least one, such as cut".to_owned());
     }
     let place = |key: &str| effects.iter().position(|effect| effect.key() == key);
     if let Some(twice) = effects.iter().enumerate().find(|(at, one)| place(one.key()) != Some(*at)) {
@@ -125,7 +125,7 @@ fn fit_together(effects: &[Effect]) -> Result<(), String> {
 pub(super) fn parse_lasts(text: &str) -> Result<Duration, String> {
     let wrong = |why: &str| {
         format!(
-            "{text:?} is not how long a fault lasts: {why}; write a number and a unit, from 10ms to 24h: 10s, 1.5min"
+            "{text:?} is not a valid duration: {why}; write a number and a unit, from 10ms to 24h: 10s, 1.5min"
         )
     };
     let lasts = parse_duration(text).map_err(|why| wrong(&why))?;
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn effects_that_do_not_fit_together_are_refused() {
         for (effects, words) in [
-            (&[][..], "it says no fault"),
+            (&[][..], "no fault is given"),
             (&["cut", "cut"], "cut is given twice"),
             (&["down", "bus-off"], "down and bus-off exclude each other"),
             (&["error=ack", "down"], "down and error exclude each other"),

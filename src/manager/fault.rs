@@ -38,7 +38,11 @@ impl Manager {
         let known: BTreeSet<NetworkId> = model.networks().map(|network| network.id.clone()).collect();
         let gone = model.remove_faults(|fault| !known.contains(&fault.network));
         if let left @ 1.. = model.faults().all().len() {
-            info!(faults = left, forgotten = gone.len(), "faults on purpose of an earlier canhub last on");
+            info!(
+                faults = left,
+                forgotten = gone.len(),
+                "faults on purpose from before the restart are still in effect"
+            );
         }
         self.show_faults(&model);
     }
@@ -116,7 +120,8 @@ impl Manager {
             model.faults().all().iter().filter(|fault| is_meant(fault)).map(|fault| fault.id).collect();
         if meant.is_empty() && *which != Which::default() {
             return Err(Error::Refused(
-                "there is no such fault, or not any more: `canhub fault list` has those that last".to_owned(),
+                "there is no such fault, or not any more: `canhub fault list` shows those in effect"
+                    .to_owned(),
             ));
         }
         Ok(self.take_away(&mut model, "it was cleared", |fault| meant.contains(&fault.id)))
@@ -139,7 +144,7 @@ impl Manager {
         end.or(lasts.then_some(Duration::MAX))
     }
 
-    /// The faults that last, as shown. Never waits for the model.
+    /// The faults in effect, as shown. Never waits for the model.
     pub fn faults(&self) -> Vec<FaultStatus> {
         self.faults.lock().clone()
     }
@@ -186,7 +191,7 @@ impl Manager {
     /// Takes back what a fault did that the model no longer has. What fails is left to the reconcile loop.
     fn withdraw(&self, model: &mut Model, network: &NetworkId, before: &Want) {
         if let Err(err) = self.impose(model, network, before) {
-            warn!(network = network.short(), %err, "a fault on purpose was not taken back completely; healing will");
+            warn!(network = network.short(), %err, "a fault on purpose could not be undone completely; the reconcile loop will finish it");
             self.signals.want_look();
         }
         if let Err(err) = self.store.save_faults(model.faults()) {

@@ -230,7 +230,7 @@ fn the_command_says_what_it_did() {
     let (shown, _, code) = fault(&["clear", "1"]);
     assert!(code == 0 && shown.starts_with("fault 1: cut flood=7DF@10 cleared on "), "{shown}");
     let (shown, _, code) = fault(&["clear"]);
-    assert_eq!((code, shown.as_str()), (0, "No fault lasts.\n"));
+    assert_eq!((code, shown.as_str()), (0, "No faults are in effect.\n"));
 }
 
 #[test]

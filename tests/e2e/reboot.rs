@@ -66,7 +66,7 @@ fn reboot_after_containers_talk_again_without_help() {
     prepare();
 
     assert_they_talk(&before.networks);
-    assert!(canhub::says("fault list").contains("No fault lasts"));
+    assert!(canhub::says("fault list").contains("No faults are in effect"));
     // What was expected still is, and is missed: nobody sends it.
     let network = &before.networks[0].id[..12];
     eventually("an expectation has survived the reboot", || {

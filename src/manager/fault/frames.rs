@@ -40,7 +40,7 @@ impl Manager {
             .collect()
     }
 
-    /// What the faults that last send again and again.
+    /// What the faults in effect send again and again.
     pub(crate) fn sources(&self) -> Vec<Source> {
         let model = self.model.lock();
         if model
