@@ -220,6 +220,18 @@ text_type!(SpanName, |text| text.parse().map_err(|why| format!("span {:?} {why}"
 text_type!(NetworkId, |text| valid_id("network id", text).map(Self));
 text_type!(EndpointId, |text| valid_id("endpoint id", text).map(Self));
 
+/// Checks a name that somebody gave for a network or container, before it is looked up: it is kept and shown.
+///
+/// # Errors
+/// One sentence, if it is empty or longer than Docker's names can be.
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), String> {
+    const NAME_MAX: usize = 255;
+    match name.is_empty() || name.len() > NAME_MAX {
+        true => Err(format!("{what} {name:?} must have 1 to {NAME_MAX} bytes")),
+        false => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

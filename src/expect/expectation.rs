@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock;
+use crate::{clock, names::check_name};
 
 /// The shortest cycle: below it, timers and schedulers are no more exact than the cycle.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -12,8 +12,6 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(3600);
 /// How far a cycle may be off, in percent, unless something else is asked for.
 const WITHIN: u8 = 30;
-/// Docker's names are shorter.
-const NAME_MAX: usize = 255;
 
 const IDS: &str =
     "write three hexadecimal digits for a standard id (1A0), eight for an extended one (18FEF100)";
@@ -95,12 +93,8 @@ impl TryFrom<Wish> for Expectation {
     type Error = String;
 
     fn try_from(wish: Wish) -> Result<Self, String> {
-        let named = |what: &str, name: &str| match name.is_empty() || name.len() > NAME_MAX {
-            true => Err(format!("{what} {name:?} must have 1 to {NAME_MAX} bytes")),
-            false => Ok(()),
-        };
-        named("bus", &wish.bus)?;
-        wish.from.as_deref().map_or(Ok(()), |from| named("from", from))?;
+        check_name("bus", &wish.bus)?;
+        wish.from.as_deref().map_or(Ok(()), |from| check_name("from", from))?;
         Ok(Self {
             bus: wish.bus,
             id: wish.id.parse()?,

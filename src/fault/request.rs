@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Effect;
-use crate::clock::parse_duration;
+use crate::{clock::parse_duration, names::check_name};
 
 /// Without `--for`.
 const USUAL: Duration = Duration::from_secs(10);
@@ -13,8 +13,6 @@ const USUAL: Duration = Duration::from_secs(10);
 pub(super) const SHORTEST: Duration = Duration::from_millis(10);
 /// The longest without `--until-cleared`, so that a forgotten one ends.
 const LONGEST: Duration = Duration::from_secs(86_400);
-/// Docker's names are shorter.
-const NAME_MAX: usize = 255;
 
 /// A fault as written in JSON: the words of the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,13 +78,9 @@ impl TryFrom<Wish> for Request {
     type Error = String;
 
     fn try_from(wish: Wish) -> Result<Self, String> {
-        let named = |what: &str, name: &str| match name.is_empty() || name.len() > NAME_MAX {
-            true => Err(format!("{what} {name:?} must have 1 to {NAME_MAX} bytes")),
-            false => Ok(()),
-        };
-        named("bus", &wish.bus)?;
-        wish.member.as_deref().map_or(Ok(()), |member| named("member", member))?;
-        wish.label.as_deref().map_or(Ok(()), |label| named("label", label))?;
+        check_name("bus", &wish.bus)?;
+        wish.member.as_deref().map_or(Ok(()), |member| check_name("member", member))?;
+        wish.label.as_deref().map_or(Ok(()), |label| check_name("label", label))?;
         let effects = wish.effects.iter().map(|text| text.parse()).collect::<Result<Vec<Effect>, _>>()?;
         fit_together(&effects)?;
         let lasts = match (wish.lasts, wish.until_cleared) {
