@@ -179,6 +179,12 @@ fn list() -> impl Strategy<Value = Vec<Entry>> {
     prop::collection::vec(entry(), 0..4)
 }
 
+/// Fails if it needs too many filters.
+fn parse(list: &[Entry]) -> Result<Option<IdList>, String> {
+    let words: Vec<String> = list.iter().map(Entry::text).collect();
+    (!words.is_empty()).then(|| words.join(" ").parse()).transpose()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
@@ -187,11 +193,6 @@ proptest! {
         (tx, rx) in (list(), list()),
         ids in prop::collection::vec(0..0x2000_0000_u32, 500),
     ) {
-        let text = |list: &[Entry]| {
-            let words: Vec<String> = list.iter().map(Entry::text).collect();
-            (!words.is_empty()).then(|| words.join(" "))
-        };
-        let parse = |list: &[Entry]| text(list).map(|text| text.parse()).transpose();
         let (Ok(sends), Ok(hears)) = (parse(&tx), parse(&rx)) else {
             // It needs too many filters.
             return Ok(());
@@ -226,10 +227,6 @@ proptest! {
         (tx, rx) in (list(), list()),
         ids in prop::collection::vec(0..0x2000_0000_u32, 500),
     ) {
-        let parse = |list: &[Entry]| {
-            let words: Vec<String> = list.iter().map(Entry::text).collect();
-            (!words.is_empty()).then(|| words.join(" ").parse::<IdList>()).transpose()
-        };
         let (sends, hears) = (parse(&tx), parse(&rx));
         // Some need too many filters.
         prop_assume!(sends.is_ok() && hears.is_ok());
