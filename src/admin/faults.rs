@@ -5,7 +5,7 @@ use hyper::{
     Method, Response, StatusCode,
     body::{Bytes, Incoming},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Admin,
@@ -16,9 +16,12 @@ use crate::{
     manager::Manager,
 };
 
-/// All faults that last.
-pub(super) async fn list(admin: &Admin) -> Response<Full<Bytes>> {
-    answer(admin.change("canhub fault list", |manager| Ok(json!({ "faults": manager.faults() }))).await)
+/// The command that shows them.
+const LIST: &str = "canhub fault list";
+
+/// All faults in effect.
+pub(super) fn list(admin: &Admin) -> Response<Full<Bytes>> {
+    as_json(StatusCode::OK, &json!({ "faults": admin.manager.faults() }))
 }
 
 /// Lets one begin, and returns it; or ends some, and returns them.
@@ -31,11 +34,11 @@ pub(super) async fn change(admin: &Admin, method: &Method, body: Incoming) -> Re
     };
     let done = match *method {
         Method::POST => match read_body(body).await {
-            Ok(wanted) => admin.change("canhub fault list", begin(wanted)).await,
+            Ok(wanted) => admin.change(LIST, begin(wanted)).await,
             Err(why) => Err(why),
         },
         Method::DELETE => match read_body(body).await {
-            Ok(which) => admin.change("canhub fault list", end(which)).await,
+            Ok(which) => admin.change(LIST, end(which)).await,
             Err(why) => Err(why),
         },
         _ => {
@@ -43,10 +46,6 @@ pub(super) async fn change(admin: &Admin, method: &Method, body: Incoming) -> Re
             return refused(StatusCode::METHOD_NOT_ALLOWED, why);
         }
     };
-    answer(done)
-}
-
-fn answer(done: Result<Value, String>) -> Response<Full<Bytes>> {
     match done {
         Ok(done) => as_json(StatusCode::OK, &done),
         Err(why) => refused(StatusCode::BAD_REQUEST, &why),

@@ -69,7 +69,7 @@ pub(super) async fn answer(admin: Admin, allowed: bool, request: Request<Incomin
         "/v1/ready" => ready(&admin.manager).map(Either::Left),
         "/v1/status" => status(&admin).await.map(Either::Left),
         "/v1/expectations" => expectations::list(&admin).map(Either::Left),
-        "/v1/faults" => faults::list(&admin).await.map(Either::Left),
+        "/v1/faults" => faults::list(&admin).map(Either::Left),
         "/v1/hosts" => hosts::list(&admin).map(Either::Left),
         "/v1/events" => events(&admin, parts.uri.query().unwrap_or_default()),
         "/metrics" => metrics(&admin).await.map(Either::Left),

@@ -12,7 +12,7 @@ use std::sync::{
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::{Manager, Signals};
-use crate::{events::Events, expect::Expectations, span::Spans};
+use crate::{events::Events, expect::Expectations, span::Spans, status::FaultStatus};
 
 /// The manager, for asynchronous code.
 #[derive(Clone)]
@@ -56,9 +56,14 @@ impl Handle {
         self.0.expectations()
     }
 
+    /// The faults on purpose in effect.
+    pub fn faults(&self) -> Vec<FaultStatus> {
+        self.0.faults()
+    }
+
     /// Why frames of this container, or of anybody, can be missing on a bus on purpose: the end of a sentence.
     pub fn on_purpose(&self, bus: &str, container: Option<&str>) -> String {
-        let faults = self.0.faults();
+        let faults = self.faults();
         let explains = faults.iter().filter(|fault| fault.explains(bus, container));
         explains.fold(String::new(), |all, fault| format!("{all}; {}", fault.reason))
     }
