@@ -16,6 +16,7 @@
 //! | `learn`, `collect` | what Docker tells in the background |
 //! | `shares` | slows down containers that exceed an adapter's wire |
 //! | `survey`, `frames` | what status and metrics show |
+//! | `named` | which network somebody means |
 //! | `spans` | which span ports `canhub-span` is told |
 //! | `fault` | lets faults on purpose begin and end |
 //! | `expect` | adds and removes expectations, and finds where to listen for them |
@@ -31,6 +32,7 @@ mod handle;
 mod join;
 mod learn;
 mod look;
+mod named;
 mod namespaces;
 mod network;
 mod records;

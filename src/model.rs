@@ -265,12 +265,18 @@ impl Model {
         want
     }
 
+    /// The members of a bus: endpoints that have joined, and whose namespace is not known to be gone.
+    pub fn members_of<'a>(&'a self, network: &'a NetworkId) -> impl Iterator<Item = &'a Endpoint> {
+        let is_member = move |endpoint: &&Endpoint| {
+            endpoint.network == *network && endpoint.sandbox().is_some() && !self.is_dead(&endpoint.id)
+        };
+        self.endpoints.values().filter(is_member)
+    }
+
     /// The desired state of one network; for the others, only their hubs.
     pub fn want_of(&self, id: &NetworkId) -> Want {
-        let lives = |endpoint: &&Endpoint| endpoint.network == *id && !self.is_dead(&endpoint.id);
         let bus = |network: &Network| match network.id == *id {
-            true => self
-                .with_span_port(self.bus(network, self.endpoints.values().filter(lives).collect()), network),
+            true => self.with_span_port(self.bus(network, self.members_of(id).collect()), network),
             false => self.bus(network, Vec::new()),
         };
         Want { buses: self.networks.values().map(bus).collect(), ..Want::default() }

@@ -52,6 +52,11 @@ pub fn meant<'a, T: Copy + 'a>(
     ways.into_iter().map(all).find(|meant| !meant.is_empty()).unwrap_or_default()
 }
 
+/// Whether a person means this endpoint with a word: by its container's name, or by the start of its ID.
+pub(crate) fn is_called(word: &str, endpoint: &EndpointId, container: Option<&str>) -> bool {
+    container == Some(word) || (word.len() >= 12 && endpoint.as_ref().starts_with(word))
+}
+
 impl IfName {
     /// The name of an interface that canhub creates: a prefix and the start of an ID, truncated to fit.
     ///

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use socketcan::CanAnyFrame;
 
 use super::{Effect, effect::RATE_MAX};
 use crate::{
-    names::{EndpointId, NetworkId},
+    names::{EndpointId, NetworkId, is_called},
     shape::Shapes,
 };
 
@@ -61,18 +62,14 @@ impl Fault {
         self.ends.is_some_and(|ends| ends <= now)
     }
 
-    pub(super) fn rate(&self) -> u32 {
-        let rate = |effect: &Effect| match effect {
-            Effect::Flood { rate, .. } | Effect::Error { rate, .. } => *rate,
-            Effect::Cut | Effect::Down | Effect::BusOff | Effect::Shape { .. } => 0,
-        };
-        self.effects.iter().map(rate).sum()
+    /// What it sends while it lasts: as [`Effect::sends`].
+    pub(crate) fn sends(&self) -> impl Iterator<Item = (CanAnyFrame, u32, bool)> {
+        self.effects.iter().filter_map(Effect::sends)
     }
-}
 
-/// Whether somebody who says `name` means this endpoint: by its container's name, or the start of its ID.
-pub(crate) fn is_called(name: &str, endpoint: &EndpointId, container: Option<&str>) -> bool {
-    container == Some(name) || (name.len() >= 12 && endpoint.as_ref().starts_with(name))
+    pub(super) fn rate(&self) -> u32 {
+        self.sends().map(|(_, rate, _)| rate).sum()
+    }
 }
 
 /// What faults do to a member, as far as it is planned.

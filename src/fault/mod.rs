@@ -19,7 +19,6 @@ mod source;
 
 pub use effect::Effect;
 pub use error_frames::ErrorKind;
-pub(crate) use imposed::is_called;
 pub use imposed::{Fault, Faults, Imposed};
 pub use keep::keep;
 pub use request::{Request, Which, Wish};

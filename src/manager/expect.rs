@@ -1,30 +1,22 @@
 //! Adds and removes expectations, and finds the interfaces on which to listen for them.
 
-use std::{
-    collections::BTreeMap,
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
 
 use tracing::warn;
 
-use super::Manager;
+use super::{Manager, named::find};
 use crate::{
-    endpoint::{Endpoint, Stage},
+    endpoint::Endpoint,
     error::Error,
     expect::{Expectation, FrameId, Source, component},
-    fault::is_called,
     kernel::Link,
     model::Model,
-    names::{EndpointId, NetworkId, meant},
+    names::{EndpointId, NetworkId, is_called},
     network::{Hub, Network},
     options::Frames,
     status::ExpectationStatus,
     traffic::hub_of,
 };
-
-/// How long the name of a new network may take.
-const NAMED_AFTER: Duration = Duration::from_secs(2);
 
 /// Where frames can be heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,23 +171,6 @@ impl Manager {
         self.soon(unnamed, || self.bus_name(bus))
     }
 
-    /// Looks again for a moment while Docker's API may provide a name that is missing.
-    pub(super) fn soon<T>(
-        &self,
-        is_unnamed: impl Fn(&Model) -> bool,
-        look: impl Fn() -> Result<T, String>,
-    ) -> Result<T, String> {
-        let deadline = Instant::now() + NAMED_AFTER;
-        loop {
-            let found = look();
-            if found.is_ok() || Instant::now() > deadline || !is_unnamed(&self.model.lock()) {
-                return found;
-            }
-            self.signals.want_relearn();
-            sleep(NAMED_AFTER / 20);
-        }
-    }
-
     /// Where the frames of all expectations can be heard now. May block for as long as the kernel does.
     ///
     /// # Errors
@@ -251,12 +226,8 @@ fn want(model: &Model, network: &Network, one: &Expectation) -> Wanted {
         let is_it = |id: &EndpointId| {
             is_called(from, id, model.container_name(id)) && !model.imposed_on(&network.id, id).cut
         };
-        let mut endpoints = model.endpoints().filter(|endpoint| {
-            endpoint.network == network.id
-                && matches!(endpoint.stage, Stage::Joined { .. })
-                && !model.is_dead(&endpoint.id)
-        });
-        endpoints.find(|endpoint| is_it(&endpoint.id)).map(|endpoint| endpoint.id.clone())
+        let mut members = model.members_of(&network.id);
+        members.find(|endpoint| is_it(&endpoint.id)).map(|endpoint| endpoint.id.clone())
     };
     Wanted {
         component: one.component(),
@@ -267,55 +238,5 @@ fn want(model: &Model, network: &Network, one: &Expectation) -> Wanted {
             .from
             .as_ref()
             .map_or(Expected::Anyone, |from| endpoint(from).map_or(Expected::Absent, Expected::Member)),
-    }
-}
-
-/// Why a name means no network.
-pub(super) enum Unknown {
-    /// There is none.
-    Missing,
-    /// There are several; two of their IDs.
-    Several(String, String),
-}
-
-impl Unknown {
-    /// Why nothing can be heard.
-    fn reason(&self, bus: &str) -> String {
-        match self {
-            Self::Missing => format!("there is no network {bus}, or not any more"),
-            Self::Several(..) => format!("{bus} means several networks"),
-        }
-    }
-
-    /// The same, and what to do.
-    pub(super) fn advice(&self, model: &Model, bus: &str) -> String {
-        let known =
-            || model.networks().map(|network| model.network_name(&network.id)).take(5).collect::<Vec<_>>();
-        match self {
-            Self::Several(one, other) => {
-                format!("{bus} means several networks: use the ID of one, {one} or {other}")
-            }
-            Self::Missing if known().is_empty() => {
-                format!(
-                    "there is no bus {bus}, and no other: `docker network create -d canhub ...` makes one"
-                )
-            }
-            Self::Missing => {
-                format!("there is no bus {bus}; `canhub status` lists them, such as {}", known().join(", "))
-            }
-        }
-    }
-}
-
-pub(super) fn find<'a>(model: &'a Model, bus: &str) -> Result<&'a Network, Unknown> {
-    let all: Vec<&Network> = model.networks().collect();
-    let is_named = |network: &Network| network.name.as_deref() == Some(bus);
-    let has_hub = |network: &Network| network.hub().to_string() == bus;
-    match meant(bus, &all, |network| &network.id, is_named, has_hub)[..] {
-        [] => Err(Unknown::Missing),
-        [network] => Ok(network),
-        [first, second, ..] => {
-            Err(Unknown::Several(first.id.short().to_owned(), second.id.short().to_owned()))
-        }
     }
 }

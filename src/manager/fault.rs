@@ -12,16 +12,16 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::{Manager, expect::find};
+use super::{Manager, named::find};
 use crate::{
     clock::rfc3339,
     endpoint::Endpoint,
     error::{Error, Operation},
     events::{Event, Kind},
-    fault::{Effect, Fault, Request, Which, is_called},
+    fault::{Effect, Fault, Request, Which},
     kernel::since_boot,
     model::Model,
-    names::{EndpointId, NetworkId},
+    names::{EndpointId, NetworkId, is_called},
     plan::{Member, Scope, Step, Want, plan},
     status::FaultStatus,
 };
@@ -293,15 +293,11 @@ fn fit(want: &Want, network: &NetworkId) -> Result<(), String> {
 fn target(model: &Model, bus: &str, member: Option<&str>) -> Result<(NetworkId, Option<String>), String> {
     let network = find(model, bus).map_err(|unknown| unknown.advice(model, bus))?.id.clone();
     let Some(member) = member else { return Ok((network, None)) };
-    let joined = || {
-        let is_on = |endpoint: &&Endpoint| {
-            endpoint.network == network && endpoint.sandbox().is_some() && !model.is_dead(&endpoint.id)
-        };
-        model.endpoints().filter(is_on).map(|endpoint| (&endpoint.id, model.container_name(&endpoint.id)))
-    };
+    let joined =
+        || model.members_of(&network).map(|endpoint| (&endpoint.id, model.container_name(&endpoint.id)));
     let meant: Vec<_> = joined().filter(|(id, name)| is_called(member, id, *name)).collect();
     match meant[..] {
-        [(id, name)] => Ok((network, Some(name.unwrap_or(id.as_ref()).to_owned()))),
+        [(id, name)] => Ok((network.clone(), Some(name.unwrap_or(id.as_ref()).to_owned()))),
         [_, _, ..] => Err(format!("{member} means several members of bus {bus}: use the ID of an endpoint")),
         [] => {
             let names: Vec<&str> = joined().map(|(id, name)| name.unwrap_or(id.short())).take(5).collect();

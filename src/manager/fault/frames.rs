@@ -7,6 +7,7 @@ use crate::{
     fault::{Effect, ErrorKind, Fault, Place, Source},
     manager::Manager,
     model::Model,
+    plan::Have,
     traffic::hub_of,
 };
 
@@ -43,52 +44,41 @@ impl Manager {
     /// What the faults in effect send again and again.
     pub(crate) fn sources(&self) -> Vec<Source> {
         let model = self.model.lock();
-        if model
-            .faults()
-            .all()
-            .iter()
-            .all(|fault| fault.effects.iter().all(|effect| effect.sends().is_none()))
-        {
+        let of_fault = |fault| Fault::sends(fault).map(move |sent| (fault, sent));
+        let sent: Vec<(&Fault, _)> = model.faults().all().iter().flat_map(of_fault).collect();
+        if sent.is_empty() {
             return Vec::new();
         }
         let hubs: Vec<_> = model.networks().map(|network| network.hub()).collect();
         let Ok(have) = self.look_at_host(&hubs) else { return Vec::new() };
         let mut sources = Vec::new();
-        for fault in model.faults().all() {
-            for (frame, rate, as_sender) in fault.effects.iter().filter_map(|effect| effect.sends()) {
-                let source = |place| Source { fault: fault.id, place, frame, rate, ends: fault.ends };
-                let place = |endpoint: &Endpoint| {
-                    let host = have.host_end(&endpoint.id)?;
-                    Some(match as_sender {
-                        true => Place {
-                            sandbox: Some(endpoint.sandbox()?.to_owned()),
-                            index: host.peer?,
-                            looped: true,
-                        },
-                        false => Place { sandbox: None, index: host.index, looped: false },
-                    })
-                };
-                if as_sender && fault.member.is_none() {
-                    let network = model.network(&fault.network);
-                    let hub = network.and_then(|network| hub_of(&network.id, &network.hub(), &have));
-                    sources.extend(
-                        hub.map(|hub| source(Place { sandbox: None, index: hub.index, looped: true })),
-                    );
-                } else {
-                    sources.extend(members(&model, fault).filter_map(place).map(source));
-                }
-            }
+        for (fault, (frame, rate, as_sender)) in sent {
+            let source = |place| Source { fault: fault.id, place, frame, rate, ends: fault.ends };
+            sources.extend(places(&model, &have, fault, as_sender).into_iter().map(source));
         }
         sources
     }
 }
 
+/// Where to send the frames of a fault: as its members, or as the host if it is about all; otherwise to its members only.
+fn places(model: &Model, have: &Have, fault: &Fault, as_sender: bool) -> Vec<Place> {
+    if as_sender && fault.member.is_none() {
+        let network = model.network(&fault.network);
+        let hub = network.and_then(|network| hub_of(&network.id, &network.hub(), have));
+        return hub.map(|hub| Place { sandbox: None, index: hub.index, looped: true }).into_iter().collect();
+    }
+    let place = |endpoint: &Endpoint| {
+        let host = have.host_end(&endpoint.id)?;
+        Some(match as_sender {
+            true => Place { sandbox: Some(endpoint.sandbox()?.to_owned()), index: host.peer?, looped: true },
+            false => Place { sandbox: None, index: host.index, looped: false },
+        })
+    };
+    members(model, fault).filter_map(place).collect()
+}
+
 /// The containers that a fault is about and that are on the bus.
 pub(super) fn members<'a>(model: &'a Model, fault: &'a Fault) -> impl Iterator<Item = &'a Endpoint> {
-    model.endpoints().filter(move |endpoint| {
-        endpoint.network == fault.network
-            && endpoint.sandbox().is_some()
-            && !model.is_dead(&endpoint.id)
-            && fault.is_about(&endpoint.id, model.container_name(&endpoint.id))
-    })
+    let is_about = |endpoint: &&Endpoint| fault.is_about(&endpoint.id, model.container_name(&endpoint.id));
+    model.members_of(&fault.network).filter(is_about)
 }
