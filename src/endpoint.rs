@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    attachment::Attached,
     filters::Filters,
     kernel::Cookie,
     names::{EndpointId, IfName, NetworkId},
@@ -13,10 +14,10 @@ use crate::{
     shape::Shapes,
 };
 
-/// The attachment of a container to a bus. Docker creates a new one at every start of the container.
+/// A namespace on a bus. Docker creates a new one at every start of a container; others attach theirs with `canhub attach`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// Docker's ID.
+    /// Docker's ID, or canhub's own.
     pub id: EndpointId,
     /// The network it belongs to.
     pub network: NetworkId,
@@ -33,6 +34,9 @@ pub struct Endpoint {
     pub shapes: Shapes,
     /// Its lifecycle stage.
     pub stage: Stage,
+    /// Who attached it, if it was not Docker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached: Option<Attached>,
     /// The namespace in which its container end was last seen. Another one at the same path is another container's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Cookie>,
@@ -57,6 +61,12 @@ impl Endpoint {
     /// The sandbox while the endpoint is joined.
     pub fn sandbox(&self) -> Option<&Path> {
         self.stage.sandbox()
+    }
+
+    /// Whether another endpoint is in the same namespace: by its cookie if both are known, else by its path.
+    pub fn shares_namespace_with(&self, other: &Self) -> bool {
+        let same = self.namespace.zip(other.namespace).map(|(one, other)| one == other);
+        same.unwrap_or_else(|| self.sandbox().is_some() && self.sandbox() == other.sandbox())
     }
 }
 

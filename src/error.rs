@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use serde::Serialize;
+
 use crate::{
     kernel::{KernelError, Refusal},
     plan::Action,
@@ -20,6 +22,14 @@ pub enum Error {
         /// The network's name or short id.
         network: String,
         /// What is wrong and what to do.
+        text: String,
+    },
+    /// Another program needs to know why, and gets a code with the text.
+    #[error("{text}")]
+    Coded {
+        /// Why.
+        code: Code,
+        /// One sentence.
         text: String,
     },
     /// A kernel call failed.
@@ -43,6 +53,29 @@ pub enum Error {
         "{0}; canhub does not overwrite records that it cannot read, and keeps retrying: see `canhub doctor`"
     )]
     Unread(String),
+}
+
+/// Why a bus or an attachment was refused, for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Code {
+    /// There is no such bus, or it is not clear which is meant.
+    UnknownBus,
+    /// There is no such attachment. Whoever wants it gone has what they want.
+    UnknownAttachment,
+    /// One of this name or ID exists, and is another.
+    Exists,
+    /// The interface name is taken in the namespace.
+    Taken,
+    /// The bus has members.
+    InUse,
+}
+
+impl Code {
+    /// The error with this code.
+    pub(crate) fn because(self, text: impl Into<String>) -> Error {
+        Error::Coded { code: self, text: text.into() }
+    }
 }
 
 impl Error {

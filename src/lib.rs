@@ -6,7 +6,7 @@
 //! [`shape`]). [`plan`] is a pure function that compares this with what the [`kernel`]
 //! has, and [`apply`] carries out the steps. [`reconcile`] does the same for everything, on every event and audit.
 //! [`state`] keeps what Docker sends only once across crashes and reboots, [`lock`] keeps a second canhub away from it
-//! and from the buses, and [`docker`] queries Docker's API in the background for what it never sends. Everything that
+//! and from the buses, and [`docker`] queries Docker's API in the background for what it never sends. An [`attachment`] is a member without Docker. Everything that
 //! happens goes through [`events`]: one line in the log, one event, one count in [`metrics`]. [`traffic`] adds up
 //! frames, and [`admin`] serves all this and the [`status`] of all buses on a socket. [`health`] monitors what canhub
 //! needs, using the same [`checks`] as `canhub doctor`. [`expect`] lets the kernel listen for frames that should be on a
@@ -55,6 +55,7 @@
 pub mod adapter;
 pub mod admin;
 pub mod apply;
+pub mod attachment;
 pub mod checks;
 pub mod cli;
 pub mod clock;

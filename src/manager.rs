@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `network` | CreateNetwork, DeleteNetwork |
 //! | `endpoint`, `join` | CreateEndpoint, Join, Leave, DeleteEndpoint |
+//! | `bus`, `attach` | the same without Docker: bus create and rm, attach and detach |
 //! | `adapter` | remembers how an adapter was found, and leaves it so |
 //! | `look` | reads the kernel, and plans |
 //! | `adopt`, `records` | start-up, and records that could not be read or saved |
@@ -23,6 +24,8 @@
 
 mod adapter;
 mod adopt;
+mod attach;
+mod bus;
 mod collect;
 mod endpoint;
 mod expect;

@@ -10,7 +10,7 @@ use crate::{
     fault::{Fault, Faults, Imposed},
     filters::Filters,
     kernel::{Cookie, HOST_NAMESPACE},
-    names::{EndpointId, NetworkId},
+    names::{AttachmentId, EndpointId, NetworkId},
     network::Network,
     options::Naming,
     plan::{Bus, Member, Want},
@@ -24,7 +24,7 @@ pub struct Model {
     endpoints: BTreeMap<EndpointId, Endpoint>,
     /// Since when an engine's lists lack a network or an endpoint.
     unlisted: BTreeMap<String, Unlisted>,
-    /// Container names by endpoint; from Docker's API, for display only.
+    /// Container names by endpoint, for display only: from Docker's API, or from whoever attached it.
     containers: BTreeMap<EndpointId, String>,
     /// Endpoints whose container end Docker is about to move and bring up.
     awaited: BTreeSet<EndpointId>,
@@ -77,6 +77,16 @@ impl Model {
         self.endpoints.get(id)
     }
 
+    /// The endpoint of an attachment.
+    pub fn attachment(&self, id: &AttachmentId) -> Option<&Endpoint> {
+        self.attachments().find(|endpoint| endpoint.attached.as_ref().is_some_and(|one| one.id == *id))
+    }
+
+    /// The endpoints that were attached without Docker.
+    pub fn attachments(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.values().filter(|endpoint| endpoint.attached.is_some())
+    }
+
     /// Adds or replaces a network.
     pub fn put_network(&mut self, network: Network) {
         self.generation += 1;
@@ -87,6 +97,9 @@ impl Model {
     pub fn put_endpoint(&mut self, endpoint: Endpoint) {
         self.generation += 1;
         self.dead.remove(&endpoint.id);
+        if let Some(attached) = &endpoint.attached {
+            self.containers.insert(endpoint.id.clone(), attached.name.clone());
+        }
         self.endpoints.insert(endpoint.id.clone(), endpoint);
     }
 

@@ -34,6 +34,21 @@ pub struct SpanName(String);
 #[serde(try_from = "String", into = "String")]
 pub struct EndpointId(String);
 
+/// The ID of an attachment, chosen by whoever attaches: 1 to 64 letters, digits, `-`, `_` or `.`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AttachmentId(String);
+
+/// The name of a bus that canhub made: 1 to 64 letters, digits, `-`, `_` or `.`, as Docker's names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BusName(String);
+
+/// How the IDs that canhub makes begin. Docker's are hexadecimal or, in a swarm, longer.
+const MADE: char = 'x';
+/// The length of an ID that canhub makes, in letters and digits. Short, because aliases have to have room for more.
+const MADE_LEN: usize = 16;
+
 /// How many digits of an ID are enough to mean a network; fewer look like a name.
 const PREFIX_MIN: usize = 4;
 
@@ -127,9 +142,28 @@ impl NetworkId {
         short(&self.0)
     }
 
+    /// Whether canhub made the bus; otherwise Docker did.
+    pub fn is_made(&self) -> bool {
+        is_made(&self.0)
+    }
+
     /// The default name of the hub: `bus` and the digits that `docker network ls` shows.
     pub fn hub_name(&self) -> IfName {
         IfName::from_id("bus", &self.0, 12)
+    }
+}
+
+impl From<u64> for NetworkId {
+    /// The ID of a bus that canhub makes, from a random number.
+    fn from(random: u64) -> Self {
+        Self(made(random))
+    }
+}
+
+impl From<u64> for EndpointId {
+    /// The ID of an endpoint that is attached without Docker, from a random number.
+    fn from(random: u64) -> Self {
+        Self(made(random))
     }
 }
 
@@ -140,6 +174,16 @@ impl EndpointId {
     /// The ID of a network's span port, which Docker knows nothing of.
     pub fn of_span_port(network: &NetworkId) -> Self {
         Self(SPAN_PORT.chars().chain(network.0.chars()).take(ID_MAX).collect())
+    }
+
+    /// Whether it is attached without Docker.
+    pub fn is_attached(&self) -> bool {
+        is_made(&self.0)
+    }
+
+    /// Where its container end is, in a sentence.
+    pub fn place(&self) -> &'static str {
+        if self.is_attached() { "the namespace" } else { "the container" }
     }
 
     /// Whether it is a span port.
@@ -170,6 +214,31 @@ impl EndpointId {
     }
 }
 
+impl FromStr for AttachmentId {
+    type Err = String;
+
+    fn from_str(id: &str) -> Result<Self, String> {
+        valid_word("attachment id", id).map(Self)
+    }
+}
+
+impl FromStr for BusName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        valid_word("bus name", name).map(Self)
+    }
+}
+
+fn made(random: u64) -> String {
+    let digits = MADE_LEN - 1;
+    format!("{MADE}{:0digits$x}", random >> (u64::BITS as usize - 4 * digits))
+}
+
+fn is_made(id: &str) -> bool {
+    id.len() == MADE_LEN && id.starts_with(MADE)
+}
+
 fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
 }
@@ -178,6 +247,19 @@ fn valid_id(what: &str, id: String) -> Result<String, String> {
     let fits = !id.is_empty() && id.len() <= ID_MAX && id.bytes().all(|b| b.is_ascii_alphanumeric());
     // IDs become file names and interface names, so only letters and digits are allowed.
     if fits { Ok(id) } else { Err(format!("{what} {:?} is not 1 to {ID_MAX} letters and digits", clip(&id))) }
+}
+
+/// A word that people and other programs choose. It becomes part of an alias, so it has no blanks.
+fn valid_word(what: &str, word: &str) -> Result<String, String> {
+    let starts = word.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match starts && word.len() <= ID_MAX && word.chars().all(allowed) {
+        true => Ok(word.to_owned()),
+        false => Err(format!(
+            "{what} {:?} must be 1 to {ID_MAX} letters, digits, -, _ or ., and begin with a letter or a digit",
+            clip(word)
+        )),
+    }
 }
 
 fn clip(text: &str) -> String {
@@ -223,6 +305,16 @@ macro_rules! text_type {
 text_type!(IfName, |text| text.parse());
 text_type!(SpanName, |text| text.parse().map_err(|why| format!("span {:?} {why}", clip(&text))));
 text_type!(NetworkId, |text| valid_id("network id", text).map(Self));
+text_type!(AttachmentId, |text| text.parse());
+text_type!(BusName, |text| text.parse());
+
+impl From<&EndpointId> for AttachmentId {
+    /// Letters and digits are allowed in both.
+    fn from(id: &EndpointId) -> Self {
+        Self(id.0.clone())
+    }
+}
+
 text_type!(EndpointId, |text| valid_id("endpoint id", text).map(Self));
 
 /// Checks a name that somebody gave for a network or container, before it is looked up: it is kept and shown.

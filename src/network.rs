@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     adapter::Adapter,
+    attachment::Attached,
     endpoint::{Endpoint, Stage},
     filters::Filters,
-    names::{EndpointId, IfName, NetworkId},
+    names::{AttachmentId, BusName, EndpointId, IfName, NetworkId},
     options::{HubChoice, Naming, NetworkOptions, RawOptions, SpanOptions, looks_like_hardware},
     pace::Rate,
     shape::Shapes,
@@ -20,9 +21,9 @@ use crate::{
 /// A bus as requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
-    /// Docker's ID.
+    /// Docker's ID, or canhub's own.
     pub id: NetworkId,
-    /// The options as Docker sent them.
+    /// The options as they were given.
     pub raw: RawOptions,
     /// The parsed options.
     pub options: NetworkOptions,
@@ -31,7 +32,7 @@ pub struct Network {
     /// The state of its adapter before canhub first changed it.
     pub found: Option<Found>,
     /// The network name. Docker does not send it to drivers, so it comes from Docker's API, and is saved for the log of
-    /// the next boot.
+    /// the next boot. A bus that canhub made always has one.
     pub name: Option<String>,
     /// The engine (`ID` of `docker info`) that listed it last. No other engine's list can say that it is gone.
     pub engine: Option<String>,
@@ -108,6 +109,14 @@ impl Network {
         Ok(Self { id, raw, options, provisional: false, found: None, name: None, engine: None })
     }
 
+    /// A bus that canhub makes.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn made(id: NetworkId, name: &BusName, raw: RawOptions) -> Result<Self, String> {
+        Ok(Self { name: Some(name.to_string()), ..Self::new(id, raw)? })
+    }
+
     /// A network that Docker knows but canhub has no record of.
     ///
     /// # Errors
@@ -129,6 +138,11 @@ impl Network {
         Shapes { lost: shapes.lost || self.provisional, ..shapes }
     }
 
+    /// Its name, if canhub made it. Docker's names are not canhub's to keep.
+    fn made_name(&self) -> Option<&str> {
+        self.name.as_deref().filter(|_| self.id.is_made())
+    }
+
     /// The interface of this bus on the host.
     pub fn hub(&self) -> Hub {
         match &self.options.hub {
@@ -144,7 +158,14 @@ impl Network {
     /// The alias of this bus's hub.
     pub fn hub_alias(&self) -> String {
         let span = self.options.span.as_ref().map(SpanOptions::words).unwrap_or_default();
-        self.alias(false) + &span
+        let mut alias = self.alias(false) + &span;
+        // Docker's API tells the names of its networks. A name of full length may not fit; then the ID has to do.
+        if let Some(name) = self.made_name().map(|name| format!(" bus={name}"))
+            && alias.len() + name.len() + SPAN_PORT_WORDS <= ALIAS_MAX
+        {
+            alias.push_str(&name);
+        }
+        alias
     }
 
     /// The alias of both ends of this bus's span port; `None` if it has none. On a bus of an adapter, no other alias names
@@ -200,6 +221,12 @@ impl Network {
                 alias.push_str(&sandbox);
             }
         }
+        // Without it, the attachment gets its endpoint's ID.
+        if let Some(id) = endpoint.attached.as_ref().map(|attached| format!(" at={}", attached.id))
+            && alias.len() + id.len() <= ALIAS_MAX
+        {
+            alias.push_str(&id);
+        }
         // It fits unless all names have their full length; otherwise the network's rate is used instead.
         if let Some(rate) = endpoint.rate.map(|rate| format!(" rate={rate}"))
             && alias.len() + rate.len() <= ALIAS_MAX
@@ -226,6 +253,8 @@ const MORE_WITH_LISTS: &str = " moreids";
 const OWN_LISTS: &str = " ids";
 /// The endpoint has shapes of its own.
 const OWN_SHAPES: &str = " shaped";
+/// The bytes that the alias of a span port adds to that of its hub.
+const SPAN_PORT_WORDS: usize = " ep=".len() + SPAN_PORT.len();
 /// Stands for the ID of a span port in an alias, for which there is no room.
 const SPAN_PORT: &str = "span";
 
@@ -234,6 +263,8 @@ const SPAN_PORT: &str = "span";
 pub struct Alias {
     /// The network that the link belongs to.
     pub network: NetworkId,
+    /// Its name, if canhub made it and it fits.
+    pub name: Option<String>,
     /// Its options, as far as they fit.
     pub options: RawOptions,
     /// Whether it has options that are not in the alias: the adapter's selector and settings, or on a container's pair the
@@ -260,6 +291,8 @@ pub struct AliasEndpoint {
     pub lists: bool,
     /// Whether it has shapes of its own, which never fit either.
     pub shapes: bool,
+    /// The ID of the attachment, if it fits and Docker did not create the endpoint.
+    pub attached: Option<AttachmentId>,
 }
 
 impl Alias {
@@ -299,9 +332,11 @@ impl Alias {
                 rate: get("rate").and_then(|rate| rate.parse().ok()),
                 lists: own_lists,
                 shapes: own_shapes,
+                attached: get("at").and_then(|id| id.try_into().ok()),
             }),
         };
-        Some(Self { network, options, more, lists, endpoint })
+        let name = get("bus").filter(|_| network.is_made());
+        Some(Self { network, name, options, more, lists, endpoint })
     }
 }
 
@@ -309,11 +344,12 @@ impl AliasEndpoint {
     fn of_span_port(network: &NetworkId) -> Self {
         let id = EndpointId::of_span_port(network);
         let ifname = Naming::Exact(id.container_end());
-        Self { id, ifname, sandbox: None, rate: None, lists: false, shapes: false }
+        Self { id, ifname, sandbox: None, rate: None, lists: false, shapes: false, attached: None }
     }
 
     /// The endpoint that the alias describes.
     pub fn into_endpoint(self, network: NetworkId) -> Endpoint {
+        let attached = self.id.is_attached().then(|| Attached::recovered(&self));
         let stage = self.sandbox.map_or(Stage::Left, |sandbox| Stage::Joined { sandbox });
         let filters = Filters { lost: self.lists, ..Filters::default() };
         let shapes = Shapes { lost: self.shapes, ..Shapes::default() };
@@ -325,6 +361,7 @@ impl AliasEndpoint {
             filters,
             shapes,
             stage,
+            attached,
             namespace: None,
         }
     }
@@ -348,6 +385,7 @@ mod tests {
             filters: Filters::default(),
             shapes: Shapes::default(),
             stage: Stage::Joined { sandbox: "/var/run/docker/netns/234422f80b09".into() },
+            attached: None,
             namespace: None,
         }
     }

@@ -14,14 +14,21 @@
 //!   ([`crate::fault::Wish`]) and returns it, `DELETE` ends those that [`crate::fault::Which`] names and returns them
 //! - `GET /v1/hosts`: `{"span": ..., "hosts": [...]}`, each a [`crate::status::HostOnSpan`]; `DELETE` forgets one (`host`)
 //!   and returns the others
+//! - `GET /v1/buses`: `{"buses": [...]}`, each a [`crate::attachment::BusOutline`]; `POST` makes one
+//!   ([`crate::attachment::BusRequest`]), `DELETE` removes one (`name`), and both return it
+//! - `GET /v1/attachments`: `{"attachments": [...]}`, each a [`crate::attachment::AttachmentStatus`] as the kernel has it now;
+//!   `?id=ID` only that one; `POST` attaches a namespace ([`crate::attachment::AttachRequest`]), `DELETE` detaches one
+//!   ([`crate::attachment::WhichAttachment`]), and both return it
 //! - `GET /metrics`: OpenMetrics text, the only path that `--metrics-listen` also serves over TCP
 //!
-//! Errors are `{"error": "one sentence"}`. Only `/v1/heal`, `/v1/expectations`, `/v1/faults` and `/v1/hosts` change
-//! anything: the first does what the reconcile loop does, the second what is told, the third what happens to frames until
-//! when, the fourth what `canhub-span` lists.
+//! Errors are `{"error": "one sentence"}`; those of `/v1/buses` and `/v1/attachments` may also have a `code`, a
+//! [`crate::error::Code`]. Only `/v1/heal`, `/v1/expectations`, `/v1/faults`, `/v1/hosts`, `/v1/buses` and `/v1/attachments`
+//! change anything: the first does what the reconcile loop does, the second what is told, the third what happens to frames
+//! until when, the fourth what `canhub-span` lists, and the last two what Docker does for its containers.
 //! No request can hold up the driver: few requests read the kernel at a time, each on a thread of its own and within a
 //! time limit, and clients that do not read their events lose them.
 
+mod attachments;
 mod expectations;
 mod faults;
 mod hosts;

@@ -8,7 +8,7 @@ use hyper::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
-use super::{Admin, expectations, faults, hosts, scrape, stream::EventBody};
+use super::{Admin, attachments, expectations, faults, hosts, scrape, stream::EventBody};
 use crate::{
     health::HealthStatus,
     http::server::{of_type, whole},
@@ -23,12 +23,14 @@ const JSON: &str = "application/json";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const EVENT_STREAM: &str = "text/event-stream";
 /// The valid paths, listed in 404 responses.
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 12] = [
     "/v1/health",
     "/v1/heal",
     "/v1/ready",
     "/v1/status",
     "/v1/events",
+    "/v1/buses",
+    "/v1/attachments",
     "/v1/expectations",
     "/v1/faults",
     "/v1/hosts",
@@ -59,6 +61,12 @@ pub(super) async fn answer(admin: Admin, allowed: bool, request: Request<Incomin
     if parts.uri.path() == "/v1/hosts" && parts.method != Method::GET {
         return hosts::forget(&admin, &parts.method, body).await.map(Either::Left);
     }
+    if parts.uri.path() == "/v1/buses" && parts.method != Method::GET {
+        return attachments::change_buses(&admin, &parts.method, body).await.map(Either::Left);
+    }
+    if parts.uri.path() == "/v1/attachments" && parts.method != Method::GET {
+        return attachments::change_attachments(&admin, &parts.method, body).await.map(Either::Left);
+    }
     if parts.method != Method::GET {
         let why = "method not allowed: use GET, or POST for /v1/heal";
         return refused(StatusCode::METHOD_NOT_ALLOWED, why).map(Either::Left);
@@ -71,6 +79,10 @@ pub(super) async fn answer(admin: Admin, allowed: bool, request: Request<Incomin
         "/v1/expectations" => expectations::list(&admin).map(Either::Left),
         "/v1/faults" => faults::list(&admin).map(Either::Left),
         "/v1/hosts" => hosts::list(&admin).map(Either::Left),
+        "/v1/buses" => attachments::buses(&admin).await.map(Either::Left),
+        "/v1/attachments" => {
+            attachments::attachments(&admin, parts.uri.query().unwrap_or_default()).await.map(Either::Left)
+        }
         "/v1/events" => events(&admin, parts.uri.query().unwrap_or_default()),
         "/metrics" => metrics(&admin).await.map(Either::Left),
         path => not_found(path, &PATHS).map(Either::Left),

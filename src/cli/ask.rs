@@ -9,7 +9,7 @@ use std::{
 
 use clap::Args;
 use hyper::{Method, StatusCode, body::Bytes};
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -141,14 +141,30 @@ impl AdminSocket {
 
 /// The ID of the network that Docker calls so, if Docker can be asked.
 pub(super) fn network_id(name: &str) -> Option<String> {
+    let asked = |socket: PathBuf| async move { facts::network(&socket, name).await };
+    ask_docker(name, asked).filter(|network| network.name == name).map(|network| network.id)
+}
+
+/// The network namespace of a running container of Docker, if Docker can be asked.
+pub(super) fn sandbox(container: &str) -> Option<PathBuf> {
+    let asked = |socket: PathBuf| async move { facts::sandbox(&socket, container).await };
+    ask_docker(container, asked)?
+}
+
+/// Asks Docker about something of this name, unless it cannot be a name.
+fn ask_docker<T, A: Future<Output = io::Result<T>>>(name: &str, ask: impl FnOnce(PathBuf) -> A) -> Option<T> {
     // It becomes part of a path. Docker's names have no other characters.
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     if name.is_empty() || !name.chars().all(is_name) {
         return None;
     }
     let socket = std::env::var_os("CANHUB_DOCKER_SOCKET").map_or_else(|| DOCKER.into(), PathBuf::from);
-    let asked = async { timeout(DOCKER_LIMIT, facts::network(&socket, name)).await.ok()?.ok() };
-    run(asked).ok()?.filter(|network| network.name == name).map(|network| network.id)
+    run(async { timeout(DOCKER_LIMIT, ask(socket)).await.ok()?.ok() }).ok()?
+}
+
+/// The body of a request. Our types have string keys, so serialization cannot fail.
+pub(super) fn to_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
 }
 
 /// Parses an answer of the daemon.
@@ -193,7 +209,9 @@ fn sentence(body: &[u8]) -> String {
 fn unreachable(socket: &Path, err: &io::Error) -> Failed {
     let socket = socket.display();
     let (why, fix) = match err.kind() {
-        io::ErrorKind::PermissionDenied => ("permission denied: run it as root".into(), None),
+        io::ErrorKind::PermissionDenied => {
+            ("permission denied: run it as root, for example with sudo".into(), None)
+        }
         io::ErrorKind::NotFound => {
             let why = format!(
                 "canhub is not running, or its admin socket is not at {socket}: run `{START}`, or name the socket with --admin-socket"

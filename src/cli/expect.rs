@@ -116,9 +116,7 @@ impl Add {
         let Which { bus, id, from } = self.which;
         let wish = Wish { bus, id, every: self.every, from, within: Some(self.within) };
         let wanted = Expectation::try_from(wish)?;
-        let on = |bus: &str| {
-            serde_json::to_vec(&Expectation { bus: bus.to_owned(), ..wanted.clone() }).unwrap_or_default()
-        };
+        let on = |bus: &str| ask::to_json(&Expectation { bus: bus.to_owned(), ..wanted.clone() });
         let answer = self.socket.send_about(&wanted.bus, &Method::POST, PATH, on)?;
         let line = match self.json {
             true => String::from_utf8_lossy(&answer).into_owned(),

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{
     Failed,
-    ask::{self, AdminSocket},
+    ask::{self, AdminSocket, to_json},
     lines::{self, WIDTH, cut},
 };
 use crate::{
@@ -197,11 +197,6 @@ impl Clear {
         lines::print(if text.is_empty() { "No faults are in effect.\n" } else { &text });
         Ok(())
     }
-}
-
-/// Our types have string keys, so serialization cannot fail.
-fn to_json(value: &impl serde::Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
 }
 
 fn target(fault: &FaultStatus) -> String {

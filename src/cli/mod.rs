@@ -1,7 +1,9 @@
 //! The command line: one file per command.
 
 mod ask;
+mod attach;
 mod bus;
+mod buses;
 mod doctor;
 mod door;
 mod events;
@@ -12,6 +14,7 @@ mod hosts;
 mod import;
 pub mod lines;
 pub mod man;
+mod options;
 mod quantity;
 mod record;
 mod replay;
@@ -56,6 +59,11 @@ enum Command {
     #[command(subcommand)]
     Expect(expect::ExpectCommand),
     Fault(fault::FaultCommand),
+    /// Make, remove and list buses, without Docker
+    #[command(subcommand)]
+    Bus(buses::BusCommand),
+    Attach(attach::Attach),
+    Detach(attach::Detach),
     Hosts(hosts::Hosts),
     /// Import the networks of another plugin
     #[command(subcommand)]
@@ -124,6 +132,9 @@ impl Cli {
             Command::Door(door) => door.run(),
             Command::Expect(expect) => expect.run(),
             Command::Fault(fault) => fault.run(),
+            Command::Bus(bus) => bus.run(),
+            Command::Attach(attach) => attach.run(),
+            Command::Detach(detach) => detach.run(),
             Command::Hosts(hosts) => hosts.run(),
             Command::Import(import) => import.run().map_err(Failed::from),
             Command::Completions { shell } => {

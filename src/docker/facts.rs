@@ -1,6 +1,10 @@
 //! Individual queries of Docker's API for checks.
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 
@@ -66,6 +70,26 @@ struct Info {
     live_restore_enabled: bool,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Container {
+    state: ContainerState,
+    network_settings: NetworkSettings,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ContainerState {
+    pid: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct NetworkSettings {
+    #[serde(default)]
+    sandbox_key: PathBuf,
+}
+
 /// A managed plugin.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -93,6 +117,17 @@ pub(crate) async fn networks(socket: &Path) -> io::Result<Vec<NetworkFacts>> {
 
 pub(crate) async fn network(socket: &Path, id: &str) -> io::Result<NetworkFacts> {
     client::get(socket, &format!("/networks/{id}")).await
+}
+
+/// The network namespace of a container; `None` if it is not running.
+pub(crate) async fn sandbox(socket: &Path, container: &str) -> io::Result<Option<PathBuf>> {
+    let told: Container = client::get(socket, &format!("/containers/{container}/json")).await?;
+    // A container in the namespace of another has no sandbox of its own.
+    Ok(match (told.state.pid, told.network_settings.sandbox_key) {
+        (0, _) => None,
+        (pid, path) if path.as_os_str().is_empty() => Some(format!("/proc/{pid}/ns/net").into()),
+        (_, path) => Some(path),
+    })
 }
 
 pub(crate) async fn live_restore(socket: &Path) -> io::Result<bool> {

@@ -12,9 +12,9 @@ use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NetlinkSerializable};
 
 use super::{
-    ControllerChange, FrameSocket, Gauge, Identity, Inside, Kernel, KernelError, Link, LinkChange,
-    LinkCounters, Netem, Pace, PairSpec, Qdisc, Refusal, Result, Rule, RuleStatus, Sender, cangw, controller,
-    counters, identity,
+    ControllerChange, FrameSocket, Gauge, HOST_NAMESPACE, Identity, Inside, Kernel, KernelError, Link,
+    LinkChange, LinkCounters, Netem, Pace, PairSpec, Qdisc, Refusal, Result, Rule, RuleStatus, Sender, cangw,
+    controller, counters, identity,
     link::{self, PairIndices},
     mark::Mark,
     module, namespace, netns, qdisc,
@@ -120,6 +120,10 @@ impl Kernel for Linux {
 
     fn sandbox_exists(&self, sandbox: &Path) -> Result<bool> {
         netns::exists(sandbox)
+    }
+
+    fn is_host(&self, sandbox: &Path) -> Result<bool> {
+        netns::are_same(sandbox, Path::new(HOST_NAMESPACE))
     }
 
     fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32> {

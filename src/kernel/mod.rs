@@ -298,6 +298,12 @@ pub trait Kernel: Send + Sync + 'static {
     /// Whether there is a namespace at that path.
     fn sandbox_exists(&self, sandbox: &Path) -> Result<bool>;
 
+    /// Whether the namespace at that path is the host's.
+    ///
+    /// # Errors
+    /// If there is none.
+    fn is_host(&self, sandbox: &Path) -> Result<bool>;
+
     /// Creates a vcan, up, and returns its index.
     fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32>;
 

@@ -6,7 +6,10 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
     path::Path,
     sync::mpsc::{Receiver, Sender, channel},
     thread,
@@ -42,6 +45,12 @@ pub(super) fn exists(path: &Path) -> Result<bool> {
         Err(Errno::ENOENT) => Ok(false),
         Err(err) => Err(err.into()),
     }
+}
+
+/// Whether two paths lead to one namespace. Inodes are reused, but not while their namespaces exist.
+pub(super) fn are_same(one: &Path, other: &Path) -> Result<bool> {
+    let identity = |path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
+    Ok(identity(one)? == identity(other)?)
 }
 
 /// The work of a thread inside a namespace. It is told whether the namespace could be entered, and returns what to do

@@ -98,7 +98,7 @@ impl Manager {
                     Ok(network) => {
                         adopted.push(network.id.clone());
                         // Docker's API provides what does not fit into an alias.
-                        let network = Network { provisional: alias.more, ..network };
+                        let network = Network { provisional: alias.more, name: alias.name, ..network };
                         model.put_network(network.with_lists_lost(alias.lists));
                     }
                     Err(why) => {

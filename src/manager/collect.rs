@@ -46,8 +46,9 @@ impl Missing {
                 }
             }
         }
+        let of_docker = model.endpoints().filter(|endpoint| endpoint.attached.is_none());
         let endpoints: Vec<(EndpointId, NetworkId)> =
-            model.endpoints().map(|endpoint| (endpoint.id.clone(), endpoint.network.clone())).collect();
+            of_docker.map(|endpoint| (endpoint.id.clone(), endpoint.network.clone())).collect();
         for (id, network) in endpoints {
             let Some(told) = listed.get(&network).and_then(|network| network.endpoints.as_ref()) else {
                 continue;
@@ -83,6 +84,9 @@ fn is_engine_of(model: &Model, id: &NetworkId, engine: &str) -> bool {
     model.network(id).is_some_and(|network| network.engine.as_deref() == Some(engine))
 }
 
+/// Why an attachment ends by itself.
+pub(super) const NAMESPACE_ENDED: &str = "its network namespace has ended";
+
 const FORGOTTEN: &str = "Docker no longer lists it";
 
 impl Manager {
@@ -98,13 +102,18 @@ impl Manager {
 
     /// Removes an endpoint for which Docker sent no DeleteEndpoint.
     pub(crate) fn collect_endpoint(&self, id: &EndpointId, reason: &'static str) {
-        let event = {
-            let model = self.model.lock();
-            let Some(endpoint) = model.endpoint(id) else { return };
-            Event::of_endpoint(Kind::EndpointCollected, &model, endpoint)
+        let mut model = self.model.lock();
+        let Some(endpoint) = model.endpoint(id) else { return };
+        let reason = match endpoint.attached {
+            // Its regular end.
+            Some(_) => Some(NAMESPACE_ENDED),
+            None => {
+                let event = Event::of_endpoint(Kind::EndpointCollected, &model, endpoint);
+                self.events.tell(Event { reason: Some(reason.into()), ..event });
+                None
+            }
         };
-        self.events.tell(Event { reason: Some(reason.into()), ..event });
-        self.delete_endpoint(id);
+        self.remove_member(&mut model, id, reason, Instant::now());
     }
 
     fn collect_network(&self, id: &NetworkId, reason: &'static str) {

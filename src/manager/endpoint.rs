@@ -38,6 +38,19 @@ impl Manager {
         self.signals.settle_at_least(SETTLE_CALL);
         let mut model = self.model.lock();
         self.know_network(&mut model, &network)?;
+        let endpoint = self.new_endpoint(&model, network, id, asked)?;
+        self.keep_endpoint(&mut model, endpoint);
+        Ok(())
+    }
+
+    /// An endpoint with these options, if its network and its other members allow them.
+    pub(super) fn new_endpoint(
+        &self,
+        model: &Model,
+        network: NetworkId,
+        id: EndpointId,
+        asked: EndpointOptions,
+    ) -> Result<Endpoint, Error> {
         if let Some(other) =
             model.endpoints().find(|other| other.id != id && other.id.host_end() == id.host_end())
         {
@@ -65,7 +78,7 @@ impl Manager {
         if !asked.shapes.say_nothing() && shapes.act() {
             self.kernel.ensure_netem().map_err(Error::kernel(Operation::ShapeFrames))?;
         }
-        let endpoint = Endpoint {
+        Ok(Endpoint {
             id,
             network,
             ifname,
@@ -73,10 +86,9 @@ impl Manager {
             filters: asked.filters,
             shapes: asked.shapes,
             stage: Stage::Created,
+            attached: None,
             namespace: None,
-        };
-        self.keep_endpoint(&mut model, endpoint);
-        Ok(())
+        })
     }
 
     /// Leave: the container needs nothing any more. The pair stays until DeleteEndpoint, because dockerd 28.0–29.6
@@ -93,15 +105,25 @@ impl Manager {
     pub fn delete_endpoint(&self, id: &EndpointId) {
         let started = Instant::now();
         self.signals.settle_at_least(SETTLE_CALL);
-        let mut model = self.model.lock();
-        self.count_before_leave(&model);
+        self.remove_member(&mut self.model.lock(), id, None, started);
+    }
+
+    pub(super) fn remove_member(
+        &self,
+        model: &mut Model,
+        id: &EndpointId,
+        reason: Option<&'static str>,
+        started: Instant,
+    ) {
+        self.count_before_leave(model);
         self.delete_pair(id);
         self.signals.settle_for(SETTLE_LEFT);
         if let Some(endpoint) = model.endpoint(id) {
-            let left = Event::of_endpoint(Kind::Left, &model, endpoint);
+            let left = Event::of_endpoint(Kind::Left, model, endpoint);
             model.remove_endpoint(id);
             self.store.remove_endpoint(id);
-            self.events.tell(Event { took_us: Some(took_us(started)), ..left });
+            let (reason, took_us) = (reason.map(Into::into), Some(took_us(started)));
+            self.events.tell(Event { reason, took_us, ..left });
         }
     }
 

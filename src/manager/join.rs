@@ -1,7 +1,7 @@
 //! Join: creates whatever is missing for an endpoint.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -10,7 +10,7 @@ use tracing::warn;
 use super::{Manager, blocked, endpoint::SETTLE_CALL, took_us, unknown_network};
 use crate::{
     endpoint::{Endpoint, Stage},
-    error::{Error, Listed},
+    error::{Code, Error, Listed},
     events::{Event, Kind},
     filters::Filters,
     kernel::Inside,
@@ -59,10 +59,8 @@ impl Manager {
         self.signals.settle_at_least(SETTLE_CALL);
         let mut model = self.model.lock();
         self.know_network(&mut model, &network)?;
-        let (ifname, rate, filters, shapes) = match model.endpoint(&id) {
-            Some(endpoint) if endpoint.network == network => {
-                (endpoint.ifname.clone(), endpoint.rate, endpoint.filters.clone(), endpoint.shapes)
-            }
+        let known = match model.endpoint(&id) {
+            Some(endpoint) if endpoint.network == network => endpoint.clone(),
             Some(endpoint) => {
                 return Err(Error::Refused(format!("endpoint {id} belongs to network {}", endpoint.network)));
             }
@@ -72,53 +70,61 @@ impl Manager {
                     endpoint = id.short(),
                     "Join for an endpoint that was never created; using the network's interface name"
                 );
-                let Some(network) = model.network(&network) else { return Err(unknown_network(&network)) };
-                (network.options.ifname.clone(), None, Filters::default(), Shapes::default())
+                let Some(known) = model.network(&network) else { return Err(unknown_network(&network)) };
+                Endpoint {
+                    ifname: known.options.ifname.clone(),
+                    id,
+                    network,
+                    rate: None,
+                    filters: Filters::default(),
+                    shapes: Shapes::default(),
+                    stage: Stage::Created,
+                    attached: None,
+                    namespace: None,
+                }
             }
         };
-        refuse_taken_name(&model, &network, &id, &sandbox, &ifname)?;
-        let endpoint = Endpoint {
-            id: id.clone(),
-            network: network.clone(),
-            ifname: ifname.clone(),
-            rate,
-            filters,
-            shapes,
-            stage: Stage::Joined { sandbox },
-            namespace: None,
-        };
-        self.keep_endpoint(&mut model, endpoint.clone());
+        let endpoint = Endpoint { stage: Stage::Joined { sandbox }, namespace: None, ..known };
+        refuse_taken_name(&model, &endpoint)?;
+        let joined = self.make_joined(&mut model, &endpoint, started);
+        joined.inspect_err(|_| {
+            self.keep_endpoint(&mut model, Endpoint { stage: Stage::Created, ..endpoint });
+        })
+    }
 
-        let made = self.make_member(&mut model, &endpoint);
+    /// Keeps the record of an endpoint that joins, and creates whatever is missing for it.
+    ///
+    /// # Errors
+    /// One sentence. Of the endpoint, only its record is left.
+    pub(super) fn make_joined(
+        &self,
+        model: &mut Model,
+        endpoint: &Endpoint,
+        started: Instant,
+    ) -> Result<Joined, Error> {
+        self.keep_endpoint(model, endpoint.clone());
+        let made = self.make_member(model, endpoint);
         self.signals.settle_for(match made {
             Ok(Joined::Inside) => SETTLE_INSIDE,
             _ => SETTLE_BY_DOCKER,
         });
-        match made {
-            Ok(joined) => {
-                self.signals.want_relearn_afterwards();
-                if joined != Joined::Inside {
-                    model.await_docker(&id);
-                }
-                self.events.tell(Event {
-                    interface: Some(ifname.to_string()),
-                    reason: model.network(&network).and_then(|known| {
-                        let filters = endpoint.filters.or(&known.options.filters).words();
-                        let words: Vec<String> =
-                            filters.into_iter().chain(known.shapes_of(&endpoint).words()).collect();
-                        (!words.is_empty()).then(|| words.join("; ").into())
-                    }),
-                    took_us: Some(took_us(started)),
-                    ..Event::of_endpoint(Kind::Joined, &model, &endpoint)
-                });
-                Ok(joined)
-            }
-            Err(err) => {
-                self.delete_pair(&id);
-                self.keep_endpoint(&mut model, Endpoint { stage: Stage::Created, ..endpoint });
-                Err(err)
-            }
+        let joined = made.inspect_err(|_| self.delete_pair(&endpoint.id))?;
+        self.signals.want_relearn_afterwards();
+        if joined != Joined::Inside {
+            model.await_docker(&endpoint.id);
         }
+        self.events.tell(Event {
+            interface: Some(endpoint.ifname.to_string()),
+            reason: model.network(&endpoint.network).and_then(|known| {
+                let filters = endpoint.filters.or(&known.options.filters).words();
+                let words: Vec<String> =
+                    filters.into_iter().chain(known.shapes_of(endpoint).words()).collect();
+                (!words.is_empty()).then(|| words.join("; ").into())
+            }),
+            took_us: Some(took_us(started)),
+            ..Event::of_endpoint(Kind::Joined, model, endpoint)
+        });
+        Ok(joined)
     }
 
     fn make_member(&self, model: &mut Model, endpoint: &Endpoint) -> Result<Joined, Error> {
@@ -218,28 +224,30 @@ fn joined(endpoint: &Endpoint, inside: bool) -> Joined {
 
 /// Docker connects a container to its networks in random order, so a name that depends on another network changes from
 /// start to start. Only the model knows both: before Docker 28 the sandbox does not exist yet.
-fn refuse_taken_name(
-    model: &Model,
-    network: &NetworkId,
-    id: &EndpointId,
-    sandbox: &Path,
-    ifname: &Naming,
-) -> Result<(), Error> {
-    let in_it = |other: &&Endpoint| other.id != *id && other.sandbox() == Some(sandbox);
+pub(super) fn refuse_taken_name(model: &Model, endpoint: &Endpoint) -> Result<(), Error> {
+    let Endpoint { id, network, ifname, attached, .. } = endpoint;
+    let in_it = |other: &&Endpoint| other.id != *id && other.shares_namespace_with(endpoint);
     let Some(other) = model.endpoints().filter(in_it).find(|other| other.ifname.collides_with(ifname)) else {
         return Ok(());
     };
     let (here, there) = (model.network_name(network), model.network_name(&other.network));
     let what = match (ifname, &other.ifname) {
         (Naming::Exact(name), Naming::Exact(_)) => {
-            format!("the container already has an interface {name} from network {there}")
+            format!("{} already has an interface {name} from network {there}", id.place())
         }
+        _ if attached.is_some() => format!(
+            "network {here} names its interface {ifname} and network {there} names its {} there, so the two could swap names",
+            other.ifname
+        ),
         _ => format!(
             "network {here} names its interface {ifname} and network {there} names its {}, and Docker connects a \
              container to its networks in random order, so the two could swap names at each start",
             other.ifname
         ),
     };
+    if attached.is_some() {
+        return Err(Code::Taken.because(format!("{what}: choose another interface name with --ifname")));
+    }
     Err(Error::Refused(format!(
         "{what}: set another interface name for one of them, with -o ifname=… or -o vxcan.peer=… on the network, or \
          with the endpoint option {DOCKER_IFNAME}"

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Manager;
-use crate::{model::Model, names::meant, network::Network};
+use crate::{model::Model, names::meant, network::Network, suggest::did_you_mean};
 
 /// How long the name of a new network or container may take.
 const NAMED_AFTER: Duration = Duration::from_secs(2);
@@ -49,19 +49,19 @@ impl Unknown {
 
     /// The same, and what to do.
     pub(super) fn advice(&self, model: &Model, bus: &str) -> String {
-        let known =
-            || model.networks().map(|network| model.network_name(&network.id)).take(5).collect::<Vec<_>>();
+        let all: Vec<&str> = model.networks().map(|network| model.network_name(&network.id)).collect();
         match self {
             Self::Several(one, other) => {
                 format!("{bus} means several networks: use the ID of one, {one} or {other}")
             }
-            Self::Missing if known().is_empty() => {
+            Self::Missing if all.is_empty() => {
                 format!(
-                    "there is no bus {bus}, and no other: `docker network create -d canhub ...` makes one"
+                    "there is no bus {bus}, and no other: `docker network create -d canhub ...` or `canhub bus create {bus}` makes one"
                 )
             }
             Self::Missing => {
-                format!("there is no bus {bus}; `canhub status` lists them, such as {}", known().join(", "))
+                let (nearest, some) = (did_you_mean(bus, &all), all[..all.len().min(5)].join(", "));
+                format!("there is no bus {bus}{nearest}; `canhub bus ls` lists them, such as {some}")
             }
         }
     }

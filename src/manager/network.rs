@@ -23,31 +23,43 @@ impl Manager {
     /// One sentence for the user of `docker network create`.
     pub fn create_network(&self, id: NetworkId, options: RawOptions) -> Result<(), Error> {
         let started = Instant::now();
-        let network = Network::new(id.clone(), options).map_err(Error::Refused)?;
+        let network = Network::new(id, options).map_err(Error::Refused)?;
         let mut model = self.model.lock();
         self.read_records_again(&mut model);
-        if let Some(known) = model.network(&id).filter(|known| !known.provisional) {
+        if let Some(known) = model.network(&network.id).filter(|known| !known.provisional) {
             return match known.options == network.options {
                 // Swarm sends it again.
                 true => Ok(()),
                 false => Err(Error::Refused(format!(
                     "network {} already exists with different options",
-                    id.short()
+                    network.id.short()
                 ))),
             };
         }
-        let shared = refuse_shared_hub(&model, &network).and_then(|()| refuse_shared_span(&model, &network));
+        self.make_network(&mut model, network, started)
+    }
+
+    /// Keeps the record of a network, and makes its hub.
+    ///
+    /// # Errors
+    /// One sentence. Nothing is left behind.
+    pub(super) fn make_network(
+        &self,
+        model: &mut Model,
+        network: Network,
+        started: Instant,
+    ) -> Result<(), Error> {
+        let shared = refuse_shared_hub(model, &network).and_then(|()| refuse_shared_span(model, &network));
         shared.inspect_err(|_| self.signals.want_relearn())?;
         self.kernel.ensure_gateway().map_err(Error::kernel(Operation::UseGateway))?;
         if network.options.shapes.act() {
             self.kernel.ensure_netem().map_err(Error::kernel(Operation::ShapeFrames))?;
         }
 
+        let (id, hub) = (network.id.clone(), network.hub());
         let before = model.network(&id).cloned();
-        let hub = network.hub();
         model.put_network(network);
-        let created =
-            self.store.save_networks(model.networks()).and_then(|()| self.make_hub(&mut model, &id));
+        let created = self.store.save_networks(model.networks()).and_then(|()| self.make_hub(model, &id));
         if let Err(err) = created {
             if let (Hub::Adapter(adapter), Some(tried)) = (&hub, model.network(&id))
                 && let Err(err) = self.leave_as_found(tried, adapter)
@@ -65,11 +77,13 @@ impl Manager {
             return Err(err);
         }
         self.signals.want_relearn();
+        // Docker tells the name of its own later.
+        let name = model.network(&id).and_then(|network| network.name.clone());
+        let created = Event { network: Some(id), network_name: name, ..Event::new(Kind::NetworkCreated) };
         self.events.tell(Event {
-            network: Some(id),
             interface: Some(hub.to_string()),
             took_us: Some(took_us(started)),
-            ..Event::new(Kind::NetworkCreated)
+            ..created
         });
         Ok(())
     }

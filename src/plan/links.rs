@@ -63,7 +63,7 @@ fn plan_member(
     scope: Scope<'_>,
     wire: &BusWire<'_>,
 ) -> (Option<End>, Plan) {
-    let sandbox = have.sandbox(&member.sandbox);
+    let sandbox = member.sandbox_in(have);
     let unread = match sandbox {
         Sandbox::Unknown(why) => {
             let text = format!(
@@ -77,7 +77,7 @@ fn plan_member(
     let Some(host) = have.host_end(&member.endpoint) else {
         let (end, plan) = match sandbox {
             Sandbox::Present(inside) => create_pair_inside(bus, member, &inside.links, have, wire),
-            Sandbox::Missing if scope == Scope::Join(&member.endpoint) => {
+            Sandbox::Missing if scope == Scope::Join(&member.endpoint) && !member.endpoint.is_attached() => {
                 let action = pair(bus, member, member.endpoint.container_end(), None);
                 let make = Plan::from(bus.step(Some(&member.endpoint), Reason::PairMissing, action));
                 let name = member.endpoint.host_end();
@@ -141,11 +141,15 @@ fn create_pair_inside(
         return (None, bus.problem(Some(&member.endpoint), Blocks::Nothing, text).into());
     }
     if is_taken {
-        let text = format!(
-            "the container already has an interface {name}: set another interface name for one of them, with -o ifname=… \
-             on the network, or with the endpoint option {}",
-            crate::options::DOCKER_IFNAME
-        );
+        let what = format!("{} already has an interface {name}", member.endpoint.place());
+        let text = match member.endpoint.is_attached() {
+            true => format!("{what}: choose another interface name with --ifname, or rename that one"),
+            false => format!(
+                "{what}: set another interface name for one of them, with -o ifname=… on the network, or with the \
+                 endpoint option {}",
+                crate::options::DOCKER_IFNAME
+            ),
+        };
         return (None, bus.problem(Some(&member.endpoint), Blocks::Join, text).into());
     }
     let sandbox = Some(member.sandbox.clone());

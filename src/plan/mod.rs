@@ -221,14 +221,22 @@ impl Member {
         have.sandbox(&self.sandbox).cookie()
     }
 
+    /// The state of its sandbox. A path that leads to another namespace by now, because a process ID or a name was used
+    /// again, is none of an attachment: its namespace may live on without a path.
+    fn sandbox_in<'a>(&self, have: &'a Have) -> &'a Sandbox {
+        let found = have.sandbox(&self.sandbox);
+        let is_another = found.cookie().zip(self.namespace).is_some_and(|(now, joined)| now != joined);
+        if is_another && self.endpoint.is_attached() { &Sandbox::Missing } else { found }
+    }
+
     /// Whether its container has ended without notice from Docker: the namespace that it was seen in is gone. Nothing is
     /// planned for it, and what is left of its pair stays until the endpoint is collected.
     ///
     /// This happens with live-restore if a container ends while dockerd is away: when dockerd starts, it unmounts the
-    /// sandbox or mounts a new, empty namespace there. Without cookies (before Linux 5.14) this cannot be detected.
+    /// sandbox or mounts a new, empty namespace there. An attachment always ends this way. Without cookies (before Linux 5.14) this cannot be detected.
     pub fn is_dead(&self, have: &Have) -> bool {
         let Some(joined) = self.namespace else { return false };
-        match have.sandbox(&self.sandbox) {
+        match self.sandbox_in(have) {
             Sandbox::Present(Inside { cookie, .. }) => {
                 let is_another = cookie.is_some_and(|now| now != joined);
                 is_another && have.container_end(&self.endpoint, &self.sandbox).is_none()

@@ -38,6 +38,7 @@ fn endpoint(number: u8, network: &Network) -> Endpoint {
         filters: Filters::default(),
         shapes: Shapes::default(),
         stage: Stage::Joined { sandbox: sandbox(number) },
+        attached: None,
         namespace: None,
     }
 }

@@ -203,7 +203,8 @@ impl Memory {
     /// Endpoints whose container is known to have ended, or whose sandbox has been missing, for the whole grace period:
     /// Docker sent no Leave for them. And whether the grace period of a dead one is still running.
     ///
-    /// A sandbox that could not be read is not missing.
+    /// A sandbox that could not be read is not missing. For an attachment nobody sends a Leave, so it ends at once; a
+    /// missing path alone does not end it, because its namespace can outlive the path.
     pub(super) fn gone_sandboxes(&self, model: &Model, have: &Have) -> (Vec<EndpointId>, bool) {
         // Nobody reads the sandbox of an endpoint whose network is unknown: it is on no bus.
         let is_missing =
@@ -212,12 +213,18 @@ impl Memory {
         let mut inner = self.inner.lock();
         let mut missing = BTreeMap::new();
         for endpoint in model.endpoints() {
-            if model.is_dead(&endpoint.id) || endpoint.sandbox().is_some_and(is_missing) {
+            let can_tell = endpoint.attached.is_some() && endpoint.namespace.is_some();
+            let is_gone = || !can_tell && endpoint.sandbox().is_some_and(is_missing);
+            if model.is_dead(&endpoint.id) || is_gone() {
                 let since = inner.sandboxes.get(&endpoint.id).copied().unwrap_or(now);
                 missing.insert(endpoint.id.clone(), since);
             }
         }
-        let grace = |id: &EndpointId| if model.is_dead(id) { DEAD_GRACE } else { SANDBOX_GRACE };
+        let grace = |id: &EndpointId| match model.is_dead(id) {
+            true if id.is_attached() => Duration::ZERO,
+            true => DEAD_GRACE,
+            false => SANDBOX_GRACE,
+        };
         let is_gone = |(id, since): &(&EndpointId, &Instant)| now.duration_since(**since) >= grace(id);
         let (gone, waiting): (Vec<_>, Vec<_>) = missing.iter().partition(is_gone);
         let dying = waiting.iter().any(|(id, _)| model.is_dead(id));

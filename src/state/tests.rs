@@ -14,6 +14,7 @@ fn endpoint() -> Endpoint {
         filters: crate::filters::Filters::default(),
         shapes: crate::shape::Shapes::default(),
         stage: Stage::Joined { sandbox: "/var/run/docker/netns/abc".into() },
+        attached: None,
         namespace: Some(Cookie(4_321)),
     }
 }

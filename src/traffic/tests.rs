@@ -30,6 +30,7 @@ fn want(members: &[u8]) -> Want {
             filters: crate::filters::Filters::default(),
             shapes: crate::shape::Shapes::default(),
             stage,
+            attached: None,
             namespace: None,
         });
     }

@@ -21,6 +21,7 @@ mod process;
 mod rig;
 
 mod ask;
+mod attachments;
 mod commands;
 mod daemon;
 mod events;

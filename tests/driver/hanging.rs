@@ -105,6 +105,10 @@ impl Kernel for Hanging {
         rules
     }
 
+    fn is_host(&self, sandbox: &Path) -> Result<bool> {
+        self.kernel.is_host(sandbox)
+    }
+
     fn identities(&self) -> Result<Vec<(String, Result<Identity>)>> {
         self.kernel.identities()
     }

@@ -101,6 +101,10 @@ impl Kernel for FakeKernel {
         })
     }
 
+    fn is_host(&self, sandbox: &Path) -> Result<bool> {
+        Ok(place(Some(sandbox)).is_none())
+    }
+
     fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32> {
         self.change(|world| {
             let index = world.own_index(true);

@@ -74,6 +74,18 @@ impl FakeKernel {
         self.add_sandbox(path);
     }
 
+    /// A namespace loses its path and lives on at another, as that of a process that ended while others were in it.
+    pub fn move_sandbox(&self, from: &Path, to: &Path) {
+        let mut world = self.world.lock();
+        let Some(cookie) = world.sandboxes.remove(from) else { return };
+        world.sandboxes.insert(to.to_owned(), cookie);
+        let (from, to) = (Some(from.to_owned()), Some(to.to_owned()));
+        let inside: Vec<u32> = world.inside(&from).map(|link| link.index).collect();
+        for index in inside {
+            world.renumber(&(from.clone(), index), (to.clone(), index));
+        }
+    }
+
     /// From now on namespaces have no cookies, as before Linux 5.14.
     pub fn withhold_cookies(&self) {
         self.world.lock().tells_cookies = false;

@@ -55,6 +55,7 @@ fn one_unreadable_sandbox_of_two_thousand_does_not_stop_healing() {
                 filters: crate::filters::Filters::default(),
                 shapes: crate::shape::Shapes::default(),
                 stage: Stage::Joined { sandbox: sandbox.into() },
+                attached: None,
                 namespace: None,
             });
         }

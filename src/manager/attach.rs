@@ -1,0 +1,350 @@
+//! Attach and detach: a namespace on a bus without Docker. It becomes an endpoint like Docker's, and its pair is made by the
+//! same plan.
+
+use std::{hash::BuildHasher, path::Path, time::Instant};
+
+use super::{
+    Joined, Manager,
+    collect::NAMESPACE_ENDED,
+    endpoint::SETTLE_CALL,
+    join::refuse_taken_name,
+    named::{Unknown, find},
+};
+use crate::{
+    attachment::{AttachRequest, Attached, AttachmentStatus, WhichAttachment, name_of, pid_of},
+    endpoint::{Endpoint, Stage},
+    error::{Code, Error, Listed},
+    kernel::Inside,
+    model::Model,
+    names::{AttachmentId, EndpointId, NetworkId, check_name},
+    options::{DOCKER_IFNAME, EndpointOptions, Naming, RawOptions},
+    plan::{Have, Rules, Scope, Want, is_ours},
+};
+
+impl Manager {
+    /// Puts a namespace on a bus. Asking twice for the same changes nothing.
+    ///
+    /// # Errors
+    /// One sentence; nothing is left behind. [`Code::Exists`] if an attachment of this ID, or of this interface in this
+    /// namespace, exists and is another.
+    pub fn attach(&self, asked: &AttachRequest) -> Result<AttachmentStatus, Error> {
+        self.try_attach(asked).inspect_err(|_| self.events.counters().join_failed())
+    }
+
+    fn try_attach(&self, asked: &AttachRequest) -> Result<AttachmentStatus, Error> {
+        let started = Instant::now();
+        let options = endpoint_options(asked).map_err(Error::Refused)?;
+        if let Some(name) = &asked.name {
+            check_name("name", name).map_err(Error::Refused)?;
+        }
+        let network = self.bus_soon(&asked.bus)?;
+        self.signals.settle_at_least(SETTLE_CALL);
+        let mut model = self.model.lock();
+        let inside = self.look_into_namespace(&asked.netns)?;
+        if let Some(ended) = asked.id.as_ref().and_then(|id| self.ended(&model, id)) {
+            self.remove_member(&mut model, &ended, Some(NAMESPACE_ENDED), started);
+        }
+        let id =
+            free_id(|id: &EndpointId| model.endpoints().any(|other| other.id.host_end() == id.host_end()));
+        let attached = Attached {
+            id: asked.id.clone().unwrap_or_else(|| (&id).into()),
+            name: asked.name.clone().unwrap_or_else(|| name_of(&asked.netns)),
+            options: asked.options.clone(),
+        };
+        let endpoint = Endpoint {
+            stage: Stage::Joined { sandbox: asked.netns.clone() },
+            attached: Some(attached),
+            namespace: inside.cookie,
+            ..self.new_endpoint(&model, network, id, options)?
+        };
+        if let Some(known) = existing(&model, &endpoint, asked.id.as_ref()) {
+            refuse_another(&model, known, &endpoint, asked)?;
+            return self.outline_of(&model, known);
+        }
+        refuse_taken_name(&model, &endpoint)?;
+        refuse_foreign_name(&endpoint, &inside)?;
+        let joined = self.make_joined(&mut model, &endpoint, started);
+        if !matches!(joined, Ok(Joined::Inside)) {
+            self.delete_pair(&endpoint.id);
+            model.remove_endpoint(&endpoint.id);
+            self.store.remove_endpoint(&endpoint.id);
+        }
+        match joined? {
+            Joined::Inside => self.outline_of(&model, &endpoint),
+            Joined::ByDocker { .. } => Err(no_namespace(&asked.netns)),
+        }
+    }
+
+    /// Takes a namespace off a bus, and returns what the attachment was.
+    ///
+    /// # Errors
+    /// [`Code::UnknownAttachment`] if it is not there, which may be what the caller wants.
+    pub fn detach(&self, which: &WhichAttachment) -> Result<AttachmentStatus, Error> {
+        let started = Instant::now();
+        let network = match which {
+            WhichAttachment::Id { .. } => None,
+            WhichAttachment::Place { bus, .. } => Some(self.bus_soon(bus)?),
+        };
+        self.signals.settle_at_least(SETTLE_CALL);
+        let mut model = self.model.lock();
+        let endpoint = match (which, network) {
+            (WhichAttachment::Place { bus, netns, ifname }, Some(network)) => {
+                let cookie = self.cookie(netns);
+                let is_there = |one: &&Endpoint| {
+                    let same = one.namespace.zip(cookie).map(|(one, other)| one == other);
+                    one.network == network && same.unwrap_or_else(|| one.sandbox() == Some(netns))
+                };
+                let is_called =
+                    |one: &&Endpoint| ifname.as_ref().is_none_or(|name| one.ifname.accepts(name.as_str()));
+                let found: Vec<&Endpoint> = model.attachments().filter(is_there).filter(is_called).collect();
+                one_of(&found, bus, netns)?.clone()
+            }
+            (WhichAttachment::Id { id }, _) => model.attachment(id).ok_or_else(|| unknown(id))?.clone(),
+            (WhichAttachment::Place { bus, .. }, None) => return Err(unknown(bus)),
+        };
+        let status = outline(&model, &endpoint);
+        self.remove_member(&mut model, &endpoint.id, None, started);
+        Ok(status)
+    }
+
+    /// All attachments, or one, with what differs from the desired state right now. May block for as long as the kernel does.
+    ///
+    /// # Errors
+    /// If the kernel cannot be read. [`Code::UnknownAttachment`] if that one does not exist.
+    pub fn attachments(&self, id: Option<&AttachmentId>) -> Result<Vec<AttachmentStatus>, Error> {
+        let (want, mut found) = {
+            let model = self.model();
+            let chosen: Vec<&Endpoint> = match id {
+                Some(id) => vec![model.attachment(id).ok_or_else(|| unknown(id))?],
+                None => model.attachments().collect(),
+            };
+            let outlined = |one: &&Endpoint| (one.id.clone(), outline(&model, one));
+            (model.want(), chosen.iter().map(outlined).collect::<Vec<_>>())
+        };
+        let mut have = self.look_at_host(want.hubs())?;
+        have.rules = Rules::Read(self.kernel.rules().map_err(Error::kernel(Listed::Rules))?);
+        have.sandboxes = self.look_into(found.iter().map(|(_, status)| status.netns.as_path()).collect());
+        for (endpoint, status) in &mut found {
+            self.compare_attachment(&want, &mut have, endpoint, status);
+        }
+        Ok(found.into_iter().map(|(_, status)| status).collect())
+    }
+
+    fn compare_attachment(
+        &self,
+        want: &Want,
+        have: &mut Have,
+        endpoint: &EndpointId,
+        status: &mut AttachmentStatus,
+    ) {
+        let mut members = want.buses.iter().flat_map(|bus| &bus.members);
+        let is_dead =
+            members.find(|member| member.endpoint == *endpoint).is_none_or(|member| member.is_dead(have));
+        if is_dead {
+            status.problems.push(NAMESPACE_ENDED.to_owned());
+            return;
+        }
+        let plan = self.plan(want, have, Scope::Join(endpoint));
+        let steps = plan.steps.iter().map(|step| format!("{} ({})", step.reason, step.action.interface()));
+        // Those of the bus, such as an absent adapter, are not about this attachment.
+        let problems = plan.problems.iter().filter(|problem| problem.endpoint.as_ref() == Some(endpoint));
+        status.problems = steps.chain(problems.map(|problem| problem.text.clone())).collect();
+        if let Some(end) = have.container_end(endpoint, &status.netns) {
+            status.interface.clone_from(&end.name);
+            status.mtu = end.mtu;
+        }
+    }
+
+    /// The bus of this name, which Docker's API may provide in a moment.
+    pub(super) fn bus_soon(&self, bus: &str) -> Result<NetworkId, Error> {
+        let is_unnamed = |model: &Model| model.networks().any(|network| network.name.is_none());
+        let look = || {
+            let model = self.model.lock();
+            find(&model, bus)
+                .map(|network| network.id.clone())
+                .map_err(|why: Unknown| why.advice(&model, bus))
+        };
+        self.soon(is_unnamed, look).map_err(|why| Code::UnknownBus.because(why))
+    }
+
+    fn look_into_namespace(&self, netns: &Path) -> Result<Inside, Error> {
+        if !netns.is_absolute() {
+            return Err(Error::Refused(format!(
+                "{} is not an absolute path: name the namespace as /run/netns/NAME or /proc/PID/ns/net",
+                netns.display()
+            )));
+        }
+        let read = self.kernel.look_into([netns].into()).remove(netns);
+        let inside = read.unwrap_or(Ok(None)).map_err(|err| {
+            Error::Refused(format!(
+                "cannot enter {} as a network namespace: {err}; name one as /run/netns/NAME or /proc/PID/ns/net",
+                netns.display()
+            ))
+        })?;
+        let inside = inside.ok_or_else(|| no_namespace(netns))?;
+        if self.kernel.is_host(netns).map_err(Error::kernel(Listed::ContainerLinks))? {
+            return Err(Error::Refused(format!(
+                "{} is the host's own network namespace, which is on every bus: use the bus's interface on the host, which `canhub bus ls` shows",
+                netns.display()
+            )));
+        }
+        Ok(inside)
+    }
+
+    /// The endpoint of an attachment whose path no longer leads to its namespace.
+    fn ended(&self, model: &Model, id: &AttachmentId) -> Option<EndpointId> {
+        let endpoint = model.attachment(id)?;
+        let joined = endpoint.namespace?;
+        (self.cookie(endpoint.sandbox()?) != Some(joined)).then(|| endpoint.id.clone())
+    }
+
+    fn cookie(&self, netns: &Path) -> Option<crate::kernel::Cookie> {
+        self.kernel.look_into([netns].into()).remove(netns)?.ok()??.cookie
+    }
+
+    /// The attachment with the name that its interface has, which only the kernel knows if it is numbered.
+    fn outline_of(&self, model: &Model, endpoint: &Endpoint) -> Result<AttachmentStatus, Error> {
+        let mut status = outline(model, endpoint);
+        if let Naming::Prefix(_) = endpoint.ifname {
+            let links = self.kernel.links().map_err(Error::kernel(Listed::Links))?;
+            let sandboxes = self.look_into([status.netns.as_path()].into());
+            let have = Have { links, sandboxes, ..Have::default() };
+            if let Some(end) = have.container_end(&endpoint.id, &status.netns) {
+                status.interface.clone_from(&end.name);
+            }
+        }
+        Ok(status)
+    }
+}
+
+/// A random ID that is not taken.
+pub(super) fn free_id<T: From<u64>>(is_taken: impl Fn(&T) -> bool) -> T {
+    // The keys of each state are random.
+    let random = || std::hash::RandomState::new().hash_one(0);
+    std::iter::repeat_with(|| T::from(random())).find(|id| !is_taken(id)).unwrap_or_else(|| T::from(random()))
+}
+
+/// An attachment as far as the model knows it.
+fn outline(model: &Model, endpoint: &Endpoint) -> AttachmentStatus {
+    let network = model.network(&endpoint.network);
+    let attached = endpoint.attached.as_ref();
+    AttachmentStatus {
+        id: attached.map_or_else(|| (&endpoint.id).into(), |attached| attached.id.clone()),
+        bus: model.network_name(&endpoint.network).to_owned(),
+        netns: endpoint.sandbox().unwrap_or(Path::new("")).to_owned(),
+        interface: endpoint.ifname.to_string(),
+        mtu: network.map_or(0, |network| network.options.frames.mtu()),
+        name: attached.map(|attached| attached.name.clone()).unwrap_or_default(),
+        options: attached.map(|attached| attached.options.clone()).unwrap_or_default(),
+        problems: Vec::new(),
+    }
+}
+
+/// The options of the endpoint; `--ifname` is short for one of them.
+fn endpoint_options(asked: &AttachRequest) -> Result<EndpointOptions, String> {
+    let mut raw = asked.options.clone();
+    if let Some(name) = &asked.ifname {
+        let is_name =
+            |key: &str| [DOCKER_IFNAME, "ifname", "vxcan.peer"].contains(&key.to_ascii_lowercase().as_str());
+        if let Some((key, other)) = raw.iter().find(|(key, _)| is_name(key)) {
+            return Err(format!(
+                "option {key}={other}: the interface name is already given as {name}; remove one of them"
+            ));
+        }
+        raw.insert("ifname".into(), name.to_string());
+    }
+    EndpointOptions::parse(&raw)
+}
+
+/// The attachment of this ID, or without one that of the same interface in the same namespace.
+fn existing<'a>(model: &'a Model, wanted: &Endpoint, id: Option<&AttachmentId>) -> Option<&'a Endpoint> {
+    let is_same = |known: &&Endpoint| {
+        known.network == wanted.network
+            && known.ifname == wanted.ifname
+            && known.shares_namespace_with(wanted)
+    };
+    id.and_then(|id| model.attachment(id)).or_else(|| model.attachments().find(is_same))
+}
+
+/// Refuses a request that names an attachment which exists and is another.
+fn refuse_another(
+    model: &Model,
+    known: &Endpoint,
+    wanted: &Endpoint,
+    asked: &AttachRequest,
+) -> Result<(), Error> {
+    let (now, then) = (outline(model, known), outline(model, wanted));
+    let mut differs = Vec::new();
+    let mut compare = |what: &str, is_same: bool, now: &str, then: &str| {
+        differs.extend((!is_same).then(|| format!("{what} {now}, not {then}")));
+    };
+    compare("its id is", asked.id.is_none() || now.id == then.id, now.id.as_ref(), then.id.as_ref());
+    compare("its bus is", known.network == wanted.network, &now.bus, &then.bus);
+    let netns = |status: &AttachmentStatus| status.netns.display().to_string();
+    compare("its namespace is", known.shares_namespace_with(wanted), &netns(&now), &netns(&then));
+    compare("its interface is", known.ifname == wanted.ifname, &now.interface, &then.interface);
+    compare("its name is", asked.name.is_none() || now.name == then.name, &now.name, &then.name);
+    let settings = |one: &Endpoint| (one.rate, one.filters.clone(), one.shapes);
+    let (own, other) = (words(&now.options), words(&then.options));
+    compare("its options are", settings(known) == settings(wanted), &own, &other);
+    if differs.is_empty() {
+        return Ok(());
+    }
+    Err(Code::Exists.because(format!(
+        "attachment {} exists already, and {}: `canhub detach {}` first, or attach with another id or interface name",
+        now.id,
+        differs.join(", "),
+        now.id
+    )))
+}
+
+/// `rate=125000 loss=1%`, or `none`.
+pub(super) fn words(options: &RawOptions) -> String {
+    let words: Vec<String> = options.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(" ") }
+}
+
+/// The kernel would refuse it too, but not say why.
+fn refuse_foreign_name(endpoint: &Endpoint, inside: &Inside) -> Result<(), Error> {
+    let Naming::Exact(name) = &endpoint.ifname else { return Ok(()) };
+    match inside.links.iter().any(|link| link.name == name.as_str() && !is_ours(link)) {
+        true => Err(Code::Taken.because(format!(
+            "the namespace already has an interface {name}: choose another interface name with --ifname, or rename that one"
+        ))),
+        false => Ok(()),
+    }
+}
+
+fn one_of<'a>(found: &[&'a Endpoint], bus: &str, netns: &Path) -> Result<&'a Endpoint, Error> {
+    let netns = netns.display();
+    match found {
+        [one] => Ok(one),
+        [] => Err(Code::UnknownAttachment.because(format!(
+            "{netns} is not attached to bus {bus}; `canhub attach ls` lists what is attached"
+        ))),
+        several => {
+            let names: Vec<String> = several.iter().map(|one| one.ifname.to_string()).collect();
+            Err(Error::Refused(format!(
+                "{netns} is on bus {bus} several times, as {}: say which with --ifname",
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+fn unknown(id: impl std::fmt::Display) -> Error {
+    Code::UnknownAttachment
+        .because(format!("there is no attachment {id}; `canhub attach ls` lists what is attached"))
+}
+
+fn no_namespace(netns: &Path) -> Error {
+    Error::Refused(match pid_of(netns) {
+        Some(pid) => {
+            format!("there is no process {pid}: it has ended, or runs in another PID namespace than canhub")
+        }
+        None => format!(
+            "there is no network namespace at {}, as canhub sees it: `ip netns` lists those of /run/netns, and that of a process is /proc/PID/ns/net",
+            netns.display()
+        ),
+    })
+}
