@@ -91,6 +91,11 @@ impl Expectations {
         entries.iter().filter(|entry| entry.source == source).map(|entry| entry.expectation.clone()).collect()
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.lock().is_empty()
+    }
+
     /// All of them.
     pub fn all(&self) -> Vec<Expectation> {
         self.entries.lock().iter().map(|entry| entry.expectation.clone()).collect()

@@ -55,7 +55,13 @@ pub async fn watch(manager: Handle, health: Arc<Health>) {
             _ = &mut thread.ended => break,
             () = search.notified() => News::Found(manager.run(Manager::ears).await.ok()),
             () = manager.expectations().changed() => News::Changed,
-            named = until_moved(&mut events) => News::Moved { named },
+            named = until_moved(&mut events) => {
+                // Then no thread wakes for it, on a processor that the next Join may wait for.
+                if manager.expectations().is_empty() {
+                    continue;
+                }
+                News::Moved { named }
+            }
         };
         thread.tell(news);
     }

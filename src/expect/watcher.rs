@@ -150,7 +150,11 @@ impl Watcher {
                     self.eager_until = now + SOON;
                 }
             }
-            News::Changed => self.search_at = Some(now),
+            News::Changed => {
+                self.search_at = Some(now);
+                // It is not told of containers that join while nothing is expected.
+                self.eager_until = now + SOON;
+            }
             News::Found(found) => {
                 self.searching = false;
                 self.bind(found, now);
