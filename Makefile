@@ -81,7 +81,6 @@ install: ## install to PREFIX, with systemd units, man pages and completions; ca
 	@test -x $(OUT)/canhub || $(MAKE) --no-print-directory build
 	install -D -m 755 $(OUT)/canhub $(DESTDIR)$(PREFIX)/bin/canhub
 	install -D -m 644 plugin/systemd/canhub.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.socket
-	install -D -m 644 plugin/systemd/run-netns.mount $(DESTDIR)$(PREFIX)/lib/systemd/system/run-netns.mount
 	sed 's|@BINDIR@|$(PREFIX)/bin|' plugin/systemd/canhub.service.in | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.service
 	sed 's|@BINDIR@|$(PREFIX)/bin|' plugin/systemd/canhub-boot-check.service.in | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-boot-check.service
 	install -D -m 644 plugin/modules-load.conf $(DESTDIR)$(PREFIX)/lib/modules-load.d/canhub.conf
@@ -106,7 +105,7 @@ uninstall: ## remove what `make install` installed; keeps /etc/canhub, /var/lib/
 	@echo "If canhub is running: systemctl disable --now canhub.socket canhub.service canhub-span.service"
 	rm -f $(DESTDIR)$(PREFIX)/bin/canhub $(DESTDIR)$(PREFIX)/bin/canhub-span
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.service
-	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-boot-check.service $(DESTDIR)$(PREFIX)/lib/systemd/system/run-netns.mount
+	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-boot-check.service
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-span.service $(DESTDIR)$(PREFIX)/lib/sysusers.d/canhub-span.conf
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/canhub.1 $(DESTDIR)$(PREFIX)/share/man/man1/canhub-*.1
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/,$(call completions,canhub) $(call completions,canhub-span))

@@ -55,6 +55,9 @@ pub fn name_of(netns: &Path) -> String {
 pub struct AttachRequest {
     /// The bus, by its name, its ID, or its interface on the host.
     pub bus: String,
+    /// If no bus has this name: make one with these options, which is removed with its last attachment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bus_options: Option<RawOptions>,
     /// The absolute path of the namespace, such as `/run/netns/ecu1` or `/proc/4711/ns/net`.
     pub netns: PathBuf,
     /// The wanted interface name; that of the bus if not given.
@@ -135,6 +138,8 @@ pub struct BusOutline {
     pub interface: String,
     /// Whether it is a Docker network; otherwise `canhub bus create` made it.
     pub docker: bool,
+    /// Whether it is removed with its last attachment.
+    pub transient: bool,
     /// The options as they were given.
     pub options: RawOptions,
     /// The display names of its members; the start of its endpoint's ID for one whose name is not known.

@@ -29,6 +29,8 @@ pub struct Network {
     pub options: NetworkOptions,
     /// Docker knows the network but canhub has lost its record: the options are defaults until Docker's API provides them.
     pub provisional: bool,
+    /// It was made for an attachment, and is removed with the last one.
+    pub transient: bool,
     /// The state of its adapter before canhub first changed it.
     pub found: Option<Found>,
     /// The network name. Docker does not send it to drivers, so it comes from Docker's API, and is saved for the log of
@@ -106,7 +108,16 @@ impl Network {
     /// The sentence of [`NetworkOptions::parse`].
     pub fn new(id: NetworkId, raw: RawOptions) -> Result<Self, String> {
         let options = NetworkOptions::parse(&raw)?;
-        Ok(Self { id, raw, options, provisional: false, found: None, name: None, engine: None })
+        Ok(Self {
+            id,
+            raw,
+            options,
+            provisional: false,
+            transient: false,
+            found: None,
+            name: None,
+            engine: None,
+        })
     }
 
     /// A bus that canhub makes.

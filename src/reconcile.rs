@@ -195,6 +195,7 @@ impl Manager {
                 }
             });
             memory.tell_arrivals(self.events(), &model);
+            self.remove_all_unused(&mut model);
             drop(model);
             self.tell_losses();
             for endpoint in gone {

@@ -77,6 +77,8 @@ struct NetworkRecord {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     provisional: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    transient: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     lists_lost: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
@@ -161,6 +163,7 @@ impl Store {
             let record = NetworkRecord {
                 options: network.raw.clone(),
                 provisional: network.provisional,
+                transient: network.transient,
                 lists_lost: network.options.filters.lost,
                 name: network.name.clone(),
                 engine: network.engine.clone(),

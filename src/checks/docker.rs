@@ -13,7 +13,10 @@ use super::{
     networks::{addresses, gives_addresses, of_rustycan, quoted},
     ports, units,
 };
-use crate::docker::facts::{self, is_ours};
+use crate::{
+    docker::facts::{self, is_ours},
+    network::Network,
+};
 
 /// Docker answers within milliseconds; longer than this means that it hangs.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
@@ -31,10 +34,13 @@ pub struct Docker {
 }
 
 impl Docker {
-    /// Whether the engine answers, and its version: all that canhub's own health needs.
-    pub async fn engine(&self, files: &Files) -> Finding {
+    /// Whether the engine answers, and its version. `known`: the networks in canhub's records.
+    async fn engine(&self, files: &Files, known: &[Network]) -> Finding {
         match limited(facts::engine(&self.socket)).await {
             Ok(engine) => of_version(&engine.version),
+            Err(err) if err.kind() == io::ErrorKind::NotFound && is_unused(files, known) => {
+                Finding::pass(GROUP, "engine", unused(&self.socket))
+            }
             Err(err) => silent(&self.socket, &err, units::has_docker(files)),
         }
     }
@@ -51,8 +57,8 @@ impl Docker {
     }
 
     /// Runs all checks. If the engine does not answer, that is the only finding.
-    pub async fn look(&self, files: &Files) -> Vec<Finding> {
-        let engine = self.engine(files).await;
+    pub async fn look(&self, files: &Files, known: &[Network]) -> Vec<Finding> {
+        let engine = self.engine(files, known).await;
         if engine.check != VERSION {
             return vec![engine];
         }
@@ -132,6 +138,16 @@ fn of_version(version: &str) -> Finding {
     }
 }
 
+/// Whether nobody would miss Docker: it does not start at boot, and no bus is one of its networks.
+fn is_unused(files: &Files, known: &[Network]) -> bool {
+    !units::starts_docker(files) && known.iter().all(|network| network.id.is_made())
+}
+
+/// Why it is no problem that Docker's socket does not exist.
+pub fn unused(socket: &Path) -> String {
+    format!("Docker is not used: there is no {}, and no bus is a network of Docker's", socket.display())
+}
+
 fn silent(socket: &Path, err: &io::Error, installed: bool) -> Finding {
     let shown = socket.display();
     let error = |sentence: String| Finding::error(GROUP, "engine", sentence);
@@ -206,6 +222,7 @@ fn restoring(in_time: bool) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::NetworkId;
 
     #[test]
     fn docker_versions_with_relevant_bugs_are_reported() {
@@ -244,8 +261,21 @@ mod tests {
     async fn a_missing_docker_is_a_single_finding() {
         let dir = tempfile::tempdir().unwrap();
         let docker = Docker { socket: dir.path().join("docker.sock"), driver: "canhub".into() };
-        let [finding] = &docker.look(&Files::under(dir.path())).await[..] else { panic!("one") };
-        assert_eq!((finding.check.as_str(), finding.level), ("engine", Level::Error));
+        let one = async |known: &[Network]| {
+            let [finding] = &docker.look(&Files::under(dir.path()), known).await[..] else { panic!("one") };
+            assert_eq!(finding.check, "engine");
+            (finding.level, finding.sentence.contains("Docker is not used"))
+        };
+        let network = |id: NetworkId| Network::new(id, Default::default()).unwrap();
+        let of_docker = network("a1".repeat(32).try_into().unwrap());
+        assert_eq!(one(&[of_docker]).await, (Level::Error, false));
+        assert_eq!(one(&[network(7.into())]).await, (Level::Pass, true));
+        let wants = dir.path().join("etc/systemd/system/sockets.target.wants");
+        std::fs::create_dir_all(&wants).unwrap();
+        for unit in [wants.join("docker.socket"), dir.path().join("etc/systemd/system/docker.socket")] {
+            std::fs::write(unit, "").unwrap();
+        }
+        assert_eq!(one(&[]).await, (Level::Error, false), "it should run");
     }
 
     #[test]

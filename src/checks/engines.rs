@@ -31,7 +31,9 @@ impl Docker {
 /// which of the two it is, so canhub keeps these networks.
 fn of_others(known: &[Network], engine: &str, listed: &BTreeSet<&str>, driver: &Path) -> Vec<Finding> {
     let is_of_another = |network: &&Network| {
-        network.engine.as_deref() != Some(engine) && !listed.contains(network.id.as_ref())
+        !network.id.is_made()
+            && network.engine.as_deref() != Some(engine)
+            && !listed.contains(network.id.as_ref())
     };
     let finding = |network: &Network| {
         let name = network.name.as_deref().unwrap_or(network.id.short());
@@ -78,6 +80,8 @@ mod tests {
             // Of an engine that is never asked, or removed while canhub was not running.
             network("d4", None),
         ];
+        let made = Network { id: 7.into(), ..network("e5", None) };
+        let known = [&known[..], &[made]].concat();
         // Its ID changed, and its networks did not.
         let listed = "c3".repeat(32);
         let findings = of_others(&known, "this", &[listed.as_str()].into(), Path::new("/run/canhub.sock"));

@@ -32,6 +32,11 @@ pub fn has_docker(files: &Files) -> bool {
     is_there(files, DOCKER)
 }
 
+/// Whether Docker starts at boot, or when somebody connects to its socket.
+pub fn starts_docker(files: &Files) -> bool {
+    [DOCKER, "docker.socket"].into_iter().any(|unit| is_there(files, unit) && is_enabled(files, unit))
+}
+
 /// The units to enable.
 pub fn to_enable(files: &Files) -> &'static [&'static str] {
     if is_there(files, SOCKET) { &[SOCKET, SERVICE] } else { &[SERVICE] }

@@ -119,6 +119,7 @@ impl New {
         let Namespace { path, container } = Namespace::find(&self.netns.unwrap_or_default())?;
         let asked = AttachRequest {
             bus: self.bus.unwrap_or_default(),
+            bus_options: None,
             netns: path,
             ifname: self.ifname,
             id: self.id,

@@ -127,7 +127,11 @@ fn table(all: &[BusOutline]) -> String {
     }
     let mut text = row(["BUS", "INTERFACE", "OF", "MEMBERS"]);
     for one in all {
-        let of = if one.docker { "docker" } else { "canhub" };
+        let of = match (one.docker, one.transient) {
+            (true, _) => "docker",
+            (false, false) => "canhub",
+            (false, true) => "canhub, until nobody is on it",
+        };
         text += &row([&one.name, &one.interface, of, &one.members.join(" ")]);
     }
     text
@@ -149,6 +153,7 @@ mod tests {
             id: "a1".repeat(32),
             interface: "busa1a1a1a1a1a1".into(),
             docker,
+            transient: false,
             options: Default::default(),
             members: vec!["door".into(); 40],
         };

@@ -159,9 +159,9 @@ mod tests {
                 .find(|one| one["check"] == check)
                 .map_or("none", |one| one["level"].as_str().unwrap())
         };
-        assert_eq!((level("engine"), level("driver"), level("daemon")), ("error", "error", "warning"));
+        assert_eq!((level("engine"), level("driver"), level("daemon")), ("pass", "error", "warning"));
         assert_eq!((level("kernel"), level("records"), level("stale-socket")), ("pass", "pass", "pass"));
-        assert!(report.errors >= 2 && !dir.path().join("state").exists(), "a check creates nothing");
+        assert!(report.errors >= 1 && !dir.path().join("state").exists(), "a check creates nothing");
     }
 
     #[tokio::test]

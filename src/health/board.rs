@@ -241,6 +241,16 @@ impl Board {
         self.entries.iter().any(|(key, entry)| of(key) && entry.status == HealthStatus::Unknown)
     }
 
+    /// Whether there is a component with such a key.
+    pub fn has(&self, of: impl Fn(&Key) -> bool) -> bool {
+        self.entries.keys().any(of)
+    }
+
+    /// Whether this component has been checked.
+    pub fn is_settled(&self, key: &Key) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.status != HealthStatus::Unknown)
+    }
+
     /// Whether nothing is wrong.
     pub fn is_well(&self) -> bool {
         self.overall.is_well()

@@ -1,6 +1,7 @@
 //! The task that runs the health checks.
 
 use std::{
+    io,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -16,7 +17,7 @@ use super::{
     survey::{lacking, take_in},
 };
 use crate::{
-    checks::{Finding, Group, records},
+    checks::{Finding, Group, docker::unused, records},
     docker,
     error::Error,
     events::{Event, Events, FeedItem, Kind, Reader},
@@ -175,6 +176,11 @@ impl Monitor {
                 let asked = timeout(self.policy.time_limit, docker::ping(socket)).await;
                 let (version, problem) = match asked {
                     Ok(Ok(version)) => (version, None),
+                    Ok(Err(err)) if err.kind() == io::ErrorKind::NotFound && self.is_docker_unused() => {
+                        let why = CheckResult::Unwatched(unused(socket));
+                        self.found("docker", Key::Docker, why, begun.elapsed());
+                        return;
+                    }
                     Ok(Err(err)) => {
                         (None, Some(format!("Docker does not answer on {}: {err}", socket.display())))
                     }
@@ -202,6 +208,13 @@ impl Monitor {
             }
         };
         self.found("docker", Key::Docker, outcome, begun.elapsed());
+    }
+
+    /// Whether all buses are known, and none is a network of Docker's.
+    fn is_docker_unused(&self) -> bool {
+        let board = self.health.board.lock();
+        let is_of_docker = |key: &Key| matches!(key, Key::Bus(id) if !id.is_made());
+        board.is_settled(&Key::Kernel) && !board.has(is_of_docker)
     }
 
     fn found(&self, name: &'static str, key: Key, outcome: CheckResult, took: Duration) {

@@ -10,7 +10,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::MetadataExt,
     },
-    path::Path,
+    path::{Path, PathBuf},
     sync::mpsc::{Receiver, Sender, channel},
     thread,
 };
@@ -29,27 +29,55 @@ use super::{KernelError, Result};
 /// dockerd first creates a plain file and mounts the namespace over it later; it unmounts the namespace before it
 /// removes the file. So a file that is not on nsfs is a sandbox that does not exist yet, or no longer.
 pub(super) fn open(path: &Path) -> Result<Option<OwnedFd>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(err) => return Err(err.into()),
-    };
-    let is_namespace = fstatfs(&file)?.filesystem_type() == NSFS_MAGIC;
-    Ok(is_namespace.then(|| file.into()))
+    either(path, |path| {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(err) => return Err(err.into()),
+        };
+        let is_namespace = fstatfs(&file)?.filesystem_type() == NSFS_MAGIC;
+        Ok(is_namespace.then(|| file.into()))
+    })
 }
 
 /// Whether there is a namespace at `path`, as [`open`] decides it.
 pub(super) fn exists(path: &Path) -> Result<bool> {
-    match statfs(path) {
-        Ok(filesystem) => Ok(filesystem.filesystem_type() == NSFS_MAGIC),
-        Err(Errno::ENOENT) => Ok(false),
+    let found = either(path, |path| match statfs(path) {
+        Ok(filesystem) => Ok((filesystem.filesystem_type() == NSFS_MAGIC).then_some(())),
+        Err(Errno::ENOENT) => Ok(None),
         Err(err) => Err(err.into()),
+    });
+    found.map(|found| found.is_some())
+}
+
+/// What `look` finds at a path here or, if there is nothing, where process 1 sees it.
+///
+/// A service has a mount namespace of its own. It lacks what is mounted in a folder that was no mount point when the service
+/// started, which `/run/netns` is not before the first `ip netns add`: what it has there are empty files that nobody may
+/// open.
+fn either<T>(path: &Path, look: impl Fn(&Path) -> Result<Option<T>>) -> Result<Option<T>> {
+    let here = look(path);
+    match here {
+        Ok(Some(_)) => here,
+        // Without CAP_SYS_PTRACE nothing of process 1 can be seen.
+        Ok(None) | Err(_) => look(&of_init(path)).ok().flatten().map_or(here, |found| Ok(Some(found))),
     }
+}
+
+/// A path as process 1 sees it. Its folder is resolved here, because an absolute symbolic link (`/var/run`) leads back here.
+fn of_init(path: &Path) -> PathBuf {
+    let folder = path.parent().and_then(|folder| fs::canonicalize(folder).ok());
+    let path =
+        folder.zip(path.file_name()).map_or_else(|| path.to_owned(), |(folder, name)| folder.join(name));
+    Path::new("/proc/1/root").join(path.strip_prefix("/").unwrap_or(&path))
 }
 
 /// Whether two paths lead to one namespace. Inodes are reused, but not while their namespaces exist.
 pub(super) fn are_same(one: &Path, other: &Path) -> Result<bool> {
-    let identity = |path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
+    let identity = |path| -> Result<_> {
+        let file = File::from(open(path)?.ok_or(Errno::ENOENT)?).metadata()?;
+        Ok((file.dev(), file.ino()))
+    };
     Ok(identity(one)? == identity(other)?)
 }
 
@@ -163,6 +191,16 @@ mod tests {
     /// Entering needs CAP_SYS_ADMIN, even for its own namespace.
     fn may_enter() -> bool {
         run_in(own_namespace(), || Ok(())).is_ok()
+    }
+
+    #[test]
+    fn a_path_that_process_1_sees_is_not_led_astray_by_a_symbolic_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = fs::canonicalize(dir.path()).unwrap();
+        std::os::unix::fs::symlink(&real, dir.path().join("link")).unwrap();
+        let inside = |path: &Path| Path::new("/proc/1/root").join(path.strip_prefix("/").unwrap());
+        assert_eq!(of_init(&dir.path().join("link/ecu1")), inside(&real.join("ecu1")));
+        assert_eq!(of_init(Path::new("/no/such/ecu1")), inside(Path::new("/no/such/ecu1")));
     }
 
     #[test]

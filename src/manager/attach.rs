@@ -4,7 +4,7 @@
 use std::{hash::BuildHasher, path::Path, time::Instant};
 
 use super::{
-    Joined, Manager,
+    Manager,
     collect::NAMESPACE_ENDED,
     endpoint::SETTLE_CALL,
     join::refuse_taken_name,
@@ -37,13 +37,34 @@ impl Manager {
         if let Some(name) = &asked.name {
             check_name("name", name).map_err(Error::Refused)?;
         }
-        let network = self.bus_soon(&asked.bus)?;
+        let known = self.bus_soon(&asked.bus);
+        if asked.bus_options.is_none() {
+            known?;
+        }
         self.signals.settle_at_least(SETTLE_CALL);
         let mut model = self.model.lock();
         let inside = self.look_into_namespace(&asked.netns)?;
+        // First, because a bus can go with it.
         if let Some(ended) = asked.id.as_ref().and_then(|id| self.ended(&model, id)) {
             self.remove_member(&mut model, &ended, Some(NAMESPACE_ENDED), started);
         }
+        let network = self.bus_for(&mut model, asked, started)?;
+        let attached = self.attach_to(&mut model, network.clone(), asked, options, &inside, started);
+        if attached.is_err() {
+            self.remove_unused(&mut model, &network);
+        }
+        attached
+    }
+
+    fn attach_to(
+        &self,
+        model: &mut Model,
+        network: NetworkId,
+        asked: &AttachRequest,
+        options: EndpointOptions,
+        inside: &Inside,
+        started: Instant,
+    ) -> Result<AttachmentStatus, Error> {
         let id =
             free_id(|id: &EndpointId| model.endpoints().any(|other| other.id.host_end() == id.host_end()));
         let attached = Attached {
@@ -55,24 +76,19 @@ impl Manager {
             stage: Stage::Joined { sandbox: asked.netns.clone() },
             attached: Some(attached),
             namespace: inside.cookie,
-            ..self.new_endpoint(&model, network, id, options)?
+            ..self.new_endpoint(model, network, id, options)?
         };
-        if let Some(known) = existing(&model, &endpoint, asked.id.as_ref()) {
-            refuse_another(&model, known, &endpoint, asked)?;
-            return self.outline_of(&model, known);
+        if let Some(known) = existing(model, &endpoint, asked.id.as_ref()) {
+            refuse_another(model, known, &endpoint, asked)?;
+            return self.outline_of(model, known);
         }
-        refuse_taken_name(&model, &endpoint)?;
-        refuse_foreign_name(&endpoint, &inside)?;
-        let joined = self.make_joined(&mut model, &endpoint, started);
-        if !matches!(joined, Ok(Joined::Inside)) {
-            self.delete_pair(&endpoint.id);
+        refuse_taken_name(model, &endpoint)?;
+        refuse_foreign_name(&endpoint, inside)?;
+        self.make_joined(model, &endpoint, started).inspect_err(|_| {
             model.remove_endpoint(&endpoint.id);
             self.store.remove_endpoint(&endpoint.id);
-        }
-        match joined? {
-            Joined::Inside => self.outline_of(&model, &endpoint),
-            Joined::ByDocker { .. } => Err(no_namespace(&asked.netns)),
-        }
+        })?;
+        self.outline_of(model, &endpoint)
     }
 
     /// Takes a namespace off a bus, and returns what the attachment was.
@@ -337,7 +353,7 @@ fn unknown(id: impl std::fmt::Display) -> Error {
         .because(format!("there is no attachment {id}; `canhub attach ls` lists what is attached"))
 }
 
-fn no_namespace(netns: &Path) -> Error {
+pub(super) fn no_namespace(netns: &Path) -> Error {
     Error::Refused(match pid_of(netns) {
         Some(pid) => {
             format!("there is no process {pid}: it has ended, or runs in another PID namespace than canhub")

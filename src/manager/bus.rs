@@ -9,13 +9,13 @@ use std::{
 use super::{
     Manager,
     attach::{free_id, words},
-    named::find,
+    named::{Unknown, find},
 };
 use crate::{
-    attachment::{BusOutline, BusRequest},
+    attachment::{AttachRequest, BusOutline, BusRequest},
     error::{Code, Error},
     model::Model,
-    names::NetworkId,
+    names::{BusName, NetworkId},
     network::Network,
     plan::Sandbox,
 };
@@ -55,11 +55,64 @@ impl Manager {
         let network = Network::made(id, &asked.name, asked.options).map_err(Error::Refused)?;
         if let Some(known) = known.filter(|known| !known.provisional) {
             refuse_another(&known, &network)?;
-            return Ok(outline(&model, &known));
+            if known.transient {
+                model.put_network(Network { transient: false, ..known.clone() });
+                self.store.save_networks(model.networks())?;
+            }
+            return Ok(outline(&model, &Network { transient: false, ..known }));
         }
         let id = network.id.clone();
         self.make_network(&mut model, network, started)?;
         model.network(&id).map(|network| outline(&model, network)).ok_or_else(|| gone(asked.name.as_ref()))
+    }
+
+    /// The bus of an attachment. If none has its name and there are options for it, it is made, and removed with its last
+    /// attachment.
+    ///
+    /// # Errors
+    /// As of [`create_bus`](Self::create_bus).
+    pub(super) fn bus_for(
+        &self,
+        model: &mut Model,
+        asked: &AttachRequest,
+        started: Instant,
+    ) -> Result<NetworkId, Error> {
+        match (find(model, &asked.bus), &asked.bus_options) {
+            (Ok(known), options) => {
+                let options = options.as_ref().filter(|options| !options.is_empty());
+                options.map_or(Ok(()), |options| {
+                    refuse_options(
+                        known,
+                        &Network::new(known.id.clone(), options.clone()).map_err(Error::Refused)?,
+                    )
+                })?;
+                Ok(known.id.clone())
+            }
+            (Err(Unknown::Missing), Some(options)) => {
+                let name = BusName::try_from(asked.bus.clone()).map_err(Error::Refused)?;
+                let id = free_id(|id: &NetworkId| model.network(id).is_some());
+                let network = Network::made(id.clone(), &name, options.clone()).map_err(Error::Refused)?;
+                self.make_network(model, Network { transient: true, ..network }, started)?;
+                Ok(id)
+            }
+            (Err(why), _) => Err(Code::UnknownBus.because(why.advice(model, &asked.bus))),
+        }
+    }
+
+    /// Removes a bus that was made for an attachment, if nothing is attached to it any more.
+    pub(super) fn remove_unused(&self, model: &mut Model, id: &NetworkId) {
+        let is_used = || model.endpoints().any(|endpoint| endpoint.network == *id);
+        if model.network(id).is_some_and(|network| network.transient) && !is_used() {
+            self.remove_network(model, id, Instant::now());
+        }
+    }
+
+    /// Removes all of them. After a reboot nothing is attached.
+    pub(crate) fn remove_all_unused(&self, model: &mut Model) {
+        let transient = model.networks().filter(|network| network.transient);
+        for id in transient.map(|network| network.id.clone()).collect::<Vec<_>>() {
+            self.remove_unused(model, &id);
+        }
     }
 
     /// Removes a bus that canhub made, and returns what it was.
@@ -127,6 +180,7 @@ fn outline(model: &Model, network: &Network) -> BusOutline {
         id: network.id.to_string(),
         interface: network.hub().to_string(),
         docker: !network.id.is_made(),
+        transient: network.transient,
         options: network.raw.clone(),
         members: members.map(|endpoint| name(&endpoint.id)).collect(),
     }
@@ -143,10 +197,15 @@ fn refuse_another(known: &Network, wanted: &Network) -> Result<(), Error> {
             "{name} is the name of a network of Docker's already: attach to that one, or choose another name"
         )));
     }
+    refuse_options(known, wanted)
+}
+
+fn refuse_options(known: &Network, wanted: &Network) -> Result<(), Error> {
+    let name = known.name.as_deref().unwrap_or(known.id.short());
     match known.options == wanted.options {
         true => Ok(()),
         false => Err(Code::Exists.because(format!(
-            "bus {name} exists already, and its options are {}, not {}: `canhub bus rm {name}` first, or choose another name",
+            "bus {name} exists already, and its options are {}, not {}: remove it first, or choose another name",
             words(&known.raw),
             words(&wanted.raw)
         ))),

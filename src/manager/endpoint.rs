@@ -119,11 +119,12 @@ impl Manager {
         self.delete_pair(id);
         self.signals.settle_for(SETTLE_LEFT);
         if let Some(endpoint) = model.endpoint(id) {
-            let left = Event::of_endpoint(Kind::Left, model, endpoint);
+            let (left, network) = (Event::of_endpoint(Kind::Left, model, endpoint), endpoint.network.clone());
             model.remove_endpoint(id);
             self.store.remove_endpoint(id);
             let (reason, took_us) = (reason.map(Into::into), Some(took_us(started)));
             self.events.tell(Event { reason, took_us, ..left });
+            self.remove_unused(model, &network);
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use tracing::warn;
 
-use super::{Manager, blocked, endpoint::SETTLE_CALL, took_us, unknown_network};
+use super::{Manager, attach::no_namespace, blocked, endpoint::SETTLE_CALL, took_us, unknown_network};
 use crate::{
     endpoint::{Endpoint, Stage},
     error::{Code, Error, Listed},
@@ -103,7 +103,11 @@ impl Manager {
         started: Instant,
     ) -> Result<Joined, Error> {
         self.keep_endpoint(model, endpoint.clone());
-        let made = self.make_member(model, endpoint);
+        let made = self.make_member(model, endpoint).and_then(|joined| match (joined, endpoint.sandbox()) {
+            // It ended just now, and nobody moves an end into it later.
+            (Joined::ByDocker { .. }, Some(netns)) if endpoint.attached.is_some() => Err(no_namespace(netns)),
+            (joined, _) => Ok(joined),
+        });
         self.signals.settle_for(match made {
             Ok(Joined::Inside) => SETTLE_INSIDE,
             _ => SETTLE_BY_DOCKER,

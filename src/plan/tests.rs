@@ -1,5 +1,6 @@
 //! The planner against the kernel in memory: carrying out a plan yields the desired state, once and for all.
 
+mod attached;
 mod faults;
 mod filters;
 mod hubs;
@@ -12,7 +13,7 @@ mod span;
 mod traffic;
 mod unread;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{have::other_end, *};
 use crate::{

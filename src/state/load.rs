@@ -63,6 +63,7 @@ impl Store {
             match Network::new(id.clone(), record.options) {
                 Ok(network) => loaded.networks.push(Network {
                     provisional: record.provisional,
+                    transient: record.transient,
                     name: record.name,
                     engine: record.engine,
                     found: record.found,

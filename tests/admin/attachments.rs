@@ -349,3 +349,60 @@ fn a_bus_is_one_name_and_a_second_network_of_docker_with_it_has_to_be_named_by_i
     assert_eq!(rig.inside(ECU), ["can0"]);
     assert_eq!(rig.status()["buses"].as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn a_bus_can_be_made_for_an_attachment_and_goes_with_the_last_one() {
+    let mut rig = Rig::new();
+    let paths = ["/run/netns/one", "/run/netns/two"];
+    paths.iter().for_each(|path| rig.kernel.add_sandbox(*path));
+    let wish = |path: &str, options: Value| json!({ "bus": "pods", "bus_options": options, "netns": path });
+    // What is refused leaves no bus.
+    let refused = attach(&rig, wish("/run/netns/none", json!({})));
+    assert_refused(&refused, 400, None, "no network namespace");
+    let refused = attach(
+        &rig,
+        json!({ "bus": "pods", "bus_options": {}, "netns": paths[0], "options": { "rate": "1" } }),
+    );
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert_refused(&attach(&rig, wish(paths[0], json!({ "hubb": "x" }))), 400, None, "did you mean hub?");
+    rig.assert_clean();
+    for path in paths {
+        attached(&rig, wish(path, json!({ "hub": "vcan-pods" })));
+    }
+    let made = |rig: &Rig| get(&rig.admin(), "/v1/buses").json()["buses"].clone();
+    assert_eq!((made(&rig).as_array().unwrap().len(), &made(&rig)[0]["transient"]), (1, &json!(true)));
+    let other = attach(&rig, wish(paths[0], json!({ "hub": "vcan-other" })));
+    assert_refused(&other, 409, Some("exists"), "its options are hub=vcan-pods, not hub=vcan-other");
+    assert_eq!(attached(&rig, wish(paths[0], json!({})))["bus"], "pods");
+    // The last one comes again, in another namespace: of this ID there is only one.
+    let again = || attached(&rig, json!({ "bus": "other", "bus_options": {}, "netns": ECU, "id": "again" }));
+    rig.kernel.add_sandbox(ECU);
+    again();
+    rig.kernel.remount_sandbox(Path::new(ECU));
+    again();
+    assert_eq!(detach(&rig, json!({ "id": "again" })).status, 200);
+    assert_eq!(made(&rig).as_array().unwrap().len(), 1);
+    // One leaves, one ends, also while canhub does not run.
+    assert_eq!(detach(&rig, json!({ "bus": "pods", "netns": paths[0] })).status, 200);
+    assert_eq!(made(&rig)[0]["members"], json!(["two"]));
+    rig.restart_after(|_| ());
+    rig.kernel.end_sandbox(Path::new(paths[1]));
+    reconcile(&rig);
+    rig.assert_clean();
+    // After a reboot nobody is on it.
+    attached(&rig, json!({ "bus": "pods", "bus_options": {}, "netns": paths[0] }));
+    rig.kernel.end_sandbox(Path::new(paths[0]));
+    rig.restart_after(|state| std::fs::remove_dir_all(state.join("endpoints")).unwrap());
+    reconcile(&rig);
+    rig.assert_clean();
+    // Declared, it stays.
+    rig.kernel.add_sandbox(paths[0]);
+    attached(&rig, json!({ "bus": "pods", "bus_options": {}, "netns": paths[0] }));
+    assert_eq!(bus(&rig, "pods", json!({})).json()["bus"]["transient"], false);
+    assert_eq!(detach(&rig, json!({ "bus": "pods", "netns": paths[0] })).status, 200);
+    rig.restart();
+    reconcile(&rig);
+    assert_eq!(made(&rig)[0]["transient"], false);
+    assert_eq!(remove_bus(&rig, "pods").status, 200);
+    rig.assert_clean();
+}

@@ -29,6 +29,7 @@
 
 mod adapter;
 mod admin;
+mod attach;
 mod bad_input;
 mod crowd;
 mod cycles;

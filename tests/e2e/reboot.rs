@@ -8,7 +8,7 @@ use crate::support::{
     canhub,
     docker::{Container, IMAGE, Network, docker, try_docker},
     frames::{ALL_KINDS, assert_all_hear_all},
-    host::Traces,
+    host::{Traces, link},
     member::Member,
     report::Kind,
     scene::prepare,
@@ -23,6 +23,9 @@ struct Before {
 }
 
 const HUB: &str = "vcan-reboot";
+/// A bus without Docker, and its interface.
+const MADE: &str = "e2e-reboot-made";
+const MADE_HUB: &str = "vcan-made";
 const MEMBERS: [&str; 3] = ["e2e-reboot-one", "e2e-reboot-two", "e2e-reboot-gate"];
 
 fn note() -> PathBuf {
@@ -49,6 +52,8 @@ fn reboot_before_containers_talk() {
     }
     docker(&["network", "connect", "e2e-reboot-drive", MEMBERS[2]]);
     assert_they_talk(&networks);
+    let made = canhub::says(&format!("bus create {MADE} -o hub={MADE_HUB}"));
+    assert!(made.contains(MADE_HUB), "{made}");
     canhub::says(&format!("expect add {} 7A0 --every 1s", &networks[0].id[..12]));
     // With the boot a fault ends, even one without an end.
     let fault = canhub::says(&format!("fault {} cut --until-cleared", &networks[0].id[..12]));
@@ -76,13 +81,16 @@ fn reboot_after_containers_talk_again_without_help() {
     canhub::says(&format!("expect rm {network} 7A0"));
     assert!(!canhub::says("expect ls --json").contains("7A0"));
     let drive = before.networks[1].hub();
-    eventually("the journal has both hubs", || {
+    eventually("the journal has all hubs", || {
         let story =
             sh(&format!("journalctl -q --no-pager -b -u {} -g healed || true", canhub::journal_unit()));
         let told =
             |hub: &str| story.lines().any(|line| line.contains(hub) && line.contains("the hub was missing"));
-        if told(HUB) && told(&drive) { Ok(()) } else { Err(story) }
+        if told(HUB) && told(&drive) && told(MADE_HUB) { Ok(()) } else { Err(story) }
     });
+
+    assert!(link(MADE_HUB).is_some(), "a bus without Docker comes back too");
+    assert_eq!(canhub::says(&format!("bus rm {MADE}")), format!("{MADE}: removed"));
 
     docker(&[&["rm", "--force"], &MEMBERS[..]].concat());
     let names: Vec<&str> = before.networks.iter().map(|network| network.name.as_str()).collect();

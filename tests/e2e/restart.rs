@@ -14,21 +14,21 @@ use crate::support::{
 };
 
 /// A stream of frames from one member to others, none of which may be lost or duplicated.
-struct Flow {
+pub struct Flow {
     sender: Running,
     listeners: Vec<(String, Running)>,
 }
 
 impl Flow {
     #[track_caller]
-    fn start(sender: &Member, listeners: &[&Member]) -> Self {
+    pub fn start(sender: &Member, listeners: &[&Member]) -> Self {
         let listeners: Vec<_> =
             listeners.iter().map(|member| (member.name.clone(), member.listen())).collect();
         Self { sender: sender.start_sending(&["--gap", "2", "--kind", "classic,fd"]), listeners }
     }
 
     #[track_caller]
-    fn end_unharmed(self) {
+    pub fn end_unharmed(self) {
         let Sent { sent, .. } = self.sender.end();
         assert!(sent > 0);
         for (name, listener) in self.listeners {

@@ -58,6 +58,7 @@ impl Doctor {
             Ok((Source::Daemon, status)) => status.buses.len(),
             _ => 0,
         };
+        let known = self.recorded().await;
         let (system, of_backlog, records, rustycan, units, in_docker, of_driver, of_buses, sockets, others) = tokio::join!(
             reading(Group::System, "kernel", files, move |files| {
                 [system::look(&files, forwards, expects), system::privileges(&files)].concat()
@@ -74,11 +75,11 @@ impl Doctor {
                 leftovers::rustycan(&files, &known, running)
             }),
             reading(Group::Docker, "units", files, |files| units::look(&files)),
-            docker.look(files),
+            docker.look(files, &known),
             driver.look(files),
             self.of_buses(files, first),
             leftovers::sockets(&self.socket, &admin),
-            async { docker.of_other_engines(&self.recorded().await, &self.socket).await },
+            docker.of_other_engines(&known, &self.socket),
         );
         let is_managed = of_driver.iter().any(|finding| finding.check == MANAGED);
         let units = if is_managed { Vec::new() } else { units };

@@ -131,10 +131,12 @@ fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> Stri
     bus.members.iter().filter_map(shaped).for_each(|words| text += &wrap("  ", &words));
     bus.span.iter().for_each(|span| text += &span::hosts(span));
     if bus.members.is_empty() {
-        text += &wrap(
-            "  ",
-            &format!("No containers. To connect one: docker run -d --network {} IMAGE", bus.network_name),
-        );
+        let name = &bus.network_name;
+        let words = match bus.network.is_made() {
+            true => format!("No members. To attach one: canhub attach {name} --netns NETNS"),
+            false => format!("No containers. To connect one: docker run -d --network {name} IMAGE"),
+        };
+        text += &wrap("  ", &words);
     }
     text
 }

@@ -21,30 +21,45 @@ pub struct Member {
     pub number: u8,
     /// Its interface.
     pub interface: String,
-    pid: Option<u32>,
+    place: Place,
+}
+
+/// Where a member's programs run.
+#[derive(Debug, Clone)]
+enum Place {
+    Host,
+    /// In the container with this first process.
+    Container(u32),
+    /// On the host, in the network namespace at this path.
+    Namespace(String),
 }
 
 impl Member {
     /// The host, with an interface of its own.
     pub fn host(interface: &str, number: u8) -> Self {
-        Self { name: "the host".into(), number, interface: interface.into(), pid: None }
+        Self { name: "the host".into(), number, interface: interface.into(), place: Place::Host }
     }
 
     /// A container, with one of its interfaces.
     pub fn inside(name: &str, pid: u32, interface: &str, number: u8) -> Self {
-        Self { name: name.into(), number, interface: interface.into(), pid: Some(pid) }
+        Self { name: name.into(), number, interface: interface.into(), place: Place::Container(pid) }
+    }
+
+    /// A program on the host, in the network namespace at this path.
+    pub fn of_namespace(path: &str, interface: &str, number: u8) -> Self {
+        Self { name: path.into(), number, interface: interface.into(), place: Place::Namespace(path.into()) }
     }
 
     /// A command in the member's namespace. `nsenter` does the same as `docker exec`, a second faster.
     pub fn command(&self, command: &[&str]) -> Command {
-        let mut entered = match self.pid {
-            None => Command::new("env"),
-            Some(pid) => {
-                let mut nsenter = Command::new("nsenter");
-                nsenter.args(["--mount", "--net", "--pid", "--ipc", "--uts", "--target", &pid.to_string()]);
-                nsenter
+        let mut entered = Command::new(if matches!(self.place, Place::Host) { "env" } else { "nsenter" });
+        match &self.place {
+            Place::Host => {}
+            Place::Container(pid) => {
+                entered.args(["--mount", "--net", "--pid", "--ipc", "--uts", "--target", &pid.to_string()]);
             }
-        };
+            Place::Namespace(path) => drop(entered.arg(format!("--net={path}"))),
+        }
         entered.args(command);
         entered
     }
@@ -86,7 +101,10 @@ impl Member {
 
     /// The path of the probe for the member.
     pub fn probe(&self) -> String {
-        if self.pid.is_some() { "/probe".into() } else { host_folder().join("probe").display().to_string() }
+        match self.place {
+            Place::Container(_) => "/probe".into(),
+            Place::Host | Place::Namespace(_) => host_folder().join("probe").display().to_string(),
+        }
     }
 
     /// Starts to listen. Returns once it listens.
