@@ -26,8 +26,11 @@ fn a_slow_or_late_docker_is_healthy() {
     let (_, report) = until(&slow, "docker", "healthy");
     assert!(component(&report, "docker")["took_us"].as_u64().unwrap() >= 60_000, "{report:#}");
 
+    // Its socket exists, and nobody listens yet.
     let dir = tempfile::tempdir().unwrap();
-    let late = Watch { docker_grace: Duration::from_secs(60), ..docker_at(&dir.path().join("docker.sock")) };
+    let socket = dir.path().join("docker.sock");
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let late = Watch { docker_grace: Duration::from_secs(60), ..docker_at(&socket) };
     let rig = rig(eager(), late);
     let deadline = Instant::now() + PATIENCE;
     let is_awaited = || {
@@ -39,8 +42,25 @@ fn a_slow_or_late_docker_is_healthy() {
     while !is_awaited() {
         assert!(Instant::now() < deadline, "{}", health(&rig).body);
     }
+    std::fs::remove_file(&socket).unwrap();
     docker(dir.path(), Some(Duration::ZERO));
     until(&rig, "docker", "healthy");
+}
+
+#[test]
+fn a_docker_that_no_bus_needs_may_be_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = rig(eager(), docker_at(&dir.path().join("docker.sock")));
+    let (_, report) = until(&rig, "docker", "unwatched");
+    assert!(component(&report, "docker")["reason"].as_str().unwrap().contains("Docker is not used"));
+    let made = json!({ "name": "body" }).to_string();
+    assert_eq!(crate::ask::send(&rig.admin(), "POST", "/v1/buses", &made).status, 200);
+    until(&rig, "bus:body", "healthy");
+    let (_, report) = until(&rig, "overall", "healthy");
+    assert_eq!(component(&report, "docker")["status"], "unwatched");
+    // The engine of this network is away.
+    rig.network(1, json!({}));
+    until(&rig, "docker", "unhealthy");
 }
 
 #[test]
