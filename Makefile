@@ -2,6 +2,8 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+# Where container runtimes look for CNI plugins.
+CNI_BIN ?= /opt/cni/bin
 GUESTS ?= trixie sid
 HARDWARE ?= hardware
 
@@ -32,7 +34,7 @@ endef
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
-	@echo "  Options: PREFIX=$(PREFIX) DESTDIR= GUESTS=\"$(GUESTS)\" HARDWARE=$(HARDWARE) (test; HARDWARE= skips it) NATIVE=1 (demo)"
+	@echo "  Options: PREFIX=$(PREFIX) DESTDIR= CNI_BIN=$(CNI_BIN) GUESTS=\"$(GUESTS)\" HARDWARE=$(HARDWARE) (test; HARDWARE= skips it) NATIVE=1 (demo)"
 
 build: ## build canhub as a single static executable
 	@if ! command -v cargo >/dev/null && test -x $(OUT)/canhub; then \
@@ -77,7 +79,7 @@ mutants: ## break the core in many places, one at a time, and list what no test 
 plugin: build ## lay out target/plugin for `docker plugin create canhub target/plugin`
 	@plugin/build $(OUT)/canhub target/plugin
 
-install: ## install to PREFIX, with systemd units, man pages and completions; canhub-span too if it was built
+install: ## install to PREFIX, with systemd units, plugins of Podman and CNI, man pages and completions; canhub-span too if it was built
 	@test -x $(OUT)/canhub || $(MAKE) --no-print-directory build
 	install -D -m 755 $(OUT)/canhub $(DESTDIR)$(PREFIX)/bin/canhub
 	install -D -m 644 plugin/systemd/canhub.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.socket
@@ -85,6 +87,9 @@ install: ## install to PREFIX, with systemd units, man pages and completions; ca
 	sed 's|@BINDIR@|$(PREFIX)/bin|' plugin/systemd/canhub-boot-check.service.in | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-boot-check.service
 	install -D -m 644 plugin/modules-load.conf $(DESTDIR)$(PREFIX)/lib/modules-load.d/canhub.conf
 	install -D -m 644 plugin/sysctl.conf $(DESTDIR)$(PREFIX)/lib/sysctl.d/10-canhub.conf
+	install -d $(DESTDIR)$(PREFIX)/lib/netavark $(DESTDIR)$(CNI_BIN)
+	ln -sf ../../bin/canhub $(DESTDIR)$(PREFIX)/lib/netavark/canhub
+	ln -sf $(PREFIX)/bin/canhub $(DESTDIR)$(CNI_BIN)/canhub-cni
 	$(call install_pages,$(OUT)/canhub)
 	@if test -x $(SPAN_OUT)/canhub-span; then $(MAKE) --no-print-directory install-span; fi
 	@echo "Installed. To make room for bursts of frames now, as it is done at every boot:"
@@ -104,6 +109,7 @@ install-span:
 uninstall: ## remove what `make install` installed; keeps /etc/canhub, /var/lib/canhub and /var/lib/canhub-span
 	@echo "If canhub is running: systemctl disable --now canhub.socket canhub.service canhub-span.service"
 	rm -f $(DESTDIR)$(PREFIX)/bin/canhub $(DESTDIR)$(PREFIX)/bin/canhub-span
+	rm -f $(DESTDIR)$(PREFIX)/lib/netavark/canhub $(DESTDIR)$(CNI_BIN)/canhub-cni
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub.service
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-boot-check.service
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-span.service $(DESTDIR)$(PREFIX)/lib/sysusers.d/canhub-span.conf

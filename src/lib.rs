@@ -12,7 +12,8 @@
 //! needs, using the same [`checks`] as `canhub doctor`. [`expect`] lets the kernel listen for frames that should be on a
 //! bus. [`fault`] is what somebody does to a bus on purpose, until when. [`frames`] is about the frames themselves, for the commands that show, record and replay them: a [`frames::Tap`] on
 //! a [`frames::Bus`] tells who sent each one. [`span`] is what canhub knows about one bus on several hosts, which the program
-//! `canhub-span` connects. [`daemon`] ties it all together; [`cli`] is the command line.
+//! `canhub-span` connects. [`cni`] and [`netavark`] are the protocols of container engines other than Docker, for the commands
+//! that ask the daemon to attach a container. [`daemon`] ties it all together; [`cli`] is the command line.
 //!
 //! # Tasks and signals
 //!
@@ -59,6 +60,7 @@ pub mod attachment;
 pub mod checks;
 pub mod cli;
 pub mod clock;
+pub mod cni;
 pub mod config_file;
 pub mod daemon;
 pub mod docker;
@@ -79,6 +81,7 @@ pub mod manager;
 pub mod metrics;
 pub mod model;
 pub mod names;
+pub mod netavark;
 pub mod network;
 pub mod options;
 pub mod pace;

@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    canhub::cli::Cli::parse().run()
+    canhub::cli::run()
 }

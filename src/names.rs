@@ -84,6 +84,20 @@ impl IfName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is one of these words and a number.
+    pub fn is_numbered(&self, words: &[&str]) -> bool {
+        let number = |word: &&str| self.0.strip_prefix(*word);
+        words
+            .iter()
+            .filter_map(number)
+            .any(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+    }
+
+    /// Whether container engines make up such names: Docker, Podman and containerd `eth0`, Multus `net1`.
+    pub fn is_made_up(&self) -> bool {
+        self.is_numbered(&["eth", "net"])
+    }
 }
 
 impl FromStr for IfName {

@@ -269,11 +269,7 @@ fn filters(options: &BTreeMap<&str, &str>) -> Result<Filters, String> {
 
 /// Whether this is a name that the kernel gives to hardware. canhub waits for such an interface and never creates it.
 pub fn looks_like_hardware(name: &IfName) -> bool {
-    let name = name.as_str();
-    ["can", "slcan"].iter().any(|kind| {
-        name.strip_prefix(kind)
-            .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
-    })
+    name.is_numbered(&["can", "slcan"])
 }
 
 /// Lower-cases keys, rejects unknown ones, and skips Docker's own.

@@ -1,7 +1,7 @@
 //! Client of the daemon's admin socket.
 
 use std::{
-    fs, io,
+    env, fs, io,
     ops::ControlFlow,
     path::{Path, PathBuf},
     time::Duration,
@@ -47,6 +47,11 @@ pub(super) struct AdminSocket {
 }
 
 impl AdminSocket {
+    /// The daemon of the environment, for commands whose arguments are given.
+    pub(super) fn from_env() -> Self {
+        Self { admin_socket: env::var_os("CANHUB_ADMIN_SOCKET").map(PathBuf::from) }
+    }
+
     /// Gets a resource.
     pub(super) fn get(&self, path: &str) -> Result<Bytes, Failed> {
         run(self.ask(Method::GET, path, TIME_LIMIT))?
@@ -95,6 +100,11 @@ impl AdminSocket {
             StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => Ok(answer.body),
             _ => Err(Failed::Because(sentence(&answer.body))),
         }
+    }
+
+    /// Sends a request, and returns the answer whatever its status.
+    pub(super) fn answer_whatever(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, Failed> {
+        run(self.exchange(method, path, body, TIME_LIMIT))?
     }
 
     async fn answer(&self, method: Method, path: &str, limit: Duration) -> Result<Answer, Failed> {
@@ -158,7 +168,7 @@ fn ask_docker<T, A: Future<Output = io::Result<T>>>(name: &str, ask: impl FnOnce
     if name.is_empty() || !name.chars().all(is_name) {
         return None;
     }
-    let socket = std::env::var_os("CANHUB_DOCKER_SOCKET").map_or_else(|| DOCKER.into(), PathBuf::from);
+    let socket = env::var_os("CANHUB_DOCKER_SOCKET").map_or_else(|| DOCKER.into(), PathBuf::from);
     run(async { timeout(DOCKER_LIMIT, ask(socket)).await.ok()?.ok() }).ok()?
 }
 
@@ -199,7 +209,7 @@ fn run<T>(work: impl Future<Output = T>) -> Result<T, Failed> {
 }
 
 /// The error message in a response.
-fn sentence(body: &[u8]) -> String {
+pub(super) fn sentence(body: &[u8]) -> String {
     let said = serde_json::from_slice::<Value>(body).ok();
     let said = said.as_ref().and_then(|said| said.get("error")).and_then(Value::as_str);
     said.unwrap_or(NOT_UNDERSTOOD).to_owned()

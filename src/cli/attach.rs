@@ -17,7 +17,7 @@ use crate::{
     names::{AttachmentId, IfName},
 };
 
-const PATH: &str = "/v1/attachments";
+pub(super) const PATH: &str = "/v1/attachments";
 /// Where `ip netns` keeps the namespaces that have names.
 const IP_NETNS: &str = "/run/netns";
 
@@ -96,13 +96,13 @@ pub(super) struct Detach {
 }
 
 #[derive(Debug, Deserialize)]
-struct Answer {
-    attachment: AttachmentStatus,
+pub(super) struct Answer {
+    pub(super) attachment: AttachmentStatus,
 }
 
 #[derive(Debug, Deserialize)]
-struct Listed {
-    attachments: Vec<AttachmentStatus>,
+pub(super) struct Listed {
+    pub(super) attachments: Vec<AttachmentStatus>,
 }
 
 impl Attach {

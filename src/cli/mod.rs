@@ -2,8 +2,10 @@
 
 mod ask;
 mod attach;
+mod attachments;
 mod bus;
 mod buses;
+mod cni;
 mod doctor;
 mod door;
 mod events;
@@ -14,6 +16,7 @@ mod hosts;
 mod import;
 pub mod lines;
 pub mod man;
+mod netavark;
 mod options;
 mod quantity;
 mod record;
@@ -76,6 +79,9 @@ enum Command {
     /// Print the man page, or write the pages of all commands to a folder
     #[command(hide = true)]
     Man(man::Man),
+    // The names are Podman's.
+    #[command(flatten)]
+    Netavark(netavark::Netavark),
 }
 
 /// Why a command failed.
@@ -118,9 +124,17 @@ impl Failed {
     }
 }
 
+/// Runs the command of this process's arguments, or the CNI plugin if it is called by that name.
+pub fn run() -> ExitCode {
+    match cni::is_called() {
+        true => cni::run(),
+        false => Cli::parse().run(),
+    }
+}
+
 impl Cli {
     /// Runs the command.
-    pub fn run(self) -> ExitCode {
+    fn run(self) -> ExitCode {
         let done = match self.command {
             Command::Serve(serve) => serve.run().map_err(Failed::from),
             Command::Status(status) => status.run(),
@@ -142,6 +156,7 @@ impl Cli {
                 Ok(())
             }
             Command::Man(man) => man.run(Self::command()).map_err(Failed::from),
+            Command::Netavark(netavark) => return netavark.run(),
         };
         let Err(failed) = done else { return ExitCode::SUCCESS };
         failed.why().into_iter().for_each(complain);

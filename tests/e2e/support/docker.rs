@@ -47,19 +47,24 @@ pub fn kill_dockerd() {
     started.unwrap_or_else(|err| panic!("dockerd does not restart: {err}"));
 }
 
-/// Builds the image from the machine's own tools, unless it exists and contains this very probe.
+/// Builds Docker's image from the machine's own tools, unless it exists and contains this very probe.
 pub fn make_image() {
+    make_image_of("docker");
+}
+
+/// The same for an engine with the commands of Docker.
+pub fn make_image_of(engine: &str) {
     let probe = host_folder().join("probe");
     let meta = fs::metadata(&probe).unwrap_or_else(|err| panic!("{}: {err}", probe.display()));
     let version = format!("{}-{}", meta.mtime(), meta.size());
     let label = r#"{{index .Config.Labels "canhub.probe"}}"#;
-    if try_docker(&["image", "inspect", "--format", label, IMAGE]).as_deref() == Ok(&version) {
+    if attempt(engine, &["image", "inspect", "--format", label, IMAGE]).as_deref() == Ok(&version) {
         return;
     }
     let tar = "/var/tmp/canhub-e2e.tar";
     fs::copy(TOOLS, tar).unwrap_or_else(|err| panic!("{TOOLS}: {err}"));
     run("tar", &["--append", "--file", tar, "--directory", &host_folder().to_string_lossy(), "probe"]);
-    docker(&["import", "--change", &format!("LABEL canhub.probe={version}"), tar, IMAGE]);
+    run(engine, &["import", "--change", &format!("LABEL canhub.probe={version}"), tar, IMAGE]);
     let _ = fs::remove_file(tar);
 }
 

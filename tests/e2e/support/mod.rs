@@ -1,6 +1,7 @@
 //! Helpers of the tests: commands, the host, members of a bus, scenes that clean up after themselves.
 
 pub mod canhub;
+pub mod cni;
 pub mod compose;
 pub mod cost;
 pub mod dice;
@@ -9,6 +10,7 @@ pub mod frames;
 pub mod hardware;
 pub mod host;
 pub mod member;
+pub mod podman;
 #[path = "../../probe/report.rs"]
 pub mod report;
 pub mod scene;
