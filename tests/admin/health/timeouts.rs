@@ -29,7 +29,7 @@ fn a_slow_or_late_docker_is_healthy() {
     // Its socket exists, and nobody listens yet.
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("docker.sock");
-    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    drop(UnixListener::bind(&socket).unwrap());
     let late = Watch { docker_grace: Duration::from_secs(60), ..docker_at(&socket) };
     let rig = rig(eager(), late);
     let deadline = Instant::now() + PATIENCE;
