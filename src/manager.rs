@@ -11,6 +11,7 @@
 //! | `network` | CreateNetwork, DeleteNetwork |
 //! | `endpoint`, `join` | CreateEndpoint, Join, Leave, DeleteEndpoint |
 //! | `bus`, `attach` | the same without Docker: bus create and rm, attach and detach |
+//! | `attachments` | what is attached, and what is wrong with it |
 //! | `adapter` | remembers how an adapter was found, and leaves it so |
 //! | `look` | reads the kernel, and plans |
 //! | `adopt`, `records` | start-up, and records that could not be read or saved |
@@ -25,6 +26,7 @@
 mod adapter;
 mod adopt;
 mod attach;
+mod attachments;
 mod bus;
 mod collect;
 mod endpoint;

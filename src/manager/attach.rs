@@ -5,6 +5,7 @@ use std::{hash::BuildHasher, path::Path, time::Instant};
 
 use super::{
     Manager,
+    attachments::outline,
     collect::NAMESPACE_ENDED,
     endpoint::SETTLE_CALL,
     join::refuse_taken_name,
@@ -18,7 +19,7 @@ use crate::{
     model::Model,
     names::{AttachmentId, EndpointId, NetworkId, check_name},
     options::{DOCKER_IFNAME, EndpointOptions, Naming, RawOptions},
-    plan::{Have, Rules, Scope, Want, is_ours},
+    plan::is_ours,
 };
 
 impl Manager {
@@ -123,54 +124,6 @@ impl Manager {
         Ok(status)
     }
 
-    /// All attachments, or one, with what differs from the desired state right now. May block for as long as the kernel does.
-    ///
-    /// # Errors
-    /// If the kernel cannot be read. [`Code::UnknownAttachment`] if that one does not exist.
-    pub fn attachments(&self, id: Option<&AttachmentId>) -> Result<Vec<AttachmentStatus>, Error> {
-        let (want, mut found) = {
-            let model = self.model();
-            let chosen: Vec<&Endpoint> = match id {
-                Some(id) => vec![model.attachment(id).ok_or_else(|| unknown(id))?],
-                None => model.attachments().collect(),
-            };
-            let outlined = |one: &&Endpoint| (one.id.clone(), outline(&model, one));
-            (model.want(), chosen.iter().map(outlined).collect::<Vec<_>>())
-        };
-        let mut have = self.look_at_host(want.hubs())?;
-        have.rules = Rules::Read(self.kernel.rules().map_err(Error::kernel(Listed::Rules))?);
-        have.sandboxes = self.look_into(found.iter().map(|(_, status)| status.netns.as_path()).collect());
-        for (endpoint, status) in &mut found {
-            self.compare_attachment(&want, &mut have, endpoint, status);
-        }
-        Ok(found.into_iter().map(|(_, status)| status).collect())
-    }
-
-    fn compare_attachment(
-        &self,
-        want: &Want,
-        have: &mut Have,
-        endpoint: &EndpointId,
-        status: &mut AttachmentStatus,
-    ) {
-        let mut members = want.buses.iter().flat_map(|bus| &bus.members);
-        let is_dead =
-            members.find(|member| member.endpoint == *endpoint).is_none_or(|member| member.is_dead(have));
-        if is_dead {
-            status.problems.push(NAMESPACE_ENDED.to_owned());
-            return;
-        }
-        let plan = self.plan(want, have, Scope::Join(endpoint));
-        let steps = plan.steps.iter().map(|step| format!("{} ({})", step.reason, step.action.interface()));
-        // Those of the bus, such as an absent adapter, are not about this attachment.
-        let problems = plan.problems.iter().filter(|problem| problem.endpoint.as_ref() == Some(endpoint));
-        status.problems = steps.chain(problems.map(|problem| problem.text.clone())).collect();
-        if let Some(end) = have.container_end(endpoint, &status.netns) {
-            status.interface.clone_from(&end.name);
-            status.mtu = end.mtu;
-        }
-    }
-
     /// The bus of this name, which Docker's API may provide in a moment.
     pub(super) fn bus_soon(&self, bus: &str) -> Result<NetworkId, Error> {
         let is_unnamed = |model: &Model| model.networks().any(|network| network.name.is_none());
@@ -217,20 +170,6 @@ impl Manager {
     fn cookie(&self, netns: &Path) -> Option<crate::kernel::Cookie> {
         self.kernel.look_into([netns].into()).remove(netns)?.ok()??.cookie
     }
-
-    /// The attachment with the name that its interface has, which only the kernel knows if it is numbered.
-    fn outline_of(&self, model: &Model, endpoint: &Endpoint) -> Result<AttachmentStatus, Error> {
-        let mut status = outline(model, endpoint);
-        if let Naming::Prefix(_) = endpoint.ifname {
-            let links = self.kernel.links().map_err(Error::kernel(Listed::Links))?;
-            let sandboxes = self.look_into([status.netns.as_path()].into());
-            let have = Have { links, sandboxes, ..Have::default() };
-            if let Some(end) = have.container_end(&endpoint.id, &status.netns) {
-                status.interface.clone_from(&end.name);
-            }
-        }
-        Ok(status)
-    }
 }
 
 /// A random ID that is not taken.
@@ -238,22 +177,6 @@ pub(super) fn free_id<T: From<u64>>(is_taken: impl Fn(&T) -> bool) -> T {
     // The keys of each state are random.
     let random = || std::hash::RandomState::new().hash_one(0);
     std::iter::repeat_with(|| T::from(random())).find(|id| !is_taken(id)).unwrap_or_else(|| T::from(random()))
-}
-
-/// An attachment as far as the model knows it.
-fn outline(model: &Model, endpoint: &Endpoint) -> AttachmentStatus {
-    let network = model.network(&endpoint.network);
-    let attached = endpoint.attached.as_ref();
-    AttachmentStatus {
-        id: attached.map_or_else(|| (&endpoint.id).into(), |attached| attached.id.clone()),
-        bus: model.network_name(&endpoint.network).to_owned(),
-        netns: endpoint.sandbox().unwrap_or(Path::new("")).to_owned(),
-        interface: endpoint.ifname.to_string(),
-        mtu: network.map_or(0, |network| network.options.frames.mtu()),
-        name: attached.map(|attached| attached.name.clone()).unwrap_or_default(),
-        options: attached.map(|attached| attached.options.clone()).unwrap_or_default(),
-        problems: Vec::new(),
-    }
 }
 
 /// The options of the endpoint; `--ifname` is short for one of them.
@@ -348,7 +271,7 @@ fn one_of<'a>(found: &[&'a Endpoint], bus: &str, netns: &Path) -> Result<&'a End
     }
 }
 
-fn unknown(id: impl std::fmt::Display) -> Error {
+pub(super) fn unknown(id: impl std::fmt::Display) -> Error {
     Code::UnknownAttachment
         .because(format!("there is no attachment {id}; `canhub attach ls` lists what is attached"))
 }
