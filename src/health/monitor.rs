@@ -177,6 +177,7 @@ impl Monitor {
                 let (version, problem) = match asked {
                     Ok(Ok(version)) => (version, None),
                     Ok(Err(err)) if err.kind() == io::ErrorKind::NotFound && self.is_docker_unused() => {
+                        self.health.facts.lock().docker_version = None;
                         let why = CheckResult::Unwatched(unused(socket));
                         self.found("docker", Key::Docker, why, begun.elapsed());
                         return;
