@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     admin::Admin,
-    checks::{Files, backlog},
+    checks::{Files, backlog, modules},
     docker,
     driver::server,
     expect, fault,
@@ -178,6 +178,9 @@ fn spawn_tasks(config: Config, server: &Server, started: Instant) -> Tasks {
     let (policy, complaint) = health::policy::load(config.health_policy.as_deref());
     if let Some(why) = &complaint {
         warn!("{why}");
+    }
+    for finding in modules::wrong(&Files::default()) {
+        error!("{}", finding.advice());
     }
     // Managed plugins have no access to Docker's API.
     let managed = config.docker_socket.is_none();

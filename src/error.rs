@@ -5,6 +5,7 @@ use std::{fmt, io, path::PathBuf};
 use serde::Serialize;
 
 use crate::{
+    checks::{Files, modules},
     kernel::{KernelError, Refusal},
     plan::Action,
 };
@@ -33,12 +34,14 @@ pub enum Error {
         text: String,
     },
     /// A kernel call failed.
-    #[error("cannot {operation}: {source}{}", operation.advice(source.refusal()))]
+    #[error("cannot {operation}: {source}{advice}")]
     Kernel {
         /// What was tried, on what.
         operation: Operation,
         /// The errno.
         source: KernelError,
+        /// What to do about it, as the end of the sentence; empty if there is no general advice.
+        advice: String,
     },
     /// A record could not be written to the state folder.
     #[error("cannot write {}: {source}; free some space, fix the permissions, restart canhub if someone deleted the folder, or choose another folder with --state-dir", .path.display())]
@@ -79,10 +82,13 @@ impl Code {
 }
 
 impl Error {
-    /// The error of an operation, for `map_err`.
+    /// The error of an operation, for `map_err`. If a module may be missing, looks on disk for it.
     pub fn kernel(operation: impl Into<Operation>) -> impl FnOnce(KernelError) -> Self {
         let operation = operation.into();
-        move |source| Self::Kernel { operation, source }
+        move |source| {
+            let advice = operation.advice(source.refusal(), &Files::default());
+            Self::Kernel { operation, source, advice }
+        }
     }
 
     /// Whether the kernel lacks the module.
@@ -101,6 +107,8 @@ impl Error {
 pub enum Operation {
     /// Making sure that can-gw is loaded.
     UseGateway,
+    /// Making sure that containers can be connected.
+    MakePairs,
     /// Making sure that frames can be delayed, lost, duplicated and corrupted.
     ShapeFrames,
     /// Reading something.
@@ -137,6 +145,7 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UseGateway => f.write_str("use can-gw rules"),
+            Self::MakePairs => f.write_str("give containers CAN interfaces"),
             Self::ShapeFrames => f.write_str("delay, lose, duplicate or corrupt frames"),
             Self::List(Listed::Links) => f.write_str("list interfaces"),
             Self::List(Listed::ContainerLinks) => f.write_str("list the container's interfaces"),
@@ -148,36 +157,46 @@ impl fmt::Display for Operation {
 
 impl Operation {
     /// What to do about a refusal; empty if there is no general advice.
-    fn advice(&self, refusal: Refusal) -> &'static str {
+    fn advice(&self, refusal: Refusal, files: &Files) -> String {
         let action = match self {
             Self::Carry(action) => Some(&**action),
-            Self::UseGateway | Self::ShapeFrames | Self::List(_) => None,
+            Self::UseGateway | Self::MakePairs | Self::ShapeFrames | Self::List(_) => None,
         };
-        match (refusal, self, action) {
-            (Refusal::NotPermitted, ..) => {
+        let advice = match (refusal, action) {
+            (Refusal::NotPermitted, _) => {
                 "; canhub needs CAP_NET_ADMIN and CAP_SYS_ADMIN in the initial user namespace: run it as root or from its systemd unit (rootless Docker is not supported)"
             }
-            (Refusal::NotSupported, Self::UseGateway | Self::List(Listed::Rules), _)
-            | (Refusal::NotSupported, _, Some(Action::AddRules { .. } | Action::DeleteRules(_))) => {
-                "; the kernel module can-gw is missing: `modprobe can-gw`, or install the package that contains it (Debian: linux-image, Ubuntu: linux-modules-extra-$(uname -r))"
-            }
-            (Refusal::NotSupported, _, Some(Action::Configure { .. })) => {
+            (Refusal::NotSupported, Some(Action::Configure { .. })) => {
                 "; the driver does not support all of these settings: see `ip -details link show`, and remove those that it lacks"
             }
-            (Refusal::NotSupported, _, Some(Action::Pace { .. })) => {
-                "; the kernel module sch_tbf is missing: `modprobe sch_tbf`"
-            }
-            (Refusal::NotSupported, Self::ShapeFrames, _)
-            | (Refusal::NotSupported, _, Some(Action::Netem { .. })) => {
-                "; the kernel module sch_netem is missing: `modprobe sch_netem`, or install the package that contains it (Debian: linux-image, Ubuntu: linux-modules-extra-$(uname -r))"
-            }
-            (Refusal::Other, _, Some(Action::Configure { .. })) => {
+            (Refusal::Other, Some(Action::Configure { .. })) => {
                 "; the driver rejected these settings: `ip -details link show` lists its clock and limits"
             }
-            (Refusal::NotSupported, _, Some(Action::CreateHub { .. } | Action::CreatePair { .. })) => {
-                "; the kernel module vcan or vxcan is missing: `modprobe vcan vxcan`, or install the package that contains them (Debian: linux-image, Ubuntu: linux-modules-extra-$(uname -r))"
+            (Refusal::NotSupported, _) => {
+                let missing = modules::missing(files, self.needs());
+                return missing.map(|missing| format!("; {missing}")).unwrap_or_default();
             }
             _ => "",
+        };
+        advice.to_owned()
+    }
+
+    /// The kernel modules without which it is not supported.
+    fn needs(&self) -> &'static [&'static str] {
+        let action = match self {
+            Self::UseGateway | Self::List(Listed::Rules) => return &["can-gw"],
+            Self::MakePairs => return &["vxcan"],
+            Self::ShapeFrames => return &["sch_netem"],
+            Self::List(Listed::Links | Listed::ContainerLinks) => return &[],
+            Self::Carry(action) => &**action,
+        };
+        match action {
+            Action::AddRules { .. } | Action::DeleteRules(_) => &["can-gw"],
+            Action::CreateHub { .. } => &["vcan"],
+            Action::CreatePair { .. } => &["vxcan"],
+            Action::Pace { .. } => &["sch_tbf"],
+            Action::Netem { .. } => &["sch_netem"],
+            _ => &[],
         }
     }
 }
@@ -192,8 +211,15 @@ mod tests {
     const ERANGE: i32 = 34;
     const EOPNOTSUPP: i32 = 95;
 
+    /// On a kernel with a list of modules that has none of them.
     fn error(operation: impl Into<Operation>, errno: i32) -> String {
-        Error::kernel(operation)(io::Error::from_raw_os_error(errno).into()).to_string()
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::under(dir.path())
+            .with("/proc/sys/kernel/osrelease", "6.6.1+rpt-rpi-v8")
+            .with("/lib/modules/6.6.1+rpt-rpi-v8/modules.dep", "");
+        let (operation, source) = (operation.into(), KernelError::from(io::Error::from_raw_os_error(errno)));
+        let advice = operation.advice(source.refusal(), &files);
+        Error::Kernel { operation, source, advice }.to_string()
     }
 
     #[test]
@@ -203,10 +229,11 @@ mod tests {
         let set_up =
             || Action::Configure { index: 3, name: name(), change: ControllerChange::default(), up: true };
         for (said, advice) in [
-            (error(Operation::UseGateway, EOPNOTSUPP), "modprobe can-gw"),
-            (error(Action::DeleteRules(Vec::new()), EOPNOTSUPP), "modprobe can-gw"),
-            (error(Operation::ShapeFrames, EOPNOTSUPP), "modprobe sch_netem"),
-            (error(make(), EOPNOTSUPP), "modprobe vcan vxcan"),
+            (error(Operation::UseGateway, EOPNOTSUPP), "this kernel (6.6.1+rpt-rpi-v8) has no can-gw, so"),
+            (error(Action::DeleteRules(Vec::new()), EOPNOTSUPP), "has no can-gw, so"),
+            (error(Operation::MakePairs, EOPNOTSUPP), "have vxcan since September 2026: run `apt update"),
+            (error(Operation::ShapeFrames, EOPNOTSUPP), "has no sch_netem, so"),
+            (error(make(), EOPNOTSUPP), "has no vcan, so canhub cannot create buses"),
             (error(set_up(), EOPNOTSUPP), "does not support all of these settings"),
             (error(set_up(), ERANGE), "the driver rejected these settings"),
             (error(Listed::Links, EPERM), "CAP_NET_ADMIN"),
@@ -215,7 +242,7 @@ mod tests {
         }
         // A name in the text does not determine the operation.
         let rules = Action::Delete { sandbox: None, index: 3, name: "rules".into() };
-        assert!(!error(rules, EOPNOTSUPP).contains("modprobe"));
+        assert!(!error(rules, EOPNOTSUPP).contains("this kernel"));
         assert_eq!(
             error(Listed::Links, EINTR),
             "cannot list interfaces: Interrupted system call (os error 4)"

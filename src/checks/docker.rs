@@ -9,12 +9,12 @@ use std::{
 use tokio::time::timeout;
 
 use super::{
-    Files, Finding, Group, Level,
+    Files, Finding, Group, Level, modules,
     networks::{addresses, gives_addresses, of_rustycan, quoted},
     ports, units,
 };
 use crate::{
-    docker::facts::{self, is_ours},
+    docker::facts::{self, Engine, is_ours},
     network::Network,
 };
 
@@ -37,11 +37,19 @@ impl Docker {
     /// Whether the engine answers, and its version. `known`: the networks in canhub's records.
     async fn engine(&self, files: &Files, known: &[Network]) -> Finding {
         match limited(facts::engine(&self.socket)).await {
-            Ok(engine) => of_version(&engine.version),
-            Err(err) if err.kind() == io::ErrorKind::NotFound && is_unused(files, known) => {
-                Finding::pass(GROUP, "engine", unused(&self.socket))
+            Ok(engine) => {
+                let rootless = limited(facts::is_rootless(&self.socket)).await.unwrap_or_default();
+                out_of_reach(&engine, rootless, &modules::release(files))
+                    .unwrap_or_else(|| of_version(&engine.version))
             }
-            Err(err) => silent(&self.socket, &err, units::has_docker(files)),
+            Err(err) if err.kind() == io::ErrorKind::NotFound && is_unused(files, known) => {
+                Finding::pass(GROUP, ENGINE, unused(&self.socket))
+            }
+            Err(err) => {
+                let installed = units::has_docker(files);
+                let other = if installed { None } else { other_engine(files, &err) };
+                other.unwrap_or_else(|| silent(&self.socket, &err, installed))
+            }
         }
     }
 
@@ -107,6 +115,66 @@ pub(super) async fn limited<T>(asked: impl Future<Output = io::Result<T>>) -> io
 }
 
 const VERSION: &str = "engine-version";
+/// The name of the check if the engine cannot be used.
+const ENGINE: &str = "engine";
+
+/// An engine that answers, and whose containers canhub cannot give interfaces.
+fn out_of_reach(engine: &Engine, rootless: bool, release: &str) -> Option<Finding> {
+    let Engine { version, kernel_version, platform, components } = engine;
+    let error = |sentence: String| Finding::error(GROUP, ENGINE, sentence);
+    if components.iter().any(|component| component.name.starts_with("Podman")) {
+        let sentence =
+            format!("Podman {version} answers in place of Docker, and has no network plugins of Docker");
+        return Some(error(sentence).hint(
+            "`canhub attach` connects containers of Podman to a bus; canhub's networks need Docker Engine",
+        ));
+    }
+    if !kernel_version.is_empty() && kernel_version != release {
+        let name = if platform.name.is_empty() { "Docker Engine" } else { &platform.name };
+        let sentence = format!(
+            "{name} ({version}) runs on another kernel ({kernel_version}) than canhub ({release}), in a virtual machine: canhub cannot reach its containers"
+        );
+        return Some(error(sentence).hint(
+            "install Docker Engine on this machine in place of Docker Desktop, or canhub where the engine runs",
+        ));
+    }
+    rootless.then(|| {
+        let sentence = format!(
+            "Docker Engine {version} is rootless: the kernel takes can-gw rules only from root of the host"
+        );
+        error(sentence).hint("use Docker Engine as root: rootless Docker is not supported")
+    })
+}
+
+/// Where others than Docker Engine as root have their sockets: folders with one folder per user, the path in it, and whose
+/// it is.
+const OTHERS: [(&str, &str, &str); 3] = [
+    ("/run/user", "docker.sock", "rootless Docker"),
+    ("/home", ".docker/desktop/docker.sock", "Docker Desktop"),
+    ("/run/user", "podman/podman.sock", "Podman"),
+];
+
+/// There is no Docker Engine where it should be, but something else that people take for it.
+fn other_engine(files: &Files, err: &io::Error) -> Option<Finding> {
+    if !matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
+        return None;
+    }
+    let find = |(folder, path, whose): &(&str, &str, &'static str)| {
+        let mut paths = files.names(folder).into_iter().map(|user| format!("{folder}/{user}/{path}"));
+        paths.find(|path| files.has(path)).map(|path| (path, *whose))
+    };
+    let (path, whose) = OTHERS.iter().find_map(find)?;
+    let sentence = format!(
+        "no Docker Engine runs as root, only {whose} ({path}), whose containers canhub's driver cannot reach"
+    );
+    let hint = match whose {
+        "Podman" => {
+            "`canhub attach` connects containers of Podman to a bus; canhub's networks need Docker Engine"
+        }
+        _ => "install and start Docker Engine as root, and choose it with `docker context use default`",
+    };
+    Some(Finding::error(GROUP, ENGINE, sentence).hint(hint))
+}
 
 fn of_version(version: &str) -> Finding {
     let mut numbers =
@@ -150,7 +218,7 @@ pub fn unused(socket: &Path) -> String {
 
 fn silent(socket: &Path, err: &io::Error, installed: bool) -> Finding {
     let shown = socket.display();
-    let error = |sentence: String| Finding::error(GROUP, "engine", sentence);
+    let error = |sentence: String| Finding::error(GROUP, ENGINE, sentence);
     match err.kind() {
         io::ErrorKind::PermissionDenied => Finding::warning(
             GROUP,
@@ -240,6 +308,42 @@ mod tests {
             let finding = of_version(version);
             assert_eq!(finding.level, level, "{version}");
             assert!(finding.sentence.contains(version) && finding.check == VERSION);
+        }
+    }
+
+    #[test]
+    fn an_engine_whose_containers_cannot_be_reached_is_reported() {
+        let of = |told: &str, rootless| {
+            let engine: Engine = serde_json::from_str(told).unwrap();
+            out_of_reach(&engine, rootless, "6.12.1-amd64").map(|finding| finding.sentence)
+        };
+        let same = r#"{"Version":"28.5.2","KernelVersion":"6.12.1-amd64","Platform":{"Name":""},"Components":[{"Name":"Engine"}]}"#;
+        assert_eq!(of(same, false), None);
+        assert_eq!(of(r#"{"Version":"28.5.2"}"#, false), None);
+        assert!(of(same, true).unwrap().contains("is rootless"));
+        let desktop = r#"{"Version":"28.5.2","KernelVersion":"6.10.14-linuxkit","Platform":{"Name":"Docker Desktop 4.47.0 (206054)"}}"#;
+        let told = of(desktop, false).unwrap();
+        assert!(told.starts_with("Docker Desktop 4.47.0") && told.contains("6.10.14-linuxkit"), "{told}");
+        let podman =
+            r#"{"Version":"5.4.2","KernelVersion":"6.12.1-amd64","Components":[{"Name":"Podman Engine"}]}"#;
+        assert!(of(podman, false).unwrap().contains("Podman 5.4.2"));
+    }
+
+    #[test]
+    fn without_docker_engine_what_people_take_for_it_is_named() {
+        let none = io::Error::from(io::ErrorKind::NotFound);
+        for (path, words) in [
+            ("/run/user/1000/docker.sock", "rootless Docker"),
+            ("/home/ann/.docker/desktop/docker.sock", "Docker Desktop"),
+            ("/run/user/1000/podman/podman.sock", "Podman"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let files = Files::under(dir.path());
+            assert_eq!(other_engine(&files, &none), None);
+            let files = files.with(path, "");
+            let sentence = other_engine(&files, &none).unwrap().sentence;
+            assert!(sentence.contains(words) && sentence.contains(path), "{sentence}");
+            assert_eq!(other_engine(&files, &io::ErrorKind::TimedOut.into()), None);
         }
     }
 

@@ -129,6 +129,15 @@ impl Finding {
         Self { remedy: Some(remedy), ..self }
     }
 
+    /// What is wrong and what to do, in one sentence.
+    pub fn advice(&self) -> String {
+        let command = self.fix.as_ref().map(|fix| format!("`{fix}`"));
+        match command.as_ref().or(self.hint.as_ref()) {
+            Some(what) => format!("{}: {what}", self.sentence),
+            None => self.sentence.clone(),
+        }
+    }
+
     /// Whether `canhub doctor --fix` can fix it.
     pub fn is_fixable(&self) -> bool {
         self.remedy.is_some()

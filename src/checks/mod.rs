@@ -19,6 +19,7 @@ pub mod leftovers;
 mod losses;
 pub mod modules;
 mod networks;
+mod obstacles;
 mod packages;
 mod ports;
 pub mod records;

@@ -1,7 +1,7 @@
 //! Kernel modules: does this kernel have each of them, and if not, which package contains it.
 
 use super::{
-    Files, Finding, Group, Remedy,
+    Files, Finding, Group, Level, Remedy, obstacles,
     packages::{is_of_a_product, package_of},
 };
 
@@ -18,6 +18,11 @@ const NEEDED: [Needed; 5] = [
 ];
 /// The module that listens for expected frames.
 const BROADCAST_MANAGER: Needed = ("can-bcm", "expected frames cannot be watched", "CONFIG_CAN_BCM");
+/// Modules that only some buses need.
+const FOR_SOME: [Needed; 2] = [
+    ("sch_tbf", "containers cannot be paced", "CONFIG_NET_SCH_TBF"),
+    ("sch_netem", "frames cannot be delayed, lost, duplicated or corrupted", "CONFIG_NET_SCH_NETEM"),
+];
 /// The module that the kernel does not load on first use.
 const GATEWAY: &str = "can-gw";
 /// Where systemd looks for the modules to load at boot.
@@ -69,20 +74,51 @@ pub fn for_expectations(files: &Files) -> Option<Finding> {
     of(files, &release(files), BROADCAST_MANAGER, false)
 }
 
+/// What is wrong with the modules that every bus needs.
+pub fn wrong(files: &Files) -> Vec<Finding> {
+    look(files, false).into_iter().filter(|finding| finding.level == Level::Error).collect()
+}
+
+/// Why the kernel has refused what needs these modules, and the way out, in the words of `canhub doctor`. `None`: it has
+/// all of them, so that is not why.
+pub fn missing(files: &Files, modules: &[&str]) -> Option<String> {
+    let release = release(files);
+    let all = || NEEDED.into_iter().chain([BROADCAST_MANAGER]).chain(FOR_SOME);
+    let of_module = |needed: Needed| match presence(files, &release, needed.0) {
+        Presence::Loaded | Presence::BuiltIn => None,
+        Presence::Loadable => Some(not_loaded(needed, obstacles::after(files, &release, needed.0))),
+        Presence::Absent => of(files, &release, needed, false),
+        Presence::Unknown => unlisted(files, &release, &[needed.0]),
+    };
+    all().filter(|(module, ..)| modules.contains(module)).find_map(of_module).map(|finding| finding.advice())
+}
+
+/// It is on disk, and stays there for this reason.
+fn not_loaded((module, without, _): Needed, (why, what): (String, String)) -> Finding {
+    let sentence = format!("{module} is on disk, but {why}, so {without}");
+    Finding::error(Group::System, &format!("module-{module}"), sentence).hint(what)
+}
+
 /// `None`: it is unknown whether this kernel has the module.
-fn of(files: &Files, release: &str, (module, without, config): Needed, forwards: bool) -> Option<Finding> {
+fn of(files: &Files, release: &str, needed: Needed, forwards: bool) -> Option<Finding> {
+    let (module, without, config) = needed;
     let check = format!("module-{module}");
     let pass = |sentence: String| Finding::pass(Group::System, &check, sentence);
     let error = |sentence: String| Finding::error(Group::System, &check, sentence);
     Some(match presence(files, release, module) {
         Presence::Loaded => pass(format!("{module} is loaded")),
         Presence::BuiltIn => pass(format!("{module} is built into the kernel")),
-        Presence::Loadable if module == GATEWAY && forwards => {
+        Presence::Loadable
+            if module == GATEWAY && forwards && obstacles::before(files, release, module).is_none() =>
+        {
             error(format!("{module} is not loaded: {without} until it is"))
                 .by(format!("modprobe {module}"))
                 .by_doctor(Remedy::LoadModule(module.to_owned()))
         }
-        Presence::Loadable => pass(format!("{module} is available and loads on first use")),
+        Presence::Loadable => match obstacles::before(files, release, module) {
+            Some(obstacle) => not_loaded(needed, obstacle),
+            None => pass(format!("{module} is available and loads on first use")),
+        },
         Presence::Absent => {
             let (why, fix) = package_of(files, release, module, config);
             error(format!("this kernel ({release}) has no {module}, so {without}{why}")).hint(fix)
@@ -141,6 +177,15 @@ pub fn presence(files: &Files, release: &str, module: &str) -> Presence {
         (None, None) => Presence::Unknown,
         _ => Presence::Absent,
     }
+}
+
+/// The file of a module that is on disk, by modules.dep.
+pub(super) fn file_of(files: &Files, release: &str, module: &str) -> Option<String> {
+    let folder = format!("/lib/modules/{release}");
+    let text = files.text(format!("{folder}/modules.dep"))?;
+    let name = module.replace('-', "_");
+    let line = text.lines().find(|line| is_of(line, &name))?;
+    Some(format!("{folder}/{}", line.split(':').next()?))
 }
 
 /// Whether a line of modules.dep or modules.builtin starts with the file of this module.
@@ -235,9 +280,10 @@ mod tests {
     fn a_missing_module_is_reported_with_its_package() {
         for (release, system, fix) in [
             ("6.8.0-31-generic", "ID=ubuntu\nID_LIKE=debian\n", "linux-modules-extra-$(uname -r)"),
+            ("6.11.0-1018-azure", "ID=ubuntu\nID_LIKE=debian\n", "linux-modules-extra-$(uname -r)"),
             ("6.8.0", "ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", "linux-modules-extra-$(uname -r)"),
             ("6.12.1-amd64", "ID=debian\n", "--reinstall linux-image-$(uname -r)"),
-            ("6.12.1-cloud-amd64", "ID=debian\n", "apt install linux-image-$(dpkg"),
+            ("6.12.1-cloud-amd64", "ID=debian\n", "remove linux-image-cloud-"),
             ("6.9.1-200.fc40", "ID=fedora\n", "kernel-modules-extra"),
             ("5.14.0-1.el9", "ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", "kernel-modules-extra"),
             ("6.6.1+rpt-rpi-v8", "ID=debian\n", "full-upgrade"),
@@ -249,6 +295,7 @@ mod tests {
             let files = Files::under(dir.path())
                 .with("/proc/sys/kernel/osrelease", release)
                 .with(&format!("/lib/modules/{release}/modules.dep"), "kernel/net/can/can-gw.ko:\n")
+                .with(&format!("/var/lib/dpkg/info/linux-image-{release}.list"), "")
                 .with("/etc/os-release", system);
             let findings = look(&files, false);
             let vxcan = the(&findings, "module-vxcan");
@@ -260,6 +307,49 @@ mod tests {
                 vxcan.hint
             );
         }
+    }
+
+    #[test]
+    fn a_kernel_that_no_package_of_the_distribution_brought_is_the_vendors() {
+        for (release, system) in
+            [("5.15.148-tegra", "ID=ubuntu\nID_LIKE=debian\n"), ("6.1.43-rockchip", "ID=debian\n")]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let files = Files::under(dir.path())
+                .with("/proc/sys/kernel/osrelease", release)
+                .with(&format!("/lib/modules/{release}/modules.dep"), "kernel/net/can/can-gw.ko:\n")
+                .with("/var/lib/dpkg/info/linux-image-6.8.0-31-generic.list", "")
+                .with("/etc/os-release", system);
+            let findings = look(&files, false);
+            let Finding { sentence, hint, .. } = the(&findings, "module-vxcan");
+            assert!(sentence.contains(release) && sentence.contains("board's vendor"), "{sentence}");
+            let hint = hint.as_ref().unwrap();
+            assert!(hint.contains("CONFIG_CAN_VXCAN=m") && !hint.contains("apt"), "{hint}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_the_kernel_is_explained_in_the_words_of_doctor() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = machine(&dir);
+        assert_eq!(missing(&files, &["can-raw", "vcan"]), None, "loaded and built in");
+        let found =
+            the(&look(&files.with("/lib/modules/6.12.1-amd64/modules.dep", ""), false), "module-vxcan")
+                .advice();
+        let told = missing(&Files::under(dir.path()), &["vcan", "vxcan"]).unwrap();
+        assert_eq!(told, found);
+        assert!(
+            told.contains("this kernel (6.12.1-amd64) has no vxcan") && told.ends_with("-$(uname -r)`"),
+            "{told}"
+        );
+
+        let dir = tempfile::tempdir().unwrap();
+        let files = machine(&dir).with("/etc/modprobe.d/cis.conf", "install can-gw /bin/false\n");
+        let found = the(&look(&files, true), "module-can-gw").clone();
+        assert_eq!((found.level, found.is_fixable()), (Level::Error, false));
+        assert_eq!(missing(&files, &["can-gw"]), Some(found.advice()));
+        assert!(found.sentence.contains("/etc/modprobe.d/cis.conf keeps it"), "{}", found.sentence);
+        assert_eq!(wrong(&files), [found]);
     }
 
     #[test]

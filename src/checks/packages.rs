@@ -7,6 +7,13 @@ pub(super) fn is_of_a_product(release: &str) -> bool {
     ["microsoft", "linuxkit"].iter().any(|mark| release.contains(mark))
 }
 
+/// Whether the distribution's package brought this kernel. Where there is no list of packages, it is assumed.
+fn is_packaged(files: &Files, release: &str) -> bool {
+    let lists = "/var/lib/dpkg/info";
+    let names = ["linux-image", "linux-image-unsigned", "linux-modules"];
+    !files.has(lists) || names.iter().any(|name| files.has(format!("{lists}/{name}-{release}.list")))
+}
+
 /// Why a module is missing, as the end of a sentence, and how to get it.
 pub(super) fn package_of(files: &Files, release: &str, module: &str, config: &str) -> (&'static str, String) {
     let system = files.text("/etc/os-release").unwrap_or_default();
@@ -34,13 +41,21 @@ pub(super) fn package_of(files: &Files, release: &str, module: &str, config: &st
             "run `apt update && apt full-upgrade && reboot`".into(),
         );
     }
+    if (is("ubuntu") || is("debian")) && !is_packaged(files, release) {
+        return (
+            "; it is a kernel of the board's vendor or your own",
+            format!(
+                "build the module from the source of this kernel with {config}=m, ask its vendor for it, or boot a kernel of the distribution"
+            ),
+        );
+    }
     if is("ubuntu") {
         return ("", "run `apt install linux-modules-extra-$(uname -r)`".into());
     }
     if is("debian") && has("cloud") {
         return (
             "; Debian's cloud kernel is built without CAN",
-            "run `apt install linux-image-$(dpkg --print-architecture) && reboot`".into(),
+            "run `apt install linux-image-$(dpkg --print-architecture)`, remove linux-image-cloud-* so that it does not boot first, and reboot".into(),
         );
     }
     if is("debian") {

@@ -50,27 +50,71 @@ fn max_hops(files: &Files) -> Option<Finding> {
 /// The name of the check of the capabilities.
 pub const PRIVILEGES: &str = "privileges";
 
+/// A line of `/proc/self/status`.
+fn own(files: &Files, key: &str) -> Option<String> {
+    let status = files.text("/proc/self/status")?;
+    let value = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    Some(value.trim().to_owned())
+}
+
+/// The capabilities of this process, as bits.
+pub(super) fn capabilities(files: &Files) -> Option<u64> {
+    u64::from_str_radix(&own(files, "CapEff")?, 16).ok()
+}
+
 /// The capabilities that this process lacks to check everything.
 pub fn lacking(files: &Files) -> Vec<&'static str> {
-    let status = files.text("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    let mask = capabilities(files).unwrap_or_default();
     CAPABILITIES.iter().filter(|(bit, _)| mask & (1 << bit) == 0).map(|(_, name)| *name).collect()
 }
 
-/// Whether this process can check everything.
+/// Whether this process can check everything, and can-gw takes rules from it.
 pub fn privileges(files: &Files) -> Vec<Finding> {
     let missing = lacking(files);
     let check = PRIVILEGES;
-    vec![if missing.is_empty() {
-        Finding::pass(Group::System, check, "everything can be inspected (CAP_NET_ADMIN, CAP_SYS_ADMIN)")
-    } else {
+    if is_mapped(files) {
         let sentence = format!(
-            "missing {}: cannot inspect the interfaces inside containers, canhub's records and its admin socket",
+            "this is a user namespace{}, as of an unprivileged LXC container or rootless Docker: the kernel takes can-gw rules only from root of the host",
+            container(files).map(|name| format!(" ({name})")).unwrap_or_default()
+        );
+        return vec![Finding::error(Group::System, check, sentence).hint(
+            "run Docker Engine and canhub on the host, in a virtual machine, or in a privileged container of LXC",
+        )];
+    }
+    let warning = |why: &str| {
+        let sentence = format!(
+            "missing {}{why}: cannot inspect the interfaces inside containers, canhub's records and its admin socket",
             missing.join(" and ")
         );
-        Finding::warning(Group::System, check, sentence).hint("run `sudo canhub doctor`")
+        Finding::warning(Group::System, check, sentence)
+    };
+    let is_root = own(files, "Uid").is_some_and(|ids| ids.split_whitespace().nth(1) == Some("0"));
+    vec![match (missing.is_empty(), is_root) {
+        (true, _) => {
+            Finding::pass(Group::System, check, "everything can be inspected (CAP_NET_ADMIN, CAP_SYS_ADMIN)")
+        }
+        (false, false) => warning("").hint("run `sudo canhub doctor`"),
+        (false, true) => {
+            let whose = container(files)
+                .map_or("of this root".to_owned(), |name| format!("of root in this container ({name})"));
+            warning(&format!(" among the capabilities {whose}"))
+                .hint("run `sudo canhub doctor` on the host, or give the container these capabilities")
+        }
     }]
+}
+
+/// Whether root here is another user of the host: `user_namespaces(7)`.
+fn is_mapped(files: &Files) -> bool {
+    let map = files.text("/proc/self/uid_map").unwrap_or_default();
+    !map.is_empty() && !map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// What kind of container this is, if it is one.
+fn container(files: &Files) -> Option<String> {
+    // Written by systemd, from what the manager of the container says.
+    let told = files.text("/run/systemd/container").filter(|name| !name.is_empty());
+    told.or_else(|| files.has("/.dockerenv").then(|| "docker".to_owned()))
+        .or_else(|| files.has("/run/.containerenv").then(|| "podman".to_owned()))
 }
 
 #[cfg(test)]
@@ -122,5 +166,27 @@ mod tests {
         assert_eq!(partly.level, Level::Warning);
         assert!(partly.sentence.contains("missing CAP_SYS_ADMIN:"), "{}", partly.sentence);
         assert!(of("0").sentence.contains("CAP_NET_ADMIN and CAP_SYS_ADMIN"));
+    }
+
+    #[test]
+    fn a_container_that_cannot_have_buses_is_told_so() {
+        let of = |status: &str, map: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let machine = files(&dir)
+                .with("/proc/self/status", status)
+                .with("/proc/self/uid_map", map)
+                .with("/run/systemd/container", "lxc\n");
+            privileges(&machine).remove(0)
+        };
+        let (all, none) = ("Uid:\t0\t0\t0\t0\nCapEff:\t000001ffffffffff\n", "Uid:\t0\t0\t0\t0\nCapEff:\t0\n");
+        let host = "         0          0 4294967295\n";
+        assert_eq!(of(all, host).level, Level::Pass);
+        let unprivileged = of(all, "         0     100000      65536\n");
+        assert_eq!(unprivileged.level, Level::Error);
+        assert!(unprivileged.sentence.contains("user namespace (lxc)"), "{}", unprivileged.sentence);
+        let bounded = of(none, host);
+        assert_eq!(bounded.level, Level::Warning);
+        assert!(bounded.sentence.contains("of root in this container (lxc)"), "{}", bounded.sentence);
+        assert!(bounded.hint.is_some_and(|hint| hint.contains("on the host")));
     }
 }

@@ -16,6 +16,23 @@ use super::{client, late, ports};
 pub(crate) struct Engine {
     /// For example `28.5.2`, possibly with a suffix.
     pub(crate) version: String,
+    /// The release of the kernel that it runs on.
+    #[serde(default)]
+    pub(crate) kernel_version: String,
+    /// Docker Desktop, Docker Engine - Community.
+    #[serde(default)]
+    pub(crate) platform: Named,
+    /// The engine, containerd, runc.
+    #[serde(default)]
+    pub(crate) components: Vec<Named>,
+}
+
+/// Something with a name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Named {
+    #[serde(default)]
+    pub(crate) name: String,
 }
 
 /// Whether a driver name is ours: the plain name, or `name:tag` of a managed plugin from any registry.
@@ -68,6 +85,8 @@ struct Info {
     id: String,
     #[serde(default)]
     live_restore_enabled: bool,
+    #[serde(default)]
+    security_options: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,6 +128,12 @@ pub(crate) async fn engine(socket: &Path) -> io::Result<Engine> {
 /// The engine's ID. It is stored in the data folder, so it survives restarts and upgrades.
 pub(crate) async fn engine_id(socket: &Path) -> io::Result<String> {
     client::get::<Info>(socket, "/info").await.map(|info| info.id)
+}
+
+/// Whether the engine runs in a user namespace.
+pub(crate) async fn is_rootless(socket: &Path) -> io::Result<bool> {
+    let options = client::get::<Info>(socket, "/info").await?.security_options.unwrap_or_default();
+    Ok(options.iter().any(|option| option.split(',').any(|part| part == "name=rootless")))
 }
 
 pub(crate) async fn networks(socket: &Path) -> io::Result<Vec<NetworkFacts>> {

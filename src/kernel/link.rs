@@ -11,7 +11,7 @@ use netlink_packet_route::{
 };
 use rtnetlink::{
     LinkMessageBuilder, LinkUnspec, LinkVcan, LinkVxcan,
-    packet_core::{NlaBuffer, NlasIterator, parse_string, parse_u32},
+    packet_core::{DefaultNla, NlaBuffer, NlasIterator, parse_string, parse_u32},
 };
 
 use super::{Controller, History, Link, LinkChange, LinkKind, OWN_INDEX_BASE, PairSpec, Qdisc, controller};
@@ -32,6 +32,7 @@ const IFLA_IFALIAS: u16 = 20;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_XSTATS: u16 = 3;
+const VXCAN_INFO_PEER: u16 = 1;
 
 /// Requests all links, without the statistics that make up most of a response.
 pub(super) fn list() -> RouteNetlinkMessage {
@@ -102,6 +103,14 @@ pub(super) fn new_pair(
         .set_info_data(InfoData::Vxcan(InfoVxcan::Peer(end.build())))
         .index(indices.host)
         .mtu(pair.mtu);
+    RouteNetlinkMessage::NewLink(host.build())
+}
+
+/// A pair that no kernel makes: `VXCAN_INFO_PEER` is shorter than its `struct ifinfomsg`. A kernel with vxcan, which it
+/// loads for this, answers `ERANGE` or `EINVAL`, and one without `EOPNOTSUPP`.
+pub(super) fn probe_pair() -> RouteNetlinkMessage {
+    let short = InfoVxcan::Other(DefaultNla::new(VXCAN_INFO_PEER, vec![0; IFINFOMSG_LEN / 4]));
+    let host = LinkVxcan::new("canhub-probe", "canhub-probe").set_info_data(InfoData::Vxcan(short));
     RouteNetlinkMessage::NewLink(host.build())
 }
 

@@ -76,6 +76,14 @@ impl Kernel for Linux {
         }
     }
 
+    fn ensure_pairs(&self) -> Result<()> {
+        match self.create(link::probe_pair()) {
+            Err(err) if err.refusal() == Refusal::Other => Ok(()),
+            Err(err) => Err(err),
+            Ok(()) => Err(KernelError::Unexpected("a pair without a peer was accepted".into())),
+        }
+    }
+
     fn links(&self) -> Result<Vec<Link>> {
         let links = self.sockets.with(|socket| {
             let links = socket.dump(link::list(), link::parse)?;

@@ -268,6 +268,12 @@ pub trait Kernel: Send + Sync + 'static {
     /// `EOPNOTSUPP` if can-gw is not loaded and cannot be loaded.
     fn ensure_gateway(&self) -> Result<()>;
 
+    /// Makes sure that pairs can be made.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` if vxcan is not loaded and cannot be loaded.
+    fn ensure_pairs(&self) -> Result<()>;
+
     /// All links of the host's namespace.
     fn links(&self) -> Result<Vec<Link>>;
 

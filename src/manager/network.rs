@@ -52,6 +52,8 @@ impl Manager {
         let shared = refuse_shared_hub(model, &network).and_then(|()| refuse_shared_span(model, &network));
         shared.inspect_err(|_| self.signals.want_relearn())?;
         self.kernel.ensure_gateway().map_err(Error::kernel(Operation::UseGateway))?;
+        // Otherwise only the first container would find out.
+        self.kernel.ensure_pairs().map_err(Error::kernel(Operation::MakePairs))?;
         if network.options.shapes.act() {
             self.kernel.ensure_netem().map_err(Error::kernel(Operation::ShapeFrames))?;
         }

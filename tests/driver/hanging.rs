@@ -95,6 +95,10 @@ impl Kernel for Hanging {
         self.kernel.ensure_gateway()
     }
 
+    fn ensure_pairs(&self) -> Result<()> {
+        self.kernel.ensure_pairs()
+    }
+
     fn counters(&self) -> Result<Vec<(u32, LinkCounters)>> {
         self.kernel.counters()
     }

@@ -147,28 +147,6 @@ fn an_unwritable_state_folder_is_named() {
 }
 
 #[test]
-fn a_kernel_without_can_gw_is_reported_with_the_fix() {
-    let scene = Scene::new();
-    let bus = scene.network(&[]);
-    // modprobe runs this instead of loading the module.
-    sh("mkdir -p /run/modprobe.d && echo 'install can-gw /bin/false' >/run/modprobe.d/e2e.conf");
-    scene.undo(|| {
-        sh("rm -f /run/modprobe.d/e2e.conf && modprobe can-gw");
-    });
-    sh("! grep -q '^can_gw ' /proc/modules || rmmod can_gw");
-    run_is_refused(
-        &scene,
-        &["--network", &bus.name],
-        &["kernel module can-gw is missing", "modprobe can-gw"],
-    );
-
-    sh("rm -f /run/modprobe.d/e2e.conf");
-    // canhub requests the module itself.
-    let ecu = scene.container(&bus);
-    assert_all_hear_all(&[&ecu.member("can0", 1), &bus.host(2)], &[Kind::Classic], 20);
-}
-
-#[test]
 fn a_missing_capability_is_named() {
     if !is_service("bad_input::a_missing_capability_is_named") {
         return;

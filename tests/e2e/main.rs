@@ -50,6 +50,7 @@ mod lifecycle;
 mod live_restore;
 mod losses;
 mod names;
+mod odd;
 mod pacing;
 mod podman;
 mod reboot;

@@ -175,7 +175,10 @@ fn load_module(files: &Files, module: &str) -> Result<(), String> {
     request_module(module);
     match modules::presence(files, &modules::release(files), module) {
         Presence::Loaded | Presence::BuiltIn => Ok(()),
-        _ => Err(format!("the kernel did not load it; run `modprobe {module}` as root to see why")),
+        _ => {
+            let why = modules::missing(files, &[module]);
+            Err(why.unwrap_or_else(|| format!("`modprobe {module}` as root shows why")))
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
     SOON, Watcher,
 };
 use crate::{
+    checks::{Files, modules},
     error::Error,
     kernel::{BcmId, refused},
     manager::{Ears, Place},
@@ -112,10 +113,9 @@ impl Watcher {
 }
 
 fn refusal(err: &std::io::Error) -> String {
+    let missing = || modules::missing(&Files::default(), &["can-bcm"]);
     match refused::is_unsupported(err) {
-        true => format!(
-            "this kernel has no can-bcm ({err}): `modprobe can-bcm`, or install the package that contains it"
-        ),
+        true => missing().unwrap_or_else(|| format!("this kernel has no can-bcm ({err})")),
         false => err.to_string(),
     }
 }

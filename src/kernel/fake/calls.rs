@@ -29,6 +29,10 @@ impl Kernel for FakeKernel {
         self.change(|_| Ok(()))
     }
 
+    fn ensure_pairs(&self) -> Result<()> {
+        self.change(|_| Ok(()))
+    }
+
     fn links(&self) -> Result<Vec<Link>> {
         self.change(|world| Ok(world.inside(&None).cloned().collect()))
     }

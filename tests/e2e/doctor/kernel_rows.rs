@@ -24,7 +24,7 @@ pub const ROWS: &[Row] = &[
         check: "module-can-gw",
         level: "error",
         words: &["has no can-gw", "containers on a bus cannot exchange frames"],
-        fix: "linux-image-$(uname -r)",
+        fix: "CONFIG_CAN_GW=m",
         also: &["bus"],
         by: By::Person,
         broken: |machine| {
@@ -32,6 +32,22 @@ pub const ROWS: &[Row] = &[
             machine.does(
                 &format!("file={GATEWAY}; echo $file > /run/e2e-gw.path; mv $file /run/e2e-gw.ko && depmod && rmmod can_gw"),
                 "mv /run/e2e-gw.ko $(cat /run/e2e-gw.path); depmod; modprobe can-gw",
+            );
+        },
+    },
+    Row {
+        name: "the kernel was upgraded, and the machine not rebooted",
+        check: "module-can-gw",
+        level: "error",
+        words: &["can-gw: not loaded", "no longer on disk", "the kernel was upgraded"],
+        fix: "reboot",
+        also: &["bus"],
+        by: By::Person,
+        broken: |machine| {
+            machine.heals_after();
+            machine.does(
+                "rmmod can_gw && mv /lib/modules/$(uname -r) /lib/modules/0.0.0-e2e",
+                "mv /lib/modules/0.0.0-e2e /lib/modules/$(uname -r); modprobe can-gw",
             );
         },
     },
@@ -86,7 +102,27 @@ pub const ROWS: &[Row] = &[
         fix: "sudo canhub doctor",
         also: &["driver", "engine", "daemon", "bus", "records", "rustycan4docker", "stale-socket"],
         by: By::Person,
-        broken: |machine| machine.as_nobody(),
+        broken: |machine| machine.asks_by("setpriv --reuid=65534 --regid=65534 --clear-groups"),
+    },
+    Row {
+        name: "doctor is run by root in a container without capabilities",
+        check: "privileges",
+        level: "warning",
+        words: &["missing CAP_NET_ADMIN and CAP_SYS_ADMIN among the capabilities of"],
+        fix: "on the host",
+        also: &["bus"],
+        by: By::Person,
+        broken: |machine| machine.asks_by("setpriv --bounding-set=-net_admin,-sys_admin"),
+    },
+    Row {
+        name: "doctor is run in a user namespace, as in an unprivileged container",
+        check: "privileges",
+        level: "error",
+        words: &["this is a user namespace", "can-gw rules only from root of the host"],
+        fix: "on the host",
+        also: &["bus"],
+        by: By::Person,
+        broken: |machine| machine.asks_by("unshare --user --map-root-user"),
     },
     Row {
         name: "canhub is not running",
