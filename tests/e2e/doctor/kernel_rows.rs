@@ -46,7 +46,7 @@ pub const ROWS: &[Row] = &[
         broken: |machine| {
             machine.heals_after();
             machine.does(
-                "rmmod can_gw && mv /lib/modules/$(uname -r) /lib/modules/0.0.0-e2e",
+                "modprobe can-raw && rmmod can_gw && mv /lib/modules/$(uname -r) /lib/modules/0.0.0-e2e",
                 "mv /lib/modules/0.0.0-e2e /lib/modules/$(uname -r); modprobe can-gw",
             );
         },
