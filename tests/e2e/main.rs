@@ -53,6 +53,7 @@ mod names;
 mod odd;
 mod pacing;
 mod podman;
+mod quadlet;
 mod reboot;
 mod replay;
 mod restart;
