@@ -235,14 +235,14 @@ impl Model {
         network.map(|network| network.engine = Some(engine.to_owned())).is_some()
     }
 
-    /// Sets the name of an endpoint's container. Returns whether that changes the desired state: a fault is about it.
+    /// Sets the name of an endpoint's container. Returns whether that matters: a fault is about it.
     pub fn name_container(&mut self, id: &EndpointId, name: &str) -> bool {
-        if !self.endpoints.contains_key(id) || self.container_name(id) == Some(name) {
+        let Some(endpoint) = self.endpoints.get(id).filter(|_| self.container_name(id) != Some(name)) else {
             return false;
-        }
-        let matters = self.faults.all().iter().any(|fault| fault.member.as_deref() == Some(name));
+        };
+        let before = self.containers.insert(id.clone(), name.to_owned());
+        let matters = self.faults.rename(&endpoint.network, id, before.as_deref(), name);
         self.generation += u64::from(matters);
-        self.containers.insert(id.clone(), name.to_owned());
         matters
     }
 

@@ -39,7 +39,7 @@ const START: &str = "systemctl start canhub";
 const RESTART: &str = "systemctl restart canhub";
 
 /// Which daemon to connect to.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct AdminSocket {
     /// Admin socket of the daemon [default: /run/canhub/admin.sock, or that of the managed plugin]
     #[arg(long, env = "CANHUB_ADMIN_SOCKET", value_name = "PATH")]

@@ -58,13 +58,13 @@ impl EventsCommand {
 
 /// Parser for server-sent events that arrive in arbitrary pieces.
 #[derive(Debug, Default)]
-struct EventParser {
+pub(super) struct EventParser {
     rest: Vec<u8>,
 }
 
 impl EventParser {
     /// The data of all events that are complete now.
-    fn take(&mut self, piece: &[u8]) -> Vec<String> {
+    pub(super) fn take(&mut self, piece: &[u8]) -> Vec<String> {
         self.rest.extend_from_slice(piece);
         let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let lines = self.rest.drain(..whole).collect::<Vec<_>>();
@@ -99,6 +99,7 @@ fn line(entry: &Entry) -> String {
         Some(container) => add("container", Some(container)),
         None => add("endpoint", event.endpoint.as_ref().map(|id| id.short())),
     }
+    add("fault", event.fault.map(|fault| fault.to_string()).as_deref());
     add("interface", event.interface.as_deref());
     add("component", event.component.as_deref());
     add("from", event.from.map(HealthStatus::as_str));

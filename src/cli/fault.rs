@@ -146,6 +146,16 @@ impl Begin {
             let why = member.parse::<Effect>().err().unwrap_or_default();
             return Err(Failed::Because(format!("{why}, after the name of a member or without one")));
         }
+        if let (None, [effects @ .., last]) = (&member, &effects[..])
+            && !effects.is_empty()
+            && !Effect::is_meant(last)
+            && effects.iter().all(|word| Effect::is_meant(word))
+        {
+            let (bus, effects) = (self.bus.unwrap_or_default(), effects.join(" "));
+            return Err(Failed::Because(format!(
+                "{last:?} is not a fault; a container comes before what happens to it: canhub fault {bus} {last} {effects}"
+            )));
+        }
         let (lasts, until_cleared, label) = (self.lasts, self.until_cleared, self.label);
         let wish = Wish { bus: self.bus.unwrap_or_default(), member, effects, lasts, until_cleared, label };
         Request::try_from(wish.clone())?;

@@ -130,6 +130,9 @@ pub struct Event {
     /// The container name, once Docker's API has answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
+    /// The number of the fault on purpose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<u64>,
     /// The interface concerned, or `rules`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
@@ -177,6 +180,7 @@ impl Event {
             network_name: None,
             endpoint: None,
             container: None,
+            fault: None,
             interface: None,
             span: None,
             host: None,
@@ -253,6 +257,7 @@ impl Event {
                     network_name = self.network_name.as_deref(),
                     endpoint = self.endpoint.as_ref().map(EndpointId::short),
                     container = self.container.as_deref(),
+                    fault = self.fault,
                     interface = self.interface.as_deref(),
                     span = self.span.as_ref().map(SpanName::as_str),
                     host = self.host.as_deref(),

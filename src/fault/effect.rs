@@ -106,7 +106,9 @@ impl Effect {
             Self::Down => "is down".to_owned(),
             Self::BusOff => "is bus-off".to_owned(),
             Self::Error { kind, rate: 0 } => format!("is error-{}", kind.name),
+            Self::Error { kind, rate: 1 } => format!("hears one {} error per second", kind.name),
             Self::Error { kind, rate } => format!("hears {rate} {} errors per second", kind.name),
+            Self::Flood { id, rate: 1 } => format!("sends {id} once per second"),
             Self::Flood { id, rate } => format!("sends {id} {rate} times per second"),
             Self::Shape { key, value } => format!("has {key}={value}"),
         }

@@ -25,6 +25,10 @@ pub struct Fault {
     /// is still meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<String>,
+    /// The container's endpoint when it was last on the bus: it is meant as long as the name of its container is not known,
+    /// after a restart of canhub until Docker's API answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<EndpointId>,
     /// What it does.
     pub effects: Vec<Effect>,
     /// When it began, since the boot.
@@ -39,7 +43,8 @@ pub struct Fault {
 impl Fault {
     /// Whether it is about this endpoint of its network, which belongs to this container.
     pub fn is_about(&self, endpoint: &EndpointId, container: Option<&str>) -> bool {
-        self.member.as_deref().is_none_or(|member| is_called(member, endpoint, container))
+        let is_remembered = container.is_none() && self.endpoint.as_ref() == Some(endpoint);
+        self.member.as_deref().is_none_or(|member| is_remembered || is_called(member, endpoint, container))
     }
 
     /// What happens to whom, and until when (RFC 3339).
@@ -144,6 +149,28 @@ impl Faults {
         self.all.extract_if(.., is_it).collect()
     }
 
+    /// A container of a network is called `name` from now on, after `before`; faults about it stay. Returns whether there are
+    /// any.
+    pub fn rename(
+        &mut self,
+        network: &NetworkId,
+        endpoint: &EndpointId,
+        before: Option<&str>,
+        name: &str,
+    ) -> bool {
+        let is_about =
+            |fault: &Fault| fault.is_about(endpoint, before) || fault.is_about(endpoint, Some(name));
+        let mut any = false;
+        for fault in self.all.iter_mut().filter(|fault| fault.network == *network && is_about(fault)) {
+            if fault.member.is_some() {
+                fault.member = Some(name.to_owned());
+                fault.endpoint = Some(endpoint.clone());
+                any = true;
+            }
+        }
+        any
+    }
+
     /// What all faults together do to a member.
     pub fn imposed_on(&self, network: &NetworkId, endpoint: &EndpointId, container: Option<&str>) -> Imposed {
         let of_it =
@@ -178,6 +205,7 @@ mod tests {
             id: 0,
             network: "a1".repeat(32).try_into().unwrap(),
             member: member.map(str::to_owned),
+            endpoint: None,
             effects: effects.iter().map(|text| text.parse().unwrap()).collect(),
             began: Duration::ZERO,
             ends: Some(Duration::from_secs(5)),
@@ -204,6 +232,24 @@ mod tests {
         assert!(on(&faults).cut, "a fault without a member is about all");
         let elsewhere = "b2".repeat(32).try_into().unwrap();
         assert_eq!(faults.imposed_on(&elsewhere, &endpoint, Some("door")), Imposed::default());
+    }
+
+    #[test]
+    fn a_fault_follows_its_container_to_another_name_and_is_about_it_while_its_name_is_not_known() {
+        let mut faults = Faults::default();
+        let network = "a1".repeat(32).try_into().unwrap();
+        let [door, lock]: [EndpointId; 2] = ["e1", "e2"].map(|id| id.repeat(32).try_into().unwrap());
+        let all: Vec<Fault> =
+            [Some("door"), None].map(|member| faults.add(fault(member, &["cut"])).unwrap()).into();
+        assert!(!faults.rename(&network, &lock, None, "lock"), "nothing is done to it alone");
+        assert!(faults.rename(&network, &door, None, "door"));
+        assert!(!faults.rename(&"b2".repeat(32).try_into().unwrap(), &door, Some("door"), "gate"));
+        let about = |faults: &Faults, endpoint, container| faults.all()[0].is_about(endpoint, container);
+        assert!(about(&faults, &door, None) && about(&faults, &lock, Some("door")));
+        assert!(!about(&faults, &lock, None) && !about(&faults, &door, Some("gate")));
+        assert!(faults.rename(&network, &door, Some("door"), "gate"));
+        assert!(about(&faults, &door, Some("gate")) && !about(&faults, &lock, Some("door")));
+        assert_eq!(faults.all()[1], all[1], "a fault without a member is about all");
     }
 
     #[test]

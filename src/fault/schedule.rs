@@ -11,6 +11,8 @@ use crate::{
     config_file::{self, DeTable, DeValue, Spanned, Wrong, entries, shown},
 };
 
+/// The latest time of a step, and the longest time between two rounds.
+const LATEST: Duration = Duration::from_secs(365 * 86_400);
 /// More cannot be looked through by anybody.
 const STEPS_MAX: usize = 10_000;
 const KEYS: [&str; 4] = ["bus", "repeat", "every", "step"];
@@ -165,8 +167,10 @@ fn text(key: &str, value: &Spanned<DeValue<'_>>) -> Result<String, Wrong> {
 
 fn duration(key: &str, value: &Spanned<DeValue<'_>>) -> Result<Duration, Wrong> {
     let text = text(key, value)?;
-    parse_duration(&text).map_err(|why| {
-        let must = "write a number and a unit: 500ms, 2s, 1.5min";
+    let parsed = parse_duration(&text);
+    let parsed = parsed.and_then(|time| if time > LATEST { Err("it is too long".into()) } else { Ok(time) });
+    parsed.map_err(|why| {
+        let must = "write a number and a unit, up to 365d: 500ms, 2s, 1.5min";
         Wrong::new(value, format!("{key} = {text:?}: {why}; {must}"))
     })
 }
@@ -213,6 +217,13 @@ mod tests {
     }
 
     #[test]
+    fn the_latest_step_of_the_longest_schedule_has_a_time() {
+        let again = "every = '365d'\nrepeat = 100\n";
+        let steps = parse(&format!("{again}[[step]]\nat = '365d'\nlabel = 'x'\n{again}")).unwrap().0;
+        assert_eq!(steps.last().map(|step| step.at), Some(LATEST * (1 + 99 + 99)));
+    }
+
+    #[test]
     fn every_error_names_file_line_and_what_is_allowed() {
         let step = |lines: &str| format!("bus = 'body'\n[[step]]\n{lines}");
         for (text, line, words) in [
@@ -225,6 +236,8 @@ mod tests {
             (step("at = '1s'\nfault = 'cut'\nfor = '25h'"), 5, "longer than a day"),
             (step("at = 1\nfault = 'cut'"), 3, "at = 1: must be text in quotes"),
             (step("at = '1'"), 3, "it has no unit; write a number and a unit"),
+            (step("at = '366d'\nlabel = 'x'"), 3, "it is too long; write a number and a unit, up to 365d"),
+            (step("at = '1s'\nlabel = 'x'\nrepeat = 2\nevery = '200000000000000d'"), 6, "it is too long"),
             (step("at = '1s'\nmember = 'door'"), 2, "a step needs fault"),
             (step("at = '1s'\nlabel = 'x'\nrepeat = 2"), 2, "repeat needs every"),
             (step("at = '1s'\nlabel = 'x'\nevery = '1s'"), 2, "every needs repeat"),

@@ -61,13 +61,14 @@ impl Manager {
         }
         let target = || target(&self.model.lock(), &asked.bus, asked.member.as_deref());
         let (network, member) = self.soon(is_unnamed, target).map_err(Error::Refused)?;
+        let (member, endpoint) = member.unzip();
 
         let mut model = self.model.lock();
         let before = model.want();
         let began = since_boot();
         let ends = asked.lasts.map(|lasts| began + lasts);
         let (effects, label) = (asked.effects, asked.label);
-        let fault = Fault { id: 0, network, member, effects, began, ends, label };
+        let fault = Fault { id: 0, network, member, endpoint, effects, began, ends, label };
         let fault = model.add_fault(fault).map_err(Error::Refused)?;
         if let Err(why) = fit(&model.want(), &fault.network) {
             model.remove_faults(|other| other.id == fault.id);
@@ -155,10 +156,26 @@ impl Manager {
         let before = std::mem::take(&mut *shown);
         // Its times were computed when it began; computed again, they would differ by a little.
         let status = |fault: &Fault| {
-            before.iter().find(|shown| shown.id == fault.id).cloned().unwrap_or_else(|| status(model, fault))
+            let same = |shown: &&FaultStatus| shown.id == fault.id && shown.member == fault.member;
+            before.iter().find(same).cloned().unwrap_or_else(|| status(model, fault))
         };
         *shown = model.faults().all().iter().map(status).collect();
         self.signals.change_faults();
+    }
+
+    /// Containers that faults are about have names now, or others than `before`: they were started again, or renamed.
+    pub(super) fn follow_names(&self, model: &mut Model, before: &Want) {
+        let faulty: BTreeSet<NetworkId> =
+            model.faults().all().iter().map(|fault| fault.network.clone()).collect();
+        for network in &faulty {
+            if let Err(err) = self.impose(model, network, before) {
+                warn!(network = network.short(), %err, "a fault on purpose is not in effect for a container that was started again; the reconcile loop will retry");
+            }
+        }
+        if let Err(err) = self.store.save_faults(model.faults()) {
+            warn!(%err, "faults on purpose could not be recorded with the new name of their container");
+        }
+        self.show_faults(model);
     }
 
     /// A network was deleted, and with it all that was done to it.
@@ -255,6 +272,7 @@ impl Manager {
         self.events.tell(Event {
             endpoint,
             container: fault.member.clone(),
+            fault: Some(fault.id),
             reason: Some(reason.into()),
             ..Event::of_network(kind, model, &fault.network)
         });
@@ -289,15 +307,19 @@ fn fit(want: &Want, network: &NetworkId) -> Result<(), String> {
     bus.flat_map(|bus| &bus.members).try_for_each(|member| member.shapes.check())
 }
 
-/// The network that somebody means, and the name by which its member is remembered.
-fn target(model: &Model, bus: &str, member: Option<&str>) -> Result<(NetworkId, Option<String>), String> {
+/// The network that somebody means; and the name by which its member is remembered, with its endpoint.
+fn target(
+    model: &Model,
+    bus: &str,
+    member: Option<&str>,
+) -> Result<(NetworkId, Option<(String, EndpointId)>), String> {
     let network = find(model, bus).map_err(|unknown| unknown.advice(model, bus))?.id.clone();
     let Some(member) = member else { return Ok((network, None)) };
     let joined =
         || model.members_of(&network).map(|endpoint| (&endpoint.id, model.container_name(&endpoint.id)));
     let meant: Vec<_> = joined().filter(|(id, name)| is_called(member, id, *name)).collect();
     match meant[..] {
-        [(id, name)] => Ok((network.clone(), Some(name.unwrap_or(id.as_ref()).to_owned()))),
+        [(id, name)] => Ok((network.clone(), Some((name.unwrap_or(id.as_ref()).to_owned(), id.clone())))),
         [_, _, ..] => Err(format!("{member} means several members of bus {bus}: use the ID of an endpoint")),
         [] => {
             let names: Vec<&str> = joined().map(|(id, name)| name.unwrap_or(id.short())).take(5).collect();

@@ -59,6 +59,7 @@ impl Manager {
     pub fn learn(&self, view: &DockerView) -> bool {
         let mut model = self.model.lock();
         let (mut changed, mut is_faulty) = (false, false);
+        let before = (!model.faults().all().is_empty()).then(|| model.want());
         for told in &view.networks {
             for (endpoint, container) in told.endpoints.iter().flatten() {
                 is_faulty |= model.name_container(endpoint, container);
@@ -95,6 +96,9 @@ impl Manager {
         };
         if changed && let Err(err) = self.store.save_networks(model.networks()) {
             warn!(%err, "network names and options from Docker could not be saved; they will be lost if canhub restarts");
+        }
+        if let (true, Some(before)) = (is_faulty, before) {
+            self.follow_names(&mut model, &before);
         }
         drop(model);
         let unconfirmed = missing.unconfirmed;

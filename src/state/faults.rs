@@ -86,6 +86,7 @@ mod tests {
             id: 0,
             network: "a1".repeat(32).try_into().unwrap(),
             member: Some("door".into()),
+            endpoint: Some("e1".repeat(32).try_into().unwrap()),
             effects: vec!["error=ack@3".parse().unwrap(), "cut".parse().unwrap()],
             began: Duration::from_millis(1234),
             ends: Some(Duration::from_millis(2234)),

@@ -225,6 +225,8 @@ fn the_command_says_what_it_did() {
     );
     let (_, complaint, code) = fault(&["vcan-body", "cutt"]);
     assert!(code == 1 && complaint.contains("did you mean cut?"), "{complaint}");
+    let (_, complaint, code) = fault(&["vcan-body", "cut", "flood=7DF@10", "door"]);
+    assert!(code == 1 && complaint.contains("canhub fault vcan-body door cut flood=7DF@10"), "{complaint}");
     let (_, complaint, code) = fault(&["clear", "9"]);
     assert!(code == 1 && complaint.contains("canhub fault list"), "{complaint}");
     let (shown, _, code) = fault(&["clear", "1"]);

@@ -16,7 +16,7 @@ use crate::support::{
     frames::assert_all_hear_all,
     host::Journal,
     member::{Member, Running},
-    report::Kind,
+    report::{Kind, Sent},
     scene::{Scene, unique},
     shell::{eventually, number_from, say, sh},
 };
@@ -256,6 +256,59 @@ fn of_random_faults_nothing_is_left_when_they_have_ended_although_canhub_was_kil
     assert_all_hear_all(&members.iter().chain([&host]).collect::<Vec<_>>(), &[Kind::Classic, Kind::Fd], 20);
 }
 
+#[test]
+fn faults_stay_when_canhub_is_replaced_or_killed_and_when_containers_get_other_names() {
+    let test = "fault::faults_stay_when_canhub_is_replaced_or_killed_and_when_containers_get_other_names";
+    if !canhub::is_service(test) {
+        return;
+    }
+    let scene = Scene::new();
+    let bus = scene.network(&["hub=vcan-stay"]);
+    let containers = [1, 2, 3].map(|_| scene.container(&bus));
+    let [silent, lossy, ear] = &containers;
+    begin(&bus, &format!("{} cut --for 1h", silent.name));
+    begin(&bus, &format!("{} loss=100% --for 1h", lossy.name));
+    let journal = Journal::mark();
+    let heard = ear.member("can0", 3).listen();
+    let senders = [(silent, 1), (lossy, 2)]
+        .map(|(container, number)| container.member("can0", number).start_sending(&["--gap", "5"]));
+
+    // An upgrade: the program is another file.
+    let (program, new) = (canhub::program(), format!("{}.new", canhub::program()));
+    fs::copy(&program, &new).expect("the program can be copied");
+    fs::rename(&new, &program).expect("the program can be replaced");
+    begin(&bus, &format!("{} error=warning --for 1s", ear.name));
+    for replace in [canhub::restart, canhub::crash] {
+        replace();
+        eventually("canhub answers again and only the fault whose time is over has ended", || {
+            let said = sh(&format!("{} fault list --json 2>&1 || true", canhub::program()));
+            if said.matches("\"until\"").count() == 2 { Ok(()) } else { Err(said) }
+        });
+        let known = format!("\"{}\"", ear.name);
+        eventually("it knows the names of containers", || {
+            let status = says("status --json");
+            if status.contains(&known) { Ok(()) } else { Err(status) }
+        });
+    }
+    let [before, after] = [silent.name.clone(), unique("renamed")];
+    for [from, to] in [[&before, &after], [&after, &before]] {
+        docker(&["rename", from, to]);
+        eventually("the fault is listed with the new name", || {
+            let listed = says("fault list --json");
+            if listed.contains(&format!("\"member\":\"{to}\"")) { Ok(()) } else { Err(listed) }
+        });
+    }
+    let heard = heard.heard();
+    assert!(heard.streams.is_empty(), "{heard:?}");
+    assert!(senders.map(|sender| sender.end::<Sent>().sent).iter().all(|sent| *sent > 0));
+    let told = journal.since();
+    assert!(!told.contains("healed") && !told.contains("frames lost"), "{told}");
+    says("fault clear");
+    let members: Vec<Member> =
+        (1..).zip(&containers).map(|(number, one)| one.member("can0", number)).collect();
+    assert_all_hear_all(&members.iter().collect::<Vec<_>>(), &[Kind::Classic, Kind::Fd], 20);
+}
+
 /// A schedule that is played for a test.
 struct Played {
     run: Running,
@@ -277,6 +330,15 @@ impl Played {
         let said = self.run.output();
         let _ = fs::remove_file(&self.file);
         serde_json::from_str(&said).unwrap_or_else(|err| panic!("{err}: {said}"))
+    }
+}
+
+/// Checks when the faults of a report have ended, compared with when they were to end by themselves.
+#[track_caller]
+fn assert_ended(report: &Value, is_right: impl Fn(&str, &str) -> bool) {
+    for step in report["steps"].as_array().into_iter().flatten() {
+        let ended = step["ended"].as_str().zip(step["until"].as_str());
+        assert!(ended.is_some_and(|(ended, until)| is_right(ended, until)), "{step}");
     }
 }
 
@@ -318,6 +380,7 @@ fn the_steps_of_a_schedule_happen_on_time_and_end_when_it_is_interrupted() {
             .map(|step| step["late_ms"].as_f64().expect("it was played"))
             .collect();
         assert_eq!(late.len(), steps);
+        assert_ended(&report, |ended, until| ended >= until);
         let mut sorted = late.clone();
         sorted.sort_by(f64::total_cmp);
         let [usual, worst] = [sorted[steps / 2], sorted[steps - 1]];
@@ -342,6 +405,7 @@ fn the_steps_of_a_schedule_happen_on_time_and_end_when_it_is_interrupted() {
         played.run.signal(signal);
         let report = played.report();
         assert_eq!(report["result"], "interrupted", "{report}");
+        assert_ended(&report, |ended, until| ended < until);
         assert_eq!(lasting().len(), 1, "only what something else began lasts on");
     }
     // Killed, it cannot; each fault ends by itself.

@@ -1,5 +1,7 @@
 //! `canhub fault run`: plays a schedule.
 
+mod ends;
+
 use std::{
     fs,
     path::PathBuf,
@@ -23,9 +25,12 @@ use crate::{
     fault::{Schedule, ScheduleStep, Which, Wish},
     status::FaultStatus,
 };
+use ends::Ends;
 
 /// How soon an interruption is noticed.
 const NOTICES: Duration = Duration::from_millis(50);
+/// How much later than planned canhub may tell that a fault ended.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Shown below the options.
 const EXAMPLE: &str = "A schedule:
@@ -43,7 +48,7 @@ const EXAMPLE: &str = "A schedule:
 /// Play a schedule of faults
 ///
 /// FILE says when which fault begins, relative to the start, and how long it lasts; steps and the whole schedule can be
-/// repeated. Each step is printed with its real time, to be laid beside a recording. Ctrl-C and SIGTERM end what has not
+/// repeated. Each step is printed when it began and when it ended, to be laid beside a recording. Ctrl-C and SIGTERM end what has not
 /// ended yet; after kill -9 each fault still ends with its time. Exit codes: 0 all was done, 1 not all, 2 bad usage, 3
 /// canhub cannot be reached.
 #[derive(Debug, Args)]
@@ -85,12 +90,18 @@ struct Played {
     label: Option<String>,
     #[serde(flatten)]
     wish: Option<Wish>,
+    /// The number of its fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<u64>,
     /// When it was in place, in RFC 3339, UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     began: Option<String>,
-    /// When it ends by itself.
+    /// When it is to end by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<String>,
+    /// When it had ended, by itself or because somebody cleared it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<String>,
     /// How much later than planned it was in place, in ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     late_ms: Option<f64>,
@@ -112,14 +123,19 @@ impl Run {
         let stop = Stop::on_signals()?;
         let started = Some(rfc3339(SystemTime::now()));
         let mut played = Vec::new();
-        let (ended, lasting) = self.play(&steps, &stop, &mut played);
+        let ends = Ends::listen(self.socket.clone());
+        let ended = self.play(&steps, &stop, &ends, &mut played);
         let (result, error, failed) = match ended {
             Ok(true) => ("done", None, None),
             Ok(false) => ("interrupted", None, Some(Failed::Found)),
             Err(failed) => ("failed", failed.why().map(str::to_owned), Some(failed)),
         };
         if result != "done" {
-            self.clear(&lasting);
+            self.clear(&played);
+            let until = Instant::now() + PATIENCE;
+            while self.note_ends(&ends, &mut played) > 0 && Instant::now() < until {
+                sleep(NOTICES);
+            }
         }
         if !self.json {
             let latest = played.iter().filter_map(|step| step.late_ms).fold(0.0, f64::max);
@@ -139,29 +155,28 @@ impl Run {
         }
     }
 
-    /// Returns whether all was done, rather than interrupted; and the faults that it began.
+    /// Returns whether all was done, rather than interrupted.
     fn play(
         &self,
         steps: &[ScheduleStep],
         stop: &Stop,
+        ends: &Ends,
         played: &mut Vec<Played>,
-    ) -> (Result<bool, Failed>, Vec<u64>) {
+    ) -> Result<bool, Failed> {
         let start = Instant::now();
-        let (mut begun, mut end) = (Vec::new(), start);
+        let mut end = start;
         for step in steps {
             let due = start + step.at;
-            if !wait(due, stop) {
-                return (Ok(false), begun);
+            if !wait(due, stop, || _ = self.note_ends(ends, played)) {
+                return Ok(false);
             }
             let mut done = Played::planned(step);
-            match step.fault.as_ref().map(|wish| self.begin(wish)).transpose() {
-                Ok(Some((fault, lasts))) => {
-                    begun.push(fault.id);
+            match step.fault.as_ref().map(|wish| self.begin(wish)).transpose()? {
+                Some((fault, lasts)) => {
                     end = end.max(Instant::now() + lasts);
-                    (done.began, done.until) = (Some(fault.since), fault.until);
+                    (done.fault, done.began, done.until) = (Some(fault.id), Some(fault.since), fault.until);
                 }
-                Ok(None) => done.began = Some(rfc3339(SystemTime::now())),
-                Err(failed) => return (Err(failed), begun),
+                None => done.began = Some(rfc3339(SystemTime::now())),
             }
             done.late_ms = Some(ms(due.elapsed()));
             if !self.json {
@@ -169,7 +184,35 @@ impl Run {
             }
             played.push(done);
         }
-        (Ok(wait(end, stop)), begun)
+        loop {
+            match self.note_ends(ends, played) {
+                0 => return Ok(true),
+                _ if stop.is_set() => return Ok(false),
+                lasting if Instant::now() > end + PATIENCE => {
+                    return Err(Failed::Because(format!(
+                        "canhub does not tell that {lasting} of the faults ended; `canhub fault list` shows those in effect"
+                    )));
+                }
+                _ => sleep(NOTICES),
+            }
+        }
+    }
+
+    /// Notes and prints what has ended. Returns how many faults still last.
+    fn note_ends(&self, ends: &Ends, played: &mut [Played]) -> usize {
+        let mut lasting = 0;
+        for step in played.iter_mut().filter(|step| step.ended.is_none()) {
+            let Some(fault) = step.fault else { continue };
+            step.ended = ends.of(fault);
+            match &step.ended {
+                Some(ended) if !self.json => {
+                    lines::print(&format!("{ended} ended:{}\n", step.what()));
+                }
+                Some(_) => {}
+                None => lasting += 1,
+            }
+        }
+        lasting
     }
 
     fn begin(&self, wish: &Wish) -> Result<(FaultStatus, Duration), Failed> {
@@ -180,9 +223,9 @@ impl Run {
     }
 
     /// Those that have ended by themselves are refused, which is as good.
-    fn clear(&self, begun: &[u64]) {
-        for id in begun {
-            let which = to_json(&Which { id: Some(*id), ..Which::default() });
+    fn clear(&self, played: &[Played]) {
+        for id in played.iter().filter(|step| step.ended.is_none()).filter_map(|step| step.fault) {
+            let which = to_json(&Which { id: Some(id), ..Which::default() });
             if let Err(Failed::Unreachable { why, .. }) = self.socket.send(Method::DELETE, PATH, which) {
                 complain(&format!("faults could not be cleared, and end with their time: {why}"));
                 return;
@@ -195,12 +238,26 @@ impl Played {
     fn planned(step: &ScheduleStep) -> Self {
         let (label, wish) = (step.label.clone(), step.fault.clone());
         let wish = wish.map(|wish| Wish { label: None, ..wish });
-        Self { at_ms: ms(step.at), label, wish, began: None, until: None, late_ms: None }
+        Self {
+            at_ms: ms(step.at),
+            label,
+            wish,
+            fault: None,
+            began: None,
+            until: None,
+            ended: None,
+            late_ms: None,
+        }
     }
 
     /// `2026-11-28T14:05:00.250Z +0.500 s door on body: cut for 2s (door goes silent)`.
     fn line(&self) -> String {
         let began = self.began.as_ref().map(|began| format!("{began} ")).unwrap_or_default();
+        format!("{began}+{:.3} s{}\n", self.at_ms / 1000.0, self.what())
+    }
+
+    /// ` door on body: cut for 2s (door goes silent)`.
+    fn what(&self) -> String {
         let label = self.label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
         let what = match &self.wish {
             Some(wish) => {
@@ -210,7 +267,7 @@ impl Played {
             }
             None => String::new(),
         };
-        format!("{began}+{:.3} s{what}{label}\n", self.at_ms / 1000.0)
+        what + &label
     }
 }
 
@@ -218,9 +275,10 @@ fn ms(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e5).round() / 100.0
 }
 
-/// Waits until then. Returns false if it was interrupted.
-fn wait(due: Instant, stop: &Stop) -> bool {
+/// Waits until then, and looks at times. Returns false if it was interrupted.
+fn wait(due: Instant, stop: &Stop, mut look: impl FnMut()) -> bool {
     loop {
+        look();
         if stop.is_set() {
             return false;
         }

@@ -36,6 +36,7 @@ impl Manager {
     fn host_ends(&self, model: &Model, fault: &Fault) -> Vec<u32> {
         let have = self.look_at_host([]).unwrap_or_default();
         members(model, fault)
+            .filter(|endpoint| !is_down(model, endpoint))
             .filter_map(|endpoint| have.host_end(&endpoint.id))
             .map(|end| end.index)
             .collect()
@@ -74,7 +75,12 @@ fn places(model: &Model, have: &Have, fault: &Fault, as_sender: bool) -> Vec<Pla
             false => Place { sandbox: None, index: host.index, looped: false },
         })
     };
-    members(model, fault).filter_map(place).collect()
+    members(model, fault).filter(|endpoint| !is_down(model, endpoint)).filter_map(place).collect()
+}
+
+/// Whether another fault has its interface down: its programs hear nothing then, and frames to it would count as lost.
+fn is_down(model: &Model, endpoint: &Endpoint) -> bool {
+    model.imposed_on(&endpoint.network, &endpoint.id).down
 }
 
 /// The containers that a fault is about and that are on the bus.

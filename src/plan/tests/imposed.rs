@@ -15,6 +15,7 @@ fn fault(bus: u8, member: Option<u8>, effect: &str) -> Fault {
         id: 0,
         network: network(bus, &[]).id,
         member: member.map(|number| format!("{number:02x}").repeat(32)),
+        endpoint: None,
         effects: vec![effect.parse().unwrap()],
         began: Duration::ZERO,
         ends: None,
