@@ -30,7 +30,7 @@ define install_pages
     || echo "skipping man pages and completions: $(1) does not run on this machine"
 endef
 
-.PHONY: help build span demo test test-all test-hardware test-hosts test-host-tools check mutants plugin install install-span uninstall bench soak guest-files span-of-another-protocol clean
+.PHONY: help build span demo test test-all test-hardware test-hosts test-host-tools test-packages check mutants plugin deb install install-span uninstall bench soak guest-files span-of-another-protocol clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -58,14 +58,17 @@ demo: build ## show it: two containers talk over a bus, the machine reboots, the
 test: ## run all tests: unit tests on this machine, the rest in guests with real kernels and Docker
 	@GUESTS="$(GUESTS)" HARDWARE="$(HARDWARE)" tests/run
 
-test-all: ## like test, with every topic in every guest and all of one bus on several hosts (two hours)
-	@EVERYWHERE=yes GUESTS="$(GUESTS)" HARDWARE="$(HARDWARE)" tests/run && $(MAKE) --no-print-directory test-hosts
+test-all: ## like test, with every topic in every guest and all of one bus on several hosts, and the packages (two hours)
+	@EVERYWHERE=yes GUESTS="$(GUESTS)" HARDWARE="$(HARDWARE)" tests/run && $(MAKE) --no-print-directory test-hosts test-packages
 
 test-hardware: ## run only the tests with CAN adapters, which are unplugged and replugged
 	@tests/run hardware
 
 test-hosts: guest-files ## run the tests of one bus on several hosts, in full: three guests on one wire, about half an hour
 	@tests/hosts/run long
+
+test-packages: ## make the Debian packages and install, upgrade, remove and purge them in guests
+	@tests/packages $(GUESTS)
 
 test-host-tools: ## check that the hardware guest gets its tools on Debian 12, whatever is installed
 	@tests/guest/test-host-tools
@@ -78,6 +81,10 @@ mutants: ## break the core in many places, one at a time, and list what no test 
 
 plugin: build ## lay out target/plugin for `docker plugin create canhub target/plugin`
 	@plugin/build $(OUT)/canhub target/plugin
+
+deb: build span ## make Debian packages of canhub and canhub-span in dist/, for this machine's processor
+	@rm -rf target/deb dist && $(MAKE) --no-print-directory install PREFIX=/usr CNI_BIN=/usr/lib/cni DESTDIR=target/deb >/dev/null
+	@plugin/deb/build target/deb "$$(dpkg --print-architecture)" dist
 
 install: ## install to PREFIX, with systemd units, plugins of Podman and CNI, man pages and completions; canhub-span too if it was built
 	@test -x $(OUT)/canhub || $(MAKE) --no-print-directory build
