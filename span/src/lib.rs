@@ -2,7 +2,7 @@
 //! speak on that span.
 //!
 //! A frame that a member sends comes out of the span port ([`port`]), where the task of its [`bus`] takes it in and sends it
-//! to the other hosts, a batch per millisecond at most. There the [`engine`] hands the batch to the task of the bus of that
+//! to the other hosts, on a busy bus a batch per millisecond. There the [`engine`] hands the batch to the task of the bus of that
 //! span, which writes its frames to its port. A [`tunnel`] to a program that speaks [`cannelloni`] has a socket of its own on
 //! the span port. What others send is bytes until [`batch`] or [`cannelloni`] has checked them. [`flow`] decides about frames: it is pure, so that all of its paths are tested. [`parts`] takes
 //! frames apart.

@@ -13,7 +13,7 @@ use canhub::{
 
 use crate::{
     batch::{self, Encoder},
-    flow::{Clocks, Entries, Inbound, LoopGuard, Looped, Moment, Outbound, TICK, Taken, Waiting},
+    flow::{Clocks, Entries, Inbound, LoopGuard, Looped, Moment, Outbound, Taken, Waiting},
     hello::OnSpan,
     hosts::{Admission, BusHere, Hosts, Known},
 };
@@ -24,9 +24,6 @@ pub use kept::NUMBERS;
 /// For so long after its last frame a quiet bus says how many there were, so that the others find out whether they miss
 /// any. Later, hosts that come back are told.
 const SAYS_FOR: Duration = Duration::from_secs(2);
-
-/// A bus whose last batch had so many frames is busy.
-const BUSY: u64 = 4;
 
 /// Another host on this bus's span.
 #[derive(Debug)]
@@ -50,8 +47,8 @@ pub struct Bus {
     instance: u64,
     port: protocol::Port,
     outbound: Outbound,
-    /// When the last batch with frames left, and how many it had.
-    left: Option<(Moment, u64)>,
+    /// When the last batch with frames left.
+    left: Option<Moment>,
     /// A host came: it is to be told how many frames there were.
     says: bool,
     waiting: Waiting,
@@ -197,16 +194,14 @@ impl Bus {
 
     /// When something is to leave, if nothing happens before.
     pub fn due(&self, now: Moment) -> Option<Moment> {
-        let since = self.left.map_or(Duration::MAX, |(left, _)| now.since(left));
+        let since = self.left.map_or(Duration::MAX, |left| now.since(left));
         let says = self.says || since < SAYS_FOR;
         (says || self.outbound.waiting() > 0).then(|| self.outbound.due())
     }
 
-    /// Until when frames are not read, because they would only wait: the bus is busy, and a batch has just left. On a quiet
-    /// one the next frame is worth a wake-up: timers are late on some kernels.
+    /// Until when frames are not read, because they would only wait: the bus is busy, and a batch has just left.
     pub fn gathers_until(&self, now: Moment) -> Option<Moment> {
-        let (left, frames) = self.left?;
-        Some(left + TICK).filter(|until| frames >= BUSY && *until > now)
+        self.outbound.gathers_until().filter(|until| *until > now)
     }
 
     /// Takes in frames that were heard on the bus. Returns the loop that was noticed, if any.
@@ -248,7 +243,7 @@ impl Bus {
         self.says = false;
         let frames = self.outbound.sent().frames - before;
         if frames > 0 {
-            self.left = Some((clocks.now, frames));
+            self.left = Some(clocks.now);
             for peer in self.peers.values_mut().filter(|peer| peer.online) {
                 peer.frames_out += frames;
             }

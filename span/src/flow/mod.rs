@@ -24,7 +24,7 @@ pub use clock::{Offset, PeerClock, Ping, Pong};
 pub use delays::{Delays, Quantiles};
 pub use inbound::{Arrived, Inbound, Outcome, Received};
 pub use loops::{LoopGuard, Looped};
-pub use outbound::{HEARTBEAT, Outbound, Sent, TICK};
+pub use outbound::{HEARTBEAT, Outbound, Sent};
 pub use taken::Taken;
 pub use time::{Clocks, Entries, Moment};
 pub use waiting::{Dropped, Waiting};

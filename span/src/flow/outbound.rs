@@ -7,9 +7,9 @@ use canhub::frames::CanAnyFrame;
 use super::{Clocks, Moment, QUEUE, QUEUE_KEPT};
 use crate::batch::{Encoder, Header, PushError, Timed};
 
-/// The least time between two batches with frames. A batch costs as much as many frames, see the README's figures; the first
-/// frame of a quiet bus waits for nothing.
-pub const TICK: Duration = Duration::from_millis(1);
+/// The least time between two batches of a busy bus: a batch costs as much as many frames. Frames of a bus that is not busy
+/// wait for nothing: timers are late, by up to 10 ms on some kernels.
+const TICK: Duration = Duration::from_millis(1);
 /// A quiet bus sends a batch without frames after this time, so that the others know what they missed and how old their
 /// knowledge is.
 pub const HEARTBEAT: Duration = Duration::from_millis(250);
@@ -38,8 +38,8 @@ pub struct Outbound {
     waiting: VecDeque<Timed>,
     /// When the last frame entered, for frames whose stamps are not in order: they come from several processors.
     last_entered: Moment,
-    last_frames: Option<Moment>,
     last_batch: Option<Moment>,
+    load: Load,
     sent: Sent,
 }
 
@@ -52,8 +52,8 @@ impl Outbound {
             age,
             waiting: VecDeque::new(),
             last_entered: Moment(0),
-            last_frames: None,
             last_batch: None,
+            load: Load::default(),
             sent: Sent::default(),
         }
     }
@@ -92,11 +92,15 @@ impl Outbound {
 
     /// When [`Outbound::take`] has something: maybe at once, never later than the next heartbeat.
     pub fn due(&self) -> Moment {
-        let (last, pause) = match self.waiting.is_empty() {
-            true => (self.last_batch, HEARTBEAT),
-            false => (self.last_frames, TICK),
-        };
-        last.map_or(Moment(0), |last| last + pause)
+        match self.waiting.is_empty() {
+            true => self.last_batch.map_or(Moment(0), |last| last + HEARTBEAT),
+            false => self.gathers_until().unwrap_or(Moment(0)),
+        }
+    }
+
+    /// Until when frames gather for the next batch, if the bus is busy.
+    pub fn gathers_until(&self) -> Option<Moment> {
+        self.load.is_busy().then(|| self.load.at + TICK)
     }
 
     /// The batch that is to leave now, if one is due. It is sent, or lost: it is not taken twice.
@@ -125,7 +129,7 @@ impl Outbound {
         self.last_batch = Some(clocks.now);
         match encoder.count() {
             0 => self.waiting.shrink_to(QUEUE_KEPT),
-            _ => self.last_frames = Some(clocks.now),
+            frames => self.load.left(clocks.now, frames),
         }
         self.sent.batches += 1;
         self.sent.frames += u64::from(encoder.count());
@@ -163,6 +167,35 @@ impl Outbound {
     }
 }
 
+/// How busy a bus is: the frames that left, less [`Load::PER_MS`] for each millisecond. A batch of its own for each frame
+/// would cost a bus with more frames than that too much; a few that come together do not make it busy.
+#[derive(Debug, Clone, Copy, Default)]
+struct Load {
+    /// When frames left last.
+    at: Moment,
+    /// In nanoseconds that it takes until none is left.
+    level: u64,
+}
+
+impl Load {
+    const PER_MS: u64 = 2;
+    const PER_FRAME: u64 = 1_000_000 / Self::PER_MS;
+    /// Frames above this are gathered.
+    const BUSY: u64 = 32 * Self::PER_FRAME;
+    /// A bus that was busy is not for more than 32 ms after its last frame, nor on kernels whose timers take 10 ms.
+    const MOST: u64 = 2 * Self::BUSY;
+
+    fn left(&mut self, now: Moment, frames: u16) {
+        let since = u64::try_from(now.since(self.at).as_nanos()).unwrap_or(u64::MAX);
+        self.level = (self.level.saturating_sub(since) + u64::from(frames) * Self::PER_FRAME).min(Self::MOST);
+        self.at = now;
+    }
+
+    fn is_busy(&self) -> bool {
+        self.level > Self::BUSY
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use socketcan::EmbeddedFrame as _;
@@ -190,20 +223,46 @@ mod tests {
     }
 
     #[test]
-    fn the_first_frame_of_a_quiet_bus_leaves_at_once_and_then_one_batch_per_tick() {
+    fn each_frame_of_a_bus_that_is_not_busy_leaves_at_once() {
         let mut out = Outbound::new(7, AGE);
         assert_eq!(left(&mut out, 1000 * MS), Some((0, 0)), "the first heartbeat");
-        let start = 1050 * MS;
-        out.push(Moment(start), Moment(start), frame(1));
-        assert_eq!(left(&mut out, start), Some((0, 1)));
-        out.push(Moment(start + 1), Moment(start + 1), frame(2));
-        out.push(Moment(start + 2), Moment(start + 2), frame(3));
-        assert_eq!(left(&mut out, start + MS - 1), None);
-        assert_eq!(out.due(), Moment(start + MS));
-        assert_eq!(left(&mut out, start + MS), Some((1, 2)));
-        assert_eq!(out.due(), Moment(start + MS) + HEARTBEAT);
-        assert_eq!(left(&mut out, start + 251 * MS - 1), None);
-        assert_eq!(left(&mut out, start + 251 * MS), Some((3, 0)));
+        // 1,000 frames/s that come in pairs.
+        for pair in 0..500 {
+            for (nth, after) in [(0, 0), (1, 100_000)] {
+                let now = 1050 * MS + pair * 2 * MS + after;
+                out.push(Moment(now), Moment(now), frame(1));
+                assert_eq!(left(&mut out, now), Some((pair * 2 + nth, 1)));
+            }
+        }
+        let last = 1050 * MS + 499 * 2 * MS + 100_000;
+        assert_eq!(out.due(), Moment(last) + HEARTBEAT);
+        assert_eq!(left(&mut out, last + 250 * MS - 1), None);
+        assert_eq!(left(&mut out, last + 250 * MS), Some((1000, 0)));
+    }
+
+    #[test]
+    fn a_busy_bus_sends_a_batch_per_tick_until_it_is_quiet_again() {
+        let mut out = Outbound::new(7, AGE);
+        // 8,000 frames/s for a second, looked at whenever one comes.
+        let (mut batches, mut now) = (0, 1000 * MS);
+        for _ in 0..8000 {
+            out.push(Moment(now), Moment(now), frame(1));
+            batches += u32::from(left(&mut out, now).is_some());
+            now += 125_000;
+        }
+        assert!((1000..1100).contains(&batches), "{batches}");
+        assert!(out.gathers_until().is_some());
+        // And on a kernel whose timers take 10 ms.
+        for _ in 0..100 {
+            (0..80).for_each(|_| out.push(Moment(now), Moment(now), frame(1)));
+            left(&mut out, now);
+            assert_eq!(out.gathers_until(), Some(Moment(now + MS)));
+            now += 10 * MS;
+        }
+        now += 50 * MS;
+        out.push(Moment(now), Moment(now), frame(1));
+        assert!(left(&mut out, now).is_some());
+        assert_eq!(out.gathers_until(), None);
     }
 
     #[test]
