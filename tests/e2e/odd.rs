@@ -116,7 +116,7 @@ fn podman_in_place_of_docker_is_named() {
         sh(&format!("systemctl stop e2e-podman; rm -f {socket}"));
     });
     eventually("doctor names it", || {
-        let told = says(&format!("doctor --docker-socket {socket}"));
+        let told = says(&format!("doctor --json --docker-socket {socket}"));
         let is_named = told.contains("Podman") && told.contains("has no network plugins of Docker");
         if is_named && told.contains("canhub attach") { Ok(()) } else { Err(told) }
     });
