@@ -22,7 +22,7 @@ use crate::support::{
 const BODY: &str = include_str!("watch/body.dbc");
 const EVERYTHING: &str = include_str!("watch/everything.dbc");
 const CANTOOLS: &str = include_str!("watch/cantools.py");
-const README: &str = include_str!("../../README.md");
+const PAGE: &str = include_str!("../../docs/frames.md");
 
 /// Debian's python3, which is the one with Debian's python3-cantools.
 const PYTHON_3: &str = "/usr/bin/python3";
@@ -117,7 +117,7 @@ impl Drop for Lines {
     }
 }
 
-/// Numbers and bytes change from run to run, and the width of what has some; the README leaves out empty lines.
+/// Numbers and bytes change from run to run, and the width of what has some; the page leaves out empty lines.
 fn without_numbers(screen: &str) -> Vec<String> {
     let is_byte = |word: &str| word.len() == 2 && word.chars().all(|c| c.is_ascii_hexdigit());
     let word = |word: &str| match word.starts_with(|c: char| c.is_ascii_digit()) || is_byte(word) {
@@ -128,10 +128,10 @@ fn without_numbers(screen: &str) -> Vec<String> {
     lines.filter(|line| !line.is_empty()).collect()
 }
 
-/// With `CANHUB_PICTURE=FILE`, the screen is written there, for the README.
+/// With `CANHUB_PICTURE=FILE`, the screen is written there, for docs/frames.md.
 #[test]
-fn the_picture_in_the_readme_is_what_a_person_sees() {
-    if !knows_names("watch::the_picture_in_the_readme_is_what_a_person_sees") {
+fn the_picture_in_the_docs_is_what_a_person_sees() {
+    if !knows_names("watch::the_picture_in_the_docs_is_what_a_person_sees") {
         return;
     }
     let scene = Scene::new();
@@ -187,10 +187,10 @@ fn the_picture_in_the_readme_is_what_a_person_sees() {
         fs::write(path, &table).unwrap();
     }
     let picture =
-        README.split("<!-- canhub watch -->\n```text\n").nth(1).and_then(|rest| rest.split("\n```").next());
+        PAGE.split("<!-- canhub watch -->\n```text\n").nth(1).and_then(|rest| rest.split("\n```").next());
     let picture = picture.unwrap_or_default();
     if without_numbers(picture) != without_numbers(&table) {
-        panic!("the README has\n{picture}\nbut the screen is\n{table}\nand of a row\n{plot}");
+        panic!("docs/frames.md has\n{picture}\nbut the screen is\n{table}\nand of a row\n{plot}");
     }
 }
 

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! `CANHUB_HOSTS` has the names of the running guests. The first test that needs them installs canhub and makes them one
-//! fleet, with the commands of the README. What cannot be tested prints `NOT RUN: name: reason`.
+//! fleet, with the commands of `docs/hosts.md`. What cannot be tested prints `NOT RUN: name: reason`.
 
 #![allow(
     clippy::disallowed_types,

@@ -1,4 +1,4 @@
-//! What a newcomer types: the README's commands as they stand, on two fresh hosts, and the example with Compose.
+//! What a newcomer types: the commands of `docs/hosts.md` as they stand, on two fresh hosts, and the example with Compose.
 
 use crate::support::{
     fleet::{guests, two},

@@ -1,12 +1,12 @@
-//! The commands in the README's section on several hosts, as a person types them.
+//! The commands of `docs/hosts.md`, and some of the README, as a person types them.
 
 use super::{
     fleet::{project, with_input},
     guest::Guest,
 };
 
-/// The section.
-const TITLE: &str = "## One bus on many hosts";
+/// The page on several hosts.
+const PAGE: &str = "docs/hosts.md";
 /// The address of the first host there.
 const ADDRESS: &str = "192.0.2.1";
 
@@ -19,7 +19,7 @@ pub fn block_with(words: &str) -> String {
     found.unwrap_or_else(|| panic!("README has no shell commands with {words:?}")).replace("sudo ", "")
 }
 
-/// The commands of the section's first block, and what they print.
+/// The commands of the page's first block, and what they print.
 #[derive(Debug)]
 pub struct Path {
     /// In their order.
@@ -41,11 +41,10 @@ impl Path {
     /// Reads them.
     #[track_caller]
     pub fn read() -> Self {
-        let readme = std::fs::read_to_string(project().join("README.md")).expect("there is a README");
-        let section = readme.split(TITLE).nth(1).unwrap_or_else(|| panic!("README has no section {TITLE}"));
-        let block = section.split("```console\n").nth(1).and_then(|rest| rest.split("```").next());
+        let page = std::fs::read_to_string(project().join(PAGE)).expect("there is a page");
+        let block = page.split("```console\n").nth(1).and_then(|rest| rest.split("```").next());
         let mut commands: Vec<Typed> = Vec::new();
-        for line in block.unwrap_or_else(|| panic!("{TITLE} has no block of commands")).lines() {
+        for line in block.unwrap_or_else(|| panic!("{PAGE} has no block of commands")).lines() {
             let typed = line.split_once("# ").and_then(|(prompt, text)| {
                 let host = ["a", "b"].iter().position(|name| *name == prompt)?;
                 // A remark after the command is not typed.
@@ -55,7 +54,7 @@ impl Path {
             match (typed, commands.last_mut()) {
                 (Some(typed), _) => commands.push(typed),
                 (None, Some(last)) => last.prints.push(line.trim().to_owned()),
-                (None, None) => panic!("{TITLE}: {line:?} is no command"),
+                (None, None) => panic!("{PAGE}: {line:?} is no command"),
             }
         }
         Self { commands }
@@ -77,6 +76,6 @@ impl Path {
                 with_input(&guests[1], there, &output)
             }
         };
-        said.unwrap_or_else(|err| panic!("README: {err}"))
+        said.unwrap_or_else(|err| panic!("{PAGE}: {err}"))
     }
 }
