@@ -254,10 +254,10 @@ mod tests {
         assert!(out.gathers_until().is_some());
         // And on a kernel whose timers take 10 ms.
         for _ in 0..100 {
+            now += 10 * MS;
             (0..80).for_each(|_| out.push(Moment(now), Moment(now), frame(1)));
             left(&mut out, now);
             assert_eq!(out.gathers_until(), Some(Moment(now + MS)));
-            now += 10 * MS;
         }
         now += 50 * MS;
         out.push(Moment(now), Moment(now), frame(1));
