@@ -17,7 +17,7 @@ impl Manager {
     /// All attachments, or one, with what differs from the desired state right now. May block for as long as the kernel does.
     ///
     /// # Errors
-    /// If the kernel cannot be read. [`Code::UnknownAttachment`] if that one does not exist.
+    /// If the kernel cannot be read. [`Code::UnknownAttachment`](crate::error::Code::UnknownAttachment) if that one does not exist.
     pub fn attachments(&self, id: Option<&AttachmentId>) -> Result<Vec<AttachmentStatus>, Error> {
         let (want, mut found) = {
             let model = self.model();
