@@ -241,7 +241,8 @@ impl Model {
             return false;
         };
         let before = self.containers.insert(id.clone(), name.to_owned());
-        let matters = self.faults.rename(&endpoint.network, id, before.as_deref(), name);
+        let is_there = |id: &EndpointId| self.endpoints.contains_key(id);
+        let matters = self.faults.rename(&endpoint.network, id, before.as_deref(), name, is_there);
         self.generation += u64::from(matters);
         matters
     }

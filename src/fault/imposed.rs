@@ -150,16 +150,22 @@ impl Faults {
     }
 
     /// A container of a network is called `name` from now on, after `before`; faults about it stay. Returns whether there are
-    /// any.
+    /// any. A fault about another endpoint that is still there (`is_there`) stays with that one, whose new name comes later in
+    /// the same list from Docker.
     pub fn rename(
         &mut self,
         network: &NetworkId,
         endpoint: &EndpointId,
         before: Option<&str>,
         name: &str,
+        is_there: impl Fn(&EndpointId) -> bool,
     ) -> bool {
-        let is_about =
-            |fault: &Fault| fault.is_about(endpoint, before) || fault.is_about(endpoint, Some(name));
+        let is_of_another =
+            |fault: &Fault| fault.endpoint.as_ref().is_some_and(|other| other != endpoint && is_there(other));
+        let is_about = |fault: &Fault| {
+            !is_of_another(fault)
+                && (fault.is_about(endpoint, before) || fault.is_about(endpoint, Some(name)))
+        };
         let mut any = false;
         for fault in self.all.iter_mut().filter(|fault| fault.network == *network && is_about(fault)) {
             if fault.member.is_some() {
@@ -241,15 +247,50 @@ mod tests {
         let [door, lock]: [EndpointId; 2] = ["e1", "e2"].map(|id| id.repeat(32).try_into().unwrap());
         let all: Vec<Fault> =
             [Some("door"), None].map(|member| faults.add(fault(member, &["cut"])).unwrap()).into();
-        assert!(!faults.rename(&network, &lock, None, "lock"), "nothing is done to it alone");
-        assert!(faults.rename(&network, &door, None, "door"));
-        assert!(!faults.rename(&"b2".repeat(32).try_into().unwrap(), &door, Some("door"), "gate"));
+        assert!(!faults.rename(&network, &lock, None, "lock", |_| true), "nothing is done to it alone");
+        assert!(faults.rename(&network, &door, None, "door", |_| true));
+        assert!(!faults.rename(&"b2".repeat(32).try_into().unwrap(), &door, Some("door"), "gate", |_| true));
         let about = |faults: &Faults, endpoint, container| faults.all()[0].is_about(endpoint, container);
         assert!(about(&faults, &door, None) && about(&faults, &lock, Some("door")));
         assert!(!about(&faults, &lock, None) && !about(&faults, &door, Some("gate")));
-        assert!(faults.rename(&network, &door, Some("door"), "gate"));
+        assert!(faults.rename(&network, &door, Some("door"), "gate", |_| true));
         assert!(about(&faults, &door, Some("gate")) && !about(&faults, &lock, Some("door")));
         assert_eq!(faults.all()[1], all[1], "a fault without a member is about all");
+    }
+
+    #[test]
+    fn faults_stay_with_their_containers_when_these_swap_or_pass_on_their_names() {
+        let network = "a1".repeat(32).try_into().unwrap();
+        let [door, lock, gate]: [EndpointId; 3] =
+            ["e1", "e2", "e3"].map(|id| id.repeat(32).try_into().unwrap());
+        let on = |name: &str, endpoint: &EndpointId| Fault {
+            endpoint: Some(endpoint.clone()),
+            ..fault(Some(name), &["cut"])
+        };
+        // Unknown names: they were given while canhub was away.
+        for known in [true, false] {
+            let before = |name| known.then_some(name);
+            let mut faults = Faults::default();
+            faults.add(on("door", &door)).unwrap();
+            faults.add(on("lock", &lock)).unwrap();
+            assert!(faults.rename(&network, &door, before("door"), "lock", |_| true));
+            assert!(faults.rename(&network, &lock, before("lock"), "door", |_| true));
+            let now: Vec<_> =
+                faults.all().iter().map(|fault| (fault.member.as_deref(), &fault.endpoint)).collect();
+            let wanted = [(Some("lock"), &Some(door.clone())), (Some("door"), &Some(lock.clone()))];
+            assert_eq!(now, wanted, "swapped, known: {known}");
+
+            let mut faults = Faults::default();
+            faults.add(on("door", &door)).unwrap();
+            assert!(!faults.rename(&network, &gate, before("gate"), "door", |_| true));
+            assert!(faults.rename(&network, &door, before("door"), "old", |_| true));
+            assert_eq!(faults.all()[0].member.as_deref(), Some("old"), "passed on, known: {known}");
+        }
+        // Started again, it has another endpoint.
+        let mut faults = Faults::default();
+        faults.add(on("door", &door)).unwrap();
+        assert!(faults.rename(&network, &gate, None, "door", |id| *id != door));
+        assert_eq!(faults.all()[0].endpoint.as_ref(), Some(&gate));
     }
 
     #[test]
