@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -14,7 +14,10 @@ use ::canhub::{
     filters::{Filters, IdList},
     frames::CanAnyFrame,
 };
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    net::if_::if_nametoindex,
+    sched::{CloneFlags, setns},
+};
 use socketcan::{
     CanDataFrame, CanFdFrame, CanFdSocket, CanRemoteFrame, EmbeddedFrame as _, ExtendedId, Frame as _, Id,
     Socket as _, StandardId,
@@ -23,7 +26,7 @@ use socketcan::{
 use crate::support::{
     canhub::{self, Configured, is_service, program},
     dice::Dice,
-    docker::try_docker,
+    docker::{Container, docker, try_docker},
     host,
     scene::{Scene, unique},
     shell::{assert_refused, eventually, sh},
@@ -87,7 +90,12 @@ impl List {
 
 /// Everything that was heard until now and does not come later.
 fn heard(socket: &CanFdSocket) -> Vec<Seen> {
-    socket.set_read_timeout(Duration::from_millis(300)).expect("it can be set");
+    heard_for(socket, 300)
+}
+
+/// Everything that is heard until nothing comes for so many milliseconds.
+fn heard_for(socket: &CanFdSocket, silence: u64) -> Vec<Seen> {
+    socket.set_read_timeout(Duration::from_millis(silence)).expect("it can be set");
     let mut all = Vec::new();
     while let Ok(frame) = socket.read_frame() {
         let fd = matches!(frame, CanAnyFrame::Fd(_));
@@ -177,51 +185,69 @@ fn no_frame_passes_that_neither_the_old_nor_the_new_list_allows() {
     let scene = Scene::new();
     let bus = scene.network(&["hub=vcan-change"]);
     let ecu = scene.container_with(&[]);
-    let host = CanFdSocket::open("vcan-change").expect("the hub exists");
-    let namespace = format!("/proc/{}/ns/net", ecu.pid);
     let done = Arc::new(AtomicBool::new(false));
-    let flood = thread::spawn({
-        let done = Arc::clone(&done);
-        move || {
-            setns(File::open(namespace).expect("it runs"), CloneFlags::CLONE_NEWNET).expect("root may");
-            while !done.load(Ordering::Relaxed) {
-                // As soon as the interface is there, and until it is gone.
-                let Ok(socket) = CanFdSocket::open("can0") else {
-                    thread::sleep(Duration::from_micros(200));
-                    continue;
-                };
-                let ids = [0x100, 0x200, 0x300].into_iter().cycle();
-                for id in ids.take_while(|_| !done.load(Ordering::Relaxed)) {
-                    if !send(&socket, (id, false, false, false)) {
-                        break;
-                    }
-                    thread::sleep(Duration::from_micros(100));
-                }
-            }
-        }
-    });
-    let listen = thread::spawn({
-        let done = Arc::clone(&done);
-        move || {
-            let mut all = Vec::new();
-            while !done.load(Ordering::Relaxed) {
-                all.extend(heard(&host).into_iter().map(|(id, ..)| id));
-            }
-            all
-        }
-    });
+    let (flood, listen) = (flood(&ecu, &done), listen("vcan-change", &done));
     for option in ["allow-tx=100", "allow-tx=200", "allow-tx=100"] {
         bus.connect(&ecu, &[option]);
         thread::sleep(Duration::from_millis(300));
         bus.disconnect(&ecu);
         thread::sleep(Duration::from_millis(400));
     }
+    // A network's own list: it is created again, and both the container and the listener are back as soon as they can.
+    for option in ["allow-tx=200", "allow-tx=300"] {
+        docker(&["network", "rm", &bus.name]);
+        let create = ["network", "create", "--driver", canhub::driver(), "--ipam-driver", "null"];
+        docker(&[&create[..], &["-o", "hub=vcan-change", "-o", option, &bus.name]].concat());
+        bus.connect(&ecu, &[]);
+        thread::sleep(Duration::from_millis(600));
+        bus.disconnect(&ecu);
+    }
     done.store(true, Ordering::Relaxed);
     flood.join().expect("it does not panic");
     let mut all = listen.join().expect("it does not panic");
     assert!(all.len() > 100, "it floods: {} frames", all.len());
     all.dedup();
-    assert_eq!(all, [0x100, 0x200, 0x100], "each list passes its ID and nothing else");
+    assert_eq!(all, [0x100, 0x200, 0x100, 0x200, 0x300], "each list passes its ID and nothing else");
+}
+
+/// Sends 100, 200 and 300 in turn on the container's can0, as soon as it is there and until it is gone, again and again.
+fn flood(ecu: &Container, done: &Arc<AtomicBool>) -> JoinHandle<()> {
+    let (namespace, done) = (format!("/proc/{}/ns/net", ecu.pid), Arc::clone(done));
+    thread::spawn(move || {
+        setns(File::open(namespace).expect("it runs"), CloneFlags::CLONE_NEWNET).expect("root may");
+        while !done.load(Ordering::Relaxed) {
+            let Ok(socket) = CanFdSocket::open("can0") else {
+                thread::sleep(Duration::from_micros(200));
+                continue;
+            };
+            let ids = [0x100, 0x200, 0x300].into_iter().cycle();
+            for id in ids.take_while(|_| !done.load(Ordering::Relaxed)) {
+                if !send(&socket, (id, false, false, false)) {
+                    break;
+                }
+                thread::sleep(Duration::from_micros(100));
+            }
+        }
+    })
+}
+
+/// The IDs of all frames on the hub, also when another one takes its place.
+fn listen(hub: &'static str, done: &Arc<AtomicBool>) -> JoinHandle<Vec<u32>> {
+    let done = Arc::clone(done);
+    thread::spawn(move || {
+        let (mut all, mut open) = (Vec::new(), None);
+        while !done.load(Ordering::Relaxed) {
+            let now = if_nametoindex(hub).ok();
+            if open.as_ref().map(|(index, _)| *index) != now {
+                open = now.zip(CanFdSocket::open(hub).ok());
+            }
+            match &open {
+                Some((_, socket)) => all.extend(heard_for(socket, 20).into_iter().map(|(id, ..)| id)),
+                None => thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        all
+    })
 }
 
 /// Sends frames that are allowed (123) and not (456). Which of them are heard, without repetition?

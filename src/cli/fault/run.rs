@@ -48,7 +48,7 @@ const EXAMPLE: &str = "A schedule:
 /// Play a schedule of faults
 ///
 /// FILE says when which fault begins, relative to the start, and how long it lasts; steps and the whole schedule can be
-/// repeated. Each step is printed when it began and when it ended, to be laid beside a recording. Ctrl-C and SIGTERM end what has not
+/// repeated. Prints when each step began and ended, to be laid beside a recording. Ctrl-C and SIGTERM end what has not
 /// ended yet; after kill -9 each fault still ends with its time. Exit codes: 0 all was done, 1 not all, 2 bad usage, 3
 /// canhub cannot be reached.
 #[derive(Debug, Args)]
