@@ -253,7 +253,8 @@ fn a_frame_that_comes_from_another_container_is_told_with_its_name() {
     let told = changes(&component, since);
     let took = told.iter().find(|(at, to)| *at >= last && to == "unhealthy").map(|(at, _)| at - last);
     assert!(took.is_some_and(|took| took <= 275 + BUSY), "{took:?} {told:?} {down}");
-    assert_eq!(listed(&anyone).map(|one| one["state"].clone()), Some("up".into()), "it is still on the bus");
+    // On a busy machine the second sender may have begun late enough to be missed.
+    until(&anyone, "up");
     drop(second);
 
     // Its container starts again: another pair, and the same name.
