@@ -63,10 +63,15 @@ impl Endpoint {
         self.stage.sandbox()
     }
 
-    /// Whether another endpoint is in the same namespace: by its cookie if both are known, else by its path.
+    /// Whether another endpoint is in the same namespace.
     pub fn shares_namespace_with(&self, other: &Self) -> bool {
-        let same = self.namespace.zip(other.namespace).map(|(one, other)| one == other);
-        same.unwrap_or_else(|| self.sandbox().is_some() && self.sandbox() == other.sandbox())
+        self.is_in(other.sandbox(), other.namespace)
+    }
+
+    /// Whether it is in this namespace: by its cookie if both are known, else by its path.
+    pub fn is_in(&self, netns: Option<&Path>, cookie: Option<Cookie>) -> bool {
+        let same = self.namespace.zip(cookie).map(|(one, other)| one == other);
+        same.unwrap_or_else(|| netns.is_some() && self.sandbox() == netns)
     }
 }
 

@@ -107,10 +107,8 @@ impl Manager {
         let endpoint = match (which, network) {
             (WhichAttachment::Place { bus, netns, ifname }, Some(network)) => {
                 let cookie = self.cookie(netns);
-                let is_there = |one: &&Endpoint| {
-                    let same = one.namespace.zip(cookie).map(|(one, other)| one == other);
-                    one.network == network && same.unwrap_or_else(|| one.sandbox() == Some(netns))
-                };
+                let is_there =
+                    |one: &&Endpoint| one.network == network && one.is_in(Some(netns.as_path()), cookie);
                 let is_called =
                     |one: &&Endpoint| ifname.as_ref().is_none_or(|name| one.ifname.accepts(name.as_str()));
                 let found: Vec<&Endpoint> = model.attachments().filter(is_there).filter(is_called).collect();
