@@ -7,41 +7,45 @@ CNI_BIN ?= /opt/cni/bin
 GUESTS ?= trixie sid
 HARDWARE ?= hardware
 
-TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-# A static program runs everywhere: in the empty rootfs of the plugin, in guests, on any distribution.
-STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo --quiet
-STATIC_FLAGS := --release --locked --target $(TARGET) --target-dir target/static
+# The processor to build for, as Debian calls it: amd64, arm64 or armhf. Empty: this machine's.
+ARCH =
+TARGET_amd64 := x86_64-unknown-linux-gnu
+TARGET_arm64 := aarch64-unknown-linux-gnu
+TARGET_armhf := armv7-unknown-linux-gnueabihf
 # Under sudo there may be no rustc; `make install` then uses the output of `make build`.
-OUT := $(if $(TARGET),target/static/$(TARGET)/release,$(firstword $(wildcard target/static/*/release)))
+HOST := $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(notdir $(firstword \
+    $(wildcard target/static/$(patsubst armv7l,armv7,$(shell uname -m))-*))))
+TARGET := $(if $(ARCH),$(or $(TARGET_$(ARCH)),$(error cannot build for ARCH=$(ARCH): choose amd64, arm64 or armhf)),$(HOST))
+STATIC := TARGET=$(TARGET) plugin/cargo
+OUT := target/static/$(TARGET)/release
 # Built separately, because it takes several minutes: only who connects hosts needs it. The tests for guests share its crates.
 SPAN_PROFILE ?= span
-SPAN_FLAGS := --profile $(SPAN_PROFILE) --locked --target $(TARGET) --target-dir target/static
-SPAN_OUT := $(dir $(OUT))$(SPAN_PROFILE)
+SPAN_OUT := target/static/$(TARGET)/$(SPAN_PROFILE)
 
 # Completions of a program for bash, zsh and fish, relative to PREFIX/share.
 completions = bash-completion/completions/$(1) zsh/site-functions/_$(1) fish/vendor_completions.d/$(1).fish
-# A program prints its own man pages and completions, unless it was cross-compiled and cannot run here.
+# A program prints its own man pages and completions: the one for this machine's processor, which can run here.
 define install_pages
 @install -d $(dir $(addprefix $(DESTDIR)$(PREFIX)/share/,man/man1/ $(call completions,$(notdir $(1)))))
-@$(1) man $(DESTDIR)$(PREFIX)/share/man/man1 \
-    && $(1) completions bash > $(DESTDIR)$(PREFIX)/share/$(word 1,$(call completions,$(notdir $(1)))) \
-    && $(1) completions zsh > $(DESTDIR)$(PREFIX)/share/$(word 2,$(call completions,$(notdir $(1)))) \
-    && $(1) completions fish > $(DESTDIR)$(PREFIX)/share/$(word 3,$(call completions,$(notdir $(1)))) \
-    || echo "skipping man pages and completions: $(1) does not run on this machine"
+@$(2) man $(DESTDIR)$(PREFIX)/share/man/man1 \
+    && $(2) completions bash > $(DESTDIR)$(PREFIX)/share/$(word 1,$(call completions,$(notdir $(1)))) \
+    && $(2) completions zsh > $(DESTDIR)$(PREFIX)/share/$(word 2,$(call completions,$(notdir $(1)))) \
+    && $(2) completions fish > $(DESTDIR)$(PREFIX)/share/$(word 3,$(call completions,$(notdir $(1)))) \
+    || echo "skipping man pages and completions: $(2) does not run; make ARCH= build span, then install again"
 endef
 
-.PHONY: help build span demo test test-all test-hardware test-hosts test-host-tools test-packages check mutants plugin deb install install-span uninstall bench soak guest-files span-of-another-protocol clean
+.PHONY: help build span demo test test-all test-hardware test-hosts test-host-tools test-packages check mutants plugin deb install install-span uninstall bench soak guest-files folder span-of-another-protocol clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
-	@echo "  Options: PREFIX=$(PREFIX) DESTDIR= CNI_BIN=$(CNI_BIN) GUESTS=\"$(GUESTS)\" HARDWARE=$(HARDWARE) (test; HARDWARE= skips it) NATIVE=1 (demo)"
+	@echo "  Options: PREFIX=$(PREFIX) DESTDIR= CNI_BIN=$(CNI_BIN) GUESTS=\"$(GUESTS)\" HARDWARE=$(HARDWARE) (test; HARDWARE= skips it) NATIVE=1 (demo) ARCH=arm64 (build, span, plugin)"
 
 build: ## build canhub as a single static executable
 	@if ! command -v cargo >/dev/null && test -x $(OUT)/canhub; then \
 	    echo "cargo not found in PATH (sudo?): using the existing $(OUT)/canhub"; \
 	else \
 	    echo "building canhub (a minute or two the first time)"; \
-	    $(STATIC) build $(STATIC_FLAGS) --bin canhub && echo "$(OUT)/canhub is ready"; \
+	    $(STATIC) build --release --bin canhub && echo "$(OUT)/canhub is ready"; \
 	fi
 
 span: ## build canhub-span, which makes the buses of several hosts one, as a single static executable
@@ -49,7 +53,7 @@ span: ## build canhub-span, which makes the buses of several hosts one, as a sin
 	    echo "cargo not found in PATH (sudo?): using the existing $(SPAN_OUT)/canhub-span"; \
 	else \
 	    echo "building canhub-span (five to ten minutes the first time)"; \
-	    $(STATIC) build $(SPAN_FLAGS) --package canhub-span && echo "$(SPAN_OUT)/canhub-span is ready"; \
+	    $(STATIC) build --profile $(SPAN_PROFILE) --package canhub-span && echo "$(SPAN_OUT)/canhub-span is ready"; \
 	fi
 
 demo: build ## show it: two containers talk over a bus, the machine reboots, they talk again
@@ -97,7 +101,7 @@ install: ## install to PREFIX, with systemd units, plugins of Podman and CNI, ma
 	install -d $(DESTDIR)$(PREFIX)/lib/netavark $(DESTDIR)$(CNI_BIN)
 	ln -sf ../../bin/canhub $(DESTDIR)$(PREFIX)/lib/netavark/canhub
 	ln -sf $(PREFIX)/bin/canhub $(DESTDIR)$(CNI_BIN)/canhub-cni
-	$(call install_pages,$(OUT)/canhub)
+	$(call install_pages,$(OUT)/canhub,target/static/$(HOST)/release/canhub)
 	@if test -x $(SPAN_OUT)/canhub-span; then $(MAKE) --no-print-directory install-span; fi
 	@echo "Installed. To make room for bursts of frames now, as it is done at every boot:"
 	@echo "  sysctl --system --pattern 'net.core.(netdev_max_backlog|rmem_max)'"
@@ -109,7 +113,7 @@ install-span:
 	install -D -m 755 $(SPAN_OUT)/canhub-span $(DESTDIR)$(PREFIX)/bin/canhub-span
 	sed 's|@BINDIR@|$(PREFIX)/bin|' plugin/systemd/canhub-span.service.in | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-span.service
 	install -D -m 644 plugin/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/canhub-span.conf
-	$(call install_pages,$(SPAN_OUT)/canhub-span)
+	$(call install_pages,$(SPAN_OUT)/canhub-span,target/static/$(HOST)/$(SPAN_PROFILE)/canhub-span)
 	@echo "Installed canhub-span. To make its user now, as it is done at every boot:"
 	@echo "  systemd-sysusers"
 
@@ -132,12 +136,16 @@ soak: ## run the long tests: fault storms, network cycles, fuzzing (about an hou
 
 # Everything that goes into a guest's shared folder: programs, tests, plugin. Used by tests/*.
 guest-files: build span
-	@$(STATIC) build $(SPAN_FLAGS) --example probe
-	@$(STATIC) test $(SPAN_FLAGS) --test e2e --test hosts --no-run
+	@$(STATIC) build --profile $(SPAN_PROFILE) --example probe
+	@$(STATIC) test --profile $(SPAN_PROFILE) --test e2e $(if $(ARCH),,--test hosts) --no-run
+
+# For scripts: the folder of all that is built.
+folder:
+	@echo target/static/$(TARGET)
 
 # For a test of `tests/hosts/run long`.
 span-of-another-protocol:
-	@$(STATIC) build $(SPAN_FLAGS) --package canhub-span --features another-protocol --example canhub-span-of-another-protocol
+	@$(STATIC) build --profile $(SPAN_PROFILE) --package canhub-span --features another-protocol --example canhub-span-of-another-protocol
 
 clean: ## remove build output; cached guests are kept
 	cargo clean
