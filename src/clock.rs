@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
+
 /// A time in RFC 3339, UTC, with milliseconds: `2026-11-21T08:05:00.250Z`.
 pub fn rfc3339(time: SystemTime) -> String {
     rfc3339_in(time, 3)
@@ -21,6 +23,29 @@ pub fn rfc3339_in(time: SystemTime, decimals: u32) -> String {
 /// The time this long ago, in the same format.
 pub fn rfc3339_ago(ago: Duration) -> String {
     rfc3339(SystemTime::now().checked_sub(ago).unwrap_or(UNIX_EPOCH))
+}
+
+/// Two readings, of the clock that people set and of the other, are not this far apart unless somebody has set it.
+const SET: Duration = Duration::from_millis(50);
+
+/// Shows points of a clock that nobody sets, such as the time since the boot, as times of day: always the same, until
+/// somebody sets the clock.
+#[derive(Debug, Default)]
+pub struct TimesOfDay {
+    /// When the other clock was at zero.
+    zero: Mutex<Option<SystemTime>>,
+}
+
+impl TimesOfDay {
+    /// The time of day of a point, if it is `now` by its clock and `wall` by the other.
+    pub fn of(&self, point: Duration, now: Duration, wall: SystemTime) -> SystemTime {
+        let read = wall.checked_sub(now).unwrap_or(UNIX_EPOCH);
+        let mut kept = self.zero.lock();
+        let apart = |zero: SystemTime| zero.duration_since(read).unwrap_or_else(|err| err.duration());
+        let zero = kept.filter(|zero| apart(*zero) < SET).unwrap_or(read);
+        *kept = Some(zero);
+        zero.checked_add(point).unwrap_or(wall)
+    }
 }
 
 /// A time in whole seconds since 1970; 0 before that.
@@ -109,6 +134,25 @@ mod tests {
         ] {
             assert_eq!(rfc3339(UNIX_EPOCH + Duration::new(seconds, 7_000_000)), expected);
         }
+    }
+
+    #[test]
+    fn a_point_has_the_same_time_of_day_until_somebody_sets_the_clock() {
+        let times = TimesOfDay::default();
+        let [boot, point] = [1_000_000, 3_600].map(Duration::from_secs);
+        // The two clocks are never read at once.
+        let of = |now_ms: u64, wall: Duration, late_ms: u64| {
+            let now = Duration::from_millis(now_ms);
+            let wall = UNIX_EPOCH + wall + now + Duration::from_millis(late_ms);
+            times.of(point, now, wall).duration_since(UNIX_EPOCH).unwrap()
+        };
+        assert_eq!(of(5_000, boot, 1), boot + point + Duration::from_millis(1));
+        assert_eq!(of(7_000, boot, 30), boot + point + Duration::from_millis(1));
+        let day = Duration::from_secs(86_400);
+        assert_eq!(of(8_000, boot - day, 0), boot - day + point, "set back");
+        assert_eq!(of(9_000, boot + day, 0), boot + day + point, "set forward");
+        // As a record could have it; and a machine without a clock, which begins in 1970.
+        let _ = times.of(Duration::MAX, point, UNIX_EPOCH);
     }
 
     #[test]

@@ -74,7 +74,7 @@ use crate::{
     plan::{Action, Blocks, Plan, Step},
     span::Spans,
     state::Store,
-    status::{FaultStatus, StartupValidation},
+    status::StartupValidation,
 };
 use frames::FrameCounts;
 use startup::Startup;
@@ -98,7 +98,7 @@ pub struct Manager {
     unshaped: Mutex<Option<Instant>>,
     expectations: Expectations,
     /// The faults on purpose in effect, as shown.
-    faults: Mutex<Vec<FaultStatus>>,
+    faults: fault::Shown,
     spans: Spans,
 }
 
@@ -118,7 +118,7 @@ impl Manager {
             unpaced: Mutex::default(),
             unshaped: Mutex::default(),
             expectations: Expectations::default(),
-            faults: Mutex::default(),
+            faults: fault::Shown::default(),
             spans: Spans::default(),
         };
         manager.adopt();

@@ -235,9 +235,14 @@ impl Model {
         network.map(|network| network.engine = Some(engine.to_owned())).is_some()
     }
 
+    /// Whether this is one of its endpoints, and its container is not known by this name.
+    pub fn is_new_name(&self, id: &EndpointId, name: &str) -> bool {
+        self.endpoints.contains_key(id) && self.container_name(id) != Some(name)
+    }
+
     /// Sets the name of an endpoint's container. Returns whether that matters: a fault is about it.
     pub fn name_container(&mut self, id: &EndpointId, name: &str) -> bool {
-        let Some(endpoint) = self.endpoints.get(id).filter(|_| self.container_name(id) != Some(name)) else {
+        let Some(endpoint) = self.endpoints.get(id).filter(|_| self.is_new_name(id, name)) else {
             return false;
         };
         let before = self.containers.insert(id.clone(), name.to_owned());

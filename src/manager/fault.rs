@@ -4,17 +4,14 @@
 //! What else differs at that moment is a defect, and left to the reconcile loop.
 
 mod frames;
+mod shown;
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use tracing::{info, warn};
 
 use super::{Manager, named::find};
 use crate::{
-    clock::rfc3339,
     endpoint::Endpoint,
     error::{Error, Operation},
     events::{Event, Kind},
@@ -26,6 +23,7 @@ use crate::{
     status::FaultStatus,
 };
 use frames::members;
+pub(super) use shown::Shown;
 
 impl Manager {
     pub(super) fn load_faults(&self) {
@@ -86,7 +84,7 @@ impl Manager {
             return Err(err);
         }
         self.show_faults(&model);
-        let status = status(&model, &fault);
+        let status = self.fault_status(&model, &fault);
         self.tell_of(&model, &fault, Kind::FaultBegan, status.reason.clone());
         Ok(status)
     }
@@ -147,20 +145,17 @@ impl Manager {
 
     /// The faults in effect, as shown. Never waits for the model.
     pub fn faults(&self) -> Vec<FaultStatus> {
-        self.faults.lock().clone()
+        self.faults.all()
     }
 
     /// A fault began or ended: shows it, and wakes the task that looks after it.
     fn show_faults(&self, model: &Model) {
-        let mut shown = self.faults.lock();
-        let before = std::mem::take(&mut *shown);
-        // Its times were computed when it began; computed again, they would differ by a little.
-        let status = |fault: &Fault| {
-            let same = |shown: &&FaultStatus| shown.id == fault.id && shown.member == fault.member;
-            before.iter().find(same).cloned().unwrap_or_else(|| status(model, fault))
-        };
-        *shown = model.faults().all().iter().map(status).collect();
+        self.faults.set(model);
         self.signals.change_faults();
+    }
+
+    fn fault_status(&self, model: &Model, fault: &Fault) -> FaultStatus {
+        self.faults.status(fault, model.network_name(&fault.network))
     }
 
     /// Containers that faults are about have names now, or others than `before`: they were started again, or renamed.
@@ -198,11 +193,11 @@ impl Manager {
         }
         for fault in &gone {
             self.tell_programs(model, fault, Effect::last_frame);
-            let what = status(model, fault).reason;
+            let what = self.fault_status(model, fault).reason;
             self.tell_of(model, fault, Kind::FaultEnded, format!("{why}: {what}"));
         }
         self.show_faults(model);
-        gone.iter().map(|fault| status(model, fault)).collect()
+        gone.iter().map(|fault| self.fault_status(model, fault)).collect()
     }
 
     /// Takes back what a fault did that the model no longer has. What fails is left to the reconcile loop.
@@ -276,28 +271,6 @@ impl Manager {
             reason: Some(reason.into()),
             ..Event::of_network(kind, model, &fault.network)
         });
-    }
-}
-
-/// A fault, as shown.
-fn status(model: &Model, fault: &Fault) -> FaultStatus {
-    let (now, wall) = (since_boot(), SystemTime::now());
-    let at = |point: Duration| match point.checked_sub(now) {
-        Some(ahead) => wall + ahead,
-        None => wall - now.saturating_sub(point),
-    };
-    let until = fault.ends.map(|ends| rfc3339(at(ends)));
-    let network_name = model.network_name(&fault.network).to_owned();
-    FaultStatus {
-        id: fault.id,
-        network: fault.network.clone(),
-        member: fault.member.clone(),
-        effects: fault.effects.iter().map(ToString::to_string).collect(),
-        since: rfc3339(at(fault.began)),
-        reason: fault.sentence(&network_name, until.as_deref()),
-        until,
-        network_name,
-        label: fault.label.clone(),
     }
 }
 

@@ -59,7 +59,9 @@ impl Manager {
     pub fn learn(&self, view: &DockerView) -> bool {
         let mut model = self.model.lock();
         let (mut changed, mut is_faulty) = (false, false);
-        let before = (!model.faults().all().is_empty()).then(|| model.want());
+        let mut names = view.networks.iter().flat_map(|told| told.endpoints.iter().flatten());
+        let is_renamed = names.any(|(endpoint, container)| model.is_new_name(endpoint, container));
+        let before = (is_renamed && !model.faults().all().is_empty()).then(|| model.want());
         for told in &view.networks {
             for (endpoint, container) in told.endpoints.iter().flatten() {
                 is_faulty |= model.name_container(endpoint, container);

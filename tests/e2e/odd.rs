@@ -60,6 +60,26 @@ fn a_module_that_modprobe_must_not_load_is_reported_with_the_file_that_forbids_i
     assert_all_hear_all(&[&ecu.member("can0", 1), &bus.host(2)], &[Kind::Classic], 20);
 }
 
+/// Unloads a module and takes it off the disk, until the end of the scene. Returns false if it is built into the kernel.
+fn hide(scene: &Scene, module: &'static str) -> bool {
+    let file = format!("find /lib/modules/$(uname -r) -name '{module}.ko*'");
+    if attempt("sh", &["-c", &format!("{file} | grep .")]).is_err() {
+        return false;
+    }
+    scene.undo(move || give_back(module));
+    sh(&format!(
+        "file=$({file}); echo $file >/run/e2e-{module}.path; mv $file /run/e2e-{module}.ko; depmod; \
+        ! grep -q '^{module} ' /proc/modules || rmmod {module}"
+    ));
+    true
+}
+
+fn give_back(module: &str) {
+    sh(&format!(
+        "[ ! -e /run/e2e-{module}.ko ] || {{ mv /run/e2e-{module}.ko $(cat /run/e2e-{module}.path); depmod; }}"
+    ));
+}
+
 /// As on Raspberry Pi OS before September 2026, and with many kernels of vendors.
 #[test]
 fn a_kernel_without_vxcan_makes_no_networks_and_names_the_way_out() {
@@ -68,27 +88,65 @@ fn a_kernel_without_vxcan_makes_no_networks_and_names_the_way_out() {
         return;
     }
     let scene = Scene::new();
-    if attempt("sh", &["-c", "find /lib/modules/$(uname -r) -name 'vxcan.ko*' | grep ."]).is_err() {
+    if !hide(&scene, "vxcan") {
         return not_run(name, "vxcan is built into this kernel");
     }
-    sh(
-        "file=$(find /lib/modules/$(uname -r) -name 'vxcan.ko*'); echo $file >/run/e2e-vxcan.path; mv $file /run/e2e-vxcan.ko; depmod; \
-        ! grep -q '^vxcan ' /proc/modules || rmmod vxcan",
-    );
-    scene.undo(|| {
-        sh("[ ! -e /run/e2e-vxcan.ko ] || mv /run/e2e-vxcan.ko $(cat /run/e2e-vxcan.path); depmod");
-    });
     let told = all_say_the_same(&scene, "module-vxcan", None);
     let release = run("uname", &["-r"]);
     let begins = format!("this kernel ({release}) has no vxcan, so containers cannot get CAN interfaces");
     assert!(told.starts_with(&begins), "{told}");
     scene.assert_nothing_is_left();
 
-    sh("mv /run/e2e-vxcan.ko $(cat /run/e2e-vxcan.path) && depmod");
+    give_back("vxcan");
     let bus = scene.network(&[]);
     assert!(link("canhub-probe").is_none(), "the probe made an interface");
     let ecu = scene.container(&bus);
     assert_all_hear_all(&[&ecu.member("can0", 1), &bus.host(2)], &[Kind::Classic], 20);
+}
+
+#[test]
+fn a_kernel_without_netem_shapes_no_frames_and_names_the_way_out() {
+    let name = "odd::a_kernel_without_netem_shapes_no_frames_and_names_the_way_out";
+    if !is_service(name) {
+        return;
+    }
+    let scene = Scene::new();
+    let shaped = scene.network(&["hub=vcan-shaped", "loss=100%"]);
+    if !hide(&scene, "sch_netem") {
+        return not_run(name, "sch_netem is built into this kernel");
+    }
+    let release = run("uname", &["-r"]);
+    let told = format!(
+        "this kernel ({release}) has no sch_netem, so frames cannot be delayed, lost, duplicated or corrupted"
+    );
+    assert_refused(scene.try_bus(&["delay=5ms"]), &[&told, "CONFIG_NET_SCH_NETEM"]);
+    let bus = scene.network(&["hub=vcan-plain"]);
+    let ecu = scene.container(&bus);
+    assert_refused(
+        scene.try_run(&["--network", &format!("name={},driver-opt=rx-loss=5%", bus.name)], &["true"]),
+        &[&told, "CONFIG_NET_SCH_NETEM"],
+    );
+    let fault =
+        |what: &str| attempt(&canhub::program(), &["fault", &bus.name, &ecu.name, what, "--for", "1s"]);
+    assert_refused(fault("loss=5%"), &[&told, "CONFIG_NET_SCH_NETEM"]);
+    assert_eq!(says("fault list --json"), r#"{"faults":[]}"#, "nothing is left of it");
+    fault("cut").unwrap();
+
+    // A bus that was made by another kernel works, without its shapes.
+    let mute = scene.container(&shaped);
+    let told = eventually("doctor says that the bus has no shapes", || {
+        let report: Value = serde_json::from_str(&says("doctor --json")).unwrap();
+        let findings = report["findings"].as_array().unwrap();
+        let is_it = |one: &&Value| one["sentence"].as_str().is_some_and(|text| text.contains("sch_netem"));
+        findings.iter().find(is_it).cloned().ok_or_else(|| format!("{findings:#?}"))
+    });
+    assert_eq!((&told["level"], &told["fix"]), (&"error".into(), &"modprobe sch_netem".into()), "{told:#}");
+    assert_all_hear_all(&[&mute.member("can0", 1), &shaped.host(2)], &[Kind::Classic], 20);
+
+    give_back("sch_netem");
+    run(&canhub::program(), &["heal"]);
+    assert!(mute.qdisc("show dev can0").contains("loss 100%"));
+    fault("delay=1ms").unwrap();
 }
 
 #[test]

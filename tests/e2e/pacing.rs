@@ -54,27 +54,6 @@ impl Paced {
         (1..).zip(&self.ecus).map(|(number, ecu)| ecu.member("can0", number)).collect()
     }
 
-    /// The sequence numbers that the bus has carried from each sender, in order.
-    fn carried(&self) -> BTreeMap<u8, Vec<u32>> {
-        let mut carried: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
-        for frame in self.wire.frames() {
-            let (from, sequence) = numbered(&frame);
-            carried.entry(from).or_default().push(sequence);
-        }
-        carried
-    }
-
-    /// Waits until the bus carries nothing any more.
-    fn until_silent(&self) {
-        let mut before = (self.wire.count(), Instant::now());
-        while before.1.elapsed() < Duration::from_millis(500) {
-            sleep(Duration::from_millis(20));
-            if self.wire.count() != before.0 {
-                before = (self.wire.count(), Instant::now());
-            }
-        }
-    }
-
     fn status(&self) -> Value {
         self.network.status()
     }
@@ -89,6 +68,16 @@ impl Paced {
         drop(scene);
         drop(adapter);
     }
+}
+
+/// The sequence numbers that a bus has carried from each sender, in order.
+pub(crate) fn carried(wire: &Wire) -> BTreeMap<u8, Vec<u32>> {
+    let mut carried: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
+    for frame in wire.frames() {
+        let (from, sequence) = numbered(&frame);
+        carried.entry(from).or_default().push(sequence);
+    }
+    carried
 }
 
 /// The sender and the number of a frame of the probe's: `t4018CA01000000FF…`.
@@ -132,7 +121,7 @@ fn bursts_of_any_length_arrive_whole_and_take_as_long_as_the_bus() {
         });
         arrived.unwrap_or_else(|err| panic!("{err}"));
         let whole: Vec<u32> = (0..count).collect();
-        assert!(paced.carried()[&1] == whole, "all in order");
+        assert!(carried(&paced.wire)[&1] == whole, "all in order");
         // The last ones are still on their way when the sender ends.
         let least = f64::from(count.saturating_sub(BUFFERED)) * 135.0 / f64::from(bitrate);
         say(&format!("{count} frames at {bitrate} bit/s: {took:.2} s, the bus alone {least:.2} s"));
@@ -155,8 +144,8 @@ fn rush(paced: &Paced, senders: usize, seconds: u64) -> u64 {
     let fastest = idle.map(|member| member["rate"].as_u64().unwrap_or_default()).max();
     running.iter_mut().for_each(Running::stop);
     let sent: Vec<Sent> = running.into_iter().map(Running::end).collect();
-    paced.until_silent();
-    let carried = paced.carried();
+    paced.wire.until_silent();
+    let carried = carried(&paced.wire);
     let mut missing = 0;
     for (member, Sent { sent, .. }) in members.iter().zip(&sent) {
         let frames = &carried[&member.number];

@@ -1,6 +1,8 @@
 //! Delay, jitter, loss, duplication and corruption on purpose, by the real kernel: each way, within what chance allows,
 //! and nobody else's frames.
 
+mod wire;
+
 use std::{
     fs,
     sync::atomic::{AtomicBool, Ordering},
@@ -16,10 +18,10 @@ use socketcan::{CanDataFrame, CanFdSocket, EmbeddedFrame as _, Frame as _, Socke
 use crate::support::{
     canhub::{self, Configured, is_service, program},
     compose::Project,
-    docker::{Container, Network, try_docker},
+    docker::{Container, Network, docker, try_docker},
     host,
     scene::Scene,
-    shell::{assert_refused, eventually, sh},
+    shell::{assert_refused, eventually, not_run, sh},
 };
 
 const ID: u16 = 0x123;
@@ -94,6 +96,11 @@ fn numbers(heard: &[Arrived]) -> Vec<u32> {
     heard.iter().filter_map(|(number, _)| *number).collect()
 }
 
+/// How late each frame was.
+fn late(sent: &[Instant], heard: &[Arrived]) -> Vec<Duration> {
+    heard.iter().map(|(number, at)| *at - sent[number.expect("it is whole") as usize]).collect()
+}
+
 /// All frames, once and in order.
 #[track_caller]
 fn assert_all(what: &str, heard: &[Arrived], count: u32) {
@@ -127,6 +134,18 @@ impl Bench {
         let scene = Scene::new();
         let bus = scene.network(options);
         let host = CanFdSocket::open(&bus.hub()).expect("the hub exists");
+        Self::of(scene, bus, host)
+    }
+
+    /// A bus with an adapter, whose wire the host uses by this interface.
+    fn behind(interface: &str, options: &[&str]) -> Self {
+        let host = CanFdSocket::open(interface).expect("it exists");
+        let scene = Scene::new();
+        let bus = scene.network(options);
+        Self::of(scene, bus, host)
+    }
+
+    fn of(scene: Scene, bus: Network, host: CanFdSocket) -> Self {
         let (one, other) = (scene.container_with(&[]), scene.container_with(&[]));
         Self { bus, host, one, other, scene }
     }
@@ -227,9 +246,6 @@ fn frames_arrive_twice_or_changed_as_often_as_asked_for() {
 fn frames_are_late_by_what_was_asked_for_and_stay_in_order() {
     let bench = Bench::new(&["hub=vcan-late"]);
     let (one, other) = bench.connect(&["delay=40ms", "jitter=30ms", "rx-delay=150ms"]);
-    let late = |sent: &[Instant], heard: &[Arrived]| -> Vec<Duration> {
-        heard.iter().map(|(number, at)| *at - sent[number.expect("it is whole") as usize]).collect()
-    };
     let median = |mut all: Vec<Duration>| {
         all.sort();
         all[all.len() / 2]
@@ -364,29 +380,53 @@ fn shapes_survive_canhub_and_its_records() {
     assert_eq!(bench.shaped()["shapes_lost"], true);
 }
 
+/// Waits until both ends of a container are shaped: the inner one, which canhub finds a moment after the start before
+/// Docker 28, and the outer one.
+#[track_caller]
+fn assert_shaped(container: &Container, inside: &str, outside: &str) {
+    eventually("it is shaped", || {
+        let end = container.host_end("can0").ifname;
+        let shown = [container.qdisc("show dev can0"), sh(&format!("tc qdisc show dev {end}"))];
+        let is_shaped = |(shown, how): (&String, &str)| shown.contains("netem") && shown.contains(how);
+        if shown.iter().zip([inside, outside]).all(is_shaped) { Ok(()) } else { Err(format!("{shown:?}")) }
+    });
+}
+
 #[test]
-fn a_network_of_a_compose_file_shapes_all_its_containers() {
+fn a_compose_file_shapes_all_containers_of_a_network_and_one_service_otherwise() {
     // It makes the image, and checks that nothing is left.
     let _scene = Scene::new();
+    // Older ones do not pass on what a service wants.
+    let version = docker(&["compose", "version", "--short"]);
+    let numbers: Vec<u32> = version.split(['.', '-']).flat_map(str::parse).take(2).collect();
+    let passes_on = numbers >= vec![2, 28];
+    let own = if passes_on { "{ loss: 0%, delay: 7ms, rx-loss: 40%, allow-tx: none }" } else { "{}" };
     let project = Project::new(&format!(
         "services:\n  ecu: &ecu\n    image: can-tools\n    command: sleep infinity\n    networks: [bus]\n  dash: *ecu\n\
+        \x20 own:\n    <<: *ecu\n    networks: {{ bus: {{ driver_opts: {own} }} }}\n\
          networks:\n  bus:\n    driver: {}\n    driver_opts: {{ delay: 5ms, rx-loss: 25% }}\n    ipam: {{ driver: \"null\" }}\n",
         canhub::driver()
     ));
     project.up();
-    for container in project.containers() {
-        // Before Docker 28, canhub learns a moment after the start that the interface is in the container.
-        eventually("it is shaped", || {
-            let end = container.host_end("can0").ifname;
-            let (inside, outside) =
-                (container.qdisc("show dev can0"), sh(&format!("tc qdisc show dev {end}")));
-            let is_shaped = |shown: &str, how| shown.contains("netem") && shown.contains(how);
-            match is_shaped(&inside, "delay 5ms") && is_shaped(&outside, "loss 25%") {
-                true => Ok(()),
-                false => Err(format!("{inside} {outside}")),
-            }
-        });
+    let of = |service: &str| {
+        Container::running(
+            &project.compose(&["ps", "--quiet", service]).unwrap_or_else(|err| panic!("{err}")),
+        )
+    };
+    for service in ["ecu", "dash"] {
+        assert_shaped(&of(service), "delay 5ms", "loss 25%");
     }
+    if !passes_on {
+        return not_run(
+            "shapes::a_compose_file_shapes_all_containers_of_a_network_and_one_service_otherwise",
+            &format!("Compose {version} does not pass on the driver_opts of a service's network"),
+        );
+    }
+    assert_shaped(&of("own"), "delay 7ms", "loss 40%");
+    let bus = project.network("bus");
+    let hub = CanFdSocket::open(&bus.hub()).expect("the hub exists");
+    let (_, heard) = exchange(&of("own").socket("can0"), &[&hub], 20, Duration::ZERO);
+    assert_eq!(heard[0].len(), 0, "its list allows nothing");
 }
 
 #[test]

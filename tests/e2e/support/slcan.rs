@@ -106,6 +106,17 @@ impl Wire {
         self.medium.as_ref().map(|medium| medium.lock().frames.clone()).unwrap_or_default()
     }
 
+    /// Waits until a timed bus carries nothing any more.
+    pub fn until_silent(&self) {
+        let mut before = (self.count(), Instant::now());
+        while before.1.elapsed() < Duration::from_millis(500) {
+            sleep(Duration::from_millis(20));
+            if self.count() != before.0 {
+                before = (self.count(), Instant::now());
+            }
+        }
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.medium.as_ref().map_or(0, |medium| medium.lock().frames.len())

@@ -1,0 +1,50 @@
+//! The faults in effect, as they are shown to anybody at any time, without waiting for the model.
+
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+
+use crate::{
+    clock::{TimesOfDay, rfc3339},
+    fault::Fault,
+    kernel::since_boot,
+    model::Model,
+    status::FaultStatus,
+};
+
+/// Faults with the names of their networks.
+#[derive(Debug, Default)]
+pub(in crate::manager) struct Shown {
+    faults: Mutex<Vec<(Fault, String)>>,
+    times: TimesOfDay,
+}
+
+impl Shown {
+    /// Those of the model are in effect now.
+    pub(super) fn set(&self, model: &Model) {
+        let named = |fault: &Fault| (fault.clone(), model.network_name(&fault.network).to_owned());
+        *self.faults.lock() = model.faults().all().iter().map(named).collect();
+    }
+
+    pub(super) fn all(&self) -> Vec<FaultStatus> {
+        self.faults.lock().iter().map(|(fault, bus)| self.status(fault, bus)).collect()
+    }
+
+    /// A fault on the bus of this name, with its times by the clock as it is set now.
+    pub(super) fn status(&self, fault: &Fault, bus: &str) -> FaultStatus {
+        let (now, wall) = (since_boot(), SystemTime::now());
+        let time = |point| rfc3339(self.times.of(point, now, wall));
+        let until = fault.ends.map(time);
+        FaultStatus {
+            id: fault.id,
+            network: fault.network.clone(),
+            network_name: bus.to_owned(),
+            member: fault.member.clone(),
+            effects: fault.effects.iter().map(ToString::to_string).collect(),
+            since: time(fault.began),
+            reason: fault.sentence(bus, until.as_deref()),
+            until,
+            label: fault.label.clone(),
+        }
+    }
+}
