@@ -1,5 +1,6 @@
 //! One bus on one span: the task that carries frames from its port to the other hosts and back.
 
+mod alarm;
 mod state;
 
 use std::sync::Arc;
@@ -8,10 +9,12 @@ use canhub::kernel::Passed;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, mpsc},
+    task::yield_now,
     time::{Duration, sleep},
 };
 use tracing::{info, warn};
 
+use alarm::Alarm;
 pub use state::{Bus, NUMBERS};
 
 use crate::{
@@ -59,26 +62,39 @@ enum Woken {
 /// Carries frames until the bus leaves the span.
 pub async fn run(around: Around, mut batches: mpsc::Receiver<Batch>) {
     let topic = Topic::Data(around.bus.lock().span().clone());
-    let mut task = Task { topic, around, port: None, is_full: false, has_more: false };
+    let alarm = Alarm::new();
+    let mut task = Task { topic, around, port: None, is_full: false, has_more: false, alarm };
     task.open();
+    let mut clocks = Clocks::now();
     loop {
-        match task.wait(&mut batches).await {
+        let woken = task.wait(clocks.now, &mut batches).await;
+        // Once per wake-up, and the wall clock only for what its time stamps are compared with: where the kernel has to be asked
+        // for the time, that takes as long as reading a frame.
+        clocks = match woken {
+            Woken::Frames => Clocks::now(),
+            _ => clocks.at(Moment::now()),
+        };
+        match woken {
             Woken::Over => return,
-            Woken::Frames => task.read(),
+            Woken::Frames => task.read(&clocks),
             Woken::Batch(batch) => {
-                task.receive(&batch);
+                task.receive(&batch, clocks.now);
                 // All that are here, before the bus gets them.
                 while let Ok(batch) = batches.try_recv() {
-                    task.receive(&batch);
+                    task.receive(&batch, clocks.now);
                 }
-                task.write();
+                task.write(clocks.now);
             }
-            Woken::Room => task.write(),
+            Woken::Room => task.write(clocks.now),
             Woken::Changed => task.reopen_if_other(),
             Woken::Due if task.port.is_none() => task.open(),
             Woken::Due => {}
         }
-        task.publish();
+        task.publish(&clocks);
+        if task.has_more {
+            // The engine sends on this thread too, and its queue is not long enough for all that may be in the port.
+            yield_now().await;
+        }
     }
 }
 
@@ -86,8 +102,8 @@ pub async fn run(around: Around, mut batches: mpsc::Receiver<Batch>) {
 /// are looked at together, which wakes an idle process once.
 ///
 /// [`Entries::is_empty`]: crate::flow::Entries::is_empty
-fn until_looked_at(now: Moment) -> Duration {
-    HEARTBEAT - Duration::from_nanos(now.0 % HEARTBEAT.as_nanos() as u64)
+fn looked_at(now: Moment) -> Moment {
+    now + (HEARTBEAT - Duration::from_nanos(now.0 % HEARTBEAT.as_nanos() as u64))
 }
 
 struct Task {
@@ -98,22 +114,19 @@ struct Task {
     is_full: bool,
     /// There are frames that were not read yet.
     has_more: bool,
+    alarm: Alarm,
 }
 
 impl Task {
-    async fn wait(&mut self, batches: &mut mpsc::Receiver<Batch>) -> Woken {
-        let now = Moment::now();
+    async fn wait(&mut self, now: Moment, batches: &mut mpsc::Receiver<Batch>) -> Woken {
         let (due, gathers) = {
             let bus = self.around.bus.lock();
-            (
-                bus.due(now).map_or(Duration::MAX, |due| due.since(now)).min(until_looked_at(now)),
-                bus.gathers_until(now).map(|until| until.since(now)),
-            )
+            (bus.due(now).map_or(looked_at(now), |due| due.min(looked_at(now))), bus.gathers_until(now))
         };
         // After a batch has left, the next one gathers for a moment: its frames are read at once when it is due, which is
         // one wake-up instead of many.
         let (reads, has_more) = (gathers.is_none(), self.has_more);
-        let sleeps = sleep(gathers.map_or(due, |gathers| gathers.min(due)));
+        self.alarm.set(gathers.map_or(due, |gathers| gathers.min(due)));
         let is_full = self.is_full;
         match &mut self.port {
             Some((_, port)) => {
@@ -127,7 +140,7 @@ impl Task {
                     () = self.around.changed.notified() => Woken::Changed,
                     () = frames, if reads => Woken::Frames,
                     () = port.has_room(), if is_full => Woken::Room,
-                    () = sleeps => Woken::Frames,
+                    () = self.alarm.rings() => Woken::Frames,
                 }
             }
             None => tokio::select! {
@@ -174,18 +187,17 @@ impl Task {
         }
     }
 
-    fn read(&mut self) {
+    fn read(&mut self, clocks: &Clocks) {
         let Some((interface, port)) = &mut self.port else { return };
-        let clocks = Clocks::now();
         match port.read() {
             Ok((is_empty, heard)) => {
                 let mut bus = self.around.bus.lock();
-                if let Some(looped) = bus.take_in(heard, &clocks) {
+                if let Some(looped) = bus.take_in(heard, clocks) {
                     warn!(span = %bus.span(), "{looped}");
                     self.around.news.notify_one();
                 }
                 if is_empty {
-                    bus.emptied(clocks);
+                    bus.emptied(*clocks);
                     if bus.wants_look(clocks.now)
                         && let Ok(passed) = Passed::of(interface)
                     {
@@ -203,10 +215,10 @@ impl Task {
     }
 
     /// Sends the batch that is due, if one is.
-    fn publish(&self) {
+    fn publish(&self, clocks: &Clocks) {
         let mut bus = self.around.bus.lock();
         let mut encoder = self.around.encoder.lock();
-        let batch = bus.leaves(&Clocks::now(), &mut encoder).map(<[u8]>::to_vec);
+        let batch = bus.leaves(clocks, &mut encoder).map(<[u8]>::to_vec);
         drop(encoder);
         // With the lock held: batches must not overtake each other.
         if let Some(batch) = batch {
@@ -214,19 +226,18 @@ impl Task {
         }
     }
 
-    fn receive(&self, batch: &Batch) {
+    fn receive(&self, batch: &Batch, now: Moment) {
         let hosts = self.around.hosts.lock();
-        self.around.bus.lock().receive(&batch.host, &batch.bytes, &hosts, Moment::now());
+        self.around.bus.lock().receive(&batch.host, &batch.bytes, &hosts, now);
     }
 
     /// Writes what waits to the bus, as far as it takes it.
-    fn write(&mut self) {
+    fn write(&mut self, mut now: Moment) {
         let Some((_, port)) = &mut self.port else { return };
         let mut bus = self.around.bus.lock();
         bus.keep();
         self.is_full = false;
         loop {
-            let now = Moment::now();
             let frames = bus.next_for_bus(now, AT_ONCE);
             if frames.is_empty() {
                 break;
@@ -244,6 +255,10 @@ impl Task {
                     }
                 }
             }
+            if !bus.has_for_bus() {
+                break;
+            }
+            now = Moment::now();
         }
         bus.keep();
         port.needs_no_room();

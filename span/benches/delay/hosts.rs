@@ -15,6 +15,8 @@ use canhub::span::protocol::{Frames, FromSpan, Port, State, ToSpan, decode, enco
 use canhub_span::fleet::{Authority, Invitation, Store, time};
 use tempfile::TempDir;
 
+use crate::floor::Identity;
+
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A vcan that takes FD frames, removed at the end.
@@ -50,7 +52,7 @@ struct Host {
 /// Hosts that all listen, and connect to the first.
 pub struct Fleet {
     hosts: Vec<Host>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Fleet {
@@ -74,7 +76,12 @@ impl Fleet {
             fs::write(&config, text).unwrap();
             Host::start(program, name, &folder, &config)
         });
-        Self { hosts: hosts.collect(), _dir: dir }
+        Self { hosts: hosts.collect(), dir }
+    }
+
+    /// The certificates of a host.
+    pub fn identity(&self, name: &str) -> Identity {
+        Identity::in_folder(&self.dir.path().join(name))
     }
 
     fn host(&mut self, name: &str) -> &mut Host {

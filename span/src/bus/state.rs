@@ -285,6 +285,11 @@ impl Bus {
         }
     }
 
+    /// Whether frames wait for the bus.
+    pub fn has_for_bus(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// The next frames for the bus, at most so many.
     pub fn next_for_bus(&mut self, now: Moment, most: usize) -> Vec<CanAnyFrame> {
         self.waiting.upcoming(now).take(most).copied().collect()

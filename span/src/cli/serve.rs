@@ -13,7 +13,7 @@ use super::Failed;
 use crate::{
     config::Config,
     daemon::{self, Options},
-    engine::zenoh::Troubles,
+    engine::zenoh::{Troubles, runtime},
 };
 
 /// Connect this host's buses with those of the other hosts
@@ -30,22 +30,13 @@ pub(super) struct Serve {
     log_format: LogFormat,
 }
 
-/// Threads that carry frames. More would only take turns: the work is in the kernel and in zenoh's own threads.
-const THREADS: usize = 2;
-
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failed> {
         let config = Config::load(self.config.as_deref()).map_err(Failed::Settings)?;
         let troubles = Troubles::default();
         let levels = format!("info,{}", Troubles::QUIET);
         logs::init_with("canhub-span", self.log_format, &levels, Some(troubles.layer().boxed()));
-        // Not on one thread: zenoh waits for its own threads at times.
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .enable_all()
-            .build()
-            .map_err(|err| Failed::Because(format!("cannot start: {err}")))?;
         let options = Options { config, file: self.config, socket: self.socket };
-        runtime.block_on(daemon::serve(options, troubles)).map_err(Failed::from)
+        runtime().block_on(daemon::serve(options, troubles)).map_err(Failed::from)
     }
 }

@@ -4,6 +4,7 @@
 
 mod config;
 mod key;
+mod runtime;
 mod troubles;
 
 use std::{collections::HashMap, fmt, future::Future, path::PathBuf, pin::Pin, sync::Arc};
@@ -16,6 +17,7 @@ use ::zenoh::{
 };
 use parking_lot::{Mutex, RwLock};
 
+pub use runtime::runtime;
 pub use troubles::Troubles;
 
 use super::{Engine, Event, Link, Sink, Topic};

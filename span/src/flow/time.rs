@@ -63,6 +63,11 @@ impl Clocks {
         Self { now: Moment::now(), wall: SystemTime::now().into() }
     }
 
+    /// The same clocks at another moment, if the wall clock was not set between.
+    pub fn at(&self, now: Moment) -> Self {
+        Self { now, wall: self.wall_at(now) }
+    }
+
     /// The wall clock's time at a moment, as the wall clock is set now.
     pub fn wall_at(&self, moment: Moment) -> Timestamp {
         match moment.0.checked_sub(self.now.0) {

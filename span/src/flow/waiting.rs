@@ -66,6 +66,7 @@ impl Waiting {
     /// The bus took the first frame of [`Waiting::upcoming`].
     pub fn sent(&mut self) {
         self.frames.pop_front();
+        self.shrink();
     }
 
     fn drop_old(&mut self, now: Moment) {
@@ -73,6 +74,10 @@ impl Waiting {
             self.frames.pop_front();
             self.dropped.too_old += 1;
         }
+        self.shrink();
+    }
+
+    fn shrink(&mut self) {
         if self.frames.is_empty() {
             self.frames.shrink_to(QUEUE_KEPT);
         }

@@ -28,9 +28,9 @@ pub struct Flow {
     before: [Counted; 2],
 }
 
-/// What the two hosts counted of the frames of one of them, added up.
+/// What the two hosts counted of the frames of one of them, added up. Each host comes with the name of the network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Counted {
+pub struct Counted {
     missed: u64,
     lost: u64,
     too_old: u64,
@@ -156,29 +156,34 @@ impl End {
     }
 
     fn counted(&self, from: usize) -> Result<Counted, String> {
-        let (now, before) = (Counted::of(&self.buses, from)?, self.before[from]);
-        let more = |now: u64, before: u64| {
-            now.checked_sub(before).ok_or_else(|| format!("a counter fell: {:?} {now} {before}", self.before))
-        };
-        Ok(Counted {
-            missed: more(now.missed, before.missed)?,
-            lost: more(now.lost, before.lost)?,
-            too_old: more(now.too_old, before.too_old)?,
-            unwritten: more(now.unwritten, before.unwritten)?,
-            entered: more(now.entered, before.entered)?,
-            came_out: more(now.came_out, before.came_out)?,
-        })
+        Counted::of(&self.buses, from)?.since(&self.before[from])
     }
 }
 
 impl Counted {
-    fn sum(&self) -> u64 {
+    /// Frames that did not arrive.
+    pub fn sum(&self) -> u64 {
         self.missed + self.lost + self.too_old + self.unwritten
+    }
+
+    /// What came in addition.
+    pub fn since(&self, before: &Self) -> Result<Self, String> {
+        let more = |now: u64, then: u64| {
+            now.checked_sub(then).ok_or_else(|| format!("a counter fell: {before:?} {self:?}"))
+        };
+        Ok(Self {
+            missed: more(self.missed, before.missed)?,
+            lost: more(self.lost, before.lost)?,
+            too_old: more(self.too_old, before.too_old)?,
+            unwritten: more(self.unwritten, before.unwritten)?,
+            entered: more(self.entered, before.entered)?,
+            came_out: more(self.came_out, before.came_out)?,
+        })
     }
 
     /// While no frames flow. canhub is told within a second.
     #[track_caller]
-    fn settled(buses: &[(Guest, String); 2], from: usize) -> Self {
+    pub fn settled(buses: &[(Guest, String); 2], from: usize) -> Self {
         let mut last = None;
         eventually("the counters stand still", || {
             let now = Self::of(buses, from)?;

@@ -8,6 +8,9 @@ use crate::fleet::{List, Spans};
 /// A host is offline after this time without a sign, in milliseconds. TCP sends a lost packet again after 200 ms, and then
 /// after 400 more: with less than 600, a cut of 0.2 s ends connections that would go on, and so does a busy host. With more,
 /// more frames wait in the sockets of a broken connection, and must all be thrown away on arrival.
+///
+/// Zenoh's own messages, which it does not drop, wait for room as long and end the connection then. Meanwhile they hold a
+/// thread that carries frames; but it takes some thousand spans in one message to fill their queue.
 const LEASE_MS: u64 = 750;
 /// Signs per lease. Four are 8 small packets a second and link.
 const SIGNS_PER_LEASE: u64 = 4;
@@ -61,7 +64,11 @@ pub(super) fn of(settings: &Settings) -> Value {
                 "tx": {
                     "lease": LEASE_MS,
                     "keep_alive": SIGNS_PER_LEASE,
-                    "queue": { "size": { "real_time": 4 }, "allocation": { "mode": "lazy" } },
+                    "queue": {
+                        "size": { "real_time": 4 },
+                        "allocation": { "mode": "lazy" },
+                        "congestion_control": { "block": { "wait_before_close": LEASE_MS * 1000 } },
+                    },
                 },
                 "rx": { "max_message_size": MESSAGE_MAX },
                 "tls": {
