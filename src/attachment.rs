@@ -127,6 +127,14 @@ pub struct BusRequest {
     pub options: RawOptions,
 }
 
+/// Which bus to remove.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhichBus {
+    /// The bus, as in [`AttachRequest`].
+    pub name: String,
+}
+
 /// A bus, whoever made it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BusOutline {

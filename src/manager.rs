@@ -64,14 +64,14 @@ pub use survey::Depth;
 use crate::{
     apply::{StepResult, apply},
     clock::micros,
-    error::Error,
+    error::{Code, Error},
     events::Events,
     expect::Expectations,
     kernel::Kernel,
     model::Model,
     names::NetworkId,
     network::Network,
-    plan::{Action, Blocks, Plan, Step},
+    plan::{Action, Blocks, Plan, Problem, Step},
     span::Spans,
     state::Store,
     status::StartupValidation,
@@ -209,6 +209,9 @@ fn blocked(
     matters: impl Fn(Blocks) -> bool,
 ) -> Result<(), Error> {
     match plan.problems.iter().find(|problem| matters(problem.blocks)) {
+        Some(Problem { blocks: Blocks::Name, endpoint: Some(id), text, .. }) if id.is_attached() => {
+            Err(Code::Taken.because(text))
+        }
         Some(problem) => {
             Err(Error::Blocked { network: model.network_name(id).to_owned(), text: problem.text.clone() })
         }

@@ -15,12 +15,16 @@ use serde_json::json;
 use super::{baseline::run, bodies, client::Client};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The ID of the attachment that comes and goes.
+const ATTACHMENT: &str = "bench";
 
 pub struct Daemon {
     child: Child,
     log: PathBuf,
     /// The single connection that dockerd keeps.
     client: RefCell<Client>,
+    /// The connection of whoever attaches without Docker.
+    admin: RefCell<Client>,
     /// The number of its network.
     network: Cell<u32>,
 }
@@ -47,7 +51,8 @@ impl Daemon {
         let took = started.elapsed();
         let mut client = Client::connect(&socket);
         client.call_raw("Plugin.Activate", b"").ok();
-        (Self { child, log, client: RefCell::new(client), network: Cell::new(0) }, took)
+        let admin = RefCell::new(Client::connect(&folder.join("admin.sock")));
+        (Self { child, log, client: RefCell::new(client), admin, network: Cell::new(0) }, took)
     }
 
     /// A network with an ID that no other had.
@@ -98,6 +103,24 @@ impl Daemon {
     fn call(&self, method: &str, body: &serde_json::Value) {
         let reply = self.client.borrow_mut().call(&format!("NetworkDriver.{method}"), body);
         assert_eq!(reply.err(), None, "{method}; its log ends: {}", tail(&self.log));
+    }
+
+    /// Attaches a namespace to the bus of this hub, without Docker. Returns how long it took.
+    pub fn attach(&self, hub: &str, sandbox: &str) -> Duration {
+        let body = json!({ "bus": hub, "netns": sandbox, "id": ATTACHMENT }).to_string();
+        let started = Instant::now();
+        self.ask("POST", &body);
+        started.elapsed()
+    }
+
+    /// Detaches it.
+    pub fn detach(&self) {
+        self.ask("DELETE", &json!({ "id": ATTACHMENT }).to_string());
+    }
+
+    fn ask(&self, method: &str, body: &str) {
+        let reply = self.admin.borrow_mut().ask(method, "/v1/attachments", body);
+        assert_eq!(reply.status, 200, "{method}: {reply:?}");
     }
 
     pub fn signal(&self, signal: &str) {

@@ -8,10 +8,14 @@ use serde_json::{Value, json};
 const RESIDENT_GOAL_KIB: u64 = 8 * 1024;
 /// canhub takes at most this multiple of what the kernel itself needs, comparing the best of each.
 const FLOOR_GOAL: f64 = 2.0;
+/// Attaching a namespace takes at most this multiple of the Join of a container, comparing the best of each.
+const ATTACH_GOAL: f64 = 1.0;
 
 pub struct Row {
     pub size: u32,
     pub canhub: Times,
+    /// The same without Docker, by one request to the admin socket.
+    pub attached: Times,
     pub floor: Times,
     pub forked: Times,
     /// Whether [`FLOOR_GOAL`] must be met.
@@ -87,6 +91,9 @@ impl Figures {
                 "floor_us": micros(&row.floor),
                 "times_the_floor": rounded(ratios(&row.canhub, &row.floor)),
                 "times_the_floor_goal": row.near_the_floor.then_some(FLOOR_GOAL),
+                "attach_us": micros(&row.attached),
+                "attach_times_join": rounded(ratios(&row.attached, &row.canhub)),
+                "attach_times_join_goal": ATTACH_GOAL,
                 "baseline_us": micros(&row.forked),
                 "ratio": rounded(ratios(&row.forked, &row.canhub)),
                 "goal": row.goal,
@@ -150,6 +157,20 @@ impl fmt::Display for Figures {
             )?;
         }
         let Teardown { size, canhub, floor } = &self.teardown;
+        writeln!(
+            f,
+            "A namespace attached without Docker, and how many times as long as CreateEndpoint + Join"
+        )?;
+        for row in &self.rows {
+            let [median, best] = ratios(&row.attached, &row.canhub);
+            let (ratio, goal) = (format!("{median:.1}x / {best:.1}x"), verdict(best <= ATTACH_GOAL));
+            writeln!(
+                f,
+                "{:>8} {:>14} {ratio:>28} <= {ATTACH_GOAL:.0}x {goal}",
+                row.size,
+                both(&row.attached)
+            )?;
+        }
         writeln!(f, "Leave + DeleteEndpoint, all of so many members")?;
         writeln!(
             f,

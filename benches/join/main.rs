@@ -81,6 +81,7 @@ fn main() {
             members.push(sandbox);
         }
         let canhub = Times::of((0..joins).map(|_| one_of_canhubs(&daemon)).collect());
+        let attached = Times::of((0..joins).map(|_| one_attachment(&daemon)).collect());
         let floor = Times::of((0..joins).map(|_| one_of_the_floor(&daemon, &bare)).collect());
         let ends: Vec<String> = (0..size).map(host_end).chain([HUB.to_owned()]).collect();
         // Otherwise its loop would process each of the baseline's links, on the same CPU.
@@ -88,7 +89,7 @@ fn main() {
         let forked = Times::of((0..baseline_joins).map(|_| one_of_the_baselines(&ends)).collect());
         daemon.signal("-CONT");
         thread::sleep(SETTLE);
-        rows.push(Row { size, canhub, floor, forked, near_the_floor, goal });
+        rows.push(Row { size, canhub, attached, floor, forked, near_the_floor, goal });
     }
     thread::sleep(REST);
     let (resident, all) = (daemon.resident_kib(), members.len());
@@ -113,6 +114,16 @@ fn one_of_canhubs(daemon: &Daemon) -> Duration {
     let took = daemon.join(GUESTS, &sandbox.path);
     assert!(sandbox.has("can0"), "the member has no can0");
     daemon.part(GUESTS);
+    took
+}
+
+/// The same namespace and bus without Docker.
+fn one_attachment(daemon: &Daemon) -> Duration {
+    let sandbox = Sandbox::new(GUESTS);
+    thread::sleep(SETTLE);
+    let took = daemon.attach(HUB, &sandbox.path);
+    assert!(sandbox.has("can0"), "the attachment has no can0");
+    daemon.detach();
     took
 }
 

@@ -5,7 +5,7 @@ use hyper::{
     Method, Response, StatusCode,
     body::{Bytes, Incoming},
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     routes::{as_json, read_body, refused},
 };
 use crate::{
-    attachment::{AttachRequest, BusRequest, WhichAttachment},
+    attachment::{AttachRequest, BusRequest, WhichAttachment, WhichBus},
     error::{Code, Error},
     manager::Manager,
     names::AttachmentId,
@@ -23,13 +23,6 @@ use crate::{
 const BUSES: &str = "canhub bus ls";
 /// The command that shows attachments.
 const ATTACHMENTS: &str = "canhub attach ls";
-
-/// Which bus to remove.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WhichBus {
-    name: String,
-}
 
 /// All buses.
 pub(super) async fn buses(admin: &Admin) -> Response<Full<Bytes>> {

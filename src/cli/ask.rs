@@ -59,20 +59,12 @@ impl AdminSocket {
 
     /// Sends a request with a timeout.
     pub(super) async fn ask(&self, method: Method, path: &str, limit: Duration) -> Result<Bytes, Failed> {
-        let answer = self.answer(method, path, limit).await?;
-        match answer.status {
-            StatusCode::OK => Ok(answer.body),
-            _ => Err(Failed::Because(sentence(&answer.body))),
-        }
+        self.answer(method, path, limit).await?.good()
     }
 
     /// Sends a request with a body.
     pub(super) fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, Failed> {
-        let answer = run(self.exchange(method, path, body.into(), TIME_LIMIT))??;
-        match answer.status {
-            StatusCode::OK => Ok(answer.body),
-            _ => Err(Failed::Because(sentence(&answer.body))),
-        }
+        self.answer_whatever(method, path, body.into())?.good()
     }
 
     /// Sends a request about a bus; `on` makes its body. A managed plugin knows a bus by its ID only, which Docker can tell.
@@ -97,8 +89,8 @@ impl AdminSocket {
     pub(super) fn get_anyway(&self, path: &str, limit: Duration) -> Result<Bytes, Failed> {
         let answer = run(self.answer(Method::GET, path, limit))??;
         match answer.status {
-            StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => Ok(answer.body),
-            _ => Err(Failed::Because(sentence(&answer.body))),
+            StatusCode::SERVICE_UNAVAILABLE => Ok(answer.body),
+            _ => answer.good(),
         }
     }
 
@@ -149,6 +141,24 @@ impl AdminSocket {
     }
 }
 
+impl Answer {
+    /// The body of an answer with status 200; of another, the sentence that says why.
+    fn good(self) -> Result<Bytes, Failed> {
+        match self.status {
+            StatusCode::OK => Ok(self.body),
+            _ => Err(Failed::Because(sentence(&self.body))),
+        }
+    }
+
+    /// The same; `None` if there is no such thing.
+    pub(super) fn found(self) -> Result<Option<Bytes>, Failed> {
+        match self.status {
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => self.good().map(Some),
+        }
+    }
+}
+
 /// The ID of the network that Docker calls so, if Docker can be asked.
 pub(super) fn network_id(name: &str) -> Option<String> {
     let asked = |socket: PathBuf| async move { facts::network(&socket, name).await };
@@ -182,6 +192,22 @@ pub(super) fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|err| format!("{NOT_UNDERSTOOD} {err}"))
 }
 
+/// Prints an answer as it is, or what it says as text, and returns it.
+pub(super) fn show<T: DeserializeOwned>(
+    body: &[u8],
+    json: bool,
+    text: impl FnOnce(&T) -> String,
+) -> Result<T, Failed> {
+    if json {
+        print_json(body);
+    }
+    let answer = parsed(body)?;
+    if !json {
+        lines::print(&text(&answer));
+    }
+    Ok(answer)
+}
+
 /// Prints an answer as it is.
 pub(super) fn print_json(body: &[u8]) {
     lines::print(&(String::from_utf8_lossy(body) + "\n"));
@@ -209,7 +235,7 @@ fn run<T>(work: impl Future<Output = T>) -> Result<T, Failed> {
 }
 
 /// The error message in a response.
-pub(super) fn sentence(body: &[u8]) -> String {
+fn sentence(body: &[u8]) -> String {
     let said = serde_json::from_slice::<Value>(body).ok();
     let said = said.as_ref().and_then(|said| said.get("error")).and_then(Value::as_str);
     said.unwrap_or(NOT_UNDERSTOOD).to_owned()

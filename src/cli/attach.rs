@@ -128,13 +128,10 @@ impl New {
         };
         let on = |bus: &str| ask::to_json(&AttachRequest { bus: bus.to_owned(), ..asked.clone() });
         let body = self.socket.send_about(&asked.bus, &Method::POST, PATH, on)?;
-        if self.json {
-            ask::print_json(&body);
-            return Ok(());
-        }
-        let Answer { attachment } = ask::parsed(&body)?;
-        let AttachmentStatus { name, bus, interface, id, .. } = attachment;
-        lines::print(&format!("{name}: on {bus} as {interface}, attachment {id}\n"));
+        ask::show(&body, self.json, |Answer { attachment }: &Answer| {
+            let AttachmentStatus { name, bus, interface, id, .. } = attachment;
+            format!("{name}: on {bus} as {interface}, attachment {id}\n")
+        })?;
         Ok(())
     }
 }
@@ -142,12 +139,8 @@ impl New {
 impl Ls {
     fn run(self) -> Result<(), Failed> {
         let body = self.socket.get(PATH)?;
-        if self.json {
-            ask::print_json(&body);
-            return Ok(());
-        }
-        let Listed { attachments } = ask::parsed(&body)?;
-        lines::print(&table(&attachments));
+        let Listed { attachments } =
+            ask::show(&body, self.json, |listed: &Listed| table(&listed.attachments))?;
         match attachments.iter().all(|one| one.problems.is_empty()) {
             true => Ok(()),
             false => Err(Failed::Found),

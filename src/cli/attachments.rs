@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyper::{Method, StatusCode, body::Bytes};
+use hyper::{Method, body::Bytes};
 
 use super::{
     Failed,
@@ -15,7 +15,6 @@ use super::{
 };
 use crate::{
     attachment::{AttachRequest, AttachmentStatus, WhichAttachment},
-    http::client,
     names::AttachmentId,
 };
 
@@ -38,15 +37,14 @@ impl AdminSocket {
     /// Detaches; what is not attached is fine.
     pub(super) fn detach(&self, id: AttachmentId) -> Result<(), Failed> {
         let body: Bytes = ask::to_json(&WhichAttachment::Id { id }).into();
-        let answer = patiently(|| self.answer_whatever(Method::DELETE, PATH, body.clone()))?;
-        found(&answer).map(|_| ())
+        patiently(|| self.answer_whatever(Method::DELETE, PATH, body.clone()))?.found().map(|_| ())
     }
 
     /// The attachment with this ID, if there is one.
     pub(super) fn attachment(&self, id: &AttachmentId) -> Result<Option<AttachmentStatus>, Failed> {
         let answer = self.answer_whatever(Method::GET, &format!("{PATH}?id={id}"), Bytes::new())?;
-        let Some(body) = found(&answer)? else { return Ok(None) };
-        let Listed { attachments } = ask::parsed(body)?;
+        let Some(body) = answer.found()? else { return Ok(None) };
+        let Listed { attachments } = ask::parsed(&body)?;
         Ok(attachments.into_iter().next())
     }
 
@@ -54,15 +52,6 @@ impl AdminSocket {
     pub(super) fn attachments(&self) -> Result<Vec<AttachmentStatus>, Failed> {
         let Listed { attachments } = ask::parsed(&self.get(PATH)?)?;
         Ok(attachments)
-    }
-}
-
-/// The body, unless there is no such attachment.
-fn found(answer: &client::Answer) -> Result<Option<&[u8]>, Failed> {
-    match answer.status {
-        StatusCode::OK => Ok(Some(&answer.body)),
-        StatusCode::NOT_FOUND => Ok(None),
-        _ => Err(Failed::Because(ask::sentence(&answer.body))),
     }
 }
 

@@ -3,7 +3,6 @@
 use clap::{Args, Subcommand};
 use hyper::Method;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::{
     Failed,
@@ -12,7 +11,7 @@ use super::{
     options::OptionArgs,
 };
 use crate::{
-    attachment::{BusOutline, BusRequest},
+    attachment::{BusOutline, BusRequest, WhichBus},
     names::BusName,
 };
 
@@ -88,20 +87,17 @@ impl Create {
     fn run(self) -> Result<(), Failed> {
         let asked = BusRequest { name: self.name, options: self.options.into_raw()? };
         let body = self.socket.send(Method::POST, PATH, ask::to_json(&asked))?;
-        if self.json {
-            ask::print_json(&body);
-            return Ok(());
-        }
-        let Answer { bus } = ask::parsed(&body)?;
-        lines::print(&format!("{}: {} on the host\n", bus.name, bus.interface));
+        ask::show(&body, self.json, |Answer { bus }: &Answer| {
+            format!("{}: {} on the host\n", bus.name, bus.interface)
+        })?;
         Ok(())
     }
 }
 
 impl Rm {
     fn run(self) -> Result<(), Failed> {
-        let body = json!({ "name": self.name }).to_string();
-        let Answer { bus } = ask::parsed(&self.socket.send(Method::DELETE, PATH, body.into_bytes())?)?;
+        let body = ask::to_json(&WhichBus { name: self.name });
+        let Answer { bus } = ask::parsed(&self.socket.send(Method::DELETE, PATH, body)?)?;
         lines::print(&format!("{}: removed\n", bus.name));
         Ok(())
     }
@@ -109,13 +105,7 @@ impl Rm {
 
 impl Ls {
     fn run(self) -> Result<(), Failed> {
-        let body = self.socket.get(PATH)?;
-        if self.json {
-            ask::print_json(&body);
-            return Ok(());
-        }
-        let Listed { buses } = ask::parsed(&body)?;
-        lines::print(&table(&buses));
+        ask::show(&self.socket.get(PATH)?, self.json, |listed: &Listed| table(&listed.buses))?;
         Ok(())
     }
 }

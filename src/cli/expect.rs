@@ -139,13 +139,7 @@ impl Rm {
 
 impl Ls {
     fn run(self) -> Result<(), Failed> {
-        let body = self.socket.get(PATH)?;
-        if self.json {
-            ask::print_json(&body);
-            return Ok(());
-        }
-        let answer: Answer = ask::parsed(&body)?;
-        lines::print(&table(&answer.expectations));
+        ask::show(&self.socket.get(PATH)?, self.json, |answer: &Answer| table(&answer.expectations))?;
         Ok(())
     }
 }

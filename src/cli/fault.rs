@@ -161,25 +161,16 @@ impl Begin {
         Request::try_from(wish.clone())?;
         let on = |bus: &str| to_json(&Wish { bus: bus.to_owned(), ..wish.clone() });
         let answer = self.socket.send_about(&wish.bus, &Method::POST, PATH, on)?;
-        if self.json {
-            ask::print_json(&answer);
-            return Ok(());
-        }
-        let Begun { fault } = ask::parsed(&answer)?;
-        lines::print(&lines::wrap("", &format!("fault {}: {}", fault.id, fault.reason)));
+        ask::show(&answer, self.json, |Begun { fault }: &Begun| {
+            lines::wrap("", &format!("fault {}: {}", fault.id, fault.reason))
+        })?;
         Ok(())
     }
 }
 
 impl List {
     fn run(self) -> Result<(), Failed> {
-        let body = self.socket.get(PATH)?;
-        if self.json {
-            ask::print_json(&body);
-            return Ok(());
-        }
-        let Listed { faults } = ask::parsed(&body)?;
-        lines::print(&table(&faults));
+        ask::show(&self.socket.get(PATH)?, self.json, |listed: &Listed| table(&listed.faults))?;
         Ok(())
     }
 }
@@ -195,16 +186,13 @@ impl Clear {
             }
             None => self.socket.send(Method::DELETE, PATH, to_json(&which))?,
         };
-        if self.json {
-            ask::print_json(&answer);
-            return Ok(());
-        }
-        let Cleared { cleared } = ask::parsed(&answer)?;
         let line = |one: &FaultStatus| {
             format!("fault {}: {} cleared on {}\n", one.id, one.effects.join(" "), target(one))
         };
-        let text: String = cleared.iter().map(line).collect();
-        lines::print(if text.is_empty() { "No faults are in effect.\n" } else { &text });
+        ask::show(&answer, self.json, |Cleared { cleared }: &Cleared| match &cleared[..] {
+            [] => "No faults are in effect.\n".to_owned(),
+            some => some.iter().map(line).collect(),
+        })?;
         Ok(())
     }
 }

@@ -59,13 +59,7 @@ impl Hosts {
             lines::print(&format!("{host}: forgotten\n"));
             return Ok(());
         }
-        let body = self.socket.get(PATH)?;
-        if self.json {
-            ask::print_json(&body);
-            return Ok(());
-        }
-        let answer: Answer = ask::parsed(&body)?;
-        lines::print(&table(&answer));
+        ask::show(&self.socket.get(PATH)?, self.json, table)?;
         Ok(())
     }
 }

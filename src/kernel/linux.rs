@@ -13,8 +13,8 @@ use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NetlinkSerial
 
 use super::{
     ControllerChange, FrameSocket, Gauge, HOST_NAMESPACE, Identity, Inside, Kernel, KernelError, Link,
-    LinkChange, LinkCounters, Netem, Pace, PairSpec, Qdisc, Refusal, Result, Rule, RuleStatus, Sender, cangw,
-    controller, counters, identity,
+    LinkChange, LinkCounters, Namespace, Netem, Pace, PairSpec, Qdisc, Refusal, Result, Rule, RuleStatus,
+    Sender, cangw, controller, counters, identity,
     link::{self, PairIndices},
     mark::Mark,
     module, namespace, netns, qdisc,
@@ -130,8 +130,11 @@ impl Kernel for Linux {
         netns::exists(sandbox)
     }
 
-    fn is_host(&self, sandbox: &Path) -> Result<bool> {
-        netns::are_same(sandbox, Path::new(HOST_NAMESPACE))
+    fn namespace(&self, sandbox: &Path) -> Result<Option<Namespace>> {
+        let Some(found) = netns::open(sandbox)? else { return Ok(None) };
+        let is_host = netns::is_at(&found, Path::new(HOST_NAMESPACE))?;
+        let cookie = netns::run_in(found, || Ok(namespace::current_cookie()))?;
+        Ok(Some(Namespace { cookie, is_host }))
     }
 
     fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32> {

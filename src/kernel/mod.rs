@@ -52,7 +52,7 @@ pub use linux::Linux;
 pub use listen::{LinkNews, Listener};
 pub use module::request as request_module;
 pub use monitor::{LinkEvent, watch};
-pub use namespace::{Cookie, HOST_NAMESPACE, Inside};
+pub use namespace::{Cookie, HOST_NAMESPACE, Inside, Namespace};
 pub use netns::boot_id;
 pub use passed::Passed;
 pub use qdisc::{Gauge, Netem, Pace, Qdisc};
@@ -304,11 +304,11 @@ pub trait Kernel: Send + Sync + 'static {
     /// Whether there is a namespace at that path.
     fn sandbox_exists(&self, sandbox: &Path) -> Result<bool>;
 
-    /// Whether the namespace at that path is the host's.
+    /// Which namespace is at that path; `None` if there is none. Reads nothing of what is in it.
     ///
     /// # Errors
-    /// If there is none.
-    fn is_host(&self, sandbox: &Path) -> Result<bool>;
+    /// If it cannot be entered, for example because it is a namespace of another kind.
+    fn namespace(&self, sandbox: &Path) -> Result<Option<Namespace>>;
 
     /// Creates a vcan, up, and returns its index.
     fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32>;

@@ -27,6 +27,15 @@ pub struct Inside {
     pub cookie: Option<Cookie>,
 }
 
+/// Which namespace is at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Namespace {
+    /// Its cookie; `None` before Linux 5.14.
+    pub cookie: Option<Cookie>,
+    /// Whether it is the host's.
+    pub is_host: bool,
+}
+
 /// The cookie of the namespace that this thread is in.
 pub(super) fn current_cookie() -> Option<Cookie> {
     // Any socket will do: it belongs to the namespace of the thread that opened it.

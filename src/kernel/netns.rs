@@ -18,7 +18,10 @@ use std::{
 use nix::{
     errno::Errno,
     sched::{CloneFlags, setns},
-    sys::statfs::{NSFS_MAGIC, fstatfs, statfs},
+    sys::{
+        stat::fstat,
+        statfs::{NSFS_MAGIC, fstatfs, statfs},
+    },
 };
 use parking_lot::Mutex;
 
@@ -72,13 +75,10 @@ fn of_init(path: &Path) -> PathBuf {
     Path::new("/proc/1/root").join(path.strip_prefix("/").unwrap_or(&path))
 }
 
-/// Whether two paths lead to one namespace. Inodes are reused, but not while their namespaces exist.
-pub(super) fn are_same(one: &Path, other: &Path) -> Result<bool> {
-    let identity = |path| -> Result<_> {
-        let file = File::from(open(path)?.ok_or(Errno::ENOENT)?).metadata()?;
-        Ok((file.dev(), file.ino()))
-    };
-    Ok(identity(one)? == identity(other)?)
+/// Whether this namespace is the one at `path`. Inodes are reused, but not while their namespaces exist.
+pub(super) fn is_at(namespace: &OwnedFd, path: &Path) -> Result<bool> {
+    let (one, other) = (fstat(namespace)?, fs::metadata(path)?);
+    Ok((one.st_dev, one.st_ino) == (other.dev(), other.ino()))
 }
 
 /// The work of a thread inside a namespace. It is told whether the namespace could be entered, and returns what to do

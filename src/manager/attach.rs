@@ -14,12 +14,11 @@ use super::{
 use crate::{
     attachment::{AttachRequest, Attached, AttachmentStatus, WhichAttachment, name_of, pid_of},
     endpoint::{Endpoint, Stage},
-    error::{Code, Error, Listed},
-    kernel::Inside,
+    error::{Code, Error},
+    kernel::{Cookie, Namespace},
     model::Model,
     names::{AttachmentId, EndpointId, NetworkId, check_name},
-    options::{DOCKER_IFNAME, EndpointOptions, Naming, RawOptions},
-    plan::is_ours,
+    options::{DOCKER_IFNAME, EndpointOptions, RawOptions},
 };
 
 impl Manager {
@@ -44,13 +43,13 @@ impl Manager {
         }
         self.signals.settle_at_least(SETTLE_CALL);
         let mut model = self.model.lock();
-        let inside = self.look_into_namespace(&asked.netns)?;
+        let namespace = self.namespace_at(&asked.netns)?;
         // First, because a bus can go with it.
         if let Some(ended) = asked.id.as_ref().and_then(|id| self.ended(&model, id)) {
             self.remove_member(&mut model, &ended, Some(NAMESPACE_ENDED), started);
         }
         let network = self.bus_for(&mut model, asked, started)?;
-        let attached = self.attach_to(&mut model, network.clone(), asked, options, &inside, started);
+        let attached = self.attach_to(&mut model, network.clone(), asked, options, namespace, started);
         if attached.is_err() {
             self.remove_unused(&mut model, &network);
         }
@@ -63,7 +62,7 @@ impl Manager {
         network: NetworkId,
         asked: &AttachRequest,
         options: EndpointOptions,
-        inside: &Inside,
+        namespace: Namespace,
         started: Instant,
     ) -> Result<AttachmentStatus, Error> {
         let id =
@@ -76,7 +75,7 @@ impl Manager {
         let endpoint = Endpoint {
             stage: Stage::Joined { sandbox: asked.netns.clone() },
             attached: Some(attached),
-            namespace: inside.cookie,
+            namespace: namespace.cookie,
             ..self.new_endpoint(model, network, id, options)?
         };
         if let Some(known) = existing(model, &endpoint, asked.id.as_ref()) {
@@ -84,7 +83,6 @@ impl Manager {
             return self.outline_of(model, known);
         }
         refuse_taken_name(model, &endpoint)?;
-        refuse_foreign_name(&endpoint, inside)?;
         self.make_joined(model, &endpoint, started).inspect_err(|_| {
             model.remove_endpoint(&endpoint.id);
             self.store.remove_endpoint(&endpoint.id);
@@ -134,28 +132,27 @@ impl Manager {
         self.soon(is_unnamed, look).map_err(|why| Code::UnknownBus.because(why))
     }
 
-    fn look_into_namespace(&self, netns: &Path) -> Result<Inside, Error> {
+    fn namespace_at(&self, netns: &Path) -> Result<Namespace, Error> {
         if !netns.is_absolute() {
             return Err(Error::Refused(format!(
                 "{} is not an absolute path: name the namespace as /run/netns/NAME or /proc/PID/ns/net",
                 netns.display()
             )));
         }
-        let read = self.kernel.look_into([netns].into()).remove(netns);
-        let inside = read.unwrap_or(Ok(None)).map_err(|err| {
+        let found = self.kernel.namespace(netns).map_err(|err| {
             Error::Refused(format!(
                 "cannot enter {} as a network namespace: {err}; name one as /run/netns/NAME or /proc/PID/ns/net",
                 netns.display()
             ))
         })?;
-        let inside = inside.ok_or_else(|| no_namespace(netns))?;
-        if self.kernel.is_host(netns).map_err(Error::kernel(Listed::ContainerLinks))? {
+        let namespace = found.ok_or_else(|| no_namespace(netns))?;
+        if namespace.is_host {
             return Err(Error::Refused(format!(
                 "{} is the host's own network namespace, which is on every bus: use the bus's interface on the host, which `canhub bus ls` shows",
                 netns.display()
             )));
         }
-        Ok(inside)
+        Ok(namespace)
     }
 
     /// The endpoint of an attachment whose path no longer leads to its namespace.
@@ -165,8 +162,8 @@ impl Manager {
         (self.cookie(endpoint.sandbox()?) != Some(joined)).then(|| endpoint.id.clone())
     }
 
-    fn cookie(&self, netns: &Path) -> Option<crate::kernel::Cookie> {
-        self.kernel.look_into([netns].into()).remove(netns)?.ok()??.cookie
+    fn cookie(&self, netns: &Path) -> Option<Cookie> {
+        self.kernel.namespace(netns).ok()??.cookie
     }
 }
 
@@ -239,17 +236,6 @@ fn refuse_another(
 pub(super) fn words(options: &RawOptions) -> String {
     let words: Vec<String> = options.iter().map(|(key, value)| format!("{key}={value}")).collect();
     if words.is_empty() { "none".to_owned() } else { words.join(" ") }
-}
-
-/// The kernel would refuse it too, but not say why.
-fn refuse_foreign_name(endpoint: &Endpoint, inside: &Inside) -> Result<(), Error> {
-    let Naming::Exact(name) = &endpoint.ifname else { return Ok(()) };
-    match inside.links.iter().any(|link| link.name == name.as_str() && !is_ours(link)) {
-        true => Err(Code::Taken.because(format!(
-            "the namespace already has an interface {name}: choose another interface name with --ifname, or rename that one"
-        ))),
-        false => Ok(()),
-    }
 }
 
 fn one_of<'a>(found: &[&'a Endpoint], bus: &str, netns: &Path) -> Result<&'a Endpoint, Error> {

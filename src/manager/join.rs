@@ -139,7 +139,7 @@ impl Manager {
             let mut have = self.look_for_join(&want, endpoint, tries > 1)?;
             let plan = self.plan(&want, &mut have, Scope::Join(&endpoint.id));
             blocked(model, &endpoint.network, &plan, |blocks| {
-                matches!(blocks, Blocks::Join | Blocks::Network)
+                matches!(blocks, Blocks::Join | Blocks::Name | Blocks::Network)
             })?;
             self.refuse_unhealed(model, endpoint, &plan)?;
             self.remember_found(model, &have, &plan.steps);

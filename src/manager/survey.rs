@@ -228,7 +228,7 @@ fn compare(buses: &mut [BusStatus], plan: Plan) -> usize {
     }
     for problem in plan.problems {
         if let Some(bus) = buses.iter_mut().find(|bus| bus.network == problem.network) {
-            bus.blocked |= matches!(problem.blocks, Blocks::Join | Blocks::Network);
+            bus.blocked |= matches!(problem.blocks, Blocks::Join | Blocks::Name | Blocks::Network);
             if bus.owner == Ownership::Adapter && problem.endpoint.is_none() {
                 bus.adapter_problems.push(problem.text.clone());
             }

@@ -150,7 +150,7 @@ fn create_pair_inside(
                 crate::options::DOCKER_IFNAME
             ),
         };
-        return (None, bus.problem(Some(&member.endpoint), Blocks::Join, text).into());
+        return (None, bus.problem(Some(&member.endpoint), Blocks::Name, text).into());
     }
     let sandbox = Some(member.sandbox.clone());
     let remove = |link: &Link| {

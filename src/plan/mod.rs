@@ -139,6 +139,8 @@ pub enum Blocks {
     Creation,
     /// Joins.
     Join,
+    /// The Join of this endpoint, whose interface name another interface in its namespace has.
+    Name,
     /// Joins and the creation of the network.
     Network,
 }

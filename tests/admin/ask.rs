@@ -30,13 +30,7 @@ pub fn request(socket: &Path, method: &str, path: &str) -> Reply {
 
 /// A request with a body.
 pub fn send(socket: &Path, method: &str, path: &str, body: &str) -> Reply {
-    let mut client = Client::connect(socket);
-    let length = body.len();
-    client.send(
-        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}")
-            .as_bytes(),
-    );
-    client.reply().unwrap()
+    Client::connect(socket).ask(method, path, body)
 }
 
 impl Rig {

@@ -52,6 +52,14 @@ impl Client {
         self.reply().unwrap_or_else(|| panic!("{method}: the connection was closed without an answer"))
     }
 
+    /// A request with a body, like a client of the admin socket.
+    pub fn ask(&mut self, method: &str, path: &str, body: &str) -> Reply {
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+        self.send(&[head.as_bytes(), body.as_bytes()].concat());
+        self.reply().unwrap_or_else(|| panic!("{method} {path}: the connection was closed without an answer"))
+    }
+
     /// The head of a request: no `Content-Type`, and the media type that every version sends.
     pub fn head(&self, method: &str, length: &str) -> Vec<u8> {
         format!(

@@ -15,8 +15,8 @@ use std::{
 
 use canhub::{
     kernel::{
-        ControllerChange, Gauge, Identity, Inside, Kernel, Link, LinkChange, LinkCounters, Netem, Pace,
-        PairIndices, PairSpec, Result, Rule, RuleStatus, Sender, fake::FakeKernel,
+        ControllerChange, Gauge, Identity, Inside, Kernel, Link, LinkChange, LinkCounters, Namespace, Netem,
+        Pace, PairIndices, PairSpec, Result, Rule, RuleStatus, Sender, fake::FakeKernel,
     },
     names::IfName,
 };
@@ -109,8 +109,8 @@ impl Kernel for Hanging {
         rules
     }
 
-    fn is_host(&self, sandbox: &Path) -> Result<bool> {
-        self.kernel.is_host(sandbox)
+    fn namespace(&self, sandbox: &Path) -> Result<Option<Namespace>> {
+        self.kernel.namespace(sandbox)
     }
 
     fn identities(&self) -> Result<Vec<(String, Result<Identity>)>> {

@@ -4,13 +4,14 @@ use serde_json::{Value, json};
 
 use crate::support::{
     canhub::{self, is_service},
-    cni::{Ctr, Sandbox, call, conf},
+    cni::{Ctr, call, conf},
     frames::{ALL_KINDS, assert_all_hear_all},
     host::{link, links},
     member::Member,
+    netns::Netns,
     report::Kind,
     scene::Scene,
-    shell::{eventually, run},
+    shell::{eventually, run, sh},
 };
 
 #[test]
@@ -53,6 +54,34 @@ fn behind_other_plugins_a_container_has_their_interface_and_its_bus() {
     scene.assert_nothing_is_left();
 }
 
+#[test]
+fn behind_loopback_check_finds_what_is_wrong_in_a_container() {
+    let scene = Scene::new();
+    let options = json!({ "hub": "vcan-lo", "heal": "off" });
+    let plugin = json!({ "type": "canhub-cni", "bus": "e2e-lo", "options": options });
+    let ctr = Ctr::new("e2e-lo", &json!([{ "type": "loopback" }, plugin]));
+    let one = ctr.container();
+    assert!(one.run(&["ip", "link", "show", "lo"]).contains("LOOPBACK,UP"), "the other plugin ran");
+    assert_eq!(one.can_links(), ["can0"]);
+    assert_all_hear_all(&[&one.member("can0", 1), &Member::host("vcan-lo", 2)], &ALL_KINDS, 20);
+    let check = || ctr.call("CHECK", &plugin, &one);
+    assert_eq!(check(), Ok(Value::Null));
+    let ip = |args: &str| sh(&format!("nsenter --net=/proc/{}/ns/net ip {args}", one.pid));
+    ip("link set can0 down");
+    let wrong = check().expect_err("it is damaged");
+    assert_eq!(wrong["code"], 102, "{wrong}");
+    assert!(wrong["msg"].as_str().is_some_and(|msg| msg.contains("can0")), "{wrong}");
+    ip("link set can0 up");
+    assert_eq!(check(), Ok(Value::Null));
+    for _ in 0..2 {
+        assert_eq!(ctr.call("DEL", &plugin, &one), Ok(Value::Null));
+        assert_eq!(one.can_links(), [""; 0]);
+    }
+    assert_eq!(check().expect_err("it is detached")["code"], 101);
+    drop(ctr);
+    scene.assert_nothing_is_left();
+}
+
 /// What `cnitool` does: each command with its environment and stdin.
 #[test]
 fn the_plugin_does_what_the_specification_says() {
@@ -62,7 +91,7 @@ fn the_plugin_does_what_the_specification_says() {
     let speaks = |version: &str| versions["supportedVersions"].as_array().unwrap().contains(&version.into());
     assert!(speaks("0.4.0") && speaks("1.0.0") && speaks("1.1.0"), "{versions}");
 
-    let sandbox = Sandbox::new();
+    let sandbox = Netns::new();
     let options = json!({ "hub": "vcan-spec", "heal": "off" });
     let alone =
         |version: &str| conf(version, "e2e-spec", &json!({ "interface": "can0", "options": options }));
@@ -72,7 +101,7 @@ fn the_plugin_does_what_the_specification_says() {
         let conf = alone(version);
         let result = sandbox.call("ADD", &conf).expect("ADD works");
         assert_eq!(result["cniVersion"], version);
-        let mut interface = json!({ "name": "can0", "sandbox": sandbox.netns() });
+        let mut interface = json!({ "name": "can0", "sandbox": sandbox.path() });
         if version == "1.1.0" {
             interface["mtu"] = 72.into();
         }
@@ -96,7 +125,7 @@ fn the_plugin_does_what_the_specification_says() {
 #[test]
 fn check_names_the_damage_until_it_is_repaired() {
     let scene = Scene::new();
-    let sandbox = Sandbox::new();
+    let sandbox = Netns::new();
     let options = json!({ "hub": "vcan-check", "heal": "off" });
     let mut conf = conf("1.1.0", "e2e-check", &json!({ "interface": "can0", "options": options }));
     conf["prevResult"] = sandbox.call("ADD", &conf).expect("ADD works");
@@ -135,7 +164,7 @@ fn check_names_the_damage_until_it_is_repaired() {
 #[test]
 fn gc_detaches_what_the_runtime_no_longer_has() {
     let scene = Scene::new();
-    let [kept, lost, other] = [(), (), ()].map(|()| Sandbox::new());
+    let [kept, lost, other] = [(), (), ()].map(|()| Netns::new());
     let fields = json!({ "bus": "e2e-gc", "interface": "can0", "options": { "hub": "vcan-gc" } });
     let (ours, others) = (conf("1.1.0", "e2e-gc", &fields), conf("1.1.0", "e2e-gc-other", &fields));
     for sandbox in [&kept, &lost] {
@@ -147,7 +176,7 @@ fn gc_detaches_what_the_runtime_no_longer_has() {
     assert_eq!(refused["code"], 7, "{refused}");
     gc["cni.dev/valid-attachments"] = json!([{ "containerID": kept.name, "ifname": "eth0" }]);
     assert_eq!(call("GC", &gc.to_string(), &[]), Ok(Value::Null));
-    assert_eq!([&kept, &lost, &other].map(Sandbox::can_links), ["can0", "", "can0"]);
+    assert_eq!([&kept, &lost, &other].map(Netns::can_links), ["can0", "", "can0"]);
     kept.call("DEL", &ours).unwrap();
     other.call("DEL", &others).unwrap();
     scene.assert_nothing_is_left();
@@ -156,7 +185,7 @@ fn gc_detaches_what_the_runtime_no_longer_has() {
 #[test]
 fn a_pod_has_its_own_name_and_options() {
     let scene = Scene::new();
-    let sandbox = Sandbox::new();
+    let sandbox = Netns::new();
     let mut conf =
         conf("1.1.0", "e2e-pod", &json!({ "interface": "can0", "options": { "hub": "vcan-k8s" } }));
     // As Multus passes `cni-args` and the interface of a pod's annotation.
@@ -177,11 +206,11 @@ fn del_works_without_canhub_and_the_connection_ends_with_the_namespace() {
         return;
     }
     let scene = Scene::new();
-    let sandbox = Sandbox::new();
+    let sandbox = Netns::new();
     let conf = conf("1.1.0", "e2e-down", &json!({ "interface": "can0", "options": { "hub": "vcan-down" } }));
     sandbox.call("ADD", &conf).expect("ADD works");
     canhub::stop();
-    let add = Sandbox::new().call("ADD", &conf).expect_err("canhub is down");
+    let add = Netns::new().call("ADD", &conf).expect_err("canhub is down");
     let status = sandbox.call("STATUS", &conf).expect_err("canhub is down");
     let del = sandbox.call("DEL", &conf);
     drop(sandbox);
@@ -197,7 +226,7 @@ fn del_works_without_canhub_and_the_connection_ends_with_the_namespace() {
 #[test]
 fn wrong_calls_are_refused_with_the_number_and_the_reason() {
     let scene = Scene::new();
-    let sandbox = Sandbox::new();
+    let sandbox = Netns::new();
     let with = |fields: &Value| conf("1.1.0", "e2e-wrong", fields);
     let no_namespace = [("CNI_NETNS", "/run/netns/e2e-none")];
     let no_file_system = [("CNI_NETNS", "/etc/hostname")];

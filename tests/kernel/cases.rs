@@ -64,8 +64,12 @@ pub fn each_namespace_has_its_own_cookie_even_at_the_same_path(host: &dyn Host) 
     let before = [&one, &two].map(|path| cookie(kernel, path).expect("Linux 5.14 or later"));
     assert_ne!(before[0], before[1]);
     assert_eq!([&one, &two].map(|path| cookie(kernel, path)), before.map(Some));
+    let found = kernel.namespace(&one).unwrap().map(|found| (found.cookie, found.is_host));
+    assert_eq!(found, Some((Some(before[0]), false)));
+    assert!(kernel.namespace(Path::new(HOST_NAMESPACE)).unwrap().is_some_and(|found| found.is_host));
     host.end_sandbox(&one);
     assert_eq!(kernel.look_into([one.as_path()].into()).remove(&one).unwrap().unwrap(), None);
+    assert_eq!(kernel.namespace(&one).unwrap(), None);
     let one = host.add_sandbox("cks5");
     let after = cookie(kernel, &one).unwrap();
     assert!(!before.contains(&after), "{before:?} {after:?}");

@@ -18,8 +18,8 @@ use super::{
 use crate::{
     kernel::{
         BusState, CAN_MTU, CANFD_MTU, CANXL_MTU, Controller, ControllerChange, Gauge, Identity, Inside,
-        Kernel, Link, LinkChange, LinkCounters, LinkKind, Modes, Netem, Pace, PairIndices, PairSpec, Result,
-        Rule, RuleFlags, RuleStatus, Sender, Timing,
+        Kernel, Link, LinkChange, LinkCounters, LinkKind, Modes, Namespace, Netem, Pace, PairIndices,
+        PairSpec, Result, Rule, RuleFlags, RuleStatus, Sender, Timing,
     },
     names::IfName,
 };
@@ -59,9 +59,7 @@ impl Kernel for FakeKernel {
     fn look_into(&self, sandboxes: BTreeSet<&Path>) -> BTreeMap<PathBuf, Result<Option<Inside>>> {
         let look = |path: &Path| {
             let Some(links) = self.sandbox_links(path)? else { return Ok(None) };
-            let world = self.world.lock();
-            let cookie = world.sandboxes.get(path).copied().filter(|_| world.tells_cookies);
-            Ok(Some(Inside { links, cookie }))
+            Ok(Some(Inside { links, cookie: self.world.lock().cookie(path) }))
         };
         sandboxes.into_iter().map(|path| (path.to_owned(), look(path))).collect()
     }
@@ -105,8 +103,13 @@ impl Kernel for FakeKernel {
         })
     }
 
-    fn is_host(&self, sandbox: &Path) -> Result<bool> {
-        Ok(place(Some(sandbox)).is_none())
+    fn namespace(&self, sandbox: &Path) -> Result<Option<Namespace>> {
+        self.change(|world| {
+            world.unreadable.check(sandbox)?;
+            let place = place(Some(sandbox));
+            let found = || Namespace { cookie: world.cookie(sandbox), is_host: place.is_none() };
+            Ok(world.exists(&place).then(found))
+        })
     }
 
     fn create_vcan(&self, name: &IfName, mtu: u32, alias: &str) -> Result<u32> {

@@ -83,6 +83,11 @@ impl World {
         place.as_ref().is_none_or(|path| self.sandboxes.contains_key(path))
     }
 
+    /// That of the namespace at a path.
+    pub(super) fn cookie(&self, sandbox: &Path) -> Option<Cookie> {
+        self.sandboxes.get(sandbox).copied().filter(|_| self.tells_cookies)
+    }
+
     pub(super) fn inside(&self, place: &Place) -> impl Iterator<Item = &Link> + use<'_> {
         self.links.range((place.clone(), 0)..=(place.clone(), u32::MAX)).map(|(_, link)| link)
     }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     docker::{Container, IMAGE},
+    netns::Netns,
     scene::unique,
     shell::{attempt, eventually, finished, run, sh},
 };
@@ -19,55 +20,18 @@ use super::{
 pub const PLUGIN: &str = "/opt/cni/bin/canhub-cni";
 const CONFIG: &str = "/etc/cni/net.d/10-e2e.conflist";
 
-/// A network namespace as a container, until dropped.
-pub struct Sandbox {
-    /// The ID of the container and the name of the namespace.
-    pub name: String,
-}
-
-impl Sandbox {
-    /// A new namespace.
-    #[track_caller]
-    pub fn new() -> Self {
-        let name = unique("cni");
-        run("ip", &["netns", "add", &name]);
-        Self { name }
-    }
-
-    /// The path of the namespace.
-    pub fn netns(&self) -> String {
-        format!("/run/netns/{}", self.name)
-    }
-
-    /// Runs `ip` inside.
-    #[track_caller]
-    pub fn ip(&self, args: &str) -> String {
-        sh(&format!("ip -n {} {args}", self.name))
-    }
-
-    /// The names of its CAN interfaces, separated by blanks.
-    pub fn can_links(&self) -> String {
-        let listed = sh(&format!("ip -n {} -br link show type vxcan", self.name));
-        let names = listed.lines().filter_map(|line| line.split(['@', ' ']).next());
-        names.collect::<Vec<_>>().join(" ")
-    }
-
+/// A namespace as a container: its name is the container's ID.
+impl Netns {
     /// Calls the plugin for this container. Returns what it printed, or the error that it printed.
     pub fn call(&self, command: &str, conf: &Value) -> Result<Value, Value> {
         self.call_with(command, conf, &[])
     }
 
-    /// Like [`Sandbox::call`], with other variables.
+    /// Like [`Netns::call`], with other variables.
     pub fn call_with(&self, command: &str, conf: &Value, variables: &[(&str, &str)]) -> Result<Value, Value> {
-        let netns = self.netns();
+        let netns = self.path();
         let ours = [("CNI_CONTAINERID", &*self.name), ("CNI_NETNS", &*netns), ("CNI_IFNAME", "eth0")];
         call(command, &conf.to_string(), &[&ours, variables].concat())
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        let _ = attempt("ip", &["netns", "del", &self.name]);
     }
 }
 
@@ -139,6 +103,21 @@ impl Ctr {
             tasks.lines().find_map(|line| line.strip_prefix(&*name)?.split_whitespace().next()?.parse().ok());
         let pid = of_task.ok_or_else(|| format!("{name} is not in {tasks}"))?;
         Ok(Container { name, pid })
+    }
+
+    /// Calls our plugin in the chain again for a container, as `cnitool` would with what the container's start returned.
+    pub fn call(&self, command: &str, plugin: &Value, container: &Container) -> Result<Value, Value> {
+        let results = fs::read_dir("/var/lib/cni/results").expect("libcni keeps what plugins return");
+        let of_it = format!("-default-{}-eth0", container.name);
+        let kept = results.flatten().find(|file| file.file_name().to_string_lossy().ends_with(&of_it));
+        let kept = fs::read(kept.expect("it was started with --cni").path()).expect("root may read it");
+        let kept: Value = serde_json::from_slice(&kept).expect("it is JSON");
+        let mut conf = conf("1.0.0", kept["networkName"].as_str().expect("it is named"), plugin);
+        conf["prevResult"] = kept["result"].clone();
+        let (id, netns) =
+            (kept["containerId"].as_str().expect("it is named"), format!("/proc/{}/ns/net", container.pid));
+        let variables = [("CNI_CONTAINERID", id), ("CNI_NETNS", &netns), ("CNI_IFNAME", "eth0")];
+        call(command, &conf.to_string(), &variables)
     }
 
     /// Kills a container and removes it.

@@ -10,6 +10,7 @@ pub mod frames;
 pub mod hardware;
 pub mod host;
 pub mod member;
+pub mod netns;
 pub mod podman;
 #[path = "../../probe/report.rs"]
 pub mod report;
