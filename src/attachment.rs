@@ -13,6 +13,11 @@ use crate::{
     options::RawOptions,
 };
 
+/// How the IDs of Podman's attachments begin, followed by a hyphen.
+pub const PODMAN: &str = "podman";
+/// How the IDs of those begin that a container runtime attached by CNI.
+pub const CNI: &str = "cni";
+
 /// What an endpoint has if it was attached without Docker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attached {
@@ -25,7 +30,61 @@ pub struct Attached {
     pub options: RawOptions,
 }
 
+/// What a member of a bus is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberKind {
+    /// A container of Docker's.
+    #[default]
+    Container,
+    /// A container of Podman's.
+    Podman,
+    /// A container whose runtime uses CNI, such as containerd.
+    Cni,
+    /// A pod of Kubernetes.
+    Pod,
+    /// A namespace that somebody attached with `canhub attach` or over the admin socket.
+    Namespace,
+}
+
+impl MemberKind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Container, Self::Podman, Self::Cni, Self::Pod, Self::Namespace];
+
+    /// As in the API, and the field of its name in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Podman => "podman",
+            Self::Cni => "cni",
+            Self::Pod => "pod",
+            Self::Namespace => "namespace",
+        }
+    }
+
+    /// One of them, in a sentence.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Podman => "Podman container",
+            Self::Cni => "CNI container",
+            Self::Pod => "pod",
+            Self::Namespace => "namespace",
+        }
+    }
+}
+
 impl Attached {
+    /// What it is: canhub's plugins choose IDs that begin with their names, and call a pod `NAMESPACE/POD`.
+    pub fn kind(&self) -> MemberKind {
+        match self.id.as_ref().split_once('-') {
+            Some((PODMAN, _)) => MemberKind::Podman,
+            Some((CNI, _)) if self.name.contains('/') => MemberKind::Pod,
+            Some((CNI, _)) => MemberKind::Cni,
+            _ => MemberKind::Namespace,
+        }
+    }
+
     /// What an alias tells of it, if its record is lost.
     pub(crate) fn recovered(alias: &AliasEndpoint) -> Self {
         let id = alias.attached.clone().unwrap_or_else(|| (&alias.id).into());
@@ -157,6 +216,20 @@ pub struct BusOutline {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_member_is_what_attached_it() {
+        for (id, name, kind) in [
+            ("podman-0123-4567", "door", MemberKind::Podman),
+            ("cni-0123-4567", "b0d1", MemberKind::Cni),
+            ("cni-0123-4567", "lab/engine", MemberKind::Pod),
+            ("cni", "ecu1", MemberKind::Namespace),
+            ("bench.2", "lab/engine", MemberKind::Namespace),
+        ] {
+            let id = id.to_owned().try_into().unwrap();
+            assert_eq!(Attached { id, name: name.into(), options: RawOptions::new() }.kind(), kind, "{name}");
+        }
+    }
 
     #[test]
     fn a_member_without_a_name_is_called_as_its_namespace() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    attachment::Attached,
+    attachment::{Attached, MemberKind},
     filters::Filters,
     kernel::Cookie,
     names::{EndpointId, IfName, NetworkId},
@@ -61,6 +61,11 @@ impl Endpoint {
     /// The sandbox while the endpoint is joined.
     pub fn sandbox(&self) -> Option<&Path> {
         self.stage.sandbox()
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> MemberKind {
+        self.attached.as_ref().map_or(MemberKind::Container, Attached::kind)
     }
 
     /// Whether another endpoint is in the same namespace.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    attachment::MemberKind,
     endpoint::{Endpoint, Stage},
     fault::{Fault, Faults, Imposed},
     filters::Filters,
@@ -255,6 +256,11 @@ impl Model {
     /// The display name of a network; its short ID until Docker's API has answered.
     pub fn network_name<'a>(&'a self, id: &'a NetworkId) -> &'a str {
         self.networks.get(id).and_then(|network| network.name.as_deref()).unwrap_or(id.short())
+    }
+
+    /// What an endpoint is.
+    pub fn kind_of(&self, id: &EndpointId) -> MemberKind {
+        self.endpoints.get(id).map(Endpoint::kind).unwrap_or_default()
     }
 
     /// The name of an endpoint's container, once Docker's API has answered.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    attachment::PODMAN,
     names::{AttachmentId, IfName},
     options::{NetworkOptions, RawOptions},
 };
@@ -65,7 +66,7 @@ impl Member {
     /// One sentence, if one of them is no ID.
     pub fn id(&self) -> Result<AttachmentId, String> {
         let cut = |id: &str, digits| id.chars().take(digits).collect::<String>();
-        format!("podman-{}-{}", cut(&self.container_id, 32), cut(&self.network.id, 16)).try_into()
+        format!("{PODMAN}-{}-{}", cut(&self.container_id, 32), cut(&self.network.id, 16)).try_into()
     }
 
     /// The options of the bus.

@@ -13,6 +13,7 @@ pub use loss::{Direction, Loss, LossCause, Lost};
 pub use span::{HostOnSpan, HostStatus, SpanProgram, SpanStatus};
 
 use crate::{
+    attachment::MemberKind,
     endpoint::Stage,
     expect::Source,
     filters::Filters,
@@ -234,8 +235,11 @@ pub struct AdapterStatus {
 pub struct MemberStatus {
     /// Docker's ID.
     pub endpoint: EndpointId,
-    /// The container's name, once Docker's API has answered.
+    /// The container's name, once Docker's API has answered; that of another member.
     pub container: Option<String>,
+    /// What it is.
+    #[serde(default)]
+    pub kind: MemberKind,
     /// The interface name in the container, or the desired name if there is none.
     pub interface: String,
     /// The lifecycle stage, with the container's sandbox.

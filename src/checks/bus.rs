@@ -2,6 +2,7 @@
 
 use super::{Finding, Group, Level, Remedy, losses};
 use crate::{
+    attachment::MemberKind,
     network::Ownership,
     status::{BusStatus, MemberStatus},
 };
@@ -107,11 +108,10 @@ pub fn adapter(bus: &BusStatus) -> Option<Finding> {
 /// A healthy bus and its members.
 pub fn sound(bus: &BusStatus) -> Finding {
     let joined: Vec<&MemberStatus> = bus.joined().collect();
-    let containers = match joined.len() {
-        0 => "no containers".to_owned(),
-        1 => "1 container".to_owned(),
-        several => format!("{several} containers"),
-    };
+    let members = members(&joined).unwrap_or_else(|| match bus.network.is_made() {
+        true => "no members".to_owned(),
+        false => "no containers".to_owned(),
+    });
     let silent: Vec<&str> = joined
         .iter()
         .filter(|member| member.traffic.frames_out.handled == 0)
@@ -137,8 +137,20 @@ pub fn sound(bus: &BusStatus) -> Finding {
         many => format!("; the frames of {many} of them are shaped on purpose, see `canhub status`"),
     };
     let heal = if bus.heal { "" } else { "; healing is off" };
-    let sentence = format!("bus {} is healthy: {hub}, {containers}{silent}{shaped}{heal}", bus.network_name);
+    let sentence = format!("bus {} is healthy: {hub}, {members}{silent}{shaped}{heal}", bus.network_name);
     about_bus(bus, Level::Pass, sentence)
+}
+
+/// `2 containers, 1 namespace`.
+fn members(joined: &[&MemberStatus]) -> Option<String> {
+    let counted =
+        MemberKind::ALL.map(|kind| (kind.noun(), joined.iter().filter(|one| one.kind == kind).count()));
+    let words = counted.into_iter().filter(|(_, count)| *count > 0).map(|(noun, count)| match count {
+        1 => format!("1 {noun}"),
+        several => format!("{several} {noun}s"),
+    });
+    let words: Vec<String> = words.collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 /// The display name of a member.

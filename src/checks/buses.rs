@@ -14,13 +14,25 @@ pub fn look(before: &Status, now: &Status) -> Vec<Finding> {
             "no buses yet; create one with `docker network create -d canhub --ipam-driver null mybus`";
         return vec![Finding::pass(GROUP, "bus", sentence)];
     }
-    now.buses
-        .iter()
-        .flat_map(|bus| {
-            let earlier = before.buses.iter().find(|earlier| earlier.network == bus.network).unwrap_or(bus);
-            of_bus(earlier, bus)
-        })
-        .collect()
+    let each = now.buses.iter().flat_map(|bus| {
+        let earlier = before.buses.iter().find(|earlier| earlier.network == bus.network).unwrap_or(bus);
+        of_bus(earlier, bus)
+    });
+    each.chain(now.buses.iter().filter_map(|bus| twice(bus, &now.buses))).collect()
+}
+
+/// A bus that canhub made and that has the name of a network of Docker's, which Docker could not know.
+fn twice(made: &BusStatus, all: &[BusStatus]) -> Option<Finding> {
+    let is_other = |other: &&BusStatus| !other.network.is_made() && other.network_name == made.network_name;
+    let other = all.iter().filter(|_| made.network.is_made()).find(is_other)?;
+    let (name, made, dockers) = (&made.network_name, made.network.short(), other.network.short());
+    let sentence = format!(
+        "{name} is the name of two buses, {made} of `canhub bus create` and {dockers} of Docker's, so commands take only these IDs"
+    );
+    let hint = format!(
+        "remove one of them and make it again with another name: `canhub bus rm {made}` or `docker network rm {dockers}`"
+    );
+    Some(Finding::warning(GROUP, "bus-name", sentence).hint(hint).about(name))
 }
 
 /// Whether any bus has containers, so that can-gw must be loaded.
@@ -52,6 +64,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::{attachment::MemberKind, names::NetworkId, status::MemberStatus};
 
     fn bus(change: Value) -> BusStatus {
         let count = json!({"handled": 5, "dropped": 0});
@@ -89,6 +102,39 @@ mod tests {
             silent.level == Level::Pass && silent.sentence.ends_with("no frames yet from ecu1"),
             "{silent:?}"
         );
+    }
+
+    #[test]
+    fn members_without_docker_are_called_what_they_are() {
+        let mut mixed = bus(json!({}));
+        for kind in [MemberKind::Podman, MemberKind::Namespace, MemberKind::Namespace, MemberKind::Pod] {
+            let other = MemberStatus { kind, ..mixed.members[0].clone() };
+            mixed.members.push(other);
+        }
+        let sentence = one(&mixed).sentence;
+        assert!(sentence.ends_with("1 container, 1 Podman container, 1 pod, 2 namespaces"), "{sentence}");
+    }
+
+    #[test]
+    fn a_name_that_docker_gave_to_another_bus_is_reported_once_with_both_ids() {
+        let named = |network: &NetworkId, name: &str| BusStatus {
+            network_name: name.into(),
+            network: network.clone(),
+            ..bus(json!({}))
+        };
+        let (made, dockers) = (NetworkId::from(7), NetworkId::try_from("a1".repeat(32)).unwrap());
+        let both = [named(&dockers, "body"), named(&made, "body")];
+        assert_eq!(twice(&both[0], &both), None);
+        let finding = twice(&both[1], &both).unwrap();
+        assert_eq!((finding.level, finding.subject.as_deref()), (Level::Warning, Some("body")));
+        for id in [made.short(), dockers.short()] {
+            assert!(
+                finding.sentence.contains(id) && finding.hint.as_ref().unwrap().contains(id),
+                "{finding:?}"
+            );
+        }
+        let others = [named(&dockers, "body"), named(&made, "seat")];
+        assert_eq!(twice(&others[1], &others), None);
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn line(entry: &Entry) -> String {
     };
     add("network", event.network_name.as_deref().or_else(|| event.network.as_ref().map(|id| id.short())));
     match &event.container {
-        Some(container) => add("container", Some(container)),
+        Some(name) => add(event.member.unwrap_or_default().as_str(), Some(name)),
         None => add("endpoint", event.endpoint.as_ref().map(|id| id.short())),
     }
     add("fault", event.fault.map(|fault| fault.to_string()).as_deref());
@@ -133,6 +133,8 @@ mod tests {
             readable(json),
             "2026-11-21T08:05:00.250Z healed network=body interface=vcan-body reason=\"the hub was missing\" did=\"create the vcan vcan-body\" took_us=895"
         );
+        let json = r#"{"seq":4,"time":"T","event":"left","network_name":"body","container":"ecu1","kind":"namespace"}"#;
+        assert_eq!(readable(json), "T left network=body namespace=ecu1");
         assert_eq!(
             readable(r#"{"missed":4}"#),
             "4 events were missed, because they were not read fast enough"

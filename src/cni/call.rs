@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, hash::Hasher, path::PathBuf};
 use siphasher::sip::SipHasher24;
 
 use super::Error;
-use crate::names::IfName;
+use crate::{attachment::CNI, names::IfName};
 
 /// A call of a runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +103,7 @@ pub struct Network<'a> {
 impl Network<'_> {
     /// How the IDs of its attachments begin.
     pub fn ids(&self) -> String {
-        format!("cni-{}-", digits(&[self.name, self.bus]))
+        format!("{CNI}-{}-", digits(&[self.name, self.bus]))
     }
 
     /// The ID of an attachment, from what identifies it for the runtime.

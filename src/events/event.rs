@@ -7,6 +7,7 @@ use tracing::{field, info, warn};
 
 use crate::{
     apply::StepResult,
+    attachment::MemberKind,
     clock::micros,
     endpoint::Endpoint,
     model::Model,
@@ -127,9 +128,12 @@ pub struct Event {
     /// Docker's full ID; the log shows the first twelve digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<EndpointId>,
-    /// The container name, once Docker's API has answered.
+    /// The container name, once Docker's API has answered; that of another member.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
+    /// What the member is. The log has its name in the field of this name.
+    #[serde(rename = "kind", skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberKind>,
     /// The number of the fault on purpose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<u64>,
@@ -180,6 +184,7 @@ impl Event {
             network_name: None,
             endpoint: None,
             container: None,
+            member: None,
             fault: None,
             interface: None,
             span: None,
@@ -207,6 +212,7 @@ impl Event {
         Self {
             endpoint: Some(endpoint.id.clone()),
             container: model.container_name(&endpoint.id).map(str::to_owned),
+            member: Some(endpoint.kind()),
             ..Self::of_network(kind, model, &endpoint.network)
         }
     }
@@ -219,6 +225,7 @@ impl Event {
             network_name: network.map(|id| model.network_name(id).to_owned()),
             endpoint: step.endpoint.clone(),
             container: step.endpoint.as_ref().and_then(|id| model.container_name(id)).map(str::to_owned),
+            member: step.endpoint.as_ref().map(|id| model.kind_of(id)),
             interface: Some(step.action.interface().to_owned()),
             reason: Some(step.reason.as_str().into()),
             ..Self::new(kind)
@@ -243,6 +250,11 @@ impl Event {
         }
     }
 
+    /// The name of the member, if it is of this kind.
+    fn named(&self, kind: MemberKind) -> Option<&str> {
+        self.container.as_deref().filter(|_| self.member.unwrap_or_default() == kind)
+    }
+
     /// Writes the log line; `journalctl -g healed` finds heals.
     pub(super) fn log(&self) {
         // The message of a problem is its text, so that it reads as a sentence.
@@ -256,7 +268,11 @@ impl Event {
                     network = self.network.as_ref().map(NetworkId::short),
                     network_name = self.network_name.as_deref(),
                     endpoint = self.endpoint.as_ref().map(EndpointId::short),
-                    container = self.container.as_deref(),
+                    container = self.named(MemberKind::Container),
+                    podman = self.named(MemberKind::Podman),
+                    cni = self.named(MemberKind::Cni),
+                    pod = self.named(MemberKind::Pod),
+                    namespace = self.named(MemberKind::Namespace),
                     fault = self.fault,
                     interface = self.interface.as_deref(),
                     span = self.span.as_ref().map(SpanName::as_str),

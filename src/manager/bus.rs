@@ -45,6 +45,7 @@ impl Manager {
     /// One sentence; nothing is left behind. [`Code::Exists`] if there is another bus of this name.
     pub fn create_bus(&self, asked: BusRequest) -> Result<BusOutline, Error> {
         let started = Instant::now();
+        self.await_name(asked.name.as_ref());
         let mut model = self.model.lock();
         self.read_records_again(&mut model);
         let is_called = |known: &&Network| known.name.as_deref() == Some(asked.name.as_ref());
@@ -64,6 +65,17 @@ impl Manager {
         let id = network.id.clone();
         self.make_network(&mut model, network, started)?;
         model.network(&id).map(|network| outline(&model, network)).ok_or_else(|| gone(asked.name.as_ref()))
+    }
+
+    /// Waits for a moment for Docker to tell whether one of its networks has this name.
+    fn await_name(&self, name: &str) {
+        let is_unnamed = |model: &Model| model.networks().any(|network| network.name.is_none());
+        let look = || match find(&self.model.lock(), name) {
+            Ok(_) => Ok(()),
+            Err(why) => Err(why.reason(name)),
+        };
+        // Without an answer nothing is known against it.
+        let _ = self.soon(is_unnamed, look);
     }
 
     /// The bus of an attachment. If none has its name and there are options for it, it is made, and removed with its last

@@ -103,6 +103,7 @@ impl Manager {
         let member = |endpoint: &Endpoint| MemberStatus {
             endpoint: endpoint.id.clone(),
             container: model.container_name(&endpoint.id).map(str::to_owned),
+            kind: endpoint.kind(),
             interface: endpoint.ifname.to_string(),
             stage: endpoint.stage.clone(),
             rate: None,

@@ -10,6 +10,7 @@ use super::{
     Sample, span,
 };
 use crate::{
+    attachment::MemberKind,
     clock::roughly,
     endpoint::Stage,
     network::Ownership,
@@ -21,6 +22,11 @@ use crate::{
 
 /// This many losses per bus are shown.
 const LOSSES: usize = 5;
+
+/// The columns of a member's name.
+const NAME: usize = 28;
+/// The same where a column shows the pace.
+const PACED_NAME: usize = 21;
 
 /// Renders the status; rates are those between the two samples.
 pub(super) fn render(before: &Sample, now: &Sample) -> String {
@@ -105,14 +111,15 @@ fn render_bus(before: Option<&BusStatus>, bus: &BusStatus, seconds: f64) -> Stri
     }
     let paced = bus.members.iter().any(|member| member.rate.is_some());
     let row = |columns: [&str; 6], pace: &str| row(columns, paced.then_some(pace));
-    text += &row(["CONTAINER", "INTERFACE", "IN/s", "OUT/s", "LOST", "HEALS"], "PACE");
+    text += &row(["MEMBER", "INTERFACE", "IN/s", "OUT/s", "LOST", "HEALS"], "PACE");
     let mut members: Vec<&MemberStatus> = bus.members.iter().collect();
     members.sort_by_cached_key(|member| (who(member), &member.interface));
     for member in members {
         let old = before.and_then(|bus| bus.members.iter().find(|old| old.endpoint == member.endpoint));
         let [inward, out, lost] = rates(old.map(|old| old.traffic), member.traffic, seconds);
         let pace = member.rate.map_or("off".into(), |rate| short(u64::from(rate)));
-        text += &row([&who(member), &member.interface, &inward, &out, &lost, &short(member.heals)], &pace);
+        let name = row_name(member, if paced { PACED_NAME } else { NAME });
+        text += &row([&name, &member.interface, &inward, &out, &lost, &short(member.heals)], &pace);
     }
     let filtered: Vec<String> = bus.members.iter().filter_map(allowed).collect();
     if let Some(span) = &bus.span {
@@ -205,12 +212,21 @@ fn who(member: &MemberStatus) -> String {
     }
 }
 
+/// Its name in the table, which says what it is unless Docker started it: `ecu1 (namespace)`.
+fn row_name(member: &MemberStatus, width: usize) -> String {
+    let kind = match member.kind {
+        MemberKind::Container => String::new(),
+        kind => format!(" ({})", kind.as_str()),
+    };
+    cut(&who(member), width - kind.len()) + &kind
+}
+
 /// 80 columns including the indent. For a bus with paced members it shows their pace in bit/s, and less of their names.
 fn row([who, interface, inward, out, lost, heals]: [&str; 6], pace: Option<&str>) -> String {
     let frames = format!("{inward:>8} {out:>8} {lost:>8} {heals:>6}");
     let line = match pace {
-        None => format!("  {:<28} {interface:<15} {frames}", cut(who, 28)),
-        Some(pace) => format!("  {:<21} {interface:<15} {pace:>6} {frames}", cut(who, 21)),
+        None => format!("  {:<NAME$} {interface:<15} {frames}", cut(who, NAME)),
+        Some(pace) => format!("  {:<PACED_NAME$} {interface:<15} {pace:>6} {frames}", cut(who, PACED_NAME)),
     };
     line.trim_end().to_owned() + "\n"
 }
@@ -276,6 +292,7 @@ mod tests {
         MemberStatus {
             endpoint: "e1".repeat(32).try_into().unwrap(),
             container: container.map(str::to_owned),
+            kind: MemberKind::Container,
             interface: "can0".into(),
             stage: Stage::Joined { sandbox: "/run/netns/1".into() },
             rate: None,
@@ -314,7 +331,7 @@ mod tests {
             "canhub 0.1.0  up 2 h  healing on  checked 12 s ago\n\
              \n\
              bus body  hub fifteen-bytes-x  classic  heals 3  ok\n\
-             \x20 CONTAINER                    INTERFACE           IN/s    OUT/s     LOST  HEALS\n\
+             \x20 MEMBER                       INTERFACE           IN/s    OUT/s     LOST  HEALS\n\
              \x20 door                         can0                 100        2        7      0\n\
              \x20 (host)                       fifteen-bytes-x        0        0        0\n"
         );
@@ -329,7 +346,7 @@ mod tests {
         let text = render(&now, &now);
         assert!(
             text.contains(
-                "\n  CONTAINER             INTERFACE         PACE     IN/s    OUT/s     LOST  HEALS\n"
+                "\n  MEMBER                INTERFACE         PACE     IN/s    OUT/s     LOST  HEALS\n"
             ),
             "{text}"
         );
