@@ -58,7 +58,8 @@ fn behind_other_plugins_a_container_has_their_interface_and_its_bus() {
 fn behind_loopback_check_finds_what_is_wrong_in_a_container() {
     let scene = Scene::new();
     let options = json!({ "hub": "vcan-lo", "heal": "off" });
-    let plugin = json!({ "type": "canhub-cni", "bus": "e2e-lo", "options": options });
+    // `loopback` leaves the runtime's `eth0` to the next plugin.
+    let plugin = json!({ "type": "canhub-cni", "bus": "e2e-lo", "interface": "can0", "options": options });
     let ctr = Ctr::new("e2e-lo", &json!([{ "type": "loopback" }, plugin]));
     let one = ctr.container();
     assert!(one.run(&["ip", "link", "show", "lo"]).contains("LOOPBACK,UP"), "the other plugin ran");
