@@ -224,9 +224,10 @@ fn of_a_plugin(folder: &Path) -> Option<PathBuf> {
     folders.map(|folder| folder.path().join("admin.sock")).find(|path| is_there(path))
 }
 
-/// Also true if only root can see it, so that the error says so.
+/// Also true if only root can see it, so that the error says so. The sockets of services are beside the folders of plugins.
 fn is_there(path: &Path) -> bool {
-    !matches!(fs::metadata(path), Err(err) if err.kind() == io::ErrorKind::NotFound)
+    let is_absent = |kind| matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+    !matches!(fs::metadata(path), Err(err) if is_absent(err.kind()))
 }
 
 fn run<T>(work: impl Future<Output = T>) -> Result<T, Failed> {
@@ -282,6 +283,7 @@ mod tests {
     #[test]
     fn the_socket_of_a_managed_plugin_is_found_in_dockers_folder() {
         let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("canhub.sock"), "").unwrap();
         assert_eq!(of_a_plugin(dir.path()), None);
         let plugin = dir.path().join("0123");
         fs::create_dir(&plugin).unwrap();
