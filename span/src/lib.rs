@@ -21,8 +21,8 @@
 //! | one per tunnel ([`tunnel::run`]) | carries frames both ways | its port; its socket; the session, if its port changes |
 //! | control socket ([`control::Control::serve`]) | one canhub at a time | canhub; a new state |
 //!
-//! The engine has threads of its own, which only put events into channels: a full channel loses batches, which are then
-//! missing by their numbers, and never waits. Two locks may be held at once in this order: the hosts, then a bus. None is held
+//! These tasks and the engine's share one or two threads; the session has one of its own. The engine only puts events into
+//! channels: a full channel loses batches, which are then missing by their numbers, and never waits. Two locks may be held at once in this order: the hosts, then a bus. None is held
 //! across an await.
 
 pub mod batch;

@@ -15,7 +15,7 @@ const THREADS: usize = 2;
 /// run one after the other on the thread that was woken.
 ///
 /// Zenoh warns of that: a thread that waits for room in the queue of a connection keeps the task of that queue from making some.
-/// Frames and hellos do not wait but for a millisecond, then they are dropped; for the rest see [`super::config`].
+/// Frames and hellos do not wait but for a millisecond, then they are dropped; for the rest see `config`.
 pub fn runtime() -> Handle {
     let threads = thread::available_parallelism().map_or(1, Into::into).min(THREADS);
     let handed_over =
