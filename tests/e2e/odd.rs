@@ -144,7 +144,10 @@ fn a_kernel_without_netem_shapes_no_frames_and_names_the_way_out() {
     assert_all_hear_all(&[&mute.member("can0", 1), &shaped.host(2)], &[Kind::Classic], 20);
 
     give_back("sch_netem");
-    run(&canhub::program(), &["heal"]);
+    sh(&format!(
+        "curl --silent --show-error --request POST --unix-socket {} http://localhost/v1/heal",
+        canhub::admin_socket()
+    ));
     assert!(mute.qdisc("show dev can0").contains("loss 100%"));
     fault("delay=1ms").unwrap();
 }
