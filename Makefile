@@ -15,6 +15,8 @@ TARGET_armhf := armv7-unknown-linux-gnueabihf
 # Under sudo there may be no rustc; `make install` then uses the output of `make build`.
 HOST := $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(notdir $(firstword \
     $(wildcard target/static/$(patsubst armv7l,armv7,$(shell uname -m))-*))))
+DEB_ARCH = $(or $(ARCH),$(shell dpkg --print-architecture))
+ARCHS ?= amd64 arm64 armhf
 TARGET := $(if $(ARCH),$(or $(TARGET_$(ARCH)),$(error cannot build for ARCH=$(ARCH): choose amd64, arm64 or armhf)),$(HOST))
 STATIC := TARGET=$(TARGET) plugin/cargo
 OUT := target/static/$(TARGET)/release
@@ -34,11 +36,11 @@ define install_pages
     || echo "skipping man pages and completions: $(2) does not run; make ARCH= build span, then install again"
 endef
 
-.PHONY: help build span demo test test-all test-hardware test-hosts test-host-tools test-packages check mutants plugin deb install install-span uninstall bench soak guest-files folder span-of-another-protocol clean
+.PHONY: help build span demo test test-all test-hardware test-hosts test-host-tools test-packages check mutants plugin deb dist printers install install-span uninstall bench soak guest-files folder span-of-another-protocol clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
-	@echo "  Options: PREFIX=$(PREFIX) DESTDIR= CNI_BIN=$(CNI_BIN) GUESTS=\"$(GUESTS)\" HARDWARE=$(HARDWARE) (test; HARDWARE= skips it) NATIVE=1 (demo) ARCH=arm64 (build, span, plugin)"
+	@echo "  Options: PREFIX=$(PREFIX) DESTDIR= CNI_BIN=$(CNI_BIN) GUESTS=\"$(GUESTS)\" HARDWARE=$(HARDWARE) (test; HARDWARE= skips it) NATIVE=1 (demo) ARCH=arm64 (build, span, plugin, deb, install)"
 
 build: ## build canhub as a single static executable
 	@if ! command -v cargo >/dev/null && test -x $(OUT)/canhub; then \
@@ -83,12 +85,20 @@ check: ## run everything that needs no guest: format, lints, docs, unit tests
 mutants: ## break the core in many places, one at a time, and list what no test notices (hours; MUTANTS="-f src/state.rs")
 	@tests/mutants $(MUTANTS)
 
-plugin: build ## lay out target/plugin for `docker plugin create canhub target/plugin`
-	@plugin/build $(OUT)/canhub target/plugin
+plugin: build ## lay out target/plugin for `docker plugin create canhub target/plugin`; with ARCH=arm64 target/plugin-arm64
+	@plugin/build $(OUT)/canhub target/plugin$(addprefix -,$(ARCH))
 
-deb: build span ## make Debian packages of canhub and canhub-span in dist/, for this machine's processor
-	@rm -rf target/deb dist && $(MAKE) --no-print-directory install PREFIX=/usr CNI_BIN=/usr/lib/cni DESTDIR=target/deb >/dev/null
-	@plugin/deb/build target/deb "$$(dpkg --print-architecture)" dist
+deb: build span printers ## make Debian packages of canhub and canhub-span in dist/, for this machine's processor or ARCH=arm64|armhf|amd64
+	@rm -rf target/deb dist/*_$(DEB_ARCH).deb
+	@$(MAKE) --no-print-directory install PREFIX=/usr CNI_BIN=/usr/lib/cni DESTDIR=target/deb >/dev/null
+	@plugin/deb/build target/deb $(DEB_ARCH) dist
+
+dist: ## make all that is released in dist/: packages, archives, SBOM and checksums, for amd64, arm64 and armhf (ARCHS)
+	@plugin/dist $(ARCHS)
+
+# The programs that print the man pages.
+printers:
+	@$(if $(filter-out $(HOST),$(TARGET)),$(MAKE) --no-print-directory ARCH= build span)
 
 install: ## install to PREFIX, with systemd units, plugins of Podman and CNI, man pages and completions; canhub-span too if it was built
 	@test -x $(OUT)/canhub || $(MAKE) --no-print-directory build
