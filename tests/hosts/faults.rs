@@ -15,7 +15,7 @@ const RATE: u32 = 400;
 
 /// Which frames are accounted for.
 #[derive(PartialEq, Eq)]
-enum Accounted {
+pub enum Accounted {
     All,
     /// Those that entered the span port: without its hub, a host's frames go nowhere.
     BetweenPorts,
@@ -24,7 +24,7 @@ enum Accounted {
 /// Both hosts of a bus, with frames flowing while `fault` happens to the second one. Afterwards the bus is whole, nothing came
 /// twice or out of order, and what was sent is what was heard and what was counted.
 #[track_caller]
-fn survives(what: &str, accounted: Accounted, fault: impl Fn(&Guest, &Bus)) {
+pub fn survives(what: &str, accounted: Accounted, fault: impl Fn(&Guest, &Bus)) {
     let (a, b) = two();
     let buses = [&a, &b].map(|host| Bus::new(host, "fault", &["span=fault"]));
     until_joined(&buses[0].hub(8), &buses[1].hub(9));

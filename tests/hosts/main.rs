@@ -33,3 +33,4 @@ mod support;
 mod swarm;
 mod traffic;
 mod tunnels;
+mod upgrade;

@@ -86,10 +86,15 @@ pub fn with_input(guest: &Guest, command: &str, input: &str) -> Result<String, S
     guest.try_sh(&format!("{command} <<'END-OF-INPUT'\n{input}\nEND-OF-INPUT"))
 }
 
-/// Installs canhub as a service, and the image of the containers, unless they are there.
+/// Installs canhub as a service, from the packages if `tests/packages` made some, and the image of the containers, unless they
+/// are there.
 #[track_caller]
 fn install(guest: &Guest, name: &str) {
-    guest.sh("test -e /usr/local/bin/canhub || cp -a /host/install/. / && \
+    guest.sh("if test -e /host/canhub.deb; then \
+           test -e /usr/bin/canhub || dpkg --install /host/canhub.deb /host/canhub-span.deb; \
+         else \
+           test -e /usr/local/bin/canhub || cp -a /host/install/. /; \
+         fi && \
          sysctl -q --system --pattern 'net.core.(netdev_max_backlog|rmem_max)' && \
          systemd-sysusers && \
          systemctl daemon-reload && systemctl enable --now canhub.socket canhub.service");
