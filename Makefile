@@ -64,8 +64,8 @@ demo: build ## show it: two containers talk over a bus, the machine reboots, the
 test: ## run all tests: unit tests on this machine, the rest in guests with real kernels and Docker
 	@GUESTS="$(GUESTS)" HARDWARE="$(HARDWARE)" tests/run
 
-test-all: ## like test, with every topic in every guest and all of one bus on several hosts, and the packages (two hours)
-	@EVERYWHERE=yes GUESTS="$(GUESTS)" HARDWARE="$(HARDWARE)" tests/run && $(MAKE) --no-print-directory test-hosts test-packages
+test-all: ## like test, with every topic in every guest, in bookworm too, all of one bus on several hosts, and the packages (two hours)
+	@EVERYWHERE=yes GUESTS="bookworm $(GUESTS)" HARDWARE="$(HARDWARE)" tests/run && $(MAKE) --no-print-directory test-hosts test-packages
 
 test-hardware: ## run only the tests with CAN adapters, which are unplugged and replugged
 	@tests/run hardware

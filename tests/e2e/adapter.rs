@@ -2,7 +2,7 @@
 
 use crate::support::{
     canhub,
-    compose::Project,
+    compose::{self, Project},
     docker::{IMAGE, docker},
     frames::{all_hear_all, assert_all_hear_all},
     host::{self, link},
@@ -55,6 +55,9 @@ fn alpine(scene: &Scene) {
 
 #[test]
 fn the_compose_file_of_rustycan4docker_works_with_another_driver_name() {
+    if !compose::is_there("adapter::the_compose_file_of_rustycan4docker_works_with_another_driver_name") {
+        return;
+    }
     let scene = Scene::new();
     alpine(&scene);
     scene.foreign_vcan("can0");
@@ -72,6 +75,9 @@ fn the_compose_file_of_rustycan4docker_works_with_another_driver_name() {
 
 #[test]
 fn a_missing_can0_is_never_replaced_by_a_vcan() {
+    if !compose::is_there("adapter::a_missing_can0_is_never_replaced_by_a_vcan") {
+        return;
+    }
     let scene = Scene::new();
     alpine(&scene);
     let project = drop_in();

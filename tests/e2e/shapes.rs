@@ -17,7 +17,7 @@ use socketcan::{CanDataFrame, CanFdSocket, EmbeddedFrame as _, Frame as _, Socke
 
 use crate::support::{
     canhub::{self, Configured, is_service, program},
-    compose::Project,
+    compose::{self, Project},
     docker::{Container, Network, docker, try_docker},
     host,
     scene::Scene,
@@ -394,6 +394,11 @@ fn assert_shaped(container: &Container, inside: &str, outside: &str) {
 
 #[test]
 fn a_compose_file_shapes_all_containers_of_a_network_and_one_service_otherwise() {
+    if !compose::is_there(
+        "shapes::a_compose_file_shapes_all_containers_of_a_network_and_one_service_otherwise",
+    ) {
+        return;
+    }
     // It makes the image, and checks that nothing is left.
     let _scene = Scene::new();
     // Older ones do not pass on what a service wants.

@@ -5,7 +5,18 @@ use std::fs;
 use super::{
     docker::{Container, Network, docker, try_docker},
     scene::unique,
+    shell::not_run,
 };
+
+/// Whether the engine has `docker compose`. Returns false, and prints why, if not.
+#[must_use]
+pub fn is_there(test: &str) -> bool {
+    let version = try_docker(&["compose", "version"]);
+    if version.is_err() {
+        not_run(test, "this engine has no `docker compose`");
+    }
+    version.is_ok()
+}
 
 /// A Compose file that is up, until dropped.
 pub struct Project {

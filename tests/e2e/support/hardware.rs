@@ -23,9 +23,13 @@ pub struct Adapter {
 }
 
 /// In slot 10 of the PCI bus.
-pub const KV0: Adapter = Adapter { id: "kv0", interface: "can0", slot: "0000:00:10.0" };
+pub const KV0: Adapter =
+    Adapter { id: "kv0", interface: "can0", slot: if BRIDGE { "0000:01:10.0" } else { "0000:00:10.0" } };
 /// In slot 14.
-pub const KV1: Adapter = Adapter { id: "kv1", interface: "can1", slot: "0000:00:14.0" };
+pub const KV1: Adapter =
+    Adapter { id: "kv1", interface: "can1", slot: if BRIDGE { "0000:01:14.0" } else { "0000:00:14.0" } };
+/// The slots of the guest `arm64` are behind a bridge.
+const BRIDGE: bool = cfg!(target_arch = "aarch64");
 
 /// In bit/s, for all tests with adapters.
 pub const BITRATE: u32 = 500_000;
