@@ -92,7 +92,8 @@ fn measure(ways: &[Way], rate: u32) {
         all.sort_unstable();
         [0, all.len() / 2, all.len().saturating_sub(1)].map(|nth| all.get(nth).copied().unwrap_or_default())
     };
-    let goals: [(&str, f64, fn(&Age) -> u64); 2] =
+    type Percentile = fn(&Age) -> u64;
+    let goals: [(&str, f64, Percentile); 2] =
         [("p50", P50_GOAL, |age| age.p50_us), ("p99", P99_GOAL, |age| age.p99_us)];
     for (what, goal, of) in goals {
         let [_, tunnel, _] = spread(1, of);
