@@ -45,7 +45,9 @@ fn beside_an_adapter_and_its_shares_each_way_is_as_asked_for() {
 
     let ms = Duration::from_millis;
     let (sent, heard) = exchange(&one, &[&other, &bench.host], 500, ms(1));
-    assert_eq!(numbers(&heard[0]), numbers(&heard[1]), "a frame is lost for all");
+    for heard in &heard {
+        assert!(numbers(heard).is_sorted(), "in order");
+    }
     let least = late(&sent, &heard[1]).into_iter().min().expect("some arrive");
     assert!(least >= ms(20), "{least:?}");
 
