@@ -45,9 +45,15 @@ fn beside_an_adapter_and_its_shares_each_way_is_as_asked_for() {
 
     let ms = Duration::from_millis;
     let (sent, heard) = exchange(&one, &[&other, &bench.host], 500, ms(1));
-    for heard in &heard {
-        assert!(numbers(heard).is_sorted(), "in order");
-    }
+    let [for_one, for_all] = [0, 1].map(|at: usize| {
+        // A duplicate can pass for the frame itself: a raw socket knows a frame by its place in memory (raw_rcv in
+        // net/can/raw.c), which the duplicate may have got after it.
+        let mut heard = numbers(&heard[at]);
+        heard.dedup();
+        heard
+    });
+    assert!(for_one.is_sorted(), "in order");
+    assert_eq!(for_one, for_all, "a frame is lost for all");
     let least = late(&sent, &heard[1]).into_iter().min().expect("some arrive");
     assert!(least >= ms(20), "{least:?}");
 
