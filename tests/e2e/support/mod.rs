@@ -20,3 +20,4 @@ pub mod slcan;
 pub mod strangers;
 pub mod terminal;
 pub mod usb;
+pub mod watchdog;

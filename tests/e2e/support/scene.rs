@@ -16,6 +16,7 @@ use super::{
     docker::{Container, IMAGE, Network, docker, make_image, try_docker},
     host::Traces,
     shell::{run, sh, within},
+    watchdog::Watchdog,
 };
 
 /// Everything that a test creates.
@@ -25,6 +26,7 @@ pub struct Scene {
     networks: RefCell<Vec<String>>,
     undo: RefCell<Vec<Box<dyn Fn()>>>,
     patience: Cell<Duration>,
+    _watchdog: Watchdog,
 }
 
 impl Scene {
@@ -38,6 +40,7 @@ impl Scene {
             undo: RefCell::default(),
             // Long enough for the kernel to delete a namespace, too short for any collection of leftovers.
             patience: Cell::new(Duration::from_secs(3)),
+            _watchdog: Watchdog::new(),
         }
     }
 

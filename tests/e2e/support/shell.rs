@@ -12,10 +12,15 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a command. Returns its output or error.
 pub fn attempt(program: &str, args: &[&str]) -> Result<String, String> {
-    // A command that hangs fails its test, not the whole run.
-    let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", "180", program]).args(args);
-    finished(&format!("{program} {}", args.join(" ")), command.output())
+    let mut command = Command::new(program);
+    finished(&format!("{program} {}", args.join(" ")), limited(command.args(args)).output())
+}
+
+/// The same command, which fails if it hangs.
+pub fn limited(command: &Command) -> Command {
+    let mut limited = Command::new("timeout");
+    limited.args(["--kill-after=5", "180"]).arg(command.get_program()).args(command.get_args());
+    limited
 }
 
 /// Runs a command, which must succeed.
