@@ -36,7 +36,7 @@ define install_pages
     || echo "skipping man pages and completions: $(2) does not run; make ARCH= build span, then install again"
 endef
 
-.PHONY: help build span demo test test-all test-hardware test-hosts test-host-tools test-packages check mutants plugin deb dist printers install install-span uninstall bench soak guest-files folder span-of-another-protocol clean
+.PHONY: help build span demo test test-all test-hardware test-hosts test-host-tools test-packages check mutants plugin deb packed dist printers install install-span uninstall bench soak guest-files folder span-of-another-protocol clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -64,7 +64,7 @@ demo: build ## show it: two containers talk over a bus, the machine reboots, the
 test: ## run all tests: unit tests on this machine, the rest in guests with real kernels and Docker
 	@GUESTS="$(GUESTS)" HARDWARE="$(HARDWARE)" tests/run
 
-test-all: ## like test, with every topic in every guest, in bookworm too, all of one bus on several hosts, and the packages (two hours)
+test-all: ## like test, with every topic in every guest, in bookworm too, one bus on several hosts, and the packages (over two hours)
 	@EVERYWHERE=yes GUESTS="bookworm $(GUESTS)" HARDWARE="$(HARDWARE)" tests/run && $(MAKE) --no-print-directory test-hosts test-packages
 
 test-hardware: ## run only the tests with CAN adapters, which are unplugged and replugged
@@ -74,7 +74,7 @@ test-hosts: guest-files ## run the tests of one bus on several hosts, in full: t
 	@tests/hosts/run long
 
 test-packages: ## make the Debian packages and install, upgrade, remove and purge them in guests
-	@tests/packages $(GUESTS)
+	@tests/packages bookworm $(GUESTS)
 
 test-host-tools: ## check that the hardware guest gets its tools on Debian 12, whatever is installed
 	@tests/guest/test-host-tools
@@ -89,9 +89,14 @@ plugin: build ## lay out target/plugin for `docker plugin create canhub target/p
 	@plugin/build $(OUT)/canhub target/plugin$(addprefix -,$(ARCH))
 
 deb: build span printers ## make Debian packages of canhub and canhub-span in dist/, for this machine's processor or ARCH=arm64|armhf|amd64
-	@rm -rf target/deb dist/*_$(DEB_ARCH).deb
-	@$(MAKE) --no-print-directory install PREFIX=/usr CNI_BIN=/usr/lib/cni DESTDIR=target/deb >/dev/null
-	@plugin/deb/build target/deb $(DEB_ARCH) dist
+	@rm -f dist/*_$(DEB_ARCH).deb
+	@$(MAKE) --no-print-directory packed PACKAGES=dist
+
+# A part of `deb`, and for tests: the packages of what is already built, in the folder PACKAGES.
+packed:
+	@rm -rf target/deb-$(DEB_ARCH)
+	@$(MAKE) --no-print-directory install PREFIX=/usr CNI_BIN=/usr/lib/cni DESTDIR=target/deb-$(DEB_ARCH) >/dev/null
+	@plugin/deb/build target/deb-$(DEB_ARCH) $(DEB_ARCH) $(PACKAGES)
 
 dist: ## make all that is released in dist/: packages, archives, SBOM and checksums, for amd64, arm64 and armhf (ARCHS)
 	@plugin/dist $(ARCHS)
