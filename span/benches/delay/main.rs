@@ -6,12 +6,13 @@
 //! meet on the loopback address: the network's part of the delay is the same for all ways, and small.
 //!
 //! `delay floor INTERFACE FOLDER listen|connect ADDRESS` is one end of that least, for `tests/hosts`: FOLDER has the
-//! certificates of a host.
+//! certificates of a host. `delay engine`, likewise, is one end of the least that the engine costs.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot measure panics")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures are for people")]
 #![allow(clippy::disallowed_methods, reason = "hosts are processes, and `ip` makes their buses")]
 
+mod engine;
 mod floor;
 mod hosts;
 mod traffic;
@@ -57,6 +58,9 @@ fn main() {
         };
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         return;
+    }
+    if let ["engine", bus, folder, end, address] = arguments[..] {
+        return engine::carry(bus, Path::new(folder), end, address);
     }
     let mut arguments = std::env::args().skip_while(|argument| argument != "--canhub-span").skip(1);
     let Some(program) = arguments.next().map(PathBuf::from) else {
