@@ -53,7 +53,7 @@ pub use listen::{LinkNews, Listener};
 pub use module::request as request_module;
 pub use monitor::{LinkEvent, watch};
 pub use namespace::{Cookie, HOST_NAMESPACE, Inside, Namespace};
-pub use netns::boot_id;
+pub use netns::{boot_id, is_alone};
 pub use passed::Passed;
 pub use qdisc::{Gauge, Netem, Pace, Qdisc};
 pub use sleep::{monotonic, since_boot, sleep_until, wait_readable, wake_on_time};

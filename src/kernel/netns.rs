@@ -175,6 +175,12 @@ fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     })
 }
 
+/// Whether this is the first process of its PID namespace, as in a managed plugin or a container. Then `/proc` has no
+/// process of the host, and process 1 sees no more than canhub.
+pub fn is_alone() -> bool {
+    std::process::id() == 1
+}
+
 /// The ID of this boot; sandboxes and endpoints of another boot no longer exist.
 pub fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()

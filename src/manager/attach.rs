@@ -15,7 +15,7 @@ use crate::{
     attachment::{AttachRequest, Attached, AttachmentStatus, WhichAttachment, name_of, pid_of},
     endpoint::{Endpoint, Stage},
     error::{Code, Error},
-    kernel::{Cookie, Namespace},
+    kernel::{Cookie, Namespace, is_alone},
     model::Model,
     names::{AttachmentId, EndpointId, NetworkId, check_name},
     options::{DOCKER_IFNAME, EndpointOptions, RawOptions},
@@ -87,6 +87,14 @@ impl Manager {
             model.remove_endpoint(&endpoint.id);
             self.store.remove_endpoint(&endpoint.id);
         })?;
+        // The pair is made at the path, where another namespace may be by now: names and process IDs are used again.
+        if self.cookie(&asked.netns) != endpoint.namespace {
+            self.remove_member(model, &endpoint.id, Some(NAMESPACE_ENDED), started);
+            return Err(Error::Refused(format!(
+                "the network namespace at {} ended while it was being attached; if another one is there now, attach it again",
+                asked.netns.display()
+            )));
+        }
         self.outline_of(model, &endpoint)
     }
 
@@ -138,6 +146,9 @@ impl Manager {
                 "{} is not an absolute path: name the namespace as /run/netns/NAME or /proc/PID/ns/net",
                 netns.display()
             )));
+        }
+        if pid_of(netns).is_some() && is_alone() {
+            return Err(no_namespace(netns));
         }
         let found = self.kernel.namespace(netns).map_err(|err| {
             Error::Refused(format!(
@@ -261,13 +272,41 @@ pub(super) fn unknown(id: impl std::fmt::Display) -> Error {
 }
 
 pub(super) fn no_namespace(netns: &Path) -> Error {
-    Error::Refused(match pid_of(netns) {
-        Some(pid) => {
+    Error::Refused(why_not_there(netns, is_alone()))
+}
+
+fn why_not_there(netns: &Path, is_alone: bool) -> String {
+    let path = netns.display();
+    match (pid_of(netns), is_alone) {
+        (Some(pid), true) => format!(
+            "cannot attach process {pid}: as a managed plugin, or in a container, canhub sees no process of the host; install it as a service instead"
+        ),
+        (None, true) => format!(
+            "there is no network namespace at {path}, as canhub sees it: as a managed plugin it sees those of Docker's containers only; install it as a service for others"
+        ),
+        (Some(pid), false) => {
             format!("there is no process {pid}: it has ended, or runs in another PID namespace than canhub")
         }
-        None => format!(
-            "there is no network namespace at {}, as canhub sees it: `ip netns` lists those of /run/netns, and that of a process is /proc/PID/ns/net",
-            netns.display()
+        (None, false) => format!(
+            "there is no network namespace at {path}, as canhub sees it: `ip netns` lists those of /run/netns, and that of a process is /proc/PID/ns/net"
         ),
-    })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_managed_plugin_says_that_only_the_service_sees_the_host() {
+        for (netns, words) in [
+            ("/proc/4711/ns/net", "cannot attach process 4711: as a managed plugin"),
+            ("/run/netns/ecu1", "at /run/netns/ecu1, as canhub sees it: as a managed plugin"),
+        ] {
+            let (alone, beside) =
+                (why_not_there(Path::new(netns), true), why_not_there(Path::new(netns), false));
+            assert!(alone.contains(words) && alone.contains("as a service"), "{alone}");
+            assert!(!beside.contains("plugin"), "{beside}");
+        }
+    }
 }

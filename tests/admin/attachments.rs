@@ -222,6 +222,19 @@ fn an_attachment_ends_with_its_namespace_and_a_reused_path_is_another() {
 }
 
 #[test]
+fn a_path_that_gets_another_namespace_meanwhile_is_refused_and_nothing_is_left_there() {
+    let rig = ready();
+    let before = rig.ours();
+    for bus_options in [None, Some(json!({}))] {
+        rig.kernel.remount_before_pair(Path::new(ECU));
+        let fields = bus_options.map_or(json!({}), |options| json!({ "bus": "new", "bus_options": options }));
+        assert_refused(&attach(&rig, fields), 400, None, "ended while it was being attached");
+        assert_eq!((rig.ours(), rig.inside(ECU)), (before.clone(), vec![]));
+    }
+    attached(&rig, json!({}));
+}
+
+#[test]
 fn a_namespace_that_outlives_its_path_stays_on_the_bus() {
     let rig = ready();
     attached(&rig, json!({ "id": "a" }));

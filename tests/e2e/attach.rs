@@ -2,6 +2,7 @@
 
 mod healing;
 mod many;
+mod plugin;
 
 use serde_json::Value;
 

@@ -121,6 +121,10 @@ impl Kernel for FakeKernel {
     }
 
     fn create_pair(&self, pair: &PairSpec<'_>) -> Result<PairIndices> {
+        let remounted = self.world.lock().remount_before_pair.take();
+        if let Some(path) = remounted {
+            self.remount_sandbox(&path);
+        }
         self.change(|world| {
             let place = place(pair.sandbox);
             if !world.exists(&place) {

@@ -74,6 +74,11 @@ impl FakeKernel {
         self.add_sandbox(path);
     }
 
+    /// As [`remount_sandbox`](Self::remount_sandbox), just before the next pair is made.
+    pub fn remount_before_pair(&self, path: &Path) {
+        self.world.lock().remount_before_pair = Some(path.to_owned());
+    }
+
     /// A namespace loses its path and lives on at another, as that of a process that ended while others were in it.
     pub fn move_sandbox(&self, from: &Path, to: &Path) {
         let mut world = self.world.lock();

@@ -31,6 +31,8 @@ pub(super) struct World {
     /// The namespace at the path of each sandbox.
     pub(super) sandboxes: BTreeMap<PathBuf, Cookie>,
     pub(super) next_cookie: u64,
+    /// The sandbox that becomes another just before the next pair is made.
+    pub(super) remount_before_pair: Option<PathBuf>,
     /// Whether namespaces have cookies, as since Linux 5.14.
     pub(super) tells_cookies: bool,
     pub(super) rules: Vec<Standing>,
@@ -64,6 +66,7 @@ impl Default for World {
             pairs: BTreeMap::new(),
             sandboxes: BTreeMap::new(),
             next_cookie: 0,
+            remount_before_pair: None,
             tells_cookies: true,
             rules: Vec::new(),
             max_hops: 1,
