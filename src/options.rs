@@ -41,6 +41,11 @@ const KEYS: &[&str] = &[
     "vxcan.id",
     "vxcan.peer",
 ];
+
+/// What to do about the interface name of an attachment, however it is attached.
+pub const NAME_ANOTHER: &str =
+    "choose another interface name, with --ifname, Podman's interface_name, or \"interface\" of CNI";
+
 const ENDPOINT_KEYS: &[&str] = &[DOCKER_IFNAME, "allow-rx", "allow-tx", "ifname", "rate", "vxcan.peer"];
 
 /// Options as Docker sends them and as the state file stores them.
@@ -226,6 +231,12 @@ impl EndpointOptions {
     /// As [`NetworkOptions::parse`].
     pub fn parse(raw: &RawOptions) -> Result<Self, String> {
         let keys = [ENDPOINT_KEYS, &Shapes::KEYS].concat();
+        let is_of_the_bus = |key: &str| !keys.contains(&key) && network_keys().any(|known| known == key);
+        if let Some((key, value)) = raw.iter().find(|(key, _)| is_of_the_bus(&key.to_ascii_lowercase())) {
+            return Err(format!(
+                "option {key}={value}: it is an option of the whole bus; give it to `docker network create`, `podman network create` or `canhub bus create`"
+            ));
+        }
         let options = known(raw, &keys)?;
         let get = |key: &str| options.get(key).copied();
         let exact = [DOCKER_IFNAME, "ifname"].into_iter().find_map(|key| Some((key, get(key)?)));

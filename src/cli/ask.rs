@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{Failed, lines};
+use super::{Failed, buses, lines};
 use crate::{
     admin,
     docker::facts,
@@ -68,6 +68,7 @@ impl AdminSocket {
     }
 
     /// Sends a request about a bus; `on` makes its body. A managed plugin knows a bus by its ID only, which Docker can tell.
+    /// The reason for a refusal is then that of the request with the ID.
     pub(super) fn send_about(
         &self,
         bus: &str,
@@ -76,13 +77,18 @@ impl AdminSocket {
         on: impl Fn(&str) -> Vec<u8>,
     ) -> Result<Bytes, Failed> {
         match self.send(method.clone(), path, on(bus)) {
-            Err(Failed::Because(why)) => {
-                let id = network_id(bus).ok_or_else(|| Failed::Because(why.clone()))?;
-                let body = on(&id[..ID.min(id.len())]);
-                self.send(method.clone(), path, body).map_err(|_| Failed::Because(why))
-            }
+            Err(Failed::Because(why)) => match network_id(bus).filter(|id| self.knows_no_name_of(id)) {
+                Some(id) => self.send(method.clone(), path, on(&id[..ID.min(id.len())])),
+                None => Err(Failed::Because(why)),
+            },
             answer => answer,
         }
+    }
+
+    /// Whether canhub has this network of Docker's, and calls it by the start of its ID.
+    fn knows_no_name_of(&self, id: &str) -> bool {
+        let buses = self.get(buses::PATH).ok().and_then(|body| parsed::<buses::Listed>(&body).ok());
+        buses.is_some_and(|all| all.buses.iter().any(|bus| bus.id == id && id.starts_with(&bus.name)))
     }
 
     /// Gets a resource whose body is also valid with status 503.

@@ -50,8 +50,11 @@ struct New {
     #[arg(required = true, value_name = "BUS")]
     bus: Option<String>,
     /// The namespace: a path, a name of `ip netns`, a process ID, or a Docker container
-    #[arg(long, required = true, value_name = "NETNS")]
+    #[arg(long, required_unless_present = "surplus", value_name = "NETNS")]
     netns: Option<String>,
+    /// Without it, clap takes a second word for a subcommand
+    #[arg(hide = true)]
+    surplus: Option<String>,
     /// The name of its interface [default: that of the bus, can0]
     #[arg(long, value_name = "NAME")]
     ifname: Option<IfName>,
@@ -116,6 +119,9 @@ impl Attach {
 
 impl New {
     fn run(self) -> Result<(), Failed> {
+        if let Some(word) = self.surplus {
+            return Err(format!("{word}: name the namespace with --netns, as in --netns {word}").into());
+        }
         let Namespace { path, container } = Namespace::find(&self.netns.unwrap_or_default())?;
         let asked = AttachRequest {
             bus: self.bus.unwrap_or_default(),
@@ -201,6 +207,9 @@ impl Namespace {
     }
 }
 
+/// So long are the IDs that canhub makes.
+const ID: usize = 16;
+
 fn table(all: &[AttachmentStatus]) -> String {
     if all.is_empty() {
         return "Nothing is attached. To put a network namespace on a bus: canhub attach BUS --netns NETNS\n"
@@ -217,13 +226,15 @@ fn table(all: &[AttachmentStatus]) -> String {
     text
 }
 
-/// IDs are never cut: `canhub detach` needs them.
+/// IDs are never cut: `canhub detach` needs them. The long ones of engines have a line of their own.
 fn row([id, bus, name, interface, netns]: [&str; 5]) -> String {
-    let line = format!("{id:<16} {:<14} {:<14} {interface:<9} {netns}", cut(bus, 14), cut(name, 14));
-    match id.len() > WIDTH - 20 {
-        true => line.trim_end().to_owned() + "\n",
-        false => cut(line.trim_end(), WIDTH) + "\n",
-    }
+    let line =
+        |id: &str| format!("{id:<ID$} {:<14} {:<14} {interface:<9} {netns}", cut(bus, 14), cut(name, 14));
+    let (above, line) = match id.len() > ID {
+        true => (format!("{id}\n"), line("")),
+        false => (String::new(), line(id)),
+    };
+    above + &cut(line.trim_end(), WIDTH) + "\n"
 }
 
 #[cfg(test)]
@@ -260,6 +271,13 @@ mod tests {
             assert!(err.to_string().contains(words), "{args:?}: {err}");
         }
         Cli::try_parse_from(["canhub", "attach", "ls"]).unwrap();
+        // A forgotten --netns.
+        let cli = Cli::try_parse_from(["canhub", "attach", "body", "ecu1"]).unwrap();
+        let failed = match cli.command {
+            crate::cli::Command::Attach(attach) => attach.run().unwrap_err(),
+            other => panic!("{other:?}"),
+        };
+        assert!(failed.why().unwrap().contains("--netns ecu1"), "{failed:?}");
     }
 
     #[test]
@@ -276,7 +294,10 @@ mod tests {
         };
         let text = table(&[one]);
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
-        assert!(text.contains("podman-0123456789abcdef ") && text.contains("! a rule was missing"), "{text}");
+        assert!(
+            text.contains("\npodman-0123456789abcdef\n      ") && text.contains("! a rule was missing"),
+            "{text}"
+        );
         assert!(table(&[]).contains("canhub attach BUS"));
     }
 }

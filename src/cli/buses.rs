@@ -15,7 +15,7 @@ use crate::{
     names::BusName,
 };
 
-const PATH: &str = "/v1/buses";
+pub(super) const PATH: &str = "/v1/buses";
 
 /// Make, remove and list buses, without Docker
 #[derive(Debug, Subcommand)]
@@ -69,8 +69,8 @@ struct Answer {
 }
 
 #[derive(Debug, Deserialize)]
-struct Listed {
-    buses: Vec<BusOutline>,
+pub(super) struct Listed {
+    pub(super) buses: Vec<BusOutline>,
 }
 
 impl BusCommand {

@@ -16,7 +16,7 @@ use crate::{
     kernel::Inside,
     model::Model,
     names::{EndpointId, IfName, NetworkId},
-    options::{DOCKER_IFNAME, Naming},
+    options::{DOCKER_IFNAME, NAME_ANOTHER, Naming},
     plan::{Action, Blocks, Have, Plan, Reason, Rules, Sandbox, Scope, Want},
     shape::Shapes,
 };
@@ -250,7 +250,7 @@ pub(super) fn refuse_taken_name(model: &Model, endpoint: &Endpoint) -> Result<()
         ),
     };
     if attached.is_some() {
-        return Err(Code::Taken.because(format!("{what}: choose another interface name with --ifname")));
+        return Err(Code::Taken.because(format!("{what}: {NAME_ANOTHER}")));
     }
     Err(Error::Refused(format!(
         "{what}: set another interface name for one of them, with -o ifname=… or -o vxcan.peer=… on the network, or \

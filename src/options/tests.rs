@@ -125,6 +125,7 @@ fn an_endpoint_can_request_a_name_and_a_rate() {
             Ok(EndpointOptions { rate: Some(parsed), ..EndpointOptions::default() })
         );
     }
+    assert!(parse(&[("Bitrate", "500000")]).unwrap_err().contains("option of the whole bus"));
     assert!(parse(&[("ifnam", "can1")]).unwrap_err().contains("did you mean ifname?"));
     assert!(parse(&[(DOCKER_IFNAME, "a name")]).unwrap_err().contains(DOCKER_IFNAME));
     assert!(parse(&[("rate", "none")]).unwrap_err().contains("rate=none: must be off or"));

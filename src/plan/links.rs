@@ -143,7 +143,7 @@ fn create_pair_inside(
     if is_taken {
         let what = format!("{} already has an interface {name}", member.endpoint.place());
         let text = match member.endpoint.is_attached() {
-            true => format!("{what}: choose another interface name with --ifname, or rename that one"),
+            true => format!("{what}: {}, or rename that one", crate::options::NAME_ANOTHER),
             false => format!(
                 "{what}: set another interface name for one of them, with -o ifname=… on the network, or with the \
                  endpoint option {}",

@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use canhub::{
-    kernel::{Kernel, LinkKind},
+    kernel::{Kernel, LinkChange, LinkKind},
     reconcile::Memory,
 };
 use serde_json::{Value, json};
@@ -101,8 +101,9 @@ fn a_namespace_is_attached_healed_and_detached_like_a_container() {
     assert!(found.iter().any(|problem| problem.contains("pair was missing")), "{found:?}");
     reconcile(&rig);
     assert_eq!((problems(&rig, "cni-1"), rig.inside(ECU)), (vec![], vec!["can1".into(), "can0".into()]));
-    assert_eq!(detach(&rig, json!({ "id": "2" })).json()["attachment"]["interface"], "can1");
     assert_eq!(detach(&rig, json!({ "bus": "body", "netns": ECU })).json()["attachment"]["id"], "cni-1");
+    assert_eq!(rig.inside(ECU), ["can1"]);
+    assert_eq!(detach(&rig, json!({ "id": "2" })).json()["attachment"]["interface"], "can1");
     assert_eq!(rig.inside(ECU), [""; 0]);
     assert_refused(&detach(&rig, json!({ "id": "2" })), 404, Some("unknown-attachment"), "no attachment 2");
     let gone = detach(&rig, json!({ "bus": "body", "netns": ECU }));
@@ -147,6 +148,36 @@ fn the_same_twice_changes_nothing_and_something_else_is_refused_with_both_values
 }
 
 #[test]
+fn two_interfaces_of_one_namespace_on_one_bus_are_told_apart_and_shown_as_they_are() {
+    let rig = ready();
+    attached(&rig, json!({ "id": "a" }));
+    attached(&rig, json!({ "id": "b", "ifname": "can1" }));
+    assert_eq!(rig.inside(ECU), ["can0", "can1"]);
+    let which = detach(&rig, json!({ "bus": "body", "netns": ECU }));
+    assert_refused(&which, 400, None, "is on bus body several times, as can");
+    let second = detach(&rig, json!({ "bus": "body", "netns": ECU, "ifname": "can1" }));
+    assert_eq!(
+        (second.json()["attachment"]["id"].as_str(), rig.inside(ECU)),
+        (Some("b"), vec!["can0".into()])
+    );
+    // Until it is healed, its real name and MTU are told.
+    let index = rig.links_inside(ECU)[0].index;
+    let change = LinkChange {
+        name: Some("mine".parse().unwrap()),
+        mtu: Some(16),
+        up: Some(false),
+        ..LinkChange::default()
+    };
+    rig.kernel.change_link(Some(Path::new(ECU)), index, &change).unwrap();
+    let one = get(&rig.admin(), "/v1/attachments?id=a").json()["attachments"][0].clone();
+    assert_eq!((&one["interface"], &one["mtu"]), (&json!("mine"), &json!(16)), "{one}");
+    // What is wrong with the bus is not wrong with the attachment.
+    assert_eq!(bus(&rig, "far", json!({ "adapter": "can7" })).status, 200);
+    attached(&rig, json!({ "bus": "far", "id": "c", "ifname": "can5" }));
+    assert_eq!(problems(&rig, "c"), [""; 0]);
+}
+
+#[test]
 fn bad_input_is_one_sentence_with_what_to_do_and_leaves_nothing() {
     let rig = ready();
     rig.kernel.add_sandbox("/run/netns/full");
@@ -155,6 +186,7 @@ fn bad_input_is_one_sentence_with_what_to_do_and_leaves_nothing() {
     let before = rig.ours();
     for (fields, status, code, words) in [
         (json!({ "bus": "boddy" }), 404, Some("unknown-bus"), "did you mean body?"),
+        (json!({ "bus": "boddy", "netns": "/run/netns/none" }), 404, Some("unknown-bus"), "no bus boddy"),
         (json!({ "netns": "/run/netns/none" }), 400, None, "no network namespace at /run/netns/none"),
         (json!({ "netns": "/proc/4711/ns/net" }), 400, None, "there is no process 4711"),
         (json!({ "netns": "run/netns/ecu1" }), 400, None, "not an absolute path"),
@@ -231,6 +263,7 @@ fn a_path_that_gets_another_namespace_meanwhile_is_refused_and_nothing_is_left_t
         assert_refused(&attach(&rig, fields), 400, None, "ended while it was being attached");
         assert_eq!((rig.ours(), rig.inside(ECU)), (before.clone(), vec![]));
     }
+    assert_eq!(rig.sample("canhub_join_failures_total"), 2.0);
     attached(&rig, json!({}));
 }
 
@@ -384,6 +417,9 @@ fn a_bus_can_be_made_for_an_attachment_and_goes_with_the_last_one() {
     }
     let made = |rig: &Rig| get(&rig.admin(), "/v1/buses").json()["buses"].clone();
     assert_eq!((made(&rig).as_array().unwrap().len(), &made(&rig)[0]["transient"]), (1, &json!(true)));
+    let taken = attach(&rig, json!({ "bus": "other", "bus_options": {}, "netns": paths[0] }));
+    assert_refused(&taken, 409, Some("taken"), "already has an interface can0 from network pods");
+    assert_eq!(made(&rig).as_array().unwrap().len(), 1, "the other bus went with its only attachment");
     let other = attach(&rig, wish(paths[0], json!({ "hub": "vcan-other" })));
     assert_refused(&other, 409, Some("exists"), "its options are hub=vcan-pods, not hub=vcan-other");
     assert_eq!(attached(&rig, wish(paths[0], json!({})))["bus"], "pods");
