@@ -321,6 +321,41 @@ fn buses_and_attachments_survive_a_restart_and_docker_can_end_neither() {
 }
 
 #[test]
+fn a_bus_waits_for_a_namespace_that_is_about_to_end_but_not_for_ever() {
+    let rig = ready();
+    attached(&rig, json!({ "id": "a" }));
+    let elsewhere = Path::new("/proc/4711/fd/3");
+    rig.kernel.move_sandbox(Path::new(ECU), elsewhere);
+    assert_refused(&remove_bus(&rig, "body"), 409, Some("in-use"), "is in use by ecu1");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(300));
+            rig.kernel.end_sandbox(elsewhere);
+        });
+        assert_eq!(remove_bus(&rig, "body").status, 200);
+    });
+}
+
+#[test]
+fn a_numbered_interface_is_told_by_its_number() {
+    let rig = ready();
+    let numbered = json!({ "vxcan.dev": "vcan", "vxcan.id": "3", "vxcan.peer": "vcan" });
+    assert_eq!(bus(&rig, "numbered", numbered).status, 200);
+    assert_eq!(attached(&rig, json!({ "bus": "numbered" }))["interface"], "vcan0");
+}
+
+#[test]
+fn a_bus_whose_record_was_lost_takes_the_options_that_it_is_made_with_again() {
+    let mut rig = ready();
+    let options = json!({ "hub": "vcan-kept", "rate": "125000" });
+    assert_eq!(bus(&rig, "kept", options.clone()).status, 200);
+    attached(&rig, json!({ "bus": "kept", "id": "a" }));
+    rig.restart_after(|state| std::fs::remove_dir_all(state).unwrap());
+    reconcile(&rig);
+    assert_eq!(bus(&rig, "kept", options.clone()).json()["bus"]["options"], options);
+}
+
+#[test]
 fn many_callers_at_once_get_an_attachment_each() {
     let rig = Arc::new(ready());
     let before = rig.ours();
