@@ -238,7 +238,7 @@ fn an_attachment_ends_with_its_namespace_and_a_reused_path_is_another() {
     assert_eq!((problems(&rig, "b"), rig.inside(ECU)), (vec![], vec!["can0".to_owned()]));
     // A bus is free as soon as the namespaces of all its members have ended, whether that was noticed or not.
     rig.kernel.end_sandbox(Path::new(ECU));
-    assert_eq!(remove_bus(&rig, "body").status, 200);
+    assert_eq!(remove_bus(&rig, "body").json()["bus"]["members"], json!([]));
     rig.assert_clean();
     let mut events = Listener::start(&rig.admin(), 100);
     let mut left = Vec::new();
@@ -310,6 +310,8 @@ fn buses_and_attachments_survive_a_restart_and_docker_can_end_neither() {
         rig.manager.learn(&view);
     }
     assert_eq!(rig.ours(), mine);
+    let taken = bus(&rig, "docker", json!({ "hub": "vcan-docker" }));
+    assert_refused(&taken, 409, Some("exists"), "docker is the name of a network of Docker's already");
     // Without its records, the kernel still tells what is attached to which bus.
     rig.restart_after(|state| std::fs::remove_dir_all(state).unwrap());
     reconcile(&rig);
@@ -334,6 +336,14 @@ fn a_bus_waits_for_a_namespace_that_is_about_to_end_but_not_for_ever() {
         });
         assert_eq!(remove_bus(&rig, "body").status, 200);
     });
+}
+
+#[test]
+fn the_port_to_other_hosts_keeps_no_bus() {
+    let rig = ready();
+    assert_eq!(bus(&rig, "wide", json!({ "span": "lab" })).status, 200);
+    reconcile(&rig);
+    assert_eq!(remove_bus(&rig, "wide").status, 200);
 }
 
 #[test]
