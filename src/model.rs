@@ -14,7 +14,7 @@ use crate::{
     names::{AttachmentId, EndpointId, NetworkId},
     network::Network,
     options::Naming,
-    plan::{Bus, Member, Want},
+    plan::{Bus, Member, Step, Want},
     shape::Shapes,
 };
 
@@ -137,7 +137,13 @@ impl Model {
         self.awaited.insert(id.clone());
     }
 
-    /// The container end has been moved and is up; canhub maintains it from now on.
+    /// Whether a step finishes a Join: it changes a container end that Docker has only just moved. Not healing.
+    pub fn finishes_join(&self, step: &Step) -> bool {
+        let is_awaited = step.endpoint.as_ref().is_some_and(|id| self.awaited.contains(id));
+        is_awaited && step.action.is_at_container_end()
+    }
+
+    /// The container end has been moved, is up and as wanted; canhub maintains it from now on.
     pub fn arrived(&mut self, id: &EndpointId) {
         self.awaited.remove(id);
     }

@@ -61,7 +61,7 @@ pub fn meant<'a, T: Copy + 'a>(
     is_named: impl Fn(T) -> bool,
     has_hub: impl Fn(T) -> bool,
 ) -> Vec<T> {
-    let begins = |one: T| word.len() >= PREFIX_MIN && id(one).as_ref().starts_with(word);
+    let begins = |one: T| id(one).begins(word);
     let all = |is: &dyn Fn(T) -> bool| -> Vec<T> { all.iter().copied().filter(|one| is(*one)).collect() };
     let ways: [&dyn Fn(T) -> bool; 3] = [&is_named, &has_hub, &begins];
     ways.into_iter().map(all).find(|meant| !meant.is_empty()).unwrap_or_default()
@@ -159,6 +159,11 @@ impl NetworkId {
     /// Whether canhub made the bus; otherwise Docker did.
     pub fn is_made(&self) -> bool {
         is_made(&self.0)
+    }
+
+    /// Whether a person can mean this network with the start of its ID.
+    pub(crate) fn begins(&self, word: &str) -> bool {
+        word.len() >= PREFIX_MIN && self.0.starts_with(word)
     }
 
     /// The default name of the hub: `bus` and the digits that `docker network ls` shows.

@@ -30,7 +30,7 @@ use crate::{
     error::Error,
     manager::{Handle, Manager, Signals},
     model::Model,
-    plan::{Reason, Scope},
+    plan::{Reason, Scope, Step},
     status::StartupValidation,
     system::{self, cpu_time},
 };
@@ -162,15 +162,12 @@ impl Manager {
             if model.generation() != generation && look < LOOKS {
                 continue;
             }
-            for member in want.buses.iter().flat_map(|bus| &bus.members) {
-                if member.awaited && member.has_arrived(&have) {
-                    model.arrived(&member.endpoint);
-                }
-            }
             self.note_namespaces(&mut model, &want, &have);
             self.note_spans(&model, &want, &have);
             memory.look_at_adapters(self.events(), &model, &want, &have);
             self.leave_shares(model.shares_version(), &want, &mut plan);
+            let mut unfinished: Vec<Step> =
+                plan.steps.iter().filter(|step| model.finishes_join(step)).cloned().collect();
             let held_back = memory.hold_back(self, &model, &mut plan);
             let unsettled = memory.tell(self.events(), &model, &plan.problems);
             let retry = memory.retries_soon(&have);
@@ -179,6 +176,9 @@ impl Manager {
             let mut outcome =
                 LookResult { pending: held_back || unsettled || retry || dying, ..LookResult::default() };
             self.carry_out(&mut model, &plan.steps, |model, done| {
+                if done.result.is_ok() {
+                    unfinished.retain(|step| step != done.step);
+                }
                 if done.step.reason == Reason::EndArrived && done.result.is_ok() {
                     return;
                 }
@@ -194,6 +194,13 @@ impl Manager {
                     false => outcome.failed += 1,
                 }
             });
+            for member in want.buses.iter().flat_map(|bus| &bus.members) {
+                let is_finished =
+                    || unfinished.iter().all(|step| step.endpoint.as_ref() != Some(&member.endpoint));
+                if member.awaited && member.has_arrived(&have) && is_finished() {
+                    model.arrived(&member.endpoint);
+                }
+            }
             memory.tell_arrivals(self.events(), &model);
             self.remove_all_unused(&mut model);
             drop(model);

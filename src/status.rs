@@ -108,14 +108,6 @@ pub struct FaultStatus {
     pub reason: String,
 }
 
-impl FaultStatus {
-    /// Whether it can be why this container is not heard on this bus.
-    pub fn explains(&self, bus: &str, container: Option<&str>) -> bool {
-        let is_about = self.member.is_none() || container.is_none() || self.member.as_deref() == container;
-        self.network_name == bus && is_about
-    }
-}
-
 /// Whether an expectation is met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -362,29 +354,5 @@ impl BusStatus {
         self.steps.is_empty()
             && self.problems.is_empty()
             && self.span.as_ref().is_none_or(SpanStatus::is_well)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fault_explains_missing_frames_of_its_member_and_of_anybody_on_its_bus() {
-        let fault = |member: Option<&str>| FaultStatus {
-            id: 1,
-            network: "a1".repeat(32).try_into().unwrap(),
-            network_name: "body".into(),
-            member: member.map(str::to_owned),
-            effects: vec!["cut".into()],
-            since: String::new(),
-            until: None,
-            label: None,
-            reason: String::new(),
-        };
-        let door = fault(Some("door"));
-        assert!(door.explains("body", Some("door")) && door.explains("body", None));
-        assert!(!door.explains("body", Some("lock")) && !door.explains("seat", Some("door")));
-        assert!(fault(None).explains("body", Some("lock")));
     }
 }

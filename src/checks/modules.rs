@@ -20,7 +20,11 @@ const NEEDED: [Needed; 5] = [
 const BROADCAST_MANAGER: Needed = ("can-bcm", "expected frames cannot be watched", "CONFIG_CAN_BCM");
 /// Modules that only some buses need.
 const FOR_SOME: [Needed; 2] = [
-    ("sch_tbf", "containers cannot be paced", "CONFIG_NET_SCH_TBF"),
+    (
+        "sch_tbf",
+        "containers are not paced, and frames are lost if they send faster than the adapter",
+        "CONFIG_NET_SCH_TBF",
+    ),
     ("sch_netem", "frames cannot be delayed, lost, duplicated or corrupted", "CONFIG_NET_SCH_NETEM"),
 ];
 /// The module that the kernel does not load on first use.

@@ -263,4 +263,58 @@ mod tests {
             assert!(why.contains(words), "{words:?} is not in {why:?}");
         }
     }
+
+    #[test]
+    fn each_wrong_value_is_named_with_what_is_allowed() {
+        let words =
+            ["", "Cut", "CUT", "bus_off", "busoff", "disconnect", "=5", "=", "wombat=3", "rx-cut", "loss5%"];
+        let no_values = ["cut=", "cut=yes", "cut=2s", "down=1", "down=", "bus-off=200ms", "bus-off=on"];
+        let errors = [
+            "",
+            "pasive",
+            "Passive",
+            "none",
+            "bus-off",
+            "ack@",
+            "ack@0",
+            "ack@-1",
+            "ack@1.5",
+            "ack@20001",
+            "ack@10@20",
+            "passive@3",
+            "warning@",
+        ];
+        let floods = [
+            "",
+            "7DF",
+            "7DF@",
+            "7DF@0",
+            "7DF@-1",
+            "7DF@1.5",
+            "7DF@20001",
+            "7D@10",
+            "800@10",
+            "20000000@10",
+            "7DG@1",
+            "@10",
+            "0x7DF@10",
+            "7DF@1@2",
+            "7DF @10",
+        ];
+        let refused = |text: &str| text.parse::<Effect>().expect_err(text);
+        for text in words {
+            let why = refused(text);
+            assert!(why.starts_with(&format!("{text:?} is not a fault")) && why.contains(FORMS), "{why}");
+        }
+        for text in no_values {
+            let (key, value) = text.split_once('=').unwrap();
+            assert_eq!(refused(text), format!("{key} takes no value, so not {value:?}: write {key}"));
+        }
+        for (key, values) in [("error", &errors[..]), ("flood", &floods)] {
+            for value in values {
+                let why = refused(&format!("{key}={value}"));
+                assert!(why.starts_with(&format!("{key}={value}: ")) && why.contains("write "), "{why}");
+            }
+        }
+    }
 }

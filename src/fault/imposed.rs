@@ -47,6 +47,13 @@ impl Fault {
         self.member.as_deref().is_none_or(|member| is_remembered || is_called(member, endpoint, container))
     }
 
+    /// Whether it can be why frames of this container, or of anybody, are missing on the bus. A container is meant by its
+    /// name, or by the start of its endpoint's ID.
+    pub fn explains(&self, container: Option<&str>) -> bool {
+        let (Some(member), Some(word)) = (self.member.as_deref(), container) else { return true };
+        member == word || self.endpoint.as_ref().is_some_and(|id| is_called(word, id, None))
+    }
+
     /// What happens to whom, and until when (RFC 3339).
     pub fn sentence(&self, bus: &str, until: Option<&str>) -> String {
         let who = match &self.member {
@@ -238,6 +245,28 @@ mod tests {
         assert!(on(&faults).cut, "a fault without a member is about all");
         let elsewhere = "b2".repeat(32).try_into().unwrap();
         assert_eq!(faults.imposed_on(&elsewhere, &endpoint, Some("door")), Imposed::default());
+    }
+
+    #[test]
+    fn a_fault_explains_missing_frames_of_its_member_by_name_or_id_and_of_anybody_on_its_bus() {
+        let id = "e1".repeat(32);
+        let door = Fault { endpoint: Some(id.clone().try_into().unwrap()), ..fault(Some("door"), &["cut"]) };
+        // Where names are not known, the whole ID is in the place of the name.
+        let nameless = Fault { member: Some(id.clone()), ..door.clone() };
+        for (fault, word, is_why) in [
+            (&door, Some("door"), true),
+            (&door, None, true),
+            (&door, Some(&id[..12]), true),
+            (&nameless, Some(&id[..12]), true),
+            (&nameless, Some(&id), true),
+            (&nameless, Some(&id[..11]), false),
+            (&nameless, Some("e1e1e1e1e1e2"), false),
+            (&door, Some("doo"), false),
+            (&door, Some("lock"), false),
+            (&fault(None, &["cut"]), Some("lock"), true),
+        ] {
+            assert_eq!(fault.explains(word), is_why, "{word:?} {fault:?}");
+        }
     }
 
     #[test]

@@ -162,6 +162,29 @@ mod tests {
     }
 
     #[test]
+    fn each_wrong_time_is_named_with_what_is_allowed() {
+        for text in [
+            "",
+            "10",
+            "soon",
+            "-1s",
+            "0s",
+            "9ms",
+            "25h",
+            "1.2.3s",
+            "1s 5ms",
+            "1e3s",
+            "s",
+            "99999999999d",
+            "10S",
+        ] {
+            let why = Request::try_from(Wish { lasts: Some(text.into()), ..wish(&["cut"]) }).unwrap_err();
+            assert!(why.starts_with(&format!("{text:?} is not a valid duration: ")), "{why}");
+            assert!(why.ends_with("write a number and a unit, from 10ms to 24h: 10s, 1.5min"), "{why}");
+        }
+    }
+
+    #[test]
     fn effects_that_do_not_fit_together_are_refused() {
         for (effects, words) in [
             (&[][..], "no fault is given"),

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     clock::parse_duration,
     config_file::{self, DeTable, DeValue, Spanned, Wrong, entries, shown},
+    names::check_name,
 };
 
 /// The latest time of a step, and the longest time between two rounds.
@@ -72,7 +73,7 @@ fn read(table: &DeTable<'_>) -> Result<Schedule, Wrong> {
     let (mut bus, mut again, mut list, mut last) = (None, Loop::default(), None, None);
     for (key, value) in entries(table) {
         match &**key.get_ref() {
-            "bus" => bus = Some(text("bus", value)?),
+            "bus" => bus = Some(name("bus", value)?),
             "repeat" => again.repeat = Some(times(value)?),
             "every" => again.every = Some(every(value)?),
             "step" => list = Some(value),
@@ -119,8 +120,8 @@ fn read_step(
     for (key, value) in entries(table) {
         match &**key.get_ref() {
             "at" => at = Some(duration("at", value)?),
-            "bus" => wish.bus = text("bus", value)?,
-            "member" => wish.member = Some(text("member", value)?),
+            "bus" => wish.bus = name("bus", value)?,
+            "member" => wish.member = Some(name("member", value)?),
             "fault" => {
                 wish.effects = text("fault", value)?.split_whitespace().map(str::to_owned).collect();
                 fault = Some(value);
@@ -130,7 +131,7 @@ fn read_step(
                 parse_lasts(&lasts).map_err(|why| Wrong::new(value, format!("for = {why}")))?;
                 wish.lasts = Some(lasts);
             }
-            "label" => wish.label = Some(text("label", value)?),
+            "label" => wish.label = Some(name("label", value)?),
             "repeat" => again.repeat = Some(times(value)?),
             "every" => again.every = Some(every(value)?),
             _ => return Err(Wrong::unknown_key(key, " of a step", &STEP_KEYS)),
@@ -163,6 +164,12 @@ fn read_step(
 fn text(key: &str, value: &Spanned<DeValue<'_>>) -> Result<String, Wrong> {
     let is_text = value.get_ref().as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     is_text.ok_or_else(|| Wrong::new(value, format!("{key} = {}: must be text in quotes", shown(value))))
+}
+
+fn name(key: &str, value: &Spanned<DeValue<'_>>) -> Result<String, Wrong> {
+    let name = text(key, value)?;
+    check_name(key, &name).map_err(|why| Wrong::new(value, why))?;
+    Ok(name)
 }
 
 fn duration(key: &str, value: &Spanned<DeValue<'_>>) -> Result<Duration, Wrong> {
@@ -259,6 +266,68 @@ mod tests {
             let why = parse(&text).unwrap_err();
             let begins = format!("f.toml line {line}: ");
             assert!(why.starts_with(&begins) && why.contains(words), "{begins}{words:?} is not in {why:?}");
+        }
+    }
+
+    #[test]
+    fn each_wrong_value_of_a_key_is_named_with_its_line_and_what_is_allowed() {
+        const NO_TEXT: [&str; 9] = ["1", "1.5", "true", "''", "[]", "['cut']", "{}", "0x10", "2026-11-28"];
+        let times =
+            ["'1'", "'soon'", "'-1s'", "'1x'", "'1.2.3s'", "'1s 5ms'", "'1e3s'", "' '", "'99999999999d'"];
+        let counts =
+            ["0", "-1", "1.5", "'3'", "true", "10001", "99999999999999999999", "[]", "{}", "0xFFFFF", "nan"];
+        let faults = [
+            "'cutt'",
+            "'cut cutt'",
+            "'cut cut'",
+            "'loss=5'",
+            "'flood=7DF'",
+            "'error=x'",
+            "'down flood=7DF@1'",
+        ];
+        let (text, time) = ("must be text in quotes", "a number and a unit");
+        let tables: [(&str, &[&str], &str); 12] = [
+            ("at", &NO_TEXT, text),
+            ("at", &times, time),
+            ("bus", &NO_TEXT, text),
+            ("member", &NO_TEXT, text),
+            ("label", &NO_TEXT, text),
+            ("fault", &NO_TEXT, text),
+            ("fault", &faults, ""),
+            ("for", &NO_TEXT, text),
+            ("for", &times, time),
+            ("every", &NO_TEXT, text),
+            ("every", &times, time),
+            ("repeat", &counts, "must be a number from 1 to 10000"),
+        ];
+        for (key, values, allowed) in tables {
+            for value in values {
+                let good = [
+                    ("at", "'1s'"),
+                    ("bus", "'body'"),
+                    ("member", "'door'"),
+                    ("label", "'x'"),
+                    ("fault", "'cut'"),
+                    ("for", "'1s'"),
+                    ("every", "'2s'"),
+                    ("repeat", "2"),
+                ];
+                let line = good.iter().position(|(other, _)| *other == key).unwrap() + 2;
+                let lines = good
+                    .map(|(other, good)| format!("{other} = {}\n", if other == key { value } else { good }));
+                let why = parse(&format!("[[step]]\n{}", lines.concat())).unwrap_err();
+                let begins = format!("f.toml line {line}: ");
+                assert!(why.starts_with(&begins), "{key} = {value}: {why}");
+                assert!(
+                    why.contains(allowed) && (key == "fault" || why.contains(&format!("{key} = "))),
+                    "{key} = {value}: {why}"
+                );
+            }
+        }
+        let long = "x".repeat(256);
+        for key in ["bus", "member", "label"] {
+            let why = parse(&format!("[[step]]\nat = '1s'\n{key} = '{long}'\nfault = 'cut'")).unwrap_err();
+            assert!(why.starts_with("f.toml line 3: ") && why.contains("must have 1 to 255 bytes"), "{why}");
         }
     }
 }

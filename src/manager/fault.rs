@@ -148,6 +148,12 @@ impl Manager {
         self.faults.all()
     }
 
+    /// Why frames of this container, or of anybody, can be missing on a bus on purpose: the end of a sentence.
+    pub fn on_purpose(&self, bus: &str, container: Option<&str>) -> String {
+        let faults = self.faults.that_explain(bus, container);
+        faults.iter().fold(String::new(), |all, fault| format!("{all}; {}", fault.reason))
+    }
+
     /// A fault began or ended: shows it, and wakes the task that looks after it.
     fn show_faults(&self, model: &Model) {
         self.faults.set(model);

@@ -63,9 +63,7 @@ impl Handle {
 
     /// Why frames of this container, or of anybody, can be missing on a bus on purpose: the end of a sentence.
     pub fn on_purpose(&self, bus: &str, container: Option<&str>) -> String {
-        let faults = self.faults();
-        let explains = faults.iter().filter(|fault| fault.explains(bus, container));
-        explains.fold(String::new(), |all, fault| format!("{all}; {}", fault.reason))
+        self.0.on_purpose(bus, container)
     }
 
     /// The spans.

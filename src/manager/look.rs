@@ -15,6 +15,7 @@ use tracing::debug;
 use super::Manager;
 use crate::{
     adapter::Adapter,
+    checks::{Files, modules},
     error::{Error, Listed},
     kernel::{Identity, Inside, Kernel, KernelError, LinkCounters, LinkKind},
     network::Hub,
@@ -33,12 +34,14 @@ impl Manager {
     /// # Errors
     /// If the links cannot be listed: nothing can be planned without them.
     pub(crate) fn look_at_host<'a>(&self, hubs: impl IntoIterator<Item = &'a Hub>) -> Result<Have, Error> {
-        let lacks =
-            |since: &Mutex<Option<Instant>>| since.lock().is_some_and(|since| since.elapsed() < MODULE_PAUSE);
+        let lacks = |since: &Mutex<Option<Instant>>, module| {
+            let is_known = since.lock().is_some_and(|since| since.elapsed() < MODULE_PAUSE);
+            is_known.then(|| lacking(module))
+        };
         let mut have = Have {
             links: self.kernel.links().map_err(Error::kernel(Listed::Links))?,
-            cannot_pace: lacks(&self.unpaced),
-            cannot_shape: lacks(&self.unshaped),
+            cannot_pace: lacks(&self.unpaced, "sch_tbf"),
+            cannot_shape: lacks(&self.unshaped, "sch_netem"),
             ..Have::default()
         };
         if hubs.into_iter().any(|hub| matches!(hub, Hub::Adapter(Adapter::Known { .. }))) {
@@ -128,6 +131,13 @@ impl Manager {
         }
         planned
     }
+}
+
+/// Why the kernel refused what needs this module, and the way out.
+fn lacking(module: &str) -> String {
+    modules::missing(&Files::default(), &[module]).unwrap_or_else(|| {
+        format!("{module} was missing, and is there now: `canhub doctor --fix` uses it at once, canhub within 5 min")
+    })
 }
 
 fn read_rules(kernel: &dyn Kernel) -> Rules {

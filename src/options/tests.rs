@@ -138,3 +138,30 @@ fn hardware_is_recognized_by_name() {
         !["vcan0", "can", "canX", "candy1", "vxcan0"].iter().any(|text| looks_like_hardware(&name(text)))
     );
 }
+
+#[test]
+fn each_wrong_list_of_ids_is_refused_with_its_entry_and_what_is_allowed() {
+    let two_ranges = "00000001-1FFFFFFE 001-7FE";
+    for key in ["allow-tx", "allow-rx"] {
+        for (value, words) in [
+            ("12", "entry 1 of the ids, `12`, has \"12\", which has neither three nor eight"),
+            ("123;12G", "entry 2 of the ids, `12G`, has \"12G\", which is not a hexadecimal number"),
+            ("123 456 800", "entry 3 of the ids, `800`, is beyond 7FF"),
+            ("20000000", "entry 1 of the ids, `20000000`, is beyond 1FFFFFFF"),
+            ("1FF-100", "entry 1 of the ids, `1FF-100`, ends before it starts"),
+            ("100-18FEF100", "entry 1 of the ids, `100-18FEF100`, has ends with different numbers of digits"),
+            ("7DF 123:1FFFFFFF", "entry 2 of the ids, `123:1FFFFFFF`, has an id and a mask with different"),
+            ("123 none", "entry 2 of the ids, `none`, cannot be combined"),
+            ("123 !", "entry 2 of the ids, `!`, has \"\", which has neither"),
+            ("0x123", "entry 1 of the ids, `0x123`, has \"0x123\", which has neither"),
+            ("100-", "entry 1 of the ids, `100-`, has \"\", which has neither"),
+            ("100-1FF-200", "entry 1 of the ids, `100-1FF-200`, has \"1FF-200\", which has neither"),
+            (";", "entry 1 of the ids, ``, is missing"),
+            (two_ranges, "needs 76 filters in the kernel, at most 64 are possible"),
+        ] {
+            let why = NetworkOptions::parse(&raw(&[(key, value)])).unwrap_err();
+            assert!(why.starts_with(&format!("option {key}={value}: ")) && why.contains(words), "{why}");
+            assert!(why.contains("100-1FF"), "what is allowed: {why}");
+        }
+    }
+}

@@ -26,10 +26,10 @@ pub struct Have {
     pub identities: BTreeMap<String, Result<Identity, String>>,
     /// The sandboxes that were read.
     pub sandboxes: BTreeMap<PathBuf, Sandbox>,
-    /// The kernel lacks the qdisc for pacing.
-    pub cannot_pace: bool,
-    /// The kernel lacks the qdisc that delays, loses, duplicates and corrupts frames.
-    pub cannot_shape: bool,
+    /// The kernel lacks the qdisc for pacing: what follows from that, and the way out.
+    pub cannot_pace: Option<String>,
+    /// The same for the qdisc that delays, loses, duplicates and corrupts frames.
+    pub cannot_shape: Option<String>,
 }
 
 /// The can-gw rules in a snapshot.

@@ -1,6 +1,6 @@
 //! Plans the pace of container ends: the desired one, and when the qdisc is wrong.
 
-use super::{Action, Blocks, Bus, Have, Member, Plan, Problem, Reason, Step, carrier};
+use super::{Action, Blocks, Bus, Have, Member, Plan, Reason, Step, carrier};
 use crate::{
     kernel::{Link, Pace},
     names::IfName,
@@ -72,11 +72,12 @@ pub(super) fn plan_wire(bus: &Bus, wire: &BusWire<'_>, have: &Have) -> Plan {
     if let Some(text) = wire.refusal(bus.options.rate) {
         plan.problems.push(bus.problem(None, Blocks::Creation, text));
     }
-    if have.cannot_pace && bus.members.iter().any(|member| matches!(wire.wanted(bus, member), Wanted::At(_)))
+    let is_paced = |member: &Member| matches!(wire.wanted(bus, member), Wanted::At(_));
+    if let Some(why) = &have.cannot_pace
+        && bus.members.iter().any(is_paced)
     {
-        let text = "the kernel module sch_tbf is missing, so containers are not paced, and frames are lost if they send faster than the adapter: `modprobe sch_tbf`, install the package that contains it (Debian: linux-image, Ubuntu: linux-modules-extra-$(uname -r)), or create the network with -o rate=off";
-        let problem = bus.problem(None, Blocks::Nothing, text.into());
-        plan.problems.push(Problem { fix: Some("modprobe sch_tbf".into()), ..problem });
+        let text = format!("{why}, or create the network with -o rate=off");
+        plan.problems.push(bus.problem(None, Blocks::Nothing, text));
     }
     plan
 }
@@ -96,7 +97,7 @@ pub(super) fn plan_end(bus: &Bus, member: &Member, wire: &BusWire<'_>, end: &Lin
         (Wanted::Nothing, Some(qdisc)) if qdisc.is_modified_pace() => (None, Reason::QdiscUnwanted),
         (Wanted::Nothing | Wanted::AsItIs, _) => return plan_problem(bus, member, wire),
     };
-    if pace.is_some() && have.cannot_pace {
+    if pace.is_some() && have.cannot_pace.is_some() {
         return plan_problem(bus, member, wire);
     }
     let step = step(bus, member, reason, Some(end.index), end.name.clone(), pace);
@@ -112,7 +113,7 @@ pub(super) fn plan_new_end(
     have: &Have,
 ) -> Plan {
     match wire.wanted(bus, member) {
-        Wanted::At(pace) if !have.cannot_pace => {
+        Wanted::At(pace) if have.cannot_pace.is_none() => {
             step(bus, member, Reason::QdiscMissing, None, name.to_string(), Some(pace)).into()
         }
         Wanted::At(_) | Wanted::Nothing | Wanted::AsItIs => Plan::default(),

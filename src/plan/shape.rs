@@ -1,6 +1,6 @@
 //! Plans what happens to frames on their way to and from a container: netem on both ends of its pair.
 
-use super::{Action, Blocks, Bus, Have, Member, PairEnd, Plan, Problem, Reason};
+use super::{Action, Blocks, Bus, Have, Member, PairEnd, Plan, Reason};
 use crate::{
     kernel::{Link, Netem},
     names::IfName,
@@ -20,12 +20,12 @@ pub(super) fn plan_module(bus: &Bus, have: &Have) -> Plan {
     let is_shaped = |member: &Member| {
         [PairEnd::Container, PairEnd::Host].iter().any(|end| matches!(wanted(member, *end), Some(Some(_))))
     };
-    if !have.cannot_shape || !bus.members.iter().any(is_shaped) {
-        return Plan::default();
+    match &have.cannot_shape {
+        Some(why) if bus.members.iter().any(is_shaped) => {
+            bus.problem(None, Blocks::Nothing, why.clone()).into()
+        }
+        _ => Plan::default(),
     }
-    let text = "the kernel module sch_netem is missing, so no frame is delayed, lost, duplicated or corrupted as requested: `modprobe sch_netem`, or install the package that contains it (Debian: linux-image, Ubuntu: linux-modules-extra-$(uname -r))";
-    let problem = bus.problem(None, Blocks::Nothing, text.into());
-    Problem { fix: Some("modprobe sch_netem".into()), ..problem }.into()
 }
 
 /// Plans the netem of an end that exists in its place.
@@ -47,7 +47,7 @@ pub(super) fn plan_end(bus: &Bus, member: &Member, end: PairEnd, link: &Link, ha
         (None, Some(qdisc)) if qdisc.is_modified_netem() => Reason::QdiscUnwanted,
         (None, _) => return Plan::default(),
     };
-    match netem.is_some() && have.cannot_shape {
+    match netem.is_some() && have.cannot_shape.is_some() {
         true => Plan::default(),
         false => plan_step(bus, member, end, reason, Some(link.index), link.name.clone(), netem),
     }
@@ -56,7 +56,7 @@ pub(super) fn plan_end(bus: &Bus, member: &Member, end: PairEnd, link: &Link, ha
 /// Plans the netem of an end that an earlier step creates with this name.
 pub(super) fn plan_new_end(bus: &Bus, member: &Member, end: PairEnd, name: &IfName, have: &Have) -> Plan {
     match wanted(member, end) {
-        Some(netem @ Some(_)) if !have.cannot_shape => {
+        Some(netem @ Some(_)) if have.cannot_shape.is_none() => {
             plan_step(bus, member, end, Reason::QdiscMissing, None, name.to_string(), netem)
         }
         _ => Plan::default(),

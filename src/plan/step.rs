@@ -146,6 +146,16 @@ impl Action {
         matches!(self, Self::Pace { .. } | Self::Netem { .. })
     }
 
+    /// Whether it changes a container end that exists.
+    pub(crate) fn is_at_container_end(&self) -> bool {
+        matches!(
+            self,
+            Self::Change { sandbox: Some(_), .. }
+                | Self::Pace { index: Some(_), .. }
+                | Self::Netem { end: PairEnd::Container, index: Some(_), .. }
+        )
+    }
+
     pub(super) fn acts_on_rules(&self) -> bool {
         match self {
             Self::DeleteRules(_) => true,

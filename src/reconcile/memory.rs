@@ -130,7 +130,8 @@ impl Memory {
         for step in std::mem::take(&mut plan.steps) {
             let network = step.network.as_ref().and_then(|id| model.network(id));
             let is_leftover = step.reason == Reason::Leftover;
-            if !is_leftover && network.is_some_and(|network| !manager.heals(network)) {
+            let is_healing = !is_leftover && !model.finishes_join(&step);
+            if is_healing && network.is_some_and(|network| !manager.heals(network)) {
                 continue;
             }
             let waits = match &step.action {

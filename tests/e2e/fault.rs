@@ -20,7 +20,7 @@ use crate::support::{
     member::{Member, Running},
     report::{Kind, Sent},
     scene::{Scene, unique},
-    shell::{eventually, not_run, number_from, say, sh},
+    shell::{eventually, number_from, say, sh},
 };
 
 /// How a bus is named: the managed plugin does not learn the names of networks.
@@ -31,10 +31,7 @@ fn name(bus: &Network) -> String {
 /// How a member is named: nor those of containers.
 fn member(container: &Container) -> String {
     match canhub::is_plugin() {
-        true => {
-            let ids = "{{range .NetworkSettings.Networks}}{{.EndpointID}}{{end}}";
-            docker(&["inspect", "--format", ids, &container.name])[..12].to_owned()
-        }
+        true => container.endpoint()[..12].to_owned(),
         false => container.name.clone(),
     }
 }
@@ -334,14 +331,6 @@ fn containers_that_start_again_are_broken_again_although_their_bus_is_not_healed
     let test = "fault::containers_that_start_again_are_broken_again_although_their_bus_is_not_healed";
     if !canhub::knows_names(test) {
         return;
-    }
-    let engine = docker(&["version", "--format", "{{.Server.Version}}"]);
-    let major = engine.split('.').next().and_then(|major| major.parse::<u32>().ok());
-    if major.is_none_or(|major| major < 28) {
-        return not_run(
-            test,
-            "before Docker 28, the end inside is made after the Join, and left as it is with heal=off",
-        );
     }
     let scene = Scene::new();
     let bus = scene.network(&["hub=vcan-off", "heal=off"]);

@@ -166,7 +166,8 @@ impl Bench {
     fn shaped(&self) -> Value {
         let status = self.bus.status();
         let members = status["members"].as_array().expect("it lists members");
-        members.iter().find(|one| one["container"] == *self.one.name).expect("its name is known").clone()
+        let endpoint = self.one.endpoint();
+        members.iter().find(|one| one["endpoint"] == *endpoint).expect("it is on the bus").clone()
     }
 
     /// Nothing of this is a defect.

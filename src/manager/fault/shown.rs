@@ -30,6 +30,15 @@ impl Shown {
         self.faults.lock().iter().map(|(fault, bus)| self.status(fault, bus)).collect()
     }
 
+    /// What can be why frames of this container, or of anybody, are missing on a bus, which is meant by its name or the
+    /// start of its ID.
+    pub(super) fn that_explain(&self, bus: &str, container: Option<&str>) -> Vec<FaultStatus> {
+        let faults = self.faults.lock();
+        let on_it = faults.iter().filter(|(fault, name)| name == bus || fault.network.begins(bus));
+        let explain = on_it.filter(|(fault, _)| fault.explains(container));
+        explain.map(|(fault, name)| self.status(fault, name)).collect()
+    }
+
     /// A fault on the bus of this name, with its times by the clock as it is set now.
     pub(super) fn status(&self, fault: &Fault, bus: &str) -> FaultStatus {
         let (now, wall) = (since_boot(), SystemTime::now());

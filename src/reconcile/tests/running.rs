@@ -37,6 +37,52 @@ fn an_end_that_docker_moves_in_is_left_to_docker_until_it_is_up() {
     assert_eq!(rig.look().healed, 1, "from now on it is kept up");
 }
 
+/// A network of these options, and a container end that Docker has just moved in and brought up as `can1_0`.
+fn arrives(options: &[(&str, &str)]) -> (Rig, u32) {
+    let rig = Rig::new(options);
+    let sandbox = Path::new("/run/netns/3");
+    rig.manager.create_endpoint(network(), endpoint(3), &RawOptions::new()).unwrap();
+    rig.manager.join(network(), endpoint(3), sandbox.into()).unwrap();
+    rig.kernel.add_sandbox(sandbox);
+    let end = rig.link(endpoint(3).container_end().as_str()).unwrap();
+    rig.kernel.move_link(end, None, Some(sandbox), "can1_0");
+    let up = LinkChange { up: Some(true), ..LinkChange::default() };
+    rig.kernel.change_link(Some(sandbox), end, &up).unwrap();
+    (rig, end)
+}
+
+#[test]
+fn with_heal_off_a_join_that_docker_completes_later_is_finished_and_then_nothing_is_healed() {
+    const EBUSY: i32 = 16;
+    let sandbox = Path::new("/run/netns/3");
+    let mut failed = 0;
+    // Whichever call of the first pass fails.
+    for calls in 0..30 {
+        let (rig, end) = arrives(&[("heal", "off"), ("ifname", "can1"), ("rate", "125k"), ("loss", "10%")]);
+        let inside = || rig.kernel.sandbox_links(sandbox).unwrap().unwrap().remove(0);
+        let made = || {
+            let end = inside();
+            (end.name, end.qdisc.map(|qdisc| (qdisc.pace.is_some(), qdisc.netem.is_some())))
+        };
+        rig.kernel.fail_after(calls, EBUSY);
+        failed += rig.manager.reconcile(&rig.memory).map_or(0, |look| look.failed);
+        rig.kernel.fail_after(u32::MAX, EBUSY);
+        for _ in 0..3 {
+            rig.later(1);
+            rig.look();
+        }
+        assert_eq!(made(), ("can1".into(), Some((true, true))), "without call {calls}");
+
+        rig.kernel.set_qdisc(sandbox, end, None);
+        let down = LinkChange { up: Some(false), ..LinkChange::default() };
+        rig.kernel.change_link(Some(sandbox), end, &down).unwrap();
+        rig.take_down(3);
+        rig.later(600);
+        assert_eq!((rig.look().healed, made().1, inside().up), (0, None, false), "it is finished for good");
+    }
+    assert_eq!(failed, 3, "its name, its pace and its shape");
+}
+
 #[tokio::test]
 async fn a_join_whose_caller_gave_up_delivers_its_signals_when_it_is_done() {
     const AT_MOST: Duration = Duration::from_secs(10);

@@ -147,6 +147,17 @@ impl Container {
         first.map_or_else(|| Self::running(name), |pid| Self { name: name.into(), pid })
     }
 
+    /// The ID of its only endpoint.
+    #[track_caller]
+    pub fn endpoint(&self) -> String {
+        docker(&[
+            "inspect",
+            "--format",
+            "{{range .NetworkSettings.Networks}}{{.EndpointID}}{{end}}",
+            &self.name,
+        ])
+    }
+
     /// As a member of a bus, once its interface exists and is up.
     ///
     /// Before Docker 28 any name except `can0` is only set a moment after the start.
