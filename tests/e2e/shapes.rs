@@ -166,8 +166,7 @@ impl Bench {
     fn shaped(&self) -> Value {
         let status = self.bus.status();
         let members = status["members"].as_array().expect("it lists members");
-        let endpoint = self.one.endpoint();
-        members.iter().find(|one| one["endpoint"] == *endpoint).expect("it is on the bus").clone()
+        members.iter().find(|one| one["container"] == *self.one.name).expect("its name is known").clone()
     }
 
     /// Nothing of this is a defect.
