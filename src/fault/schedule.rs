@@ -89,13 +89,17 @@ fn read(table: &DeTable<'_>) -> Result<Schedule, Wrong> {
     };
     let again = again.check(last)?;
     let not_a_list = || Wrong::new(list, "step must be a list of tables: write [[step]] before each");
-    let mut once = Vec::new();
+    let (mut once, mut count) = (Vec::new(), 0);
     for entry in list.get_ref().as_array().ok_or_else(not_a_list)?.iter() {
         let table = entry.get_ref().as_table().ok_or_else(not_a_list)?;
         let (step, rounds) = read_step(entry, table, bus.as_deref())?;
+        count += rounds.repeat.unwrap_or(1) as usize;
+        if count > STEPS_MAX {
+            continue;
+        }
         once.extend(rounds.rounds().map(|begins| ScheduleStep { at: step.at + begins, ..step.clone() }));
     }
-    let all = once.len() * again.repeat.unwrap_or(1) as usize;
+    let all = count * again.repeat.unwrap_or(1) as usize;
     if all > STEPS_MAX {
         return Err(Wrong::new(
             list,
@@ -261,6 +265,12 @@ mod tests {
                     .into(),
                 3,
                 "10100 steps",
+            ),
+            // Not even held in memory.
+            (
+                "[[step]]\nat = '1s'\nlabel = 'x'\nrepeat = 10000\nevery = '1s'\n".repeat(5000),
+                1,
+                "50000000 steps",
             ),
         ] {
             let why = parse(&text).unwrap_err();

@@ -299,6 +299,7 @@ mod tests {
         for (ids, standard, extended) in [
             ("123", &[0x123][..], &[][..]),
             ("100-1FF", &[0x100, 0x150, 0x1FF], &[]),
+            ("101-101", &[0x101], &[]),
             ("18FEF100-18FEF1FF", &[], &[0x18FE_F100, 0x18FE_F1FF]),
             ("18FEF100:1FFFFF00;7df", &[0x7DF], &[0x18FE_F1AB]),
             ("700-7FF !7DF", &[0x700, 0x7DE, 0x7E0], &[]),
