@@ -12,7 +12,7 @@ use crate::support::{
     hardware::{Adapter, BITRATE, KV0, KV1, controller, is_there, when_there},
     host::{Journal, ip_link},
     member::{Member, Running, list},
-    report::{Heard, Kind, Sent},
+    report::{Heard, Kind, Sent, Stream},
     scene::Scene,
     shell::{assert_refused, eventually, say},
     usb::{self, CANDLELIGHT},
@@ -129,7 +129,9 @@ fn a_replugged_adapter_carries_the_same_containers() {
         let Heard { streams, longest_gap_ms, .. } = neighbour.heard();
         assert!(matches!(&streams[..], [stream] if is_unbroken(stream)), "on the same host: {streams:#?}");
         let beyond = distant.heard();
-        assert!(matches!(&beyond.streams[..], [stream] if stream.missing > 0), "{beyond:#?}");
+        // On a busy machine the adapter may be gone before the first frame.
+        let is_cut = |stream: &Stream| stream.missing > 0 || stream.first > 0;
+        assert!(matches!(&beyond.streams[..], [stream] if is_cut(stream)), "{beyond:#?}");
         let told = journal.until("of the replug", |told| told.contains("healed"));
         let lines: Vec<&str> = told.lines().filter(|line| line.contains("healed")).collect();
         assert!(matches!(&lines[..], [line] if line.contains("the adapter appeared")), "one line: {told}");
