@@ -418,6 +418,9 @@ fn the_steps_of_a_schedule_happen_on_time_and_end_when_it_is_interrupted() {
     let network = scene.network(&["hub=vcan-plan"]);
     let container = scene.container(&network);
     let (who, bus) = (member(&container), name(&network));
+    // Docker tells a container's name a moment after its start, and a step of a name that is not known yet waits for it.
+    begin(&network, &format!("{who} cut --for 10ms"));
+    until_over();
     let head = format!("bus = {bus:?}\n[[step]]\nmember = {who:?}\n");
     let steps = 20;
     let mut tried = Vec::new();
