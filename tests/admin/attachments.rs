@@ -1,7 +1,7 @@
 //! `/v1/buses`, `/v1/attachments` and their commands, on the kernel in memory: the same manager and the same plan as for
 //! Docker. Real namespaces: `tests/e2e/attach.rs`.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use canhub::{
     kernel::{Kernel, LinkChange, LinkKind},
@@ -10,11 +10,14 @@ use canhub::{
 use serde_json::{Value, json};
 
 use super::{
-    ask::{self, Listener, get},
+    ask::{self, get},
     client::Reply,
     commands::canhub,
     rig::Rig,
 };
+
+mod buses;
+mod ends;
 
 const ECU: &str = "/run/netns/ecu1";
 
@@ -224,145 +227,11 @@ fn bad_input_is_one_sentence_with_what_to_do_and_leaves_nothing() {
 }
 
 #[test]
-fn an_attachment_ends_with_its_namespace_and_a_reused_path_is_another() {
-    let rig = ready();
-    attached(&rig, json!({ "id": "a" }));
-    rig.kernel.remount_sandbox(Path::new(ECU));
-    assert_eq!(problems(&rig, "a"), ["its network namespace has ended"]);
-    // Its ID and its path are free at once.
-    attached(&rig, json!({ "id": "a" }));
-    rig.kernel.remount_sandbox(Path::new(ECU));
-    attached(&rig, json!({ "id": "b" }));
-    reconcile(&rig);
-    assert_eq!(get(&rig.admin(), "/v1/attachments?id=a").status, 404);
-    assert_eq!((problems(&rig, "b"), rig.inside(ECU)), (vec![], vec!["can0".to_owned()]));
-    // A bus is free as soon as the namespaces of all its members have ended, whether that was noticed or not.
-    rig.kernel.end_sandbox(Path::new(ECU));
-    assert_eq!(remove_bus(&rig, "body").json()["bus"]["members"], json!([]));
-    rig.assert_clean();
-    let mut events = Listener::start(&rig.admin(), 100);
-    let mut left = Vec::new();
-    loop {
-        let event = events.next().unwrap();
-        match event["event"].as_str().unwrap() {
-            "network-deleted" => break,
-            "left" => left.push(event["reason"].clone()),
-            _ => {}
-        }
-    }
-    assert_eq!(left, ["its network namespace has ended"; 2]);
-}
-
-#[test]
-fn a_path_that_gets_another_namespace_meanwhile_is_refused_and_nothing_is_left_there() {
-    let rig = ready();
-    let before = rig.ours();
-    for bus_options in [None, Some(json!({}))] {
-        rig.kernel.remount_before_pair(Path::new(ECU));
-        let fields = bus_options.map_or(json!({}), |options| json!({ "bus": "new", "bus_options": options }));
-        assert_refused(&attach(&rig, fields), 400, None, "ended while it was being attached");
-        assert_eq!((rig.ours(), rig.inside(ECU)), (before.clone(), vec![]));
-    }
-    assert_eq!(rig.sample("canhub_join_failures_total"), 2.0);
-    attached(&rig, json!({}));
-}
-
-#[test]
-fn a_namespace_that_outlives_its_path_stays_on_the_bus() {
-    let rig = ready();
-    attached(&rig, json!({ "id": "a" }));
-    let before = rig.ours();
-    rig.kernel.move_sandbox(Path::new(ECU), Path::new("/proc/4711/fd/3"));
-    // Another namespace takes the path: a process ID was used again.
-    rig.kernel.add_sandbox(ECU);
-    for _ in 0..3 {
-        reconcile(&rig);
-    }
-    assert_eq!(rig.ours(), before);
-    assert_eq!(rig.inside(ECU), [""; 0], "nothing is made in the other namespace");
-}
-
-#[test]
-fn buses_and_attachments_survive_a_restart_and_docker_can_end_neither() {
-    let mut rig = ready();
-    let network = rig.network(1, json!({ "hub": "vcan-docker" }));
-    attached(&rig, json!({ "id": "a", "name": "ecu", "options": { "rate": "125000" } }));
-    attached(&rig, json!({ "id": "b", "bus": "vcan-docker", "ifname": "can1" }));
-    let (mine, made) = (rig.ours(), get(&rig.admin(), "/v1/buses").json());
-    let all = get(&rig.admin(), "/v1/attachments").json();
-    rig.restart();
-    reconcile(&rig);
-    assert_eq!((rig.ours(), get(&rig.admin(), "/v1/attachments").json()), (mine.clone(), all));
-    assert_eq!(get(&rig.admin(), "/v1/buses").json(), made);
-    // Docker lists its network without this endpoint, twice, and not the bus.
-    let asked = std::time::Instant::now();
-    for age in [0, 120] {
-        let view = canhub::manager::DockerView {
-            engine: Some("engine".into()),
-            asked: asked + Duration::from_secs(age),
-            networks: vec![canhub::manager::DockerNetwork {
-                id: network.clone().try_into().unwrap(),
-                name: "docker".into(),
-                options: Default::default(),
-                endpoints: Some(Default::default()),
-            }],
-        };
-        rig.manager.learn(&view);
-    }
-    assert_eq!(rig.ours(), mine);
-    let taken = bus(&rig, "docker", json!({ "hub": "vcan-docker" }));
-    assert_refused(&taken, 409, Some("exists"), "docker is the name of a network of Docker's already");
-    // Without its records, the kernel still tells what is attached to which bus.
-    rig.restart_after(|state| std::fs::remove_dir_all(state).unwrap());
-    reconcile(&rig);
-    let found = get(&rig.admin(), "/v1/attachments?id=a").json()["attachments"][0].clone();
-    assert_eq!((&found["bus"], &found["name"]), (&json!("body"), &json!("ecu1")), "{found}");
-    assert_eq!(found["problems"], json!([]), "{found}");
-    assert_eq!(bus(&rig, "body", json!({ "hub": "vcan-body" })).status, 200);
-    assert_eq!(detach(&rig, json!({ "id": "a" })).status, 200);
-}
-
-#[test]
-fn a_bus_waits_for_a_namespace_that_is_about_to_end_but_not_for_ever() {
-    let rig = ready();
-    attached(&rig, json!({ "id": "a" }));
-    let elsewhere = Path::new("/proc/4711/fd/3");
-    rig.kernel.move_sandbox(Path::new(ECU), elsewhere);
-    assert_refused(&remove_bus(&rig, "body"), 409, Some("in-use"), "is in use by ecu1");
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(300));
-            rig.kernel.end_sandbox(elsewhere);
-        });
-        assert_eq!(remove_bus(&rig, "body").status, 200);
-    });
-}
-
-#[test]
-fn the_port_to_other_hosts_keeps_no_bus() {
-    let rig = ready();
-    assert_eq!(bus(&rig, "wide", json!({ "span": "lab" })).status, 200);
-    reconcile(&rig);
-    assert_eq!(remove_bus(&rig, "wide").status, 200);
-}
-
-#[test]
 fn a_numbered_interface_is_told_by_its_number() {
     let rig = ready();
     let numbered = json!({ "vxcan.dev": "vcan", "vxcan.id": "3", "vxcan.peer": "vcan" });
     assert_eq!(bus(&rig, "numbered", numbered).status, 200);
     assert_eq!(attached(&rig, json!({ "bus": "numbered" }))["interface"], "vcan0");
-}
-
-#[test]
-fn a_bus_whose_record_was_lost_takes_the_options_that_it_is_made_with_again() {
-    let mut rig = ready();
-    let options = json!({ "hub": "vcan-kept", "rate": "125000" });
-    assert_eq!(bus(&rig, "kept", options.clone()).status, 200);
-    attached(&rig, json!({ "bus": "kept", "id": "a" }));
-    rig.restart_after(|state| std::fs::remove_dir_all(state).unwrap());
-    reconcile(&rig);
-    assert_eq!(bus(&rig, "kept", options.clone()).json()["bus"]["options"], options);
 }
 
 #[test]
@@ -413,90 +282,5 @@ fn the_commands_do_the_same_and_say_what_they_did() {
         let (out, err, ended) = canhub(&rig.admin(), args);
         assert!(ended == code && format!("{out}{err}").contains(words), "{args:?}: {ended} {out}{err}");
     }
-    rig.assert_clean();
-}
-
-#[test]
-fn a_bus_is_one_name_and_a_second_network_of_docker_with_it_has_to_be_named_by_its_id() {
-    let rig = ready();
-    let network = rig.network(1, json!({ "hub": "vcan-docker" }));
-    rig.manager.learn(&canhub::manager::DockerView {
-        engine: None,
-        asked: std::time::Instant::now(),
-        networks: vec![canhub::manager::DockerNetwork {
-            id: network.clone().try_into().unwrap(),
-            name: "body".into(),
-            options: Default::default(),
-            endpoints: None,
-        }],
-    });
-    assert_refused(
-        &attach(&rig, json!({})),
-        404,
-        Some("unknown-bus"),
-        "means several networks: use the ID of one",
-    );
-    attached(&rig, json!({ "bus": network }));
-    assert_eq!(rig.inside(ECU), ["can0"]);
-    assert_eq!(rig.status()["buses"].as_array().unwrap().len(), 2);
-}
-
-#[test]
-fn a_bus_can_be_made_for_an_attachment_and_goes_with_the_last_one() {
-    let mut rig = Rig::new();
-    let paths = ["/run/netns/one", "/run/netns/two"];
-    paths.iter().for_each(|path| rig.kernel.add_sandbox(*path));
-    let wish = |path: &str, options: Value| json!({ "bus": "pods", "bus_options": options, "netns": path });
-    // What is refused leaves no bus.
-    let refused = attach(&rig, wish("/run/netns/none", json!({})));
-    assert_refused(&refused, 400, None, "no network namespace");
-    let refused = attach(
-        &rig,
-        json!({ "bus": "pods", "bus_options": {}, "netns": paths[0], "options": { "rate": "1" } }),
-    );
-    assert_eq!(refused.status, 400, "{refused:?}");
-    assert_refused(&attach(&rig, wish(paths[0], json!({ "hubb": "x" }))), 400, None, "did you mean hub?");
-    rig.assert_clean();
-    for path in paths {
-        attached(&rig, wish(path, json!({ "hub": "vcan-pods" })));
-    }
-    let made = |rig: &Rig| get(&rig.admin(), "/v1/buses").json()["buses"].clone();
-    assert_eq!((made(&rig).as_array().unwrap().len(), &made(&rig)[0]["transient"]), (1, &json!(true)));
-    let taken = attach(&rig, json!({ "bus": "other", "bus_options": {}, "netns": paths[0] }));
-    assert_refused(&taken, 409, Some("taken"), "already has an interface can0 from network pods");
-    assert_eq!(made(&rig).as_array().unwrap().len(), 1, "the other bus went with its only attachment");
-    let other = attach(&rig, wish(paths[0], json!({ "hub": "vcan-other" })));
-    assert_refused(&other, 409, Some("exists"), "its options are hub=vcan-pods, not hub=vcan-other");
-    assert_eq!(attached(&rig, wish(paths[0], json!({})))["bus"], "pods");
-    // The last one comes again, in another namespace: of this ID there is only one.
-    let again = || attached(&rig, json!({ "bus": "other", "bus_options": {}, "netns": ECU, "id": "again" }));
-    rig.kernel.add_sandbox(ECU);
-    again();
-    rig.kernel.remount_sandbox(Path::new(ECU));
-    again();
-    assert_eq!(detach(&rig, json!({ "id": "again" })).status, 200);
-    assert_eq!(made(&rig).as_array().unwrap().len(), 1);
-    // One leaves, one ends, also while canhub does not run.
-    assert_eq!(detach(&rig, json!({ "bus": "pods", "netns": paths[0] })).status, 200);
-    assert_eq!(made(&rig)[0]["members"], json!(["two"]));
-    rig.restart_after(|_| ());
-    rig.kernel.end_sandbox(Path::new(paths[1]));
-    reconcile(&rig);
-    rig.assert_clean();
-    // After a reboot nobody is on it.
-    attached(&rig, json!({ "bus": "pods", "bus_options": {}, "netns": paths[0] }));
-    rig.kernel.end_sandbox(Path::new(paths[0]));
-    rig.restart_after(|state| std::fs::remove_dir_all(state.join("endpoints")).unwrap());
-    reconcile(&rig);
-    rig.assert_clean();
-    // Declared, it stays.
-    rig.kernel.add_sandbox(paths[0]);
-    attached(&rig, json!({ "bus": "pods", "bus_options": {}, "netns": paths[0] }));
-    assert_eq!(bus(&rig, "pods", json!({})).json()["bus"]["transient"], false);
-    assert_eq!(detach(&rig, json!({ "bus": "pods", "netns": paths[0] })).status, 200);
-    rig.restart();
-    reconcile(&rig);
-    assert_eq!(made(&rig)[0]["transient"], false);
-    assert_eq!(remove_bus(&rig, "pods").status, 200);
     rig.assert_clean();
 }
