@@ -12,17 +12,19 @@ ARCH =
 TARGET_amd64 := x86_64-unknown-linux-gnu
 TARGET_arm64 := aarch64-unknown-linux-gnu
 TARGET_armhf := armv7-unknown-linux-gnueabihf
+# With RELEASE=yes, as for `make dist`, programs do not name the folders that they were built in; see plugin/cargo.
+BUILT := target/$(if $(RELEASE),release,static)
 # Under sudo there may be no rustc; `make install` then uses the output of `make build`.
 HOST := $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(notdir $(firstword \
-    $(wildcard target/static/$(patsubst armv7l,armv7,$(shell uname -m))-*))))
+    $(wildcard $(BUILT)/$(patsubst armv7l,armv7,$(shell uname -m))-*))))
 DEB_ARCH = $(or $(ARCH),$(shell dpkg --print-architecture))
 ARCHS ?= amd64 arm64 armhf
 TARGET := $(if $(ARCH),$(or $(TARGET_$(ARCH)),$(error cannot build for ARCH=$(ARCH): choose amd64, arm64 or armhf)),$(HOST))
 STATIC := TARGET=$(TARGET) plugin/cargo
-OUT := target/static/$(TARGET)/release
+OUT := $(BUILT)/$(TARGET)/release
 # Built separately, because it takes several minutes: only who connects hosts needs it. The tests for guests share its crates.
 SPAN_PROFILE ?= span
-SPAN_OUT := target/static/$(TARGET)/$(SPAN_PROFILE)
+SPAN_OUT := $(BUILT)/$(TARGET)/$(SPAN_PROFILE)
 
 # Completions of a program for bash, zsh and fish, relative to PREFIX/share.
 completions = bash-completion/completions/$(1) zsh/site-functions/_$(1) fish/vendor_completions.d/$(1).fish
@@ -36,7 +38,7 @@ define install_pages
     || echo "skipping man pages and completions: $(2) does not run; make ARCH= build span, then install again"
 endef
 
-.PHONY: help build span demo test test-all test-hardware test-hosts test-host-tools test-packages check mutants plugin deb packed dist printers install install-span uninstall bench soak guest-files folder span-of-another-protocol clean
+.PHONY: help build span demo test test-all test-hardware test-hosts test-host-tools test-packages test-dist check mutants plugin deb packed dist printers install install-span uninstall bench soak guest-files folder span-of-another-protocol clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -64,8 +66,8 @@ demo: build ## show it: two containers talk over a bus, the machine reboots, the
 test: ## run all tests: unit tests on this machine, the rest in guests with real kernels and Docker
 	@GUESTS="$(GUESTS)" HARDWARE="$(HARDWARE)" tests/run
 
-test-all: ## like test, with every topic in every guest, in bookworm too, one bus on several hosts, and the packages (over two hours)
-	@EVERYWHERE=yes GUESTS="bookworm $(GUESTS)" HARDWARE="$(HARDWARE)" tests/run && $(MAKE) --no-print-directory test-hosts test-packages
+test-all: ## like test, with every topic in every guest, in bookworm too, one bus on several hosts, the packages and a release made twice (over three hours)
+	@EVERYWHERE=yes GUESTS="bookworm $(GUESTS)" HARDWARE="$(HARDWARE)" tests/run && $(MAKE) --no-print-directory test-hosts test-packages test-dist
 
 test-hardware: ## run only the tests with CAN adapters, which are unplugged and replugged
 	@tests/run hardware
@@ -75,6 +77,9 @@ test-hosts: guest-files ## run the tests of one bus on several hosts, in full: t
 
 test-packages: ## make the Debian packages and install, upgrade, remove and purge them in guests
 	@tests/packages bookworm $(GUESTS)
+
+test-dist: ## make a release twice, in two folders, and compare all files (two builds of all)
+	@tests/dist
 
 test-host-tools: ## check that the hardware guest gets its tools on Debian 12, whatever is installed
 	@tests/guest/test-host-tools
@@ -116,7 +121,7 @@ install: ## install to PREFIX, with systemd units, plugins of Podman and CNI, ma
 	install -d $(DESTDIR)$(PREFIX)/lib/netavark $(DESTDIR)$(CNI_BIN)
 	ln -sf ../../bin/canhub $(DESTDIR)$(PREFIX)/lib/netavark/canhub
 	ln -sf $(PREFIX)/bin/canhub $(DESTDIR)$(CNI_BIN)/canhub-cni
-	$(call install_pages,$(OUT)/canhub,target/static/$(HOST)/release/canhub)
+	$(call install_pages,$(OUT)/canhub,$(BUILT)/$(HOST)/release/canhub)
 	@if test -x $(SPAN_OUT)/canhub-span; then $(MAKE) --no-print-directory install-span; fi
 	@echo "Installed. To make room for bursts of frames now, as it is done at every boot:"
 	@echo "  sysctl --system --pattern 'net.core.(netdev_max_backlog|rmem_max)'"
@@ -128,7 +133,7 @@ install-span:
 	install -D -m 755 $(SPAN_OUT)/canhub-span $(DESTDIR)$(PREFIX)/bin/canhub-span
 	sed 's|@BINDIR@|$(PREFIX)/bin|' plugin/systemd/canhub-span.service.in | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/canhub-span.service
 	install -D -m 644 plugin/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/canhub-span.conf
-	$(call install_pages,$(SPAN_OUT)/canhub-span,target/static/$(HOST)/$(SPAN_PROFILE)/canhub-span)
+	$(call install_pages,$(SPAN_OUT)/canhub-span,$(BUILT)/$(HOST)/$(SPAN_PROFILE)/canhub-span)
 	@echo "Installed canhub-span. To make its user now, as it is done at every boot:"
 	@echo "  systemd-sysusers"
 
@@ -156,7 +161,7 @@ guest-files: build span
 
 # For scripts: the folder of all that is built.
 folder:
-	@echo target/static/$(TARGET)
+	@echo $(BUILT)/$(TARGET)
 
 # For a test of `tests/hosts/run long`.
 span-of-another-protocol:
