@@ -133,7 +133,7 @@ impl Server {
             let store = Store::new(config.state_dir, kernel::boot_id());
             io::Result::Ok((
                 locks,
-                Handle::new(Manager::new(Arc::new(Linux::new(&name)), store, config.heal)),
+                Handle::new(Manager::new(Arc::new(Linux::new(&name)), store, Files::default(), config.heal)),
             ))
         };
         let (locks, manager) = spawn_blocking(load).await.map_err(io::Error::other)??;

@@ -63,6 +63,7 @@ pub use survey::Depth;
 
 use crate::{
     apply::{StepResult, apply},
+    checks::Files,
     clock::micros,
     error::{Code, Error},
     events::Events,
@@ -83,6 +84,8 @@ use startup::Startup;
 pub struct Manager {
     pub(crate) kernel: Arc<dyn Kernel>,
     store: Store,
+    /// Where to find out about kernel modules.
+    files: Files,
     model: Mutex<Model>,
     signals: Signals,
     /// Off for all networks with `--no-heal`.
@@ -104,10 +107,11 @@ pub struct Manager {
 
 impl Manager {
     /// Loads the state folder and adopts what exists in the kernel.
-    pub fn new(kernel: Arc<dyn Kernel>, store: Store, heal: bool) -> Self {
+    pub fn new(kernel: Arc<dyn Kernel>, store: Store, files: Files, heal: bool) -> Self {
         let manager = Self {
             kernel,
             store,
+            files,
             model: Mutex::default(),
             signals: Signals::default(),
             heal,

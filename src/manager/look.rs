@@ -36,7 +36,8 @@ impl Manager {
     pub(crate) fn look_at_host<'a>(&self, hubs: impl IntoIterator<Item = &'a Hub>) -> Result<Have, Error> {
         let lacks = |since: &Mutex<Option<Instant>>, module| {
             let is_known = since.lock().is_some_and(|since| since.elapsed() < MODULE_PAUSE);
-            is_known.then(|| lacking(module))
+            // Why, and what to do, is found out by those who tell it.
+            is_known.then(|| format!("this kernel has no {module}"))
         };
         let mut have = Have {
             links: self.kernel.links().map_err(Error::kernel(Listed::Links))?,
@@ -87,12 +88,17 @@ impl Manager {
         }
     }
 
-    /// Reads the host, all rules, and the sandboxes of the desired state.
+    /// Reads the host, all rules, and the sandboxes of the desired state. What is planned from it is shown to people.
     ///
     /// # Errors
     /// As [`look_at_host`](Self::look_at_host).
     pub(crate) fn look(&self, want: &Want) -> Result<Have, Error> {
         let mut have = self.look_at_rules(want)?;
+        for (why, module) in [(&mut have.cannot_pace, "sch_tbf"), (&mut have.cannot_shape, "sch_netem")] {
+            if let Some(why) = why {
+                *why = lacking(&self.files, module);
+            }
+        }
         let begun = Instant::now();
         let members = want.buses.iter().flat_map(|bus| &bus.members);
         have.sandboxes = self.look_into(members.map(|member| member.sandbox.as_path()).collect());
@@ -134,8 +140,8 @@ impl Manager {
 }
 
 /// Why the kernel refused what needs this module, and the way out.
-fn lacking(module: &str) -> String {
-    modules::missing(&Files::default(), &[module]).unwrap_or_else(|| {
+fn lacking(files: &Files, module: &str) -> String {
+    modules::missing(files, &[module]).unwrap_or_else(|| {
         format!("{module} was missing, and is there now: `canhub doctor --fix` uses it at once, canhub within 5 min")
     })
 }

@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use super::*;
 use crate::{
+    checks::Files,
     events::{Event, FeedItem, KEPT, Kind},
     kernel::{Kernel, LinkChange, LinkKind, fake::FakeKernel},
     names::{EndpointId, NetworkId},
@@ -38,7 +39,8 @@ impl Rig {
     fn new(options: &[(&str, &str)]) -> Self {
         let kernel = Arc::new(FakeKernel::new());
         let dir = Arc::new(tempfile::tempdir().unwrap());
-        let manager = Manager::new(kernel.clone(), Store::new(dir.path(), "boot"), true);
+        let manager =
+            Manager::new(kernel.clone(), Store::new(dir.path(), "boot"), Files::under(dir.path()), true);
         let raw: RawOptions = options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
         manager.create_network(network(), raw).unwrap();
         let rig = Self { kernel, manager: Arc::new(manager), memory: Arc::default(), dir };
@@ -56,7 +58,12 @@ impl Rig {
 
     /// Another canhub on the same host and folder.
     fn restarted(&self) -> Self {
-        let manager = Manager::new(self.kernel.clone(), Store::new(self.dir.path(), "boot"), true);
+        let manager = Manager::new(
+            self.kernel.clone(),
+            Store::new(self.dir.path(), "boot"),
+            Files::under(self.dir.path()),
+            true,
+        );
         let dir = self.dir.clone();
         Self { kernel: self.kernel.clone(), manager: Arc::new(manager), memory: Arc::default(), dir }
     }
@@ -217,7 +224,12 @@ fn nothing_that_exists_is_lost_by_a_crash_or_a_lost_state_folder() {
         if lose {
             std::fs::remove_dir_all(rig.dir.path()).unwrap();
         }
-        let again = Manager::new(rig.kernel.clone(), Store::new(rig.dir.path(), "boot"), true);
+        let again = Manager::new(
+            rig.kernel.clone(),
+            Store::new(rig.dir.path(), "boot"),
+            Files::under(rig.dir.path()),
+            true,
+        );
         assert_eq!(again.reconcile(&Memory::default()).unwrap(), LookResult::default(), "lost: {lose}");
         assert_eq!(
             (rig.kernel.links().unwrap(), rig.kernel.rules().unwrap()),

@@ -272,11 +272,18 @@ fn the_pace_comes_from_the_network_or_the_endpoint() {
 fn without_sch_tbf_containers_start_anyway() {
     let rig = Rig::new();
     rig.kernel.withhold_tbf(true);
+    rig.write_file("proc/sys/kernel/osrelease", "6.12.0-test\n");
+    rig.write_file("lib/modules/6.12.0-test/modules.dep", "kernel/net/can/can-gw.ko:\n");
     let network = rig.network(1, json!({ "rate": "500k" }));
     let endpoint = rig.member(&network, 1);
     rig.assert_bus(&hub(&network), &[&endpoint]);
     let bus = &rig.manager.status().unwrap().buses[0];
-    assert!(bus.problems.len() == 1 && bus.problems[0].contains("sch_tbf"), "{bus:?}");
+    let [problem] = &bus.problems[..] else { panic!("{bus:?}") };
+    let says = "this kernel (6.12.0-test) has no sch_tbf, so containers are not paced";
+    assert!(
+        problem.starts_with(says) && problem.ends_with("or create the network with -o rate=off"),
+        "{problem}"
+    );
     assert!(!bus.blocked && bus.steps.is_empty(), "{bus:?}");
     rig.kernel.withhold_tbf(false);
     let repairs = rig.manager.heal().unwrap();

@@ -13,6 +13,7 @@ use std::{
 
 use canhub::{
     admin::Admin,
+    checks::Files,
     docker,
     driver::server,
     health::{Health, Policy, Watch},
@@ -124,6 +125,13 @@ impl Rig {
         self.dir.path().join("state")
     }
 
+    /// Writes a file of the machine, as canhub looks it up there.
+    pub fn write_file(&self, path: &str, text: &str) {
+        let path = self.dir.path().join("machine").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
     pub fn client(&self) -> Client {
         Client::connect(&self.socket())
     }
@@ -219,7 +227,8 @@ fn start<K: Kernel + 'static>(
     let _ = fs::remove_file(&socket);
     let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     listener.set_nonblocking(true).unwrap();
-    let manager = Arc::new(Manager::new(kernel, Store::new(dir.join("state"), "boot"), true));
+    let store = Store::new(dir.join("state"), "boot");
+    let manager = Arc::new(Manager::new(kernel, store, Files::under(dir.join("machine")), true));
     let (stop, stopped) = oneshot::channel();
     let admin = dir.join("admin.sock");
     let (served, bound, span) = (Handle::new(manager.clone()), admin.clone(), dir.join("span.sock"));

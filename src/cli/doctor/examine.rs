@@ -185,7 +185,7 @@ fn status_from_records(driver: &str, folder: PathBuf) -> Result<Status, String> 
         return Err(format!("cannot read the records in {} ({err})", folder.display()));
     }
     let store = Store::observing(folder, boot_id());
-    let manager = Manager::new(Arc::new(Linux::new(driver)), store, true);
+    let manager = Manager::new(Arc::new(Linux::new(driver)), store, Files::default(), true);
     manager.status().map_err(|err| err.to_string())
 }
 

@@ -124,7 +124,8 @@ fn heal_here(driver: &str, folder: &Path) -> Result<Vec<Repair>, String> {
     let _instance = locked(Lock::of_instance(Path::new(INSTANCE_DIR), driver))?;
     let _records = locked(Lock::of_state(folder))?;
     let unreadable = Store::observing(folder, boot_id()).load().warnings;
-    let manager = Manager::new(Arc::new(Linux::new(driver)), Store::new(folder, boot_id()), true);
+    let manager =
+        Manager::new(Arc::new(Linux::new(driver)), Store::new(folder, boot_id()), Files::default(), true);
     let mut mended = manager.heal().map_err(|err| err.to_string())?;
     // Loading has already renamed an unreadable file.
     mended.extend(unreadable.into_iter().map(|warning| Repair {

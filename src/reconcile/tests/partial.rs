@@ -40,7 +40,8 @@ impl Rig {
 #[test]
 fn one_unreadable_sandbox_of_two_thousand_does_not_stop_healing() {
     let (kernel, dir) = (Arc::new(FakeKernel::new()), tempfile::tempdir().unwrap());
-    let manager = Manager::new(kernel.clone(), Store::new(dir.path(), "boot"), true);
+    let manager =
+        Manager::new(kernel.clone(), Store::new(dir.path(), "boot"), Files::under(dir.path()), true);
     let id = |number: u16| format!("{number:04x}").repeat(16);
     for bus in 0..200 {
         let network = Network::new(NetworkId::try_from(id(bus)).unwrap(), RawOptions::new()).unwrap();
@@ -125,7 +126,12 @@ fn at_start_a_pair_with_an_unreadable_sandbox_is_adopted() {
     let (links, rules) = (rig.kernel.links().unwrap(), rig.rules());
     std::fs::remove_dir_all(rig.dir.path()).unwrap();
     rig.break_sandbox(1, Some(EINTR));
-    let again = Manager::new(rig.kernel.clone(), Store::new(rig.dir.path(), "boot"), true);
+    let again = Manager::new(
+        rig.kernel.clone(),
+        Store::new(rig.dir.path(), "boot"),
+        Files::under(rig.dir.path()),
+        true,
+    );
     assert!(again.model().endpoint(&endpoint(1)).is_some());
     let memory = Memory::default();
     for _ in 0..3 {
