@@ -201,7 +201,15 @@ impl Model {
     /// As [`Faults::add`].
     pub fn add_fault(&mut self, fault: Fault) -> Result<Fault, String> {
         self.generation += 1;
-        self.faults.add(fault)
+        let mut faults = std::mem::take(&mut self.faults);
+        let about = |fault: &Fault, endpoint: &Endpoint| {
+            fault.is_about(&endpoint.id, self.container_name(&endpoint.id))
+        };
+        let added = faults.add(fault, |fault| {
+            self.members_of(&fault.network).filter(|endpoint| about(fault, endpoint)).count()
+        });
+        self.faults = faults;
+        added
     }
 
     /// Removes the faults for which `is_it` is true, and returns them.

@@ -91,12 +91,15 @@ struct List {
 
 #[derive(Debug, Args)]
 struct Clear {
-    /// A bus, or the number of a fault
+    /// A bus, or the number of a fault. Before MEMBER, or with --bus, a number is the name of a bus
     #[arg(value_name = "BUS|ID")]
     what: Option<String>,
     /// A container on the bus
     #[arg(requires = "what")]
     member: Option<String>,
+    /// BUS is the name of a bus, even if it is a number
+    #[arg(long, requires = "what")]
+    bus: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -176,9 +179,15 @@ impl List {
 }
 
 impl Clear {
+    /// A number is a fault's, unless it can only be a bus.
+    fn which(&self) -> Which {
+        let is_bus = self.bus || self.member.is_some();
+        let id = self.what.as_deref().filter(|_| !is_bus).and_then(|what| what.parse().ok());
+        Which { id, bus: self.what.clone().filter(|_| id.is_none()), member: self.member.clone() }
+    }
+
     fn run(self) -> Result<(), Failed> {
-        let id = self.what.as_deref().and_then(|what| what.parse().ok());
-        let which = Which { id, bus: self.what.filter(|_| id.is_none()), member: self.member };
+        let which = self.which();
         let answer = match &which.bus {
             Some(bus) => {
                 let on = |bus: &str| to_json(&Which { bus: Some(bus.to_owned()), ..which.clone() });
@@ -253,6 +262,33 @@ mod tests {
         for bad in [&[][..], &["body"], &["body", "cut", "--for", "2s", "--until-cleared"]] {
             assert_eq!(parse(bad).unwrap_err().exit_code(), 2, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_number_is_a_fault_unless_a_bus_is_meant() {
+        let which = |id, bus: Option<&str>, member: Option<&str>| Which {
+            id,
+            bus: bus.map(str::to_owned),
+            member: member.map(str::to_owned),
+        };
+        for (args, expected) in [
+            (&[][..], which(None, None, None)),
+            (&["7"], which(Some(7), None, None)),
+            (&["body"], which(None, Some("body"), None)),
+            (&["7", "--bus"], which(None, Some("7"), None)),
+            (&["--bus", "7"], which(None, Some("7"), None)),
+            (&["7", "door"], which(None, Some("7"), Some("door"))),
+        ] {
+            let cli = Clearing::try_parse_from([&["clear"], args].concat()).unwrap();
+            assert_eq!(cli.clear.which(), expected, "{args:?}");
+        }
+        assert!(Clearing::try_parse_from(["clear", "--bus"]).is_err());
+    }
+
+    #[derive(Debug, Parser)]
+    struct Clearing {
+        #[command(flatten)]
+        clear: Clear,
     }
 
     #[test]

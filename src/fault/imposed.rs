@@ -79,8 +79,14 @@ impl Fault {
         self.effects.iter().filter_map(Effect::sends)
     }
 
-    pub(super) fn rate(&self) -> u32 {
-        self.sends().map(|(_, rate, _)| rate).sum()
+    /// How many frames per second are sent for it, if it is about so many containers on its bus. Each of them gets its own
+    /// error frames; a flood without a member is the host's alone.
+    fn rate(&self, members: u32) -> u32 {
+        let by_host = self.member.is_none();
+        let times = |as_sender: bool| if as_sender && by_host { 1 } else { members };
+        self.sends().fold(0, |sum: u32, (_, rate, as_sender)| {
+            sum.saturating_add(rate.saturating_mul(times(as_sender)))
+        })
     }
 }
 
@@ -129,20 +135,23 @@ impl Faults {
         self.last_id
     }
 
-    /// Adds a fault, which gets a number of its own.
+    /// Adds a fault, which gets a number of its own. `members`: how many containers on its bus a fault is about.
     ///
     /// # Errors
     /// One sentence, if there are too many, or they would send too much.
-    pub fn add(&mut self, fault: Fault) -> Result<Fault, String> {
+    pub fn add(&mut self, fault: Fault, members: impl Fn(&Fault) -> usize) -> Result<Fault, String> {
         if self.all.len() >= FAULTS_MAX {
             return Err(format!(
                 "there are {FAULTS_MAX} faults already: clear some, `canhub fault list` has them"
             ));
         }
-        let sent: u32 = self.all.iter().map(Fault::rate).sum();
-        if sent + fault.rate() > RATE_MAX {
+        // One whose container is away counts as well: it may come back at any time.
+        let rate = |fault: &Fault| fault.rate(u32::try_from(members(fault).max(1)).unwrap_or(u32::MAX));
+        let sent = self.all.iter().map(rate).fold(0, u32::saturating_add);
+        let more = rate(&fault);
+        if sent.saturating_add(more) > RATE_MAX {
             return Err(format!(
-                "all faults together may send {RATE_MAX} frames per second, and {sent} are sent already: use a lower rate"
+                "all faults together may send {RATE_MAX} frames per second, {sent} are sent already, and this one would send {more}: use a lower rate"
             ));
         }
         self.last_id += 1;
@@ -232,16 +241,16 @@ mod tests {
         let network = "a1".repeat(32).try_into().unwrap();
         let endpoint = "e1".repeat(32).try_into().unwrap();
         let on = |faults: &Faults| faults.imposed_on(&network, &endpoint, Some("door"));
-        faults.add(fault(Some("lock"), &["down"])).unwrap();
-        faults.add(fault(Some("door"), &["flood=7DF@10"])).unwrap();
+        faults.add(fault(Some("lock"), &["down"]), |_| 1).unwrap();
+        faults.add(fault(Some("door"), &["flood=7DF@10"]), |_| 1).unwrap();
         assert_eq!(on(&faults), Imposed::default());
-        faults.add(fault(Some("door"), &["bus-off"])).unwrap();
+        faults.add(fault(Some("door"), &["bus-off"]), |_| 1).unwrap();
         assert_eq!(on(&faults), Imposed { cut: true, ..Imposed::default() });
-        faults.add(fault(Some(&"e1".repeat(6)), &["down"])).unwrap();
+        faults.add(fault(Some(&"e1".repeat(6)), &["down"]), |_| 1).unwrap();
         assert_eq!(on(&faults), Imposed { cut: true, down: true, ..Imposed::default() });
         faults.remove(|fault| fault.member.as_deref() != Some("lock"));
         assert_eq!(on(&faults), Imposed::default());
-        faults.add(fault(None, &["cut"])).unwrap();
+        faults.add(fault(None, &["cut"]), |_| 1).unwrap();
         assert!(on(&faults).cut, "a fault without a member is about all");
         let elsewhere = "b2".repeat(32).try_into().unwrap();
         assert_eq!(faults.imposed_on(&elsewhere, &endpoint, Some("door")), Imposed::default());
@@ -275,7 +284,7 @@ mod tests {
         let network = "a1".repeat(32).try_into().unwrap();
         let [door, lock]: [EndpointId; 2] = ["e1", "e2"].map(|id| id.repeat(32).try_into().unwrap());
         let all: Vec<Fault> =
-            [Some("door"), None].map(|member| faults.add(fault(member, &["cut"])).unwrap()).into();
+            [Some("door"), None].map(|member| faults.add(fault(member, &["cut"]), |_| 1).unwrap()).into();
         assert!(!faults.rename(&network, &lock, None, "lock", |_| true), "nothing is done to it alone");
         assert!(faults.rename(&network, &door, None, "door", |_| true));
         assert!(!faults.rename(&"b2".repeat(32).try_into().unwrap(), &door, Some("door"), "gate", |_| true));
@@ -300,8 +309,8 @@ mod tests {
         for known in [true, false] {
             let before = |name| known.then_some(name);
             let mut faults = Faults::default();
-            faults.add(on("door", &door)).unwrap();
-            faults.add(on("lock", &lock)).unwrap();
+            faults.add(on("door", &door), |_| 1).unwrap();
+            faults.add(on("lock", &lock), |_| 1).unwrap();
             assert!(faults.rename(&network, &door, before("door"), "lock", |_| true));
             assert!(faults.rename(&network, &lock, before("lock"), "door", |_| true));
             let now: Vec<_> =
@@ -310,26 +319,76 @@ mod tests {
             assert_eq!(now, wanted, "swapped, known: {known}");
 
             let mut faults = Faults::default();
-            faults.add(on("door", &door)).unwrap();
+            faults.add(on("door", &door), |_| 1).unwrap();
             assert!(!faults.rename(&network, &gate, before("gate"), "door", |_| true));
             assert!(faults.rename(&network, &door, before("door"), "old", |_| true));
             assert_eq!(faults.all()[0].member.as_deref(), Some("old"), "passed on, known: {known}");
         }
         // Started again, it has another endpoint.
         let mut faults = Faults::default();
-        faults.add(on("door", &door)).unwrap();
+        faults.add(on("door", &door), |_| 1).unwrap();
         assert!(faults.rename(&network, &gate, None, "door", |id| *id != door));
         assert_eq!(faults.all()[0].endpoint.as_ref(), Some(&gate));
     }
 
     #[test]
+    fn a_fault_is_over_when_its_end_is_reached_and_the_next_end_is_the_earliest() {
+        let second = Duration::from_secs;
+        let ends = |ends: Option<u64>| Fault { ends: ends.map(second), ..fault(None, &["cut"]) };
+        let moment = Duration::from_nanos(1);
+        for (fault, now, is_over) in [
+            (ends(Some(5)), second(5) - moment, false),
+            (ends(Some(5)), second(5), true),
+            (ends(Some(5)), second(5) + moment, true),
+            (ends(None), Duration::MAX, false),
+        ] {
+            assert_eq!(fault.is_over(now), is_over, "{now:?}");
+        }
+        let next = |all: &[Option<u64>]| Faults::new(all.iter().map(|at| ends(*at)).collect(), 0).next_end();
+        assert_eq!(next(&[Some(7), None, Some(5), Some(6)]), Some(second(5)));
+        assert_eq!((next(&[None]), next(&[])), (None, None));
+    }
+
+    #[test]
+    fn the_latest_fault_that_gives_a_shape_wins_value_by_value() {
+        let faults = [&["loss=1%", "delay=5ms"][..], &["loss=2%"], &["rx-loss=3%"]];
+        let faults = Faults::new(faults.map(|effects| fault(None, effects)).into(), 3);
+        let (network, endpoint) = ("a1".repeat(32).try_into().unwrap(), "e1".repeat(32).try_into().unwrap());
+        let imposed = faults.imposed_on(&network, &endpoint, None);
+        assert_eq!(imposed.shapes.words().as_deref(), Some("delay=5ms loss=2% rx-loss=3%"));
+    }
+
+    #[test]
+    fn the_shapes_of_a_fault_count_although_the_members_own_are_lost() {
+        let lost = Shapes { lost: true, ..Shapes::default() };
+        let mut imposed = Imposed::default();
+        assert_eq!(imposed.shapes_over(lost), lost, "nothing was asked for");
+        imposed.shapes.set("loss", "1%").unwrap();
+        assert_eq!(imposed.shapes_over(lost), imposed.shapes);
+    }
+
+    #[test]
     fn there_are_limits_for_all_faults_together() {
         let mut faults = Faults::default();
-        faults.add(fault(None, &["flood=7DF@15000"])).unwrap();
-        let why = faults.add(fault(None, &["flood=7DE@5001"])).unwrap_err();
+        faults.add(fault(None, &["flood=7DF@20000"]), |_| 1).unwrap();
+        assert!(faults.add(fault(None, &["flood=7DF@1"]), |_| 1).is_err());
+        faults.remove(|_| true);
+        faults.add(fault(None, &["flood=7DF@15000"]), |_| 1).unwrap();
+        let why = faults.add(fault(None, &["flood=7DE@5001"]), |_| 1).unwrap_err();
         assert!(why.contains("15000 are sent already"), "{why}");
-        let ids: Vec<u64> = (1..FAULTS_MAX).map(|_| faults.add(fault(None, &["cut"])).unwrap().id).collect();
-        assert_eq!(ids.last(), Some(&(FAULTS_MAX as u64)));
-        assert!(faults.add(fault(None, &["cut"])).unwrap_err().contains("canhub fault list"));
+        // Each member gets the error frames, and the host alone sends a flood about all.
+        let mut among = Faults::default();
+        let why = among.add(fault(None, &["error=ack@10001"]), |_| 2).unwrap_err();
+        assert!(why.contains("this one would send 20002"), "{why}");
+        among.add(fault(None, &["error=ack@10000"]), |_| 2).unwrap();
+        among.remove(|_| true);
+        among.add(fault(None, &["flood=7DF@20000"]), |_| 2).unwrap();
+        among.remove(|_| true);
+        among.add(fault(None, &["error=ack@20000"]), |_| 0).unwrap();
+        assert!(among.add(fault(None, &["error=ack@1"]), |_| 0).is_err(), "a container may come");
+        let ids: Vec<u64> =
+            (1..FAULTS_MAX).map(|_| faults.add(fault(None, &["cut"]), |_| 1).unwrap().id).collect();
+        assert_eq!(ids.last(), Some(&(FAULTS_MAX as u64 + 1)), "no number is given twice");
+        assert!(faults.add(fault(None, &["cut"]), |_| 1).unwrap_err().contains("canhub fault list"));
     }
 }

@@ -92,8 +92,8 @@ mod tests {
             ends: Some(Duration::from_millis(2234)),
             label: Some("first".into()),
         };
-        faults.add(fault.clone()).unwrap();
-        faults.add(Fault { member: None, ends: None, label: None, ..fault }).unwrap();
+        faults.add(fault.clone(), |_| 1).unwrap();
+        faults.add(Fault { member: None, ends: None, label: None, ..fault }, |_| 1).unwrap();
         faults.remove(|fault| fault.id == 2);
         store.save_faults(&faults).unwrap();
         let loaded = store.load_faults().unwrap();
