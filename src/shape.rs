@@ -414,6 +414,28 @@ mod tests {
     }
 
     #[test]
+    fn lost_shapes_stay_lost_and_are_told() {
+        let [known, lost] = [false, true].map(|lost| Shapes { lost, ..parse(&[("loss", "1%")]).unwrap() });
+        for (own, network, is_lost) in
+            [(known, known, false), (known, lost, true), (lost, known, true), (lost, lost, true)]
+        {
+            let both = own.or(&network);
+            assert_eq!(both.lost, is_lost, "{own:?} {network:?}");
+            let words = if is_lost { "shaped as before: its shapes are lost" } else { "loss=1%" };
+            assert_eq!(both.words().as_deref(), Some(words));
+        }
+    }
+
+    #[test]
+    fn a_jitter_that_is_longer_than_the_delay_is_as_long_as_the_delay() {
+        // The delay of a connection can be shorter than its network's, whose jitter stays.
+        let network = parse(&[("delay", "5ms"), ("jitter", "4ms")]).unwrap();
+        let netem = parse(&[("delay", "2ms")]).unwrap().or(&network).tx.netem().unwrap();
+        let two = Duration::from_millis(2);
+        assert_eq!((netem.delay, netem.jitter), (two, two));
+    }
+
+    #[test]
     fn chances_are_parts_of_what_the_kernel_compares_with_and_delays_have_room_for_a_full_bus() {
         let netem = |pairs: &[(&str, &str)]| parse(pairs).unwrap().tx.netem();
         assert_eq!(netem(&[]), None);

@@ -241,6 +241,27 @@ mod tests {
     }
 
     #[test]
+    fn a_member_hears_what_its_controller_reports_and_sends_what_floods() {
+        let kind = |name: &str| KINDS.iter().find(|kind| kind.name == name);
+        let flood = |id| Some((frame(id, [0; 8]), 10, true));
+        for (text, first, last, sends) in [
+            ("cut", None, None, None),
+            ("down", None, None, None),
+            ("bus-off", Some(&GONE), Some(&RESTARTED), None),
+            ("error=passive", kind("passive"), Some(&ACTIVE), None),
+            ("error=warning", kind("warning"), Some(&ACTIVE), None),
+            ("error=ack@10", None, None, kind("ack").map(|kind| (kind.frame(), 10, false))),
+            ("flood=7DF@10", None, None, flood(0x7DF)),
+            ("flood=000007DF@10", None, None, flood(0x8000_07DF)),
+            ("loss=5%", None, None, None),
+        ] {
+            let effect: Effect = text.parse().unwrap();
+            assert_eq!((effect.first_frame(), effect.last_frame()), (first, last), "{text}");
+            assert_eq!(effect.sends(), sends, "{text}");
+        }
+    }
+
+    #[test]
     fn every_error_names_the_value_and_what_is_allowed() {
         for (text, words) in [
             ("cutt", "\"cutt\" is not a fault (did you mean cut?): write cut, down"),

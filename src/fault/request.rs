@@ -185,12 +185,44 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_lasts_from_10ms_to_a_day() {
+        for (text, lasts) in [("10ms", Duration::from_millis(10)), ("24h", Duration::from_secs(86_400))] {
+            let wish = Wish { lasts: Some(text.into()), ..wish(&["cut"]) };
+            assert_eq!(Request::try_from(wish).map(|request| request.lasts), Ok(Some(lasts)));
+        }
+        for text in ["9.999ms", "86400.001s"] {
+            assert!(
+                Request::try_from(Wish { lasts: Some(text.into()), ..wish(&["cut"]) }).is_err(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_have_1_to_255_bytes() {
+        let with = |key: &str, name: String| match key {
+            "bus" => Wish { bus: name, ..wish(&["cut"]) },
+            "member" => Wish { member: Some(name), ..wish(&["cut"]) },
+            _ => Wish { label: Some(name), ..wish(&["cut"]) },
+        };
+        for key in ["bus", "member", "label"] {
+            assert!(Request::try_from(with(key, "x".repeat(255))).is_ok(), "{key}");
+            for bytes in [0, 256] {
+                let why = Request::try_from(with(key, "x".repeat(bytes))).unwrap_err();
+                assert!(why.contains(key) && why.contains("1 to 255 bytes"), "{why}");
+            }
+        }
+    }
+
+    #[test]
     fn effects_that_do_not_fit_together_are_refused() {
         for (effects, words) in [
             (&[][..], "no fault is given"),
             (&["cut", "cut"], "cut is given twice"),
             (&["down", "bus-off"], "down and bus-off exclude each other"),
             (&["error=ack", "down"], "down and error exclude each other"),
+            (&["down", "flood=7DF@1"], "down and flood exclude each other"),
+            (&["bus-off", "error=passive"], "bus-off and error exclude each other"),
         ] {
             let why = Request::try_from(wish(effects)).unwrap_err();
             assert!(why.contains(words), "{words:?} is not in {why:?}");

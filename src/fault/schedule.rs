@@ -235,6 +235,12 @@ mod tests {
     }
 
     #[test]
+    fn steps_may_begin_every_10ms() {
+        let steps = parse("[[step]]\nat = '1s'\nlabel = 'x'\nrepeat = 2\nevery = '10ms'").unwrap().0;
+        assert_eq!(steps[1].at - steps[0].at, SHORTEST);
+    }
+
+    #[test]
     fn every_error_names_file_line_and_what_is_allowed() {
         let step = |lines: &str| format!("bus = 'body'\n[[step]]\n{lines}");
         for (text, line, words) in [
@@ -250,7 +256,11 @@ mod tests {
             (step("at = '366d'\nlabel = 'x'"), 3, "it is too long; write a number and a unit, up to 365d"),
             (step("at = '1s'\nlabel = 'x'\nrepeat = 2\nevery = '200000000000000d'"), 6, "it is too long"),
             (step("at = '1s'\nmember = 'door'"), 2, "a step needs fault"),
+            (step("at = '1s'\nlabel = 'x'\nmember = 'door'"), 2, "a step needs fault"),
+            (step("at = '1s'\nlabel = 'x'\nfor = '1s'"), 2, "a step needs fault"),
             (step("at = '1s'\nlabel = 'x'\nrepeat = 2"), 2, "repeat needs every"),
+            ("repeat = 2\n[[step]]\nat = '1s'\nlabel = 'x'".into(), 2, "repeat needs every"),
+            ("every = '1s'\n[[step]]\nat = '1s'\nlabel = 'x'".into(), 2, "every needs repeat"),
             (step("at = '1s'\nlabel = 'x'\nevery = '1s'"), 2, "every needs repeat"),
             (step("at = '1s'\nlabel = 'x'\nrepeat = 0\nevery = '1s'"), 5, "from 1 to 10000"),
             (step("at = '1s'\nlabel = 'x'\nrepeat = 2\nevery = '1ms'"), 6, "10ms or more"),

@@ -324,6 +324,16 @@ mod tests {
     }
 
     #[test]
+    fn error_frames_are_in_an_intersection_if_both_sets_have_them() {
+        for (one, other, both) in
+            [("!123", "!456", true), ("!123", "123", false), ("123", "!456", false), ("123", "123", false)]
+        {
+            let [one, other]: [IdSet; 2] = [one, other].map(|ids| ids.parse().unwrap());
+            assert_eq!(one.and(&other).has_error_frames(), both, "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
     fn an_error_names_the_entry_its_position_and_what_is_allowed() {
         for (ids, position, part) in [
             ("", 1, "is missing"),
