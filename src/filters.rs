@@ -145,3 +145,92 @@ impl<'de> Deserialize<'de> for IdList {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filters(tx: Option<&str>, rx: Option<&str>, lost: bool) -> Filters {
+        let list = |text: Option<&str>| text.map(|text| text.parse().unwrap());
+        Filters { tx: list(tx), rx: list(rx), lost }
+    }
+
+    #[test]
+    fn a_list_of_the_container_wins_over_the_one_of_the_network_each_way() {
+        let network = filters(Some("100"), Some("200"), false);
+        for (own, both) in [
+            ((None, None), ("100", "200")),
+            ((Some("300"), None), ("300", "200")),
+            ((None, Some("300")), ("100", "300")),
+            ((Some("300"), Some("none")), ("300", "none")),
+        ] {
+            let expected = filters(Some(both.0), Some(both.1), false);
+            assert_eq!(filters(own.0, own.1, false).or(&network), expected, "{own:?}");
+        }
+    }
+
+    #[test]
+    fn lists_are_lost_if_one_that_would_count_is() {
+        let list = Some("123");
+        for (own, network_lost, lost) in [
+            (filters(None, None, false), false, false),
+            (filters(None, None, false), true, true),
+            (filters(list, None, false), true, true),
+            (filters(None, list, false), true, true),
+            (filters(list, list, false), true, false),
+            (filters(None, None, true), false, true),
+            (filters(list, list, true), true, true),
+        ] {
+            assert_eq!(own.or(&filters(None, None, network_lost)).lost, lost, "{own:?} {network_lost}");
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_is_said_in_words() {
+        for (filters, words) in [
+            (filters(None, None, false), None),
+            (filters(Some("7DF"), None, false), Some("may send 7DF and hear everything")),
+            (filters(Some("NONE"), Some("100-1FF"), false), Some("may send nothing and hear 100-1FF")),
+            (
+                filters(Some("7DF"), None, true),
+                Some("may send and hear what it could before: its lists are lost"),
+            ),
+        ] {
+            assert_eq!(filters.words().as_deref(), words);
+        }
+    }
+
+    #[test]
+    fn a_list_may_need_64_filters() {
+        // No two of them can share a filter.
+        let list = |entries: u32| {
+            let ids: Vec<String> = (0..entries).map(|number| format!("{:03X}", number * 2)).collect();
+            ids.join(" ").parse::<IdList>()
+        };
+        assert!(list(64).is_ok());
+        let why = list(65).unwrap_err();
+        assert!(why.starts_with("needs 65 filters in the kernel, at most 64 are possible"), "{why}");
+    }
+
+    #[test]
+    fn the_lists_of_a_sender_and_a_receiver_may_need_256_filters_together() {
+        // Each of the 16 patterns of one list overlaps each of the other's.
+        let digit = |shift: u32, more: &str| {
+            let entries: Vec<String> =
+                (0..16_u32).map(|digit| format!("{:03X}:{:03X}", digit << shift, 0xF_u32 << shift)).collect();
+            format!("{} {more}", entries.join(" "))
+        };
+        for (more, needed) in [("", None), ("00000001", Some(257))] {
+            let sender = filters(Some(&digit(0, more)), None, false);
+            let receiver = filters(None, Some(&digit(4, more)), false);
+            for (one, other) in [(&sender, &receiver), (&receiver, &sender)] {
+                let fit = one.fit(other);
+                let words = needed.map(|needed| format!("need {needed} filters, at most 256 are possible"));
+                match words {
+                    None => assert_eq!(fit, Ok(())),
+                    Some(words) => assert!(fit.as_ref().unwrap_err().contains(&words), "{fit:?}"),
+                }
+            }
+        }
+    }
+}

@@ -145,3 +145,60 @@ fn without_its_module_nothing_is_shaped_and_it_is_a_problem() {
     let have = Have { cannot_shape: Some(why), ..look(&kernel, &model.want()) };
     assert_eq!(super::plan(&model.want(), &have, Scope::Everything).problems, []);
 }
+
+#[test]
+fn only_the_end_that_docker_moves_arrives_without_its_shape() {
+    let (kernel, model) = bus(&[("loss", "10%"), ("rx-loss", "20%")], &[&[]]);
+    heals(&kernel, &model);
+    let (inner, outer) = (end(&kernel, 16).index, host_end(&kernel, &model, 16).index);
+    for (awaited, of_container) in [(true, Reason::EndArrived), (false, Reason::QdiscMissing)] {
+        kernel.set_qdisc(&sandbox(16), inner, None);
+        kernel.set_qdisc(HOST_NAMESPACE.as_ref(), outer, None);
+        let mut want = model.want();
+        want.buses[0].members[0].awaited = awaited;
+        let plan = plan(&want, &look(&kernel, &want), Scope::Everything);
+        let reason_on = |wanted| {
+            plan.steps.iter().find_map(|step| match step.action {
+                Action::Netem { end, .. } if end == wanted => Some(step.reason),
+                _ => None,
+            })
+        };
+        assert_eq!(reason_on(PairEnd::Container), Some(of_container));
+        assert_eq!(reason_on(PairEnd::Host), Some(Reason::QdiscMissing));
+    }
+}
+
+#[test]
+fn without_its_module_an_end_that_exists_is_not_shaped_and_what_is_not_wanted_still_goes() {
+    let (kernel, mut model) = bus(&[("loss", "10%"), ("rx-loss", "20%")], &[&[]]);
+    heals(&kernel, &model);
+    let lacking = |model: &Model| {
+        let want = model.want();
+        let have = Have { cannot_shape: Some("no sch_netem".to_owned()), ..look(&kernel, &want) };
+        let steps = plan(&want, &have, Scope::Everything).steps.into_iter();
+        steps.filter(|step| matches!(step.action, Action::Netem { .. })).count()
+    };
+    let (inner, outer) = (end(&kernel, 16).index, host_end(&kernel, &model, 16).index);
+    for (place, index) in [(sandbox(16), inner), (HOST_NAMESPACE.into(), outer)] {
+        kernel.netem(&place, index, Some(Netem { limit: 1, ..Netem::default() })).unwrap();
+    }
+    assert_eq!(lacking(&model), 0);
+    model.put_network(network(1, &[]));
+    assert_eq!(lacking(&model), 2);
+}
+
+#[test]
+fn a_missing_module_is_a_problem_of_a_bus_that_shapes_either_way_and_of_no_other() {
+    for (options, own, problems) in [
+        (&[("loss", "10%")][..], &[][..], 1),
+        (&[("rx-loss", "10%")], &[], 1),
+        (&[], &[("rx-delay", "1ms")], 1),
+        (&[("loss", "0%")], &[], 0),
+        (&[("rx-loss", "10%")], &[("rx-loss", "0%")], 0),
+    ] {
+        let (kernel, model) = bus(options, &[own]);
+        let have = Have { cannot_shape: Some("no sch_netem".to_owned()), ..look(&kernel, &model.want()) };
+        let plan = plan(&model.want(), &have, Scope::Everything);
+        assert_eq!(plan.problems.len(), problems, "{options:?} {own:?}");
+    }
+}
