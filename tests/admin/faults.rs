@@ -7,7 +7,12 @@ use std::{
 };
 
 use canhub::{
-    driver::server, fault::keep, health::Health, kernel::fake::Frame, manager::Handle, reconcile::Memory,
+    driver::server,
+    fault::keep,
+    health::Health,
+    kernel::{Kernel as _, LinkChange, fake::Frame},
+    manager::Handle,
+    reconcile::Memory,
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -264,4 +269,90 @@ fn a_deleted_network_takes_its_faults_with_it_and_health_says_that_it_is_on_purp
     rig.part(&network, &bodies::endpoint(1));
     rig.call("DeleteNetwork", &bodies::delete_network(&network)).ok();
     assert_eq!(get(&rig.admin(), "/v1/faults").json(), json!({ "faults": [] }));
+}
+
+#[test]
+fn only_the_faults_that_are_meant_are_cleared() {
+    for number in 0..7 {
+        let rig = Rig::new();
+        let body = rig.network(1, json!({ "hub": "vcan-body" }));
+        let seat = rig.network(2, json!({ "hub": "vcan-seat" }));
+        let [door, lock] = [1, 2].map(|number| rig.member(&body, number));
+        let gate = rig.member(&seat, 3);
+        for (bus, member, effect) in [
+            ("vcan-body", Some(&door), "cut"),
+            ("vcan-body", Some(&lock), "cut"),
+            ("vcan-body", None, "loss=1%"),
+            ("vcan-seat", Some(&gate), "cut"),
+        ] {
+            let wish = json!({ "bus": bus, "member": member, "effects": [effect] });
+            assert_eq!(send(&rig, "POST", &wish).status, 200, "{wish}");
+        }
+        let cases: [(Value, &[u64]); 7] = [
+            (json!({}), &[]),
+            (json!({ "id": 2 }), &[1, 3, 4]),
+            (json!({ "bus": "vcan-body" }), &[4]),
+            (json!({ "bus": "vcan-body", "member": &door[..12] }), &[2, 3, 4]),
+            (json!({ "member": &gate[..12] }), &[1, 2, 3]),
+            (json!({ "id": 1, "bus": "vcan-seat" }), &[1, 2, 3, 4]),
+            (json!({ "id": 1, "member": &lock[..12] }), &[1, 2, 3, 4]),
+        ];
+        let (which, left) = &cases[number];
+        let status = if left.len() == 4 { 400 } else { 200 };
+        assert_eq!(send(&rig, "DELETE", which).status, status, "{which}");
+        let faults = get(&rig.admin(), "/v1/faults").json();
+        let ids: Vec<u64> =
+            faults["faults"].as_array().unwrap().iter().map(|one| one["id"].as_u64().unwrap()).collect();
+        assert_eq!(ids, *left, "{which}");
+    }
+}
+
+#[test]
+fn shapes_that_do_not_fit_what_a_member_has_are_refused_and_nothing_is_left_of_them() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({ "hub": "vcan-body", "delay": "2ms" }));
+    let door = rig.member(&network, 1);
+    let shape = |effects: &[&str]| send(&rig, "POST", &json!({ "bus": "vcan-body", "effects": effects }));
+    let refused = shape(&["jitter=5ms"]);
+    assert!(
+        refused.status == 400 && refused.body.contains("must not be longer than the delay"),
+        "{refused:?}"
+    );
+    assert_eq!(get(&rig.admin(), "/v1/faults").json(), json!({ "faults": [] }));
+    rig.assert_bus("vcan-body", &[&door]);
+    assert_eq!(shape(&["jitter=2ms"]).status, 200, "the delay of the network is long enough");
+    assert_eq!(shape(&["jitter=5ms", "delay=5ms"]).status, 200);
+}
+
+#[test]
+fn a_member_that_is_down_hears_no_error_frames() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({ "hub": "vcan-body" }));
+    let [door, lock] = [1, 2].map(|number| rig.member(&network, number));
+    let index = rig.link(&host_end(&lock)).unwrap().index;
+    let down = json!({ "bus": "vcan-body", "member": door, "effects": ["down"] });
+    assert_eq!(send(&rig, "POST", &down).status, 200);
+    let passive = json!({ "bus": "vcan-body", "effects": ["error=passive"] });
+    assert_eq!(send(&rig, "POST", &passive).status, 200);
+    assert_eq!(send(&rig, "DELETE", &json!({ "id": 2 })).status, 200);
+    let heard: Vec<u32> = rig.kernel.written().into_iter().map(|written| written.index).collect();
+    assert_eq!(heard, [index; 2], "passive, then active");
+}
+
+#[test]
+fn a_deleted_network_takes_no_faults_of_others_with_it_and_a_fault_heals_nothing() {
+    let rig = Rig::new();
+    let body = rig.network(1, json!({ "hub": "vcan-body" }));
+    let seat = rig.network(2, json!({ "hub": "vcan-seat" }));
+    let [door, lock] = [1, 2].map(|number| rig.member(&body, number));
+    let end = rig.link(&host_end(&lock)).unwrap().index;
+    let down = LinkChange { up: Some(false), ..LinkChange::default() };
+    rig.kernel.change_link(None, end, &down).unwrap();
+    let cut = json!({ "bus": "vcan-body", "member": door, "effects": ["cut"] });
+    assert_eq!(send(&rig, "POST", &cut).status, 200);
+    assert!(!rig.link(&host_end(&lock)).unwrap().up, "that is left to the reconcile loop");
+    cut_off(&rig, "vcan-seat");
+    rig.call("DeleteNetwork", &bodies::delete_network(&seat)).ok();
+    let faults = get(&rig.admin(), "/v1/faults").json();
+    assert_eq!((faults["faults"].as_array().unwrap().len(), &faults["faults"][0]["id"]), (1, &json!(1)));
 }
