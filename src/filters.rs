@@ -201,6 +201,23 @@ mod tests {
     }
 
     #[test]
+    fn error_frames_pass_if_neither_list_stops_them() {
+        let list = |text: Option<&str>| text.map(|text| text.parse::<IdList>().unwrap());
+        for (tx, rx, pass) in [
+            (None, None, true),
+            (Some("!123"), None, true),
+            (None, Some("!123"), true),
+            (Some("!123"), Some("!456"), true),
+            (Some("123"), None, false),
+            (None, Some("123"), false),
+            (Some("!123"), Some("123"), false),
+            (Some("123"), Some("!123"), false),
+        ] {
+            assert_eq!(Way::between(list(tx).as_ref(), list(rx).as_ref()).errors, pass, "{tx:?} {rx:?}");
+        }
+    }
+
+    #[test]
     fn a_list_may_need_64_filters() {
         // No two of them can share a filter.
         let list = |entries: u32| {

@@ -259,6 +259,11 @@ mod tests {
             assert_eq!((effect.first_frame(), effect.last_frame()), (first, last), "{text}");
             assert_eq!(effect.sends(), sends, "{text}");
         }
+        let (CanAnyFrame::Normal(flood), ..) = "flood=7DF@10".parse::<Effect>().unwrap().sends().unwrap()
+        else {
+            panic!("a data frame")
+        };
+        assert_eq!((flood.as_ref().can_dlc, flood.as_ref().data), (8, [0; 8]));
     }
 
     #[test]

@@ -320,6 +320,7 @@ fn shapes_that_do_not_fit_what_a_member_has_are_refused_and_nothing_is_left_of_t
     );
     assert_eq!(get(&rig.admin(), "/v1/faults").json(), json!({ "faults": [] }));
     rig.assert_bus("vcan-body", &[&door]);
+    assert_eq!(shape(&["loss=1%"]).status, 200, "it is not checked together with the refused one");
     assert_eq!(shape(&["jitter=2ms"]).status, 200, "the delay of the network is long enough");
     assert_eq!(shape(&["jitter=5ms", "delay=5ms"]).status, 200);
 }

@@ -57,3 +57,38 @@ impl Shown {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_found_by_the_name_or_the_id_of_its_bus_and_its_member() {
+        let fault = Fault {
+            id: 1,
+            network: "a1".repeat(32).try_into().unwrap(),
+            member: Some("door".into()),
+            endpoint: None,
+            effects: vec!["cut".parse().unwrap()],
+            began: since_boot(),
+            ends: None,
+            label: None,
+        };
+        let shown = Shown::default();
+        *shown.faults.lock() = vec![(fault, "body".into())];
+        let id = "a1".repeat(6);
+        for (bus, container, is_found) in [
+            ("body", Some("door"), true),
+            ("body", None, true),
+            (&*id, Some("door"), true),
+            ("body", Some("lock"), false),
+            ("seat", Some("door"), false),
+        ] {
+            assert_eq!(
+                shown.that_explain(bus, container).len(),
+                usize::from(is_found),
+                "{bus} {container:?}"
+            );
+        }
+    }
+}

@@ -121,6 +121,21 @@ fn a_member_whose_lists_are_lost_keeps_its_rules_and_gets_no_others() {
     assert_eq!([one, other].map(|from| heard(&kernel, [from, hub], Frame::CLASSIC)), [1, 0]);
 }
 
+#[test]
+fn lost_lists_block_the_join_of_their_member_only() {
+    let lost = Filters { lost: true, ..Filters::default() };
+    let (kernel, model) = bus(&[lost, Filters::default()]);
+    let (want, network) = (model.want(), network(1, &[]));
+    let blocks = |scope| {
+        let plan = plan(&want, &look(&kernel, &want), scope);
+        plan.problems.iter().map(|problem| problem.blocks).collect::<Vec<_>>()
+    };
+    let [one, other] = [16, 17].map(|number| endpoint(number, &network).id);
+    assert_eq!(blocks(Scope::Join(&one)), [Blocks::Join]);
+    assert_eq!(blocks(Scope::Join(&other)), []);
+    assert_eq!(blocks(Scope::Everything), [Blocks::Nothing]);
+}
+
 /// An entry and a model of it.
 #[derive(Debug, Clone)]
 struct Entry {

@@ -169,6 +169,20 @@ fn only_the_end_that_docker_moves_arrives_without_its_shape() {
 }
 
 #[test]
+fn a_paced_end_that_docker_moves_arrives_without_its_shape() {
+    let (kernel, mut model) = bus(&[("rate", "500k")], &[&[]]);
+    heals(&kernel, &model);
+    model.put_network(network(1, &[("rate", "500k"), ("loss", "10%")]));
+    for (awaited, reason) in [(true, Reason::EndArrived), (false, Reason::QdiscMissing)] {
+        let mut want = model.want();
+        want.buses[0].members[0].awaited = awaited;
+        let plan = plan(&want, &look(&kernel, &want), Scope::Everything);
+        let shaped = plan.steps.iter().find(|step| matches!(step.action, Action::Netem { .. })).unwrap();
+        assert_eq!(shaped.reason, reason);
+    }
+}
+
+#[test]
 fn without_its_module_an_end_that_exists_is_not_shaped_and_what_is_not_wanted_still_goes() {
     let (kernel, mut model) = bus(&[("loss", "10%"), ("rx-loss", "20%")], &[&[]]);
     heals(&kernel, &model);
