@@ -8,14 +8,11 @@ use std::{
 
 use canhub::{
     driver::server,
-    fault::keep,
     health::Health,
     kernel::{Kernel as _, LinkChange, fake::Frame},
-    manager::Handle,
     reconcile::Memory,
 };
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use super::{
     ask::{self, Listener, get},
@@ -25,6 +22,9 @@ use super::{
     commands::canhub,
     rig::Rig,
 };
+
+mod sent;
+mod undone;
 
 fn send(rig: &Rig, method: &str, body: &Value) -> Reply {
     ask::send(&rig.admin(), method, "/v1/faults", &body.to_string())
@@ -138,46 +138,6 @@ fn socketcan_id(frame: &socketcan::CanAnyFrame) -> u32 {
 }
 
 #[test]
-fn a_flood_is_sent_by_its_member_at_its_rate_until_it_ends() {
-    let rig = Rig::new();
-    let network = rig.network(1, json!({ "hub": "vcan-body" }));
-    let door = rig.member(&network, 1);
-    let manager = Handle::new(rig.manager.clone());
-    let task = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let served = runtime.block_on(async { timeout(Duration::from_millis(1300), keep(manager)).await });
-        assert!(served.is_err(), "it runs forever");
-    });
-    let wish =
-        json!({ "bus": "vcan-body", "member": door, "effects": ["flood=18FEF100@1000"], "for": "500ms" });
-    assert_eq!(send(&rig, "POST", &wish).status, 200);
-    let wish = json!({ "bus": "vcan-body", "member": door, "effects": ["error=ack@100"], "for": "500ms" });
-    assert_eq!(send(&rig, "POST", &wish).status, 200);
-    std::thread::sleep(Duration::from_millis(1000));
-    assert_eq!(get(&rig.admin(), "/v1/faults").json(), json!({ "faults": [] }), "both have ended");
-    let written = rig.kernel.written();
-    std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(rig.kernel.written().len(), written.len(), "nothing more is sent");
-    let (floods, errors): (Vec<_>, Vec<_>) = written.into_iter().partition(|one| one.sandbox.is_some());
-    // A busy machine starts late, and never sends more.
-    assert!(
-        (100..=502).contains(&floods.len()) && (10..=52).contains(&errors.len()),
-        "{} {}",
-        floods.len(),
-        errors.len()
-    );
-    let end = rig.links_inside(&bodies::sandbox(1))[0].index;
-    assert!(
-        floods.iter().all(|one| one.index == end && one.looped && socketcan_id(&one.frame) == 0x98FE_F100)
-    );
-    let host = rig.link(&host_end(&door)).unwrap().index;
-    assert!(
-        errors.iter().all(|one| one.index == host && !one.looped && socketcan_id(&one.frame) == 0x2000_00A8)
-    );
-    task.join().unwrap();
-}
-
-#[test]
 fn what_cannot_be_done_is_said_in_one_sentence_and_changes_nothing() {
     let rig = Rig::new();
     let network = rig.network(1, json!({ "hub": "vcan-body" }));
@@ -200,11 +160,6 @@ fn what_cannot_be_done_is_said_in_one_sentence_and_changes_nothing() {
         assert_eq!(send(&rig, "DELETE", &body).status, 400, "{body}");
     }
     assert_eq!(send(&rig, "PUT", &json!({})).status, 405);
-    // The kernel refuses: the fault is taken back.
-    const EPERM: i32 = 1;
-    // The links are read, then the rules, twice, then comes the first change.
-    rig.kernel.fail_after(0, EPERM);
-    assert_eq!(send(&rig, "POST", &json!({ "bus": "vcan-body", "effects": ["down"] })).status, 400);
     assert_eq!(get(&rig.admin(), "/v1/faults").json(), json!({ "faults": [] }));
     rig.assert_bus("vcan-body", &[&door]);
 }
@@ -323,21 +278,6 @@ fn shapes_that_do_not_fit_what_a_member_has_are_refused_and_nothing_is_left_of_t
     assert_eq!(shape(&["loss=1%"]).status, 200, "it is not checked together with the refused one");
     assert_eq!(shape(&["jitter=2ms"]).status, 200, "the delay of the network is long enough");
     assert_eq!(shape(&["jitter=5ms", "delay=5ms"]).status, 200);
-}
-
-#[test]
-fn a_member_that_is_down_hears_no_error_frames() {
-    let rig = Rig::new();
-    let network = rig.network(1, json!({ "hub": "vcan-body" }));
-    let [door, lock] = [1, 2].map(|number| rig.member(&network, number));
-    let index = rig.link(&host_end(&lock)).unwrap().index;
-    let down = json!({ "bus": "vcan-body", "member": door, "effects": ["down"] });
-    assert_eq!(send(&rig, "POST", &down).status, 200);
-    let passive = json!({ "bus": "vcan-body", "effects": ["error=passive"] });
-    assert_eq!(send(&rig, "POST", &passive).status, 200);
-    assert_eq!(send(&rig, "DELETE", &json!({ "id": 2 })).status, 200);
-    let heard: Vec<u32> = rig.kernel.written().into_iter().map(|written| written.index).collect();
-    assert_eq!(heard, [index; 2], "passive, then active");
 }
 
 #[test]

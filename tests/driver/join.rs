@@ -291,6 +291,29 @@ fn without_sch_tbf_containers_start_anyway() {
     assert_eq!(rig.manager.status().unwrap().buses[0].problems, [""; 0]);
 }
 
+/// Nor without `sch_netem`, if the network was created when the kernel had it.
+#[test]
+fn without_sch_netem_containers_start_and_hear_everything() {
+    let rig = Rig::new();
+    let network = rig.network(1, json!({ "loss": "10%" }));
+    rig.kernel.withhold_netem(true);
+    rig.write_file("proc/sys/kernel/osrelease", "6.12.0-test\n");
+    rig.write_file("lib/modules/6.12.0-test/modules.dep", "kernel/net/can/can-gw.ko:\n");
+    let endpoint = rig.member(&network, 1);
+    rig.assert_bus(&hub(&network), &[&endpoint]);
+    let bus = &rig.manager.status().unwrap().buses[0];
+    let [problem] = &bus.problems[..] else { panic!("{bus:?}") };
+    assert!(
+        problem.starts_with("this kernel (6.12.0-test) has no sch_netem, so frames cannot be"),
+        "{problem}"
+    );
+    assert!(!bus.blocked && bus.steps.is_empty(), "{bus:?}");
+    rig.kernel.withhold_netem(false);
+    let repairs = rig.manager.heal().unwrap();
+    assert!(repairs.iter().any(|repair| repair.reason == "the qdisc was missing"), "{repairs:?}");
+    assert_eq!(rig.manager.status().unwrap().buses[0].problems, [""; 0]);
+}
+
 /// Invalid rates are refused in one sentence each, by CreateNetwork and by CreateEndpoint.
 #[test]
 fn an_invalid_rate_is_refused() {
