@@ -34,13 +34,17 @@ fn endpoint(number: u8) -> EndpointId {
     format!("{number:02x}").repeat(32).try_into().unwrap()
 }
 
+/// canhub on this host, with this folder for its records and for the machine's files.
+fn manager(kernel: &Arc<FakeKernel>, dir: &Path) -> Manager {
+    Manager::new(kernel.clone(), Store::new(dir, "boot"), Files::under(dir), true)
+}
+
 impl Rig {
     /// A network with two joined endpoints.
     fn new(options: &[(&str, &str)]) -> Self {
         let kernel = Arc::new(FakeKernel::new());
         let dir = Arc::new(tempfile::tempdir().unwrap());
-        let manager =
-            Manager::new(kernel.clone(), Store::new(dir.path(), "boot"), Files::under(dir.path()), true);
+        let manager = manager(&kernel, dir.path());
         let raw: RawOptions = options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
         manager.create_network(network(), raw).unwrap();
         let rig = Self { kernel, manager: Arc::new(manager), memory: Arc::default(), dir };
@@ -58,12 +62,7 @@ impl Rig {
 
     /// Another canhub on the same host and folder.
     fn restarted(&self) -> Self {
-        let manager = Manager::new(
-            self.kernel.clone(),
-            Store::new(self.dir.path(), "boot"),
-            Files::under(self.dir.path()),
-            true,
-        );
+        let manager = manager(&self.kernel, self.dir.path());
         let dir = self.dir.clone();
         Self { kernel: self.kernel.clone(), manager: Arc::new(manager), memory: Arc::default(), dir }
     }
@@ -224,12 +223,7 @@ fn nothing_that_exists_is_lost_by_a_crash_or_a_lost_state_folder() {
         if lose {
             std::fs::remove_dir_all(rig.dir.path()).unwrap();
         }
-        let again = Manager::new(
-            rig.kernel.clone(),
-            Store::new(rig.dir.path(), "boot"),
-            Files::under(rig.dir.path()),
-            true,
-        );
+        let again = manager(&rig.kernel, rig.dir.path());
         assert_eq!(again.reconcile(&Memory::default()).unwrap(), LookResult::default(), "lost: {lose}");
         assert_eq!(
             (rig.kernel.links().unwrap(), rig.kernel.rules().unwrap()),

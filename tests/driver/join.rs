@@ -267,13 +267,18 @@ fn the_pace_comes_from_the_network_or_the_endpoint() {
     assert_eq!(rates(&rig), [Some(500_000), Some(125_000), None]);
 }
 
+/// The machine's files say that its kernel, 6.12.0-test, has no other module.
+fn has_only_can_gw(rig: &Rig) {
+    rig.write_file("proc/sys/kernel/osrelease", "6.12.0-test\n");
+    rig.write_file("lib/modules/6.12.0-test/modules.dep", "kernel/net/can/can-gw.ko:\n");
+}
+
 /// Without `sch_tbf` containers start all the same, and their bus reports what is missing.
 #[test]
 fn without_sch_tbf_containers_start_anyway() {
     let rig = Rig::new();
     rig.kernel.withhold_tbf(true);
-    rig.write_file("proc/sys/kernel/osrelease", "6.12.0-test\n");
-    rig.write_file("lib/modules/6.12.0-test/modules.dep", "kernel/net/can/can-gw.ko:\n");
+    has_only_can_gw(&rig);
     let network = rig.network(1, json!({ "rate": "500k" }));
     let endpoint = rig.member(&network, 1);
     rig.assert_bus(&hub(&network), &[&endpoint]);
@@ -297,8 +302,7 @@ fn without_sch_netem_containers_start_and_hear_everything() {
     let rig = Rig::new();
     let network = rig.network(1, json!({ "loss": "10%" }));
     rig.kernel.withhold_netem(true);
-    rig.write_file("proc/sys/kernel/osrelease", "6.12.0-test\n");
-    rig.write_file("lib/modules/6.12.0-test/modules.dep", "kernel/net/can/can-gw.ko:\n");
+    has_only_can_gw(&rig);
     let endpoint = rig.member(&network, 1);
     rig.assert_bus(&hub(&network), &[&endpoint]);
     let bus = &rig.manager.status().unwrap().buses[0];

@@ -40,8 +40,7 @@ impl Rig {
 #[test]
 fn one_unreadable_sandbox_of_two_thousand_does_not_stop_healing() {
     let (kernel, dir) = (Arc::new(FakeKernel::new()), tempfile::tempdir().unwrap());
-    let manager =
-        Manager::new(kernel.clone(), Store::new(dir.path(), "boot"), Files::under(dir.path()), true);
+    let manager = manager(&kernel, dir.path());
     let id = |number: u16| format!("{number:04x}").repeat(16);
     for bus in 0..200 {
         let network = Network::new(NetworkId::try_from(id(bus)).unwrap(), RawOptions::new()).unwrap();
@@ -126,12 +125,7 @@ fn at_start_a_pair_with_an_unreadable_sandbox_is_adopted() {
     let (links, rules) = (rig.kernel.links().unwrap(), rig.rules());
     std::fs::remove_dir_all(rig.dir.path()).unwrap();
     rig.break_sandbox(1, Some(EINTR));
-    let again = Manager::new(
-        rig.kernel.clone(),
-        Store::new(rig.dir.path(), "boot"),
-        Files::under(rig.dir.path()),
-        true,
-    );
+    let again = manager(&rig.kernel, rig.dir.path());
     assert!(again.model().endpoint(&endpoint(1)).is_some());
     let memory = Memory::default();
     for _ in 0..3 {

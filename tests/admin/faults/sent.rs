@@ -123,14 +123,13 @@ fn a_flood_about_all_comes_from_the_host_once_and_errors_about_all_go_to_each_me
     let _keeper = Keeper::new(&rig);
     begin(&rig, None, "flood=7DF@500");
     begin(&rig, None, "error=ack@100");
-    let mut heard = Vec::new();
     until("both members hear errors, and the bus the flood", || {
         let mut to: Vec<u32> = of(&rig, NO_ACK).iter().map(|written| written.index).collect();
         to.sort_unstable();
         to.dedup();
         to == ends && !of(&rig, FLOOD).is_empty()
     });
-    heard.extend(of(&rig, FLOOD));
+    let heard = of(&rig, FLOOD);
     let hub = rig.link("vcan-body").unwrap().index;
     assert!(heard.iter().all(|one| one.index == hub && one.sandbox.is_none() && one.looped), "{heard:?}");
     assert!(of(&rig, NO_ACK).iter().all(|one| one.sandbox.is_none() && !one.looped));
