@@ -38,7 +38,7 @@ define install_pages
     || echo "skipping man pages and completions: $(2) does not run; make ARCH= build span, then install again"
 endef
 
-.PHONY: help build span demo test test-all test-hardware test-hosts test-host-tools test-packages test-dist check mutants plugin deb packed dist printers install install-span uninstall bench soak guest-files folder span-of-another-protocol clean
+.PHONY: help build span demo test test-all test-hardware test-hosts test-host-tools test-packages test-dist check mutants plugin deb packed dist printers install install-span uninstall bench soak guest-files canhub-in-guests guest-tests folder span-of-another-protocol clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -155,9 +155,15 @@ soak: ## run the long tests: fault storms, network cycles, fuzzing (about an hou
 	@tests/soak
 
 # Everything that goes into a guest's shared folder: programs, tests, plugin. Used by tests/*.
-guest-files: build span
+guest-files: canhub-in-guests span
+	@$(if $(ARCH),,$(STATIC) test --profile $(SPAN_PROFILE) --test hosts --no-run)
+
+# The part of it that tests canhub in one guest. The guests start with it, while `span` is built.
+canhub-in-guests: build guest-tests
+
+guest-tests:
 	@$(STATIC) build --profile $(SPAN_PROFILE) --example probe
-	@$(STATIC) test --profile $(SPAN_PROFILE) --test e2e $(if $(ARCH),,--test hosts) --no-run
+	@$(STATIC) test --profile $(SPAN_PROFILE) --test e2e --no-run
 
 # For scripts: the folder of all that is built.
 folder:
