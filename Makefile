@@ -22,7 +22,7 @@ ARCHS ?= amd64 arm64 armhf
 TARGET := $(if $(ARCH),$(or $(TARGET_$(ARCH)),$(error cannot build for ARCH=$(ARCH): choose amd64, arm64 or armhf)),$(HOST))
 STATIC := TARGET=$(TARGET) plugin/cargo
 OUT := $(BUILT)/$(TARGET)/release
-# Built separately, because it takes several minutes: only who connects hosts needs it. The tests for guests share its crates.
+# Built separately, because it takes several minutes: only who connects hosts needs it.
 SPAN_PROFILE ?= span
 SPAN_OUT := $(BUILT)/$(TARGET)/$(SPAN_PROFILE)
 
@@ -156,14 +156,15 @@ soak: ## run the long tests: fault storms, network cycles, fuzzing (about an hou
 
 # Everything that goes into a guest's shared folder: programs, tests, plugin. Used by tests/*.
 guest-files: canhub-in-guests span
-	@$(if $(ARCH),,$(STATIC) test --profile $(SPAN_PROFILE) --test hosts --no-run)
+	@$(if $(ARCH),,$(STATIC) test --test hosts --no-run)
 
 # The part of it that tests canhub in one guest. The guests start with it, while `span` is built.
 canhub-in-guests: build guest-tests
 
+# With the settings of `tests/check`, so that crates are compiled once for both.
 guest-tests:
-	@$(STATIC) build --profile $(SPAN_PROFILE) --example probe
-	@$(STATIC) test --profile $(SPAN_PROFILE) --test e2e --no-run
+	@$(STATIC) build --example probe
+	@$(STATIC) test --test e2e --no-run
 
 # For scripts: the folder of all that is built.
 folder:
