@@ -38,7 +38,7 @@ define install_pages
     || echo "skipping man pages and completions: $(2) does not run; make ARCH= build span, then install again"
 endef
 
-.PHONY: help build span demo test test-all test-hardware test-hosts test-host-tools test-packages test-dist check mutants plugin deb packed dist printers install install-span uninstall bench soak guest-files canhub-in-guests guest-tests folder span-of-another-protocol clean
+.PHONY: help build span demo test test-all test-hardware test-hosts test-host-tools test-packages test-arm64 test-dist check mutants plugin deb packed dist printers install install-span uninstall bench soak guest-files canhub-in-guests guest-tests folder span-of-another-protocol clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -66,8 +66,8 @@ demo: build ## show it: two containers talk over a bus, the machine reboots, the
 test: ## run all tests: unit tests on this machine, the rest in guests with real kernels and Docker
 	@GUESTS="$(GUESTS)" HARDWARE="$(HARDWARE)" tests/run
 
-test-all: ## like test, with every topic in every guest, in bookworm too, one bus on several hosts, the packages and a release made twice (over three hours)
-	@EVERYWHERE=yes GUESTS="bookworm $(GUESTS)" HARDWARE="$(HARDWARE)" tests/run && $(MAKE) --no-print-directory test-hosts test-packages test-dist
+test-all: ## like test, with every topic in every guest, in bookworm too, one bus on several hosts, the packages, a release made twice, and arm64 (over three hours)
+	@EVERYWHERE=yes GUESTS="bookworm $(GUESTS)" HARDWARE="$(HARDWARE)" tests/run && $(MAKE) --no-print-directory test-hosts test-packages test-dist test-arm64
 
 test-hardware: ## run only the tests with CAN adapters, which are unplugged and replugged
 	@tests/run hardware
@@ -77,6 +77,9 @@ test-hosts: guest-files ## run the tests of one bus on several hosts, in full: t
 
 test-packages: ## make the Debian packages and install, upgrade, remove and purge them in guests
 	@tests/packages bookworm $(GUESTS)
+
+test-arm64: ## build for arm64, and test its packages, a reboot, adapters and the managed plugin in an emulated guest
+	@ARCH=arm64 tests/run arm64
 
 test-dist: ## make a release twice, in two folders, and compare all files (two builds of all)
 	@tests/dist
