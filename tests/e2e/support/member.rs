@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     report::{Heard, Kind, Sent},
-    shell::{eventually, finished, host_folder, limited, run},
+    shell::{eventually, finished, host_folder, output, run},
 };
 
 /// A member that sends and receives.
@@ -67,8 +67,7 @@ impl Member {
     /// Runs a command in the member's namespace. Returns its output or error.
     pub fn attempt(&self, command: &[&str]) -> Result<String, String> {
         let what = format!("{} in {}", command.join(" "), self.name);
-        let entered = self.command(command);
-        finished(&what, limited(&entered).stdin(Stdio::null()).output())
+        finished(&what, output(&mut self.command(command)))
     }
 
     /// Runs a command in the member's namespace, which must succeed.

@@ -2,9 +2,16 @@
 
 use std::{
     io::{self, Write},
-    process::{Command, Output},
-    thread::sleep,
+    os::unix::process::CommandExt as _,
+    process::{Command, Output, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread::{sleep, spawn},
     time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
 };
 
 /// Generous: guests are slow and share their host. Only failing tests take this long.
@@ -12,15 +19,27 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a command. Returns its output or error.
 pub fn attempt(program: &str, args: &[&str]) -> Result<String, String> {
-    let mut command = Command::new(program);
-    finished(&format!("{program} {}", args.join(" ")), limited(command.args(args)).output())
+    let what = format!("{program} {}", args.join(" "));
+    finished(&what, output(Command::new(program).args(args)))
 }
 
-/// The same command, which fails if it hangs.
-pub fn limited(command: &Command) -> Command {
-    let mut limited = Command::new("timeout");
-    limited.args(["--kill-after=5", "180"]).arg(command.get_program()).args(command.get_args());
-    limited
+/// What a command prints; one that hangs, and all that it started, is killed. (`timeout` would cost another process, which
+/// takes a guest as long as many a command.)
+pub fn output(command: &mut Command) -> io::Result<Output> {
+    const LIMIT: Duration = Duration::from_secs(180);
+    let streams = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = streams.process_group(0).spawn()?;
+    let group = Pid::from_raw(i32::try_from(child.id()).expect("it is a PID"));
+    let (ended, hangs) = mpsc::channel::<()>();
+    let watchdog = spawn(move || {
+        if hangs.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+    });
+    let output = child.wait_with_output();
+    drop(ended);
+    let _ = watchdog.join();
+    output
 }
 
 /// Runs a command, which must succeed.
