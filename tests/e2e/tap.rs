@@ -232,8 +232,10 @@ fn recording_eight_thousand_frames_per_second_takes_little_of_the_cpu() {
     let recorder = Recorder::start(&bus.name, "log", &[]);
     let cost = |cost: Cost| {
         say(&format!(
-            "canhub record: {:.1} % of the CPU; system calls take {:.1} times as long as at best",
-            cost.cpu, cost.slowed
+            "canhub record: {:.1} % of the CPU; system calls take {:.0} µs at best and {:.1} times as long on average",
+            cost.cpu,
+            cost.call * 1e6,
+            cost.slowed
         ));
         false
     };

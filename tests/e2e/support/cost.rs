@@ -17,6 +17,9 @@ const SAMPLES: u32 = 150;
 const CALLS: u32 = 10;
 /// A host runs a guest only now and then if on average they take so many times longer than at best.
 const BUSY: f64 = 2.0;
+/// What a system call takes at best, in seconds, in a guest on the machines on which the goals were set. What canhub uses is
+/// mostly such calls: where each takes twice as long, it may use twice as much.
+const CALL: f64 = 8e-6;
 
 /// What a process used for a while.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +28,8 @@ pub struct Cost {
     pub cpu: f64,
     /// How long that was, in seconds.
     pub took: f64,
+    /// How long a system call took at best, in seconds.
+    pub call: f64,
     /// How much longer a system call took on average than at best.
     pub slowed: f64,
 }
@@ -48,10 +53,10 @@ impl Cost {
         let slowed = calls.iter().sum::<f64>() / f64::from(SAMPLES) / best;
         let (took, ran) = (begun.elapsed().as_secs_f64(), run_time(process) - ran);
         let processors = available_parallelism().map_or(1, usize::from) as f64;
-        Self { cpu: ran * 100.0 / took / processors, took, slowed }
+        Self { cpu: ran * 100.0 / took / processors, took, call: best / f64::from(CALLS), slowed }
     }
 
-    /// Asserts that a process uses less than `goal`, in percent. `tell` gets each measurement, and returns whether something
+    /// Asserts that a process uses less than `goal`, in percent, or more where system calls are slower. `tell` gets each measurement, and returns whether something
     /// made the process do more than what is to be measured.
     #[track_caller]
     pub fn assert_below(goal: f64, process: &str, test: &str, mut tell: impl FnMut(Self) -> bool) {
@@ -59,12 +64,15 @@ impl Cost {
         for _ in 0..WINDOWS {
             let cost = Self::of(process);
             let was_disturbed = tell(cost);
-            if cost.cpu < goal {
+            if cost.cpu < goal * (cost.call / CALL).max(1.0) {
                 return;
             }
             is_busy &= was_disturbed || cost.slowed > BUSY;
         }
-        assert!(is_busy, "{goal} % or more in each of {WINDOWS} measurements");
+        assert!(
+            is_busy,
+            "more than {goal} %, or than its share where system calls are slow, in each of {WINDOWS} measurements"
+        );
         not_run(test, "the host is too busy, which disturbed each measurement");
     }
 }
