@@ -167,8 +167,8 @@ canhub-in-guests: build guest-tests
 # With the settings of `tests/check`, so that crates are compiled once for both. At low priority: canhub's crates come first, because
 # its link takes minutes on one core, and this then has the other.
 guest-tests:
-	@nice $(STATIC) build --example probe
-	@nice $(STATIC) test --test e2e --no-run
+	@nice env $(STATIC) build --example probe
+	@nice env $(STATIC) test --test e2e --no-run
 
 # For scripts: the folder of all that is built.
 folder:
