@@ -17,9 +17,9 @@ const SAMPLES: u32 = 150;
 const CALLS: u32 = 10;
 /// A host runs a guest only now and then if on average they take so many times longer than at best.
 const BUSY: f64 = 2.0;
-/// What a system call takes at best, in seconds, in a guest on the machines on which the goals were set. What canhub uses is
+/// What a system call takes at best, in seconds, in a guest on the machines on which the goals were set, about. What canhub uses is
 /// mostly such calls: where each takes twice as long, it may use twice as much.
-const CALL: f64 = 8e-6;
+const CALL: f64 = 6e-6;
 
 /// What a process used for a while.
 #[derive(Debug, Clone, Copy)]
