@@ -430,12 +430,10 @@ fn two_hundred_expectations_on_a_busy_bus_cost_little() {
         let before = (std::mem::replace(&mut sent, frames()), std::mem::replace(&mut told, last_event()));
         let (rate, changes) = ((sent - before.0) as f64 / cost.took, told - before.1);
         say(&format!(
-            "200 expectations at {rate:.0} frames/s: canhub {:.2} % (without {:.2} %), {changes} changes told; \
-             system calls take {:.0} µs at best and {:.1} times as long on average",
+            "200 expectations at {rate:.0} frames/s: canhub {:.2} % (without {:.2} %), {changes} changes told; {}",
             cost.cpu,
             without.cpu,
-            cost.call * 1e6,
-            cost.slowed
+            cost.machine()
         ));
         // A sender that a busy host makes irregular is news all the time, and news cost more than readings.
         changes > CHANGES

@@ -29,9 +29,8 @@ fn all_say_the_same(scene: &Scene, check: &str, bus: Option<&str>) -> String {
     }
     canhub::restart();
     eventually("the journal has it", || {
-        let journal = sh(
-            "journalctl --unit=canhub --output=cat --no-pager _PID=$(systemctl show --property=MainPID --value canhub)",
-        );
+        let pid = canhub::pid();
+        let journal = sh(&format!("journalctl --unit=canhub --output=cat --no-pager _PID={pid}"));
         if journal.contains(&told) { Ok(()) } else { Err(journal) }
     });
     told

@@ -17,8 +17,8 @@ const SAMPLES: u32 = 150;
 const CALLS: u32 = 10;
 /// A host runs a guest only now and then if on average they take so many times longer than at best.
 const BUSY: f64 = 2.0;
-/// What a system call takes at best, in seconds, in a guest on the machines on which the goals were set, about. What canhub uses is
-/// mostly such calls: where each takes twice as long, it may use twice as much.
+/// About what a system call takes at best, in seconds, in a guest on the machines on which the goals were set. What
+/// canhub uses is mostly such calls: where each takes twice as long, it may use twice as much.
 const CALL: f64 = 6e-6;
 
 /// What a process used for a while.
@@ -56,8 +56,17 @@ impl Cost {
         Self { cpu: ran * 100.0 / took / processors, took, call: best / f64::from(CALLS), slowed }
     }
 
-    /// Asserts that a process uses less than `goal`, in percent, or more where system calls are slower. `tell` gets each measurement, and returns whether something
-    /// made the process do more than what is to be measured.
+    /// How fast this machine was meanwhile, for messages.
+    pub fn machine(&self) -> String {
+        format!(
+            "system calls take {:.0} µs at best and {:.1} times as long on average",
+            self.call * 1e6,
+            self.slowed
+        )
+    }
+
+    /// Asserts that a process uses less than `goal`, in percent, or more where system calls are slower. `tell` gets each
+    /// measurement, and returns whether something made the process do more than what is to be measured.
     #[track_caller]
     pub fn assert_below(goal: f64, process: &str, test: &str, mut tell: impl FnMut(Self) -> bool) {
         let mut is_busy = true;
